@@ -1,0 +1,94 @@
+"""The nouns that every part of rlcap shares. Nothing here imports torch.
+
+A `Sample` is one image with its texts. A `Bag` is a set of similar images. A `RewardBatch` is what a reward sees:
+captions beside the samples they describe. A `Score` is what it answers: a value, or an abstention with its reason.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One image of a data set. Pixels stay on disk: `image` is a path."""
+
+    id: str
+    image: str
+    """Path of the image file."""
+    references: tuple[str, ...] = ()
+    """Short human captions of the image."""
+    paragraph: str | None = None
+    """The fused paragraph that maximum likelihood trains on."""
+    distractors: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Level (`hard`, `medium`, `easy`, …) → ids of similar images, nearest first, without the image itself."""
+    meta: Mapping[str, Any] = field(default_factory=dict)
+    """Whatever the source knows besides (a lab scene, a licence)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bag:
+    """A set of similar images; `ids[0]` is the anchor, the others follow nearest first."""
+
+    ids: tuple[str, ...]
+    level: str = "hard"
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """A reward's answer for one caption: a finite value, or an abstention (`value is None`) with its reason.
+
+    An abstention never pushes a caption down: it leaves the caption's other components alone to judge it.
+    """
+
+    value: float | None
+    reason: str | None = None
+    """Why the reward abstained; None where it did not."""
+    note: str | None = None
+    """Text worth keeping beside the caption (a critique)."""
+
+    def __post_init__(self) -> None:
+        if self.value is None:
+            if not self.reason:
+                raise ValueError("an abstention needs a reason: Score.abstain('why')")
+        elif not math.isfinite(self.value):
+            raise ValueError(f"a score must be finite, got {self.value}; abstain with a reason instead")
+
+    @classmethod
+    def abstain(cls, reason: str, note: str | None = None) -> Score:
+        """A score without a value."""
+        return cls(None, reason, note)
+
+    @property
+    def abstained(self) -> bool:
+        return self.value is None
+
+
+@dataclass(frozen=True, slots=True)
+class RewardBatch:
+    """N captions and what is known of the image each describes. Every sequence has length N.
+
+    Rows of one image stand together, but a reward must not depend on how many there are or in what order they come.
+    """
+
+    captions: Sequence[str]
+    samples: Sequence[Sample]
+    distractor_images: Sequence[tuple[str, ...]] = ()
+    """Per row the image paths of its bag at the present curriculum stage, nearest first, without its own image."""
+    truncated: Sequence[bool] = ()
+    """Per row whether generation stopped at the token limit instead of an end of sequence."""
+
+    def __post_init__(self) -> None:
+        n = len(self.captions)
+        for name in ("samples", "distractor_images", "truncated"):
+            values = getattr(self, name)
+            if name != "samples" and not len(values):
+                object.__setattr__(self, name, (((),) if name == "distractor_images" else (False,)) * n)
+            elif len(values) != n:
+                raise ValueError(f"RewardBatch: {len(values)} {name} for {n} captions")
+
+    def __len__(self) -> int:
+        return len(self.captions)

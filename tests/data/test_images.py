@@ -1,0 +1,120 @@
+import io
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from rlcap.data.images import ImageError, check_image, content_key, open_image
+
+
+def photo(size=(64, 48), mode="RGB", seed=0):
+    values = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    return Image.fromarray(values).convert(mode)
+
+
+def saved(path, image=None, **options):
+    (image or photo()).save(path, **options)
+    return path
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "gif", "webp", "bmp", "tiff"])
+def test_whole_files_open_and_cut_ones_are_named(tmp_path, suffix):
+    path = saved(tmp_path / f"a.{suffix}")
+    assert open_image(path).mode == "RGB"
+    assert check_image(path) == (64, 48)
+    data = path.read_bytes()
+    for keep in (0.98, 0.6):
+        cut = tmp_path / f"cut.{suffix}"
+        cut.write_bytes(data[: int(len(data) * keep)])
+        with pytest.raises(ImageError, match="cut") as caught:
+            check_image(cut)
+        assert caught.value.kind in ("truncated image", "not an image", "unreadable image")
+
+
+def test_a_jpeg_with_bytes_after_its_end_is_whole(tmp_path):
+    path = saved(tmp_path / "a.jpg")
+    path.write_bytes(path.read_bytes() + b"maker's appendix")
+    assert check_image(path) == (64, 48)
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"), [(b"", "empty image file"), (b"hello, I am text", "not an image"), (None, "missing image")]
+)
+def test_files_that_are_no_images(tmp_path, content, kind):
+    path = tmp_path / "a.jpg"
+    if content is not None:
+        path.write_bytes(content)
+    for opener in (open_image, check_image):
+        with pytest.raises(ImageError, match=r"a\.jpg") as caught:
+            opener(path)
+        assert caught.value.kind == kind
+
+
+def test_too_many_pixels_are_refused_from_the_header(tmp_path):
+    path = saved(tmp_path / "big.png", Image.new("L", (4000, 3000)))
+    with pytest.raises(ImageError, match=r"4000 × 3000 = 12,000,000 pixels, the limit is 1,000,000"):
+        open_image(path, max_pixels=1_000_000)
+
+
+def test_a_decompression_bomb_costs_nothing(tmp_path):
+    buffer = io.BytesIO()
+    Image.new("1", (8, 8)).save(buffer, "PNG")
+    data = bytearray(buffer.getvalue())
+    data[16:24] = (60_000).to_bytes(4, "big") * 2  # the header now claims 3.6 gigapixels
+    import zlib
+
+    data[29:33] = zlib.crc32(bytes(data[12:29])).to_bytes(4, "big")
+    path = tmp_path / "bomb.png"
+    path.write_bytes(bytes(data))
+    with pytest.raises(ImageError) as caught:
+        open_image(path)
+    assert caught.value.kind == "too many pixels"
+
+
+def test_exif_rotation(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was held upright: rotate by 270° to see it
+    path = saved(tmp_path / "a.jpg", exif=exif)
+    assert open_image(path).size == (48, 64)
+
+
+def test_transparency_lies_over_white(tmp_path):
+    path = saved(tmp_path / "a.png", Image.new("RGBA", (4, 4), (0, 0, 0, 0)))
+    assert open_image(path).getpixel((0, 0)) == (255, 255, 255)
+
+
+def test_sixteen_bit_greys_are_scaled(tmp_path):
+    ramp = np.linspace(0, 65535, 256, dtype=np.uint16).reshape(16, 16)
+    path = saved(tmp_path / "a.png", Image.fromarray(ramp))
+    red = np.asarray(open_image(path))[..., 0].ravel()
+    assert red[0] == 0
+    assert red[-1] == 255
+    assert abs(int(red[128]) - 128) <= 1
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "CMYK", "1"])
+def test_other_modes_become_rgb(tmp_path, mode):
+    assert open_image(saved(tmp_path / "a.tiff", photo(mode=mode))).mode == "RGB"
+
+
+def test_content_key_follows_the_bytes(tmp_path):
+    path = tmp_path / "a"
+    path.write_bytes(b"abc")
+    assert content_key(path) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    path.write_bytes(b"abcd")
+    assert content_key(path) != "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    with pytest.raises(ImageError):
+        content_key(tmp_path / "none")
+
+
+def test_checking_a_small_file_takes_under_a_millisecond(tmp_path):
+    path = saved(tmp_path / "a.jpg", photo((640, 480)))
+    best = min(_seconds(lambda: check_image(path)) for _ in range(20))
+    assert best < 1e-3
+
+
+def _seconds(action):
+    start = time.perf_counter()
+    action()
+    return time.perf_counter() - start

@@ -1,0 +1,269 @@
+"""Curricula over bags: which stage a step is in. Pure, without torch, so that resuming needs nothing but the progress.
+
+A stage says how many similar images a caption must be told apart from. BagCurri (algorithms.md §1.7) grows the bag
+from 2 to 20 over 20 epochs; here the same schedule is a function of the progress in [0, 1].
+
+    curriculum = parse("bagcurri")                          # or {0.0: 2, 0.15: 3, 0.4: 5}, or {"bag_size": 5}
+    curriculum.stage_at(0.5).bag_size                       # 7
+
+`Adaptive` grows the bag when the captioner wins often enough; what it remembers is a small frozen state that belongs in
+the checkpoint. Every curriculum answers `stage_at(progress, state)`, so that a trainer need not know which it has.
+"""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+LEVELS = ("hard", "medium", "easy", "random")
+"""Where a bag's distractors come from: nearest neighbours, neighbours further away, or chance."""
+
+_PUBLISHED = ((3, 2), (8, 3), (10, 5), (12, 7), (14, 10), (17, 15), (20, 20))
+"""(epochs before which it holds, bag size): the schedule of NDLB's sr.yml at commit 3db9c82, 0-based epochs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A part of the run with bags of one size (the image itself and `bag_size - 1` distractors) and one level."""
+
+    name: str
+    bag_size: int
+    level: str = "hard"
+
+    def __post_init__(self) -> None:
+        if self.bag_size < 2:
+            raise ValueError(f"stage {self.name!r}: bag_size {self.bag_size} leaves no distractor; write 2 or more")
+        if self.level not in LEVELS:
+            raise ValueError(f"stage {self.name!r}: unknown level {self.level!r}; known are {', '.join(LEVELS)}")
+
+    @property
+    def distractors(self) -> int:
+        return self.bag_size - 1
+
+    def images_per_batch(self, batch: int = 100) -> int:
+        """Images of a batch made of whole bags: floor(batch / size) · size, as published (100, 99, 100, 98, …)."""
+        if batch < self.bag_size:
+            raise ValueError(f"a batch of {batch} images holds no bag of {self.bag_size}; raise it to {self.bag_size}")
+        return batch // self.bag_size * self.bag_size
+
+
+@dataclass(frozen=True, slots=True)
+class BagCurri:
+    """Stages by progress: `stages[i]` holds from `starts[i]` (in [0, 1], the first 0) until the next one starts."""
+
+    starts: tuple[float, ...]
+    stages: tuple[Stage, ...]
+    epochs: int | None = None
+    """Length of the schedule in epochs, where it was written in epochs."""
+
+    def __post_init__(self) -> None:
+        if not self.starts or len(self.starts) != len(self.stages):
+            raise ValueError(f"BagCurri: {len(self.starts)} starts for {len(self.stages)} stages")
+        if self.starts[0] != 0:
+            raise ValueError(f"BagCurri: the first stage starts at {self.starts[0]}; it must start at 0.0")
+        if any(b <= a for a, b in zip(self.starts, self.starts[1:], strict=False)) or self.starts[-1] >= 1:
+            raise ValueError(f"BagCurri: starts {list(self.starts)} must increase and stay below 1.0")
+
+    @classmethod
+    def published(cls) -> BagCurri:
+        """NDLB's schedule: sizes 2, 3, 5, 7, 10, 15, 20 over 20 epochs, all `hard`."""
+        return cls.from_epochs(_PUBLISHED)
+
+    @classmethod
+    def from_epochs(cls, ends: Sequence[tuple[int, int]], level: str = "hard") -> BagCurri:
+        """From (exclusive 0-based end epoch, bag size) in increasing order; the last end is the length of the run."""
+        epochs = ends[-1][0]
+        starts = (0, *(end for end, _ in ends[:-1]))
+        stages = tuple(Stage(f"bag{size}", size, level) for _, size in ends)
+        return cls(tuple(start / epochs for start in starts), stages, epochs)
+
+    def stage_at(self, progress: float, state: AdaptiveState | None = None) -> Stage:
+        """The stage at `progress` = steps done / steps of the run. Values outside [0, 1] take the nearest stage."""
+        # A share of steps such as 3/20 must land on its boundary although floats can miss it by an ulp.
+        return self.stages[max(0, bisect.bisect_right(self.starts, progress + 1e-9) - 1)]
+
+    def stage_of_epoch(self, epoch: int) -> Stage:
+        """The stage of a 0-based epoch; needs a schedule written in epochs. Later epochs keep the last stage."""
+        if self.epochs is None:
+            raise ValueError("this BagCurri is written over progress, not epochs; use stage_at(progress)")
+        return self.stage_at(epoch / self.epochs)
+
+    @property
+    def max_bag_size(self) -> int:
+        return max(stage.bag_size for stage in self.stages)
+
+
+@dataclass(frozen=True, slots=True)
+class Constant:
+    """The same bags throughout."""
+
+    bag_size: int = 5
+    level: str = "hard"
+
+    def __post_init__(self) -> None:
+        self.stage_at(0.0)
+
+    def stage_at(self, progress: float, state: AdaptiveState | None = None) -> Stage:
+        return Stage(f"{self.level}{self.bag_size}", self.bag_size, self.level)
+
+    @property
+    def max_bag_size(self) -> int:
+        return self.bag_size
+
+
+@dataclass(frozen=True, slots=True)
+class AdaptiveState:
+    """What an adaptive curriculum remembers: its position in the sizes and the recalls seen since it got there."""
+
+    index: int = 0
+    recent: tuple[float, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """For the checkpoint: plain JSON."""
+        return {"index": self.index, "recent": list(self.recent)}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> AdaptiveState:
+        return cls(int(data["index"]), tuple(float(value) for value in data["recent"]))
+
+
+@dataclass(frozen=True, slots=True)
+class Adaptive:
+    """Grows the bag when the mean of the last `window` in-bag R@1 passes `target`; it never shrinks again.
+
+    After a growth the window starts empty: recalls in the smaller bag say nothing about the larger one.
+    """
+
+    sizes: tuple[int, ...] = (2, 3, 5, 7, 10, 15, 20)
+    target: float = 0.8
+    """In (0, 1)."""
+    window: int = 10
+    """Observations, usually one per optimiser step."""
+    level: str = "hard"
+
+    def __post_init__(self) -> None:
+        if not self.sizes or any(b <= a for a, b in zip(self.sizes, self.sizes[1:], strict=False)):
+            raise ValueError(f"Adaptive: sizes {list(self.sizes)} must increase")
+        if not 0 < self.target < 1:
+            raise ValueError(
+                f"Adaptive: target {self.target} must lie between 0 and 1: it is a share, not a percentage"
+            )
+        if self.window < 1:
+            raise ValueError(f"Adaptive: window {self.window} must be 1 or more observations")
+        for size in self.sizes:
+            Stage("adaptive", size, self.level)
+
+    def start(self) -> AdaptiveState:
+        return AdaptiveState()
+
+    def observe(self, state: AdaptiveState, recall: float) -> AdaptiveState:
+        """The state after one more in-bag R@1 in [0, 1] (at the present bag size)."""
+        if not 0 <= recall <= 1:
+            raise ValueError(f"Adaptive: R@1 {recall} lies outside [0, 1]; give a share, not a percentage")
+        recent = (*state.recent, recall)[-self.window :]
+        if (
+            len(recent) == self.window
+            and sum(recent) / self.window >= self.target
+            and state.index + 1 < len(self.sizes)
+        ):
+            return AdaptiveState(state.index + 1)
+        return replace(state, recent=recent)
+
+    def stage_at(self, progress: float, state: AdaptiveState | None = None) -> Stage:
+        """The stage in `state`; the progress plays no part. Without a state, the first stage."""
+        index = min((state or self.start()).index, len(self.sizes) - 1)
+        return Stage(f"adaptive{self.sizes[index]}", self.sizes[index], self.level)
+
+    @property
+    def max_bag_size(self) -> int:
+        return self.sizes[-1]
+
+
+Curriculum = BagCurri | Constant | Adaptive
+
+
+def parse(config: str | int | Mapping[Any, Any]) -> Curriculum:
+    """A curriculum from configuration.
+
+    - `"bagcurri"`: as published;
+    - `5`: bags of 5 throughout;
+    - `{0.0: 2, 0.15: 3, 0.4: "medium 5"}`: starts of progress → bag size, or `"level size"`, or `{bag_size, level}`;
+    - `{"bag_size": 5, "level": "random"}`: constant;
+    - `{"sizes": [2, 3, 5], "target": 0.8, "window": 20}`: adaptive.
+
+    Raises:
+        ValueError: anything else, naming what was seen.
+    """
+    if isinstance(config, str) and config == "bagcurri":
+        return BagCurri.published()
+    if isinstance(config, int) and not isinstance(config, bool):
+        return Constant(config)
+    if isinstance(config, Mapping) and config:
+        for kind, needed in ((Constant, "bag_size"), (Adaptive, "sizes")):
+            if needed in config:
+                return _build(kind, config)
+        try:
+            by_start = sorted((float(start), stage) for start, stage in config.items())
+        except (TypeError, ValueError):
+            pass  # not a schedule either: the error below shows the forms that are
+        else:
+            stages = tuple(_stage(value) for _, value in by_start)
+            return BagCurri(tuple(start for start, _ in by_start), stages)
+    raise ValueError(
+        f"curriculum {config!r} is none of: 'bagcurri', a bag size, {{0.0: 2, 0.15: 3}}, "
+        "{bag_size: 5, level: random}, {sizes: [2, 3, 5], target: 0.8, window: 20}"
+    )
+
+
+def describe(curriculum: Curriculum) -> str:
+    """One line for the start of a run."""
+    match curriculum:
+        case BagCurri(starts, stages):
+            parts = (
+                f"{stage.bag_size} ({stage.level}) from {start:.0%}"
+                for start, stage in zip(starts, stages, strict=True)
+            )
+            return "bag size " + ", ".join(parts)
+        case Constant(size, level):
+            return f"bag size {size} ({level}) throughout"
+        case Adaptive(sizes, target, window, level):
+            return f"bag size {' → '.join(map(str, sizes))} ({level}), growing at R@1 ≥ {target:g} over {window} steps"
+
+
+def _build(kind: type[Constant] | type[Adaptive], config: Mapping[str, Any]) -> Curriculum:
+    values = {
+        key: tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else value
+        for key, value in config.items()
+    }
+    known = set(kind.__dataclass_fields__)
+    if unknown := sorted(set(values) - known):
+        raise ValueError(
+            f"curriculum: unknown key {', '.join(map(repr, unknown))}; known are {', '.join(sorted(known))}"
+        )
+    return kind(**values)
+
+
+def _stage(value: Any) -> Stage:
+    level, size = "hard", value
+    if isinstance(value, Mapping):
+        level, size = value.get("level", "hard"), value.get("bag_size")
+    elif isinstance(value, str):
+        *words, size = value.split()
+        level = words[0] if len(words) == 1 else " ".join(words) or "hard"
+    try:
+        size = int(size)
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"curriculum stage {value!r}: write a bag size (5) or a level and a size ('medium 5')"
+        ) from None
+    return Stage(f"bag{size}" if level == "hard" else f"{level}{size}", size, level)
+
+
+def to_dict(curriculum: Curriculum) -> dict[str, Any]:
+    """The form that `parse` reads, for a run's stored configuration."""
+    if isinstance(curriculum, BagCurri):
+        pairs = zip(curriculum.starts, curriculum.stages, strict=True)
+        return {start: {"bag_size": stage.bag_size, "level": stage.level} for start, stage in pairs}
+    return asdict(curriculum)

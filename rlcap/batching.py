@@ -1,0 +1,146 @@
+"""From what a user thinks in to what TRL wants.
+
+A user states how many images an optimiser step learns from, how many captions are sampled for each, and how many
+captions fit through one forward and backward pass of a device (the micro-batch). TRL counts otherwise
+(`per_device_train_batch_size`, `gradient_accumulation_steps`, `steps_per_generation`, `num_generations`); `plan` derives its
+numbers, `Batching.describe` prints the arithmetic:
+
+    8 images × 8 captions = 64 captions a step, on 2 processes 32 each = 4 micro-batches of 8
+
+A group (the captions of one image) never straddles processes: each process holds whole images.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+
+MIN_GROUP = 4
+"""Below this many captions an image most groups say nothing: two captions often score alike (pitfalls 7)."""
+
+
+class BatchingError(ValueError):
+    """A choice that can't be run; the message proposes the nearest ones that can."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batching:
+    """A valid choice and TRL's numbers for it. Made by `plan`."""
+
+    images_per_step: int
+    captions_per_image: int
+    micro_batch: int
+    processes: int
+    num_iterations: int
+
+    @property
+    def captions_per_step(self) -> int:
+        """Captions over all processes that one optimiser step learns from; TRL's `generation_batch_size`."""
+        return self.images_per_step * self.captions_per_image
+
+    @property
+    def captions_per_process(self) -> int:
+        """Captions that a process generates at once; a multiple of `captions_per_image`."""
+        return self.captions_per_step // self.processes
+
+    @property
+    def accumulation(self) -> int:
+        """Micro-batches of a process in one optimiser step."""
+        return self.captions_per_process // self.micro_batch
+
+    def trl(self) -> dict[str, int]:
+        """Arguments for `trl.GRPOConfig`. TRL works out `generation_batch_size` itself and refuses to be told both."""
+        return {
+            "per_device_train_batch_size": self.micro_batch,
+            "gradient_accumulation_steps": self.accumulation,
+            "steps_per_generation": self.accumulation,
+            "num_generations": self.captions_per_image,
+            "num_iterations": self.num_iterations,
+        }
+
+    def steps_per_epoch(self, images: int) -> int:
+        """Optimiser steps of one pass over `images` images; what doesn't fill a step is left out this epoch."""
+        return images // self.images_per_step * self.num_iterations
+
+    def steps_per_generation_round(self) -> int:
+        """Optimiser steps between two generations: the checkpoint interval must be a multiple of it."""
+        return self.num_iterations
+
+    def describe(self) -> str:
+        """The arithmetic, for the start of a run."""
+        lines = [
+            f"{self.images_per_step} images × {self.captions_per_image} captions = {self.captions_per_step} captions a step",
+            f"on {self.processes} process{'es' * (self.processes > 1)}: {self.images_per_step // self.processes} images, "
+            f"{self.captions_per_process} captions each = {self.accumulation} × a micro-batch of {self.micro_batch}",
+        ]
+        if self.num_iterations > 1:
+            lines.append(f"each round of captions is used for {self.num_iterations} optimiser steps")
+        lines.append("TRL: " + ", ".join(f"{name}={value}" for name, value in self.trl().items()))
+        return "\n".join(lines)
+
+
+def plan(
+    images_per_step: int, captions_per_image: int, micro_batch: int, *, processes: int = 1, num_iterations: int = 1
+) -> Batching:
+    """The batching that these numbers describe.
+
+    Args:
+        images_per_step: distinct images of an optimiser step, over all processes; a multiple of `processes`.
+        captions_per_image: the group size, TRL's `num_generations`; 2 at least, 4 or more to learn well.
+        micro_batch: captions of one forward pass on a device; must divide `images_per_step / processes × captions_per_image`.
+        processes: how many processes train, usually one a GPU.
+        num_iterations: optimiser steps per round of generated captions (μ of GRPO, PPO's inner epochs).
+
+    Raises:
+        BatchingError: impossible, with the two nearest possible choices.
+    """
+    for name, value, least in (
+        ("images_per_step", images_per_step, 1),
+        ("captions_per_image", captions_per_image, 2),
+        ("micro_batch", micro_batch, 1),
+        ("processes", processes, 1),
+        ("num_iterations", num_iterations, 1),
+    ):
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise BatchingError(f"{name} is {value!r}; it must be a whole number of {least} or more")
+    if captions_per_image < MIN_GROUP:
+        warnings.warn(
+            f"captions_per_image is {captions_per_image}: with fewer than {MIN_GROUP} many groups score alike and teach "
+            "nothing; 8 is the usual choice",
+            stacklevel=2,
+        )
+    if images_per_step % processes:
+        near = _nearest(
+            images_per_step, lambda n: n % processes == 0 and n // processes * captions_per_image % micro_batch == 0
+        )
+        raise BatchingError(
+            f"images_per_step {images_per_step} can't be shared out evenly to {processes} processes without splitting the "
+            f"captions of an image; nearest possible with micro_batch {micro_batch}: images_per_step {_either(near)}"
+        )
+    local = images_per_step // processes * captions_per_image
+    if local % micro_batch:
+        near = _nearest(micro_batch, lambda n: local % n == 0, most=local)
+        raise BatchingError(
+            f"micro_batch {micro_batch} does not divide the {local} captions of a process "
+            f"({images_per_step} images / {processes} × {captions_per_image} captions); nearest possible: micro_batch {_either(near)}"
+        )
+    return Batching(images_per_step, captions_per_image, micro_batch, processes, num_iterations)
+
+
+def _nearest(wanted, possible, most: int | None = None) -> list[int]:
+    """The two possible values nearest to `wanted`: one on either side where there are, else the next ones."""
+    most = most or wanted * 2 + 10_000
+    below = [n for n in range(min(wanted, most), 0, -1) if possible(n)][:2]
+    above = []
+    for n in range(wanted + 1, most + 1):
+        if possible(n):
+            above.append(n)
+            if len(above) == 2:
+                break
+    if below and above:
+        return [below[0], above[0]]
+    return sorted(below + above)
+
+
+def _either(values: list[int]) -> str:
+    return " or ".join(map(str, values))

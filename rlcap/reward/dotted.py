@@ -1,0 +1,91 @@
+"""Dotted paths: `package.module:Name` → the object, with errors that list what there is.
+
+Rewards, judges' engines and their like are named in YAML by where they live; there is no registry to add to.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.util
+import inspect
+import pkgutil
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+
+class ConfigError(ValueError):
+    """A name in the configuration does not exist."""
+
+
+def unknown(what: str, name: str, known: Iterable[str]) -> str:
+    """`unknown reward 'x'; did you mean 'y'? Known: …`"""
+    known = sorted(known)
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    hint = f" did you mean {near[0]!r}?" if near else ""
+    return f"unknown {what} {name!r};{hint} known: {', '.join(known) or 'none'}"
+
+
+def resolve(path: str, base: type | None = None) -> Any:
+    """The object at `module:Name`. With `base`, it must be a subclass of it.
+
+    Raises ConfigError naming the nearest module or class when there is none. An error *inside* the module (a missing
+    dependency, a typo in the user's file) is raised as it is: hiding it would name the wrong culprit.
+    """
+    module_name, colon, name = path.partition(":")
+    if not colon or not module_name or not name:
+        raise ConfigError(f"{path!r} is no dotted path; write module:Name, e.g. rewards.length:Length")
+    if not _exists(module_name):
+        raise ConfigError(unknown("module", module_name, _siblings(module_name)))
+    module = importlib.import_module(module_name)
+    if not hasattr(module, name):
+        known = [key for key, value in vars(module).items() if _offered(key, value, module_name, base)]
+        raise ConfigError(unknown(f"name in {module_name}", name, known))
+    found = getattr(module, name)
+    if base is not None and not (isinstance(found, type) and issubclass(found, base)):
+        raise ConfigError(f"{path} is {found!r:.60}, not a subclass of {base.__name__}")
+    return found
+
+
+def build(
+    factory: Any, params: Mapping[str, Any], context: Mapping[str, Any] | None = None, what: str | None = None
+) -> Any:
+    """`factory(**params)`, completed by those entries of `context` that its signature names and `params` leaves open.
+
+    Raises ConfigError on a parameter that it doesn't have or on one that it lacks.
+    """
+    what = what or getattr(factory, "__name__", repr(factory))
+    accepted = inspect.signature(factory).parameters
+    open_ended = any(parameter.kind is parameter.VAR_KEYWORD for parameter in accepted.values())
+    for key in params:
+        if key not in accepted and not open_ended:
+            raise ConfigError(unknown(f"parameter of {what}", key, accepted))
+    filled = {key: value for key, value in (context or {}).items() if key in accepted} | dict(params)
+    for key, parameter in accepted.items():
+        variadic = parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
+        if parameter.default is parameter.empty and not variadic and key not in filled:
+            raise ConfigError(f"{what} needs the parameter {key!r}; given: {', '.join(filled) or 'none'}")
+    return factory(**filled)
+
+
+def _exists(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # a parent package is missing
+        return False
+
+
+def _siblings(module: str) -> list[str]:
+    """Modules beside the one named, or those of `rewards` where its package doesn't exist either."""
+    package = module.rpartition(".")[0]
+    package = package if package and _exists(package) else "rewards"
+    spec = importlib.util.find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        return []
+    return [f"{package}.{info.name}" for info in pkgutil.iter_modules(spec.submodule_search_locations)]
+
+
+def _offered(key: str, value: Any, module: str, base: type | None) -> bool:
+    if base is not None:
+        return isinstance(value, type) and issubclass(value, base) and value is not base
+    return not key.startswith("_") and getattr(value, "__module__", None) == module

@@ -1,0 +1,165 @@
+"""The mix: several rewards by name, each with a weight and a normalisation.
+
+    self_retrieval:
+      reward: rewards.self_retrieval:SelfRetrieval
+      weight: 1.0
+      normalize: group          # group | batch | running | none, see rlcap.algo.advantages
+      params: {clip: ViT-B-32, pretrained: openai}
+    length:
+      reward: rewards.length:Length
+      weight: 0.5
+
+A mix scores; it neither sums nor normalises. The trainer gathers the values of all processes and hands them, with
+`mix.weights`, `mix.normalize`, `mix.spans` and `mix.running.stds()`, to `rlcap.algo.advantages.combine`, and its
+`std_pooled` back to `mix.running.update`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from rlcap.reward import runner
+from rlcap.reward.base import Reward
+from rlcap.reward.dotted import ConfigError, build, resolve, unknown
+from rlcap.reward.guard import Guard
+from rlcap.reward.running import RunningScale
+from rlcap.types import RewardBatch, Score
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+NORMALIZE = ("group", "batch", "running", "none")
+KEYS = ("reward", "weight", "normalize", "params")
+
+
+@dataclass(frozen=True, slots=True)
+class Component:
+    """One reward of a mix."""
+
+    reward: Reward
+    weight: float = 1.0
+    """Finite; 0 scores and logs without pushing; negative pushes away."""
+    normalize: str = "group"
+    """What its centred value is divided by: group, batch, running or none."""
+
+    def __post_init__(self) -> None:
+        if isinstance(self.weight, bool) or not isinstance(self.weight, int | float) or not math.isfinite(self.weight):
+            raise ConfigError(f"weight of {self.reward.name} must be a finite number, got {self.weight!r}")
+        if self.normalize not in NORMALIZE:
+            raise ConfigError(unknown(f"normalize of {self.reward.name}", str(self.normalize), NORMALIZE))
+
+
+@dataclass(frozen=True, slots=True)
+class MixScores:
+    """What a mix says of N captions."""
+
+    names: tuple[str, ...]
+    values: Tensor
+    """(N, K) float32, NaN where component k abstained on caption i."""
+    scores: Mapping[str, list[Score]]
+    """By component, with reasons and notes."""
+    weights: tuple[float, ...]
+    metrics: Mapping[str, float]
+    """`<component>/mean`, `weighted_mean`, `std_batch`, `abstain_rate`, `seconds`, and whatever the reward measured
+    itself; mean and std are left out where it abstained on all."""
+
+
+class Mix:
+    """Rewards by name. `Mix.from_config(mapping)` builds it from YAML, `Mix({name: Component(...)})` by hand.
+
+    max_abstain, window: see `Guard`. decay: see `RunningScale`.
+    """
+
+    def __init__(
+        self, components: Mapping[str, Component], max_abstain: float = 0.5, window: int = 512, decay: float = 0.99
+    ) -> None:
+        if not components:
+            raise ConfigError("the mix is empty: name at least one reward")
+        self.components = dict(components)
+        self.names = tuple(self.components)
+        self.weights = tuple(float(c.weight) for c in self.components.values())
+        self.normalize = tuple(c.normalize for c in self.components.values())
+        self.spans = tuple(c.reward.range[1] - c.reward.range[0] for c in self.components.values())
+        self.guard = Guard(self.names, max_abstain, window, min(64, window))
+        self.running = RunningScale(self.names, decay)
+
+    @classmethod
+    def from_config(
+        cls, config: Mapping[str, Mapping[str, Any]], context: Mapping[str, Any] | None = None, **options: Any
+    ) -> Mix:
+        """From the mapping of the module docstring.
+
+        context: values that the caller knows (device, gallery, cache_dir, …), passed to every reward whose constructor
+        has a parameter of that name and whose `params` don't set it. options: as for the constructor.
+        Raises ConfigError on unknown keys, paths, parameters and choices, naming the component and the known ones.
+        """
+        components = {}
+        for name, entry in config.items():
+            if not isinstance(entry, Mapping) or "reward" not in entry:
+                raise ConfigError(f"mix.{name}: needs a mapping with `reward: module:Class`, got {entry!r}")
+            for key in entry:
+                if key not in KEYS:
+                    raise ConfigError(f"mix.{name}: {unknown('key', str(key), KEYS)}")
+            try:
+                kind = resolve(entry["reward"], Reward)
+                reward = build(kind, entry.get("params") or {}, context, entry["reward"])
+                components[name] = Component(reward, entry.get("weight", 1.0), entry.get("normalize", "group"))
+            except ConfigError as error:
+                raise ConfigError(f"mix.{name}: {error}") from error
+        return cls(components, **options)
+
+    @property
+    def needs(self) -> dict[str, frozenset[str]]:
+        """By component, what its rows must carry."""
+        return {name: component.reward.needs for name, component in self.components.items()}
+
+    def reward(self, name: str) -> Reward:
+        """The reward of that name; ConfigError lists the known ones."""
+        if name not in self.components:
+            raise ConfigError(unknown("component", name, self.names))
+        return self.components[name].reward
+
+    def score(self, batch: RewardBatch) -> MixScores:
+        """All components' scores of the batch, asked concurrently (see `rlcap.reward.runner`).
+
+        Raises RewardError where a component fails, TooManyAbstentions where one mostly abstains; both name it.
+        """
+        import torch
+
+        outcomes = runner.run({name: component.reward for name, component in self.components.items()}, batch)
+        values = torch.full((len(batch), len(self.names)), torch.nan)
+        metrics: dict[str, float] = {}
+        for k, (name, outcome) in enumerate(outcomes.items()):
+            judged = [score.value for score in outcome.scores if score.value is not None]
+            for i, score in enumerate(outcome.scores):
+                if score.value is not None:
+                    values[i, k] = score.value
+            metrics |= {f"{name}/{key}": float(value) for key, value in outcome.metrics.items()}
+            metrics[f"{name}/seconds"] = outcome.seconds
+            metrics[f"{name}/abstain_rate"] = 1 - len(judged) / len(batch) if len(batch) else 0.0
+            if judged:
+                mean = sum(judged) / len(judged)
+                metrics[f"{name}/mean"] = mean
+                metrics[f"{name}/weighted_mean"] = self.weights[k] * mean
+                metrics[f"{name}/std_batch"] = (sum((v - mean) ** 2 for v in judged) / max(len(judged) - 1, 1)) ** 0.5
+            self.guard.watch(name, outcome.scores)
+        return MixScores(
+            self.names, values, {name: outcome.scores for name, outcome in outcomes.items()}, self.weights, metrics
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """JSON-able: the guard's window and the running scales, for checkpoints."""
+        return {"guard": self.guard.state_dict(), "running": self.running.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take up a `state_dict`; a state of other components is refused, naming both sides."""
+        if set(state["running"]) != set(self.names):
+            raise ConfigError(
+                f"checkpoint mix {sorted(state['running'])} does not match the configured mix {sorted(self.names)}; "
+                f"resume with the mix that the run was started with"
+            )
+        self.guard.load_state_dict(state["guard"])
+        self.running.load_state_dict(state["running"])

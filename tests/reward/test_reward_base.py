@@ -1,0 +1,160 @@
+"""The reward protocol: a TRL function, with abstentions as None."""
+
+import asyncio
+
+import pytest
+
+from rlcap.reward.base import Reward
+from rlcap.reward.columns import ColumnError, caption_text, pack
+from rlcap.types import Score
+
+
+class Loud(Reward):
+    name, range, needs = "loud", (-1.0, 0.0), frozenset()
+
+    def score(self, batch):
+        self.metrics = {"words": 2.0}
+        return [
+            Score(-float("!" in c), note="heard") if c else Score.abstain("nothing was said") for c in batch.captions
+        ]
+
+
+class Slow(Reward):
+    name = "slow"
+
+    async def ascore(self, batch):
+        await asyncio.sleep(0)
+        return [Score(1.0)] * len(batch)
+
+
+class NeedsReferences(Reward):
+    name, needs = "reader", frozenset({"references"})
+
+    def score(self, batch):
+        return [Score(float(len(sample.references))) for sample in batch.samples]
+
+
+def turn(text):
+    return [{"role": "assistant", "content": text}]
+
+
+def test_called_as_trl_does():
+    metrics, extra = {}, {}
+    values = Loud()(
+        prompts=[[{"role": "user", "content": "Describe."}]] * 3,
+        completions=[turn("a cat"), turn("a cat!"), turn("")],
+        completion_ids=[[1], [2], [3]],
+        sample_id=["a", "a", "a"],
+        trainer_state=object(),
+        log_metric=metrics.__setitem__,
+        log_extra=extra.__setitem__,
+        unheard_of=[1, 2, 3],
+    )
+    assert values == [0.0, -1.0, None]
+    assert metrics == {"loud/abstain_rate": pytest.approx(1 / 3), "loud/words": 2.0}
+    assert extra == {"loud/note": ["heard", "heard", ""]}
+    assert Loud().__name__ == "loud"
+
+
+def test_waiting_rewards_work_in_plain_code_and_inside_a_loop():
+    assert Slow()(["p"], ["c"]) == [1.0]
+
+    async def notebook():
+        return Slow()(["p"], ["c"])
+
+    assert asyncio.run(notebook()) == [1.0]
+    assert Slow().waits
+    assert not Loud().waits
+
+
+def test_missing_column_is_named_with_its_remedy():
+    with pytest.raises(ColumnError, match=r"needs references.*'references'.*remove_unused_columns=False.*sample_id"):
+        NeedsReferences()(["p"], ["c"], sample_id=["a"])
+
+
+def test_lengths_are_checked():
+    with pytest.raises(ColumnError, match="2 prompts for 1 completions"):
+        pack(["p", "p"], ["c"], {})
+    with pytest.raises(ColumnError, match=r"'references' must be a list .* 2 completions, got 1 values"):
+        pack(["p", "p"], ["c", "d"], {"references": [["r"]]})
+
+
+def test_pack_reads_every_column():
+    batch = pack(
+        ["p", "p"],
+        ["a cat", turn([{"type": "text", "text": "ein Hund 🐕"}])],
+        {
+            "sample_id": [7, 8],
+            "image_path": ["a.png", "b.png"],
+            "references": [["x", "y"], None],
+            "paragraph": ["long", None],
+            "distractor_images": [["c.png"], []],
+            "meta": ['{"scene": 1}', {"scene": 2}],
+            "truncated": [True, False],
+        },
+    )
+    assert list(batch.captions) == ["a cat", "ein Hund 🐕"]
+    assert [s.id for s in batch.samples] == ["7", "8"]
+    assert batch.samples[0].references == ("x", "y")
+    assert batch.samples[1].references == ()
+    assert [s.meta["scene"] for s in batch.samples] == [1, 2]
+    assert list(batch.distractor_images) == [("c.png",), ()]
+    assert list(batch.truncated) == [True, False]
+
+
+def test_ids_fall_back_to_the_image_and_then_to_the_prompt():
+    assert pack(["p"], ["c"], {"image_path": ["a.png"]}).samples[0].id == "a.png"
+    first, again, other = (pack([p], ["c"], {}).samples[0].id for p in ("p", "p", "q"))
+    assert first == again != other
+
+
+def test_bad_meta_names_the_row():
+    with pytest.raises(ColumnError, match="row 1: column 'meta' is not JSON"):
+        pack(["p", "p"], ["c", "c"], {"meta": ["{}", "{oops"]})
+    with pytest.raises(ColumnError, match="row 0: column 'meta' must be a mapping"):
+        pack(["p"], ["c"], {"meta": ["[1]"]})
+
+
+def test_caption_text_takes_the_text_of_a_conversation():
+    assert caption_text(turn("a")) == "a"
+    assert caption_text(turn(None)) == ""
+
+
+def test_a_malformed_reward_is_refused_where_it_is_written():
+    with pytest.raises(TypeError, match="has no name"):
+
+        class Nameless(Reward):
+            def score(self, batch):
+                return []
+
+    with pytest.raises(TypeError, match="judges nothing"):
+
+        class Idle(Reward):
+            name = "idle"
+
+    with pytest.raises(TypeError, match=r"needs .'pixels'."):
+
+        class Greedy(Reward):
+            name, needs = "greedy", frozenset({"pixels"})
+
+            def score(self, batch):
+                return []
+
+
+def test_wrong_answers_are_refused():
+    class Short(Reward):
+        name = "short"
+
+        def score(self, batch):
+            return []
+
+    class Bare(Reward):
+        name = "bare"
+
+        def score(self, batch):
+            return [0.5] * len(batch)
+
+    with pytest.raises(ValueError, match="short gave 0 scores for 1"):
+        Short()(["p"], ["c"])
+    with pytest.raises(TypeError, match=r"bare gave 0.5; return Score\(value\)"):
+        Bare()(["p"], ["c"])

@@ -1,0 +1,230 @@
+"""CLIP as a frozen ruler: unit vectors of images and of whole paragraphs.
+
+    scorer = ClipScorer.load("local-dir:path/to/model")             # or ("ViT-B-32", pretrained="laion2b_s34b_b79k")
+    images = scorer.image_embeddings(["a.jpg", "b.jpg"])            # (2, D)
+    texts = scorer.text_embeddings(["A red bus. It waits."])        # .vectors (1, D)
+    similarity = scorer.logit_scale * texts.vectors @ images.T
+
+CLIP reads 77 tokens (`context_length`) and forgets the rest without a word. A fused paragraph is longer, so a text is read
+sentence by sentence by default and its vector is the mean of its sentences'; what still had to be cut is counted.
+Image vectors are cached on disk by the content of the file and of the weights; all unique sentences of a call go through
+the model together.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from rlcap.scorers.embeddings import EmbeddingCache, default_cache
+from rlcap.scorers.images import content_key, open_image
+from rlcap.scorers.sentences import split_sentences
+
+Pooling = Literal["sentences", "whole"]
+
+_PREFERRED_WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors")
+
+
+@dataclass(frozen=True, slots=True)
+class TextEmbeddings:
+    """Vectors of N texts."""
+
+    vectors: Tensor
+    """(N, D) float32 of unit length; a row of zeros where the text is empty."""
+    empty: Tensor
+    """(N,) bool: nothing to read in this text, so whoever scores it should abstain or punish it on purpose."""
+    truncated: Tensor
+    """(N,) bool: a sentence of this text (or the text, with pooling "whole") is longer than the context."""
+
+    @property
+    def truncated_fraction(self) -> float:
+        """Share of texts in [0, 1] of which something was cut."""
+        return self.truncated.float().mean().item() if len(self.truncated) else 0.0
+
+
+class ClipScorer:
+    """A frozen open_clip model with its tokenizer, its preprocessing and a cache. Made by `load`."""
+
+    def __init__(
+        self, model: Any, preprocess: Any, tokenizer: Any, label: str, cache_dir: Path, batch_size: int
+    ) -> None:
+        if hollow := [name for name, weight in model.named_parameters() if weight.numel() == 0]:
+            raise RuntimeError(
+                f"CLIP {label}: {len(hollow)} weights are empty, the first is {hollow[0]!r}. DeepSpeed ZeRO-3 takes a model "
+                "apart when it is loaded inside its config: load scorers before the trainer is made"
+            )
+        self.model = model.eval().requires_grad_(False)
+        self.preprocess, self.tokenizer, self.batch_size = preprocess, tokenizer, batch_size
+        self.device = next(model.parameters()).device
+        self.name = f"{label} {_fingerprint(model)}"
+        self._context_length = int(tokenizer.context_length)
+        hf = getattr(tokenizer, "tokenizer", None)
+        self._pad = getattr(hf, "pad_token_id", None) or 0
+        self._cache_dir = cache_dir
+        self._cache: EmbeddingCache | None = None  # its width is known with the first vector
+
+    @classmethod
+    def load(
+        cls,
+        model: str,
+        pretrained: str | None = None,
+        device: str = "cpu",
+        cache_dir: str | os.PathLike | None = None,
+        batch_size: int = 64,
+    ) -> ClipScorer:
+        """Load in float32.
+
+        Args:
+            model: `local-dir:PATH` (open_clip_config.json and a safetensors file), `hf-hub:org/name`, or a built-in name.
+            pretrained: for a built-in name, a tag of `open_clip.list_pretrained()` or a safetensors file.
+            device: where the model lives and the vectors are returned.
+            cache_dir: folder of the embedding cache; default `default_cache() / "embeddings"`.
+            batch_size: images or sentences per forward pass.
+
+        Raises:
+            ValueError: a built-in name without weights, or weights that are pickled.
+            FileNotFoundError: the local folder or its config is missing.
+        """
+        import open_clip
+
+        options: dict[str, Any] = {}
+        if model.startswith("local-dir:"):
+            _refuse_pickles(Path(model.removeprefix("local-dir:")))
+            label = Path(model.removeprefix("local-dir:")).name
+        elif model.startswith("hf-hub:"):
+            label = model
+        else:
+            label = f"{model} {Path(pretrained or '').name}"
+            if not pretrained:
+                tags = ", ".join(open_clip.list_pretrained_tags_by_model(model)) or "none: it is no built-in model"
+                raise ValueError(f"CLIP {model!r} without `pretrained` would be random weights; known tags: {tags}")
+            if os.path.exists(pretrained) and not pretrained.endswith(".safetensors"):
+                raise ValueError(
+                    f"CLIP weights {pretrained!r} are not safetensors; convert them with safetensors.torch.save_file"
+                )
+            known = open_clip.get_pretrained_cfg(model, pretrained) or {}
+            if known.get("quick_gelu"):
+                options["force_quick_gelu"] = True  # open_clip only warns of the mismatch, and scores badly
+        network, _, preprocess = open_clip.create_model_and_transforms(
+            model, pretrained=pretrained, precision="fp32", device=device, weights_only=True, **options
+        )
+        folder = Path(cache_dir) if cache_dir is not None else default_cache() / "embeddings"
+        return cls(network, preprocess, open_clip.get_tokenizer(model), label.strip(), folder, batch_size)
+
+    @property
+    def logit_scale(self) -> float:
+        """What cosines are multiplied by before a softmax: exp of the learned parameter, 100 for OpenAI's models."""
+        return self.model.logit_scale.exp().item()
+
+    @property
+    def context_length(self) -> int:
+        """Tokens that the text tower reads, begin and end marks included."""
+        return self._context_length
+
+    def image_embeddings(self, paths: Sequence[str | os.PathLike]) -> Tensor:
+        """(N, D) float32 unit vectors, from the cache where it has them.
+
+        Raises:
+            ImageError: a file that can't be opened, by name.
+        """
+        if not len(paths):
+            return torch.empty(0, self._dim(), device=self.device)
+        keys = [content_key(path) for path in paths]
+        cache = self._open_cache()
+        found, vectors = cache.get(keys)
+        missing = {key: path for key, path, known in zip(keys, paths, found, strict=True) if not known}
+        todo = list(missing.items())
+        for start in range(0, len(todo), self.batch_size):
+            part = todo[start : start + self.batch_size]
+            cache.put([key for key, _ in part], self._encode_images([path for _, path in part]).cpu().numpy())
+        if todo:
+            found, vectors = cache.get(keys)
+            if not found.all():
+                raise OSError(f"{cache.folder}: vectors just written can't be read back; is the disk full or broken?")
+        return torch.from_numpy(vectors).to(self.device, torch.float32)
+
+    def text_embeddings(self, texts: Sequence[str], pooling: Pooling = "sentences") -> TextEmbeddings:
+        """One unit vector a text: the renormalised mean of its sentences' unit vectors, or that of the `whole` text.
+
+        Raises:
+            ValueError: another pooling.
+        """
+        if pooling not in ("sentences", "whole"):
+            raise ValueError(f"CLIP pooling {pooling!r} is unknown; write 'sentences' or 'whole'")
+        parts = [
+            split_sentences(text) if pooling == "sentences" else [text.strip()] * bool(text.strip()) for text in texts
+        ]
+        unique = {part: i for i, part in enumerate(dict.fromkeys(part for group in parts for part in group))}
+        encoded, cut = self._encode_texts(list(unique))
+        vectors = torch.zeros(len(texts), encoded.shape[1], device=self.device)
+        truncated = torch.zeros(len(texts), dtype=torch.bool, device=self.device)
+        for row, group in enumerate(parts):
+            if group:
+                rows = [unique[part] for part in group]
+                vectors[row] = encoded[rows].mean(0)
+                truncated[row] = cut[rows].any()
+        empty = torch.tensor([not group for group in parts], dtype=torch.bool, device=self.device)
+        return TextEmbeddings(torch.nn.functional.normalize(vectors, dim=-1), empty, truncated)
+
+    def _encode_images(self, paths: list[str | os.PathLike]) -> Tensor:
+        with ThreadPoolExecutor(min(4, len(paths))) as pool, torch.inference_mode():
+            pixels = torch.stack(list(pool.map(lambda path: self.preprocess(open_image(path)), paths)))
+            return self.model.encode_image(pixels.to(self.device), normalize=True).float()
+
+    def _encode_texts(self, texts: list[str]) -> tuple[Tensor, Tensor]:
+        """((N, D) unit vectors, (N,) bool whether the text was cut)."""
+        if not texts:
+            return torch.zeros(0, self._dim(), device=self.device), torch.zeros(0, dtype=torch.bool, device=self.device)
+        tokens = self.tokenizer(texts)
+        # One token more of room: whoever fills it did not fit. Cutting itself keeps the end mark, where CLIP reads.
+        wide = self.tokenizer(texts, context_length=self.context_length + 1)
+        cut = (wide[:, self.context_length] != self._pad).to(self.device)
+        batches = []
+        with torch.inference_mode():
+            for start in range(0, len(texts), self.batch_size):
+                batch = tokens[start : start + self.batch_size].to(self.device)
+                batches.append(self.model.encode_text(batch, normalize=True).float())
+        return torch.cat(batches), cut  # joined outside inference_mode, so that callers get ordinary tensors
+
+    def _dim(self) -> int:
+        return self._open_cache().dim
+
+    def _open_cache(self) -> EmbeddingCache:
+        if self._cache is None:
+            with torch.inference_mode():
+                dim = self.model.encode_text(self.tokenizer(["a"]).to(self.device)).shape[1]
+            self._cache = EmbeddingCache(self._cache_dir, self.name, dim)
+        return self._cache
+
+
+def _refuse_pickles(folder: Path) -> None:
+    if not folder.is_dir():
+        raise FileNotFoundError(f"CLIP folder {folder} does not exist; check the path after 'local-dir:'")
+    safe = sorted(path.name for path in folder.glob("*.safetensors"))
+    pickled = sorted(path.name for pattern in ("*.bin", "*.pt", "*.pth") for path in folder.glob(pattern))
+    # open_clip prefers its own pickle names to a safetensors file of another name
+    if not safe or (pickled and not set(safe) & set(_PREFERRED_WEIGHTS)):
+        raise ValueError(
+            f"CLIP folder {folder} has {', '.join(safe + pickled) or 'no weights'}; only safetensors are loaded: save them as "
+            f"{_PREFERRED_WEIGHTS[0]} (safetensors.torch.save_file) and remove the pickled file"
+        )
+
+
+def _fingerprint(model: Any) -> str:
+    """12 hex digits over weights and preprocessing: two models never share a cache, wherever they were loaded from."""
+    from open_clip import get_model_preprocess_cfg
+
+    digest = hashlib.sha256(json.dumps(get_model_preprocess_cfg(model), sort_keys=True, default=str).encode())
+    for name, weight in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(weight.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:12]

@@ -1,0 +1,89 @@
+"""Hallucination: does the caption say what the references contradict or don't support, and does it say what they do?
+
+measures  r = α · r_f + (1 − α) · r_a; fidelity r_f by NLI, adequacy r_a by greedy token matching
+range     [-1, 1]
+needs     references
+cost      one NLI pass a (reference, caption or sentence) pair; one encoder pass a text
+source    MOCHa (arXiv 2312.03631): r_f = 1 − 2 · mean_k P(contradiction | ref_k, caption), r_a = clip(2 · (F1 − .35), −1, 1),
+          α = .5 (`mocha`). `sentences` judges each sentence against all references: contradicted costs 1, unsupported
+          `unsupported`, supported 0, r_f = 1 − 2 · mean cost
+hack      α = 1: short safe sentences; repeating supported ones in other words dilutes a false one; hedging (closed here)
+guards    adequacy and length against silence; repetition; self-retrieval and critique for detail
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from rlcap.reward.base import Reward
+from rlcap.scorers.claims import claim_costs
+from rlcap.types import RewardBatch, Score
+
+
+def fidelity(contradiction: float) -> float:
+    """Mean P(contradiction), or mean cost, in [0, 1] → 1 − 2p in [-1, 1]; .25 → .5."""
+    return 1 - 2 * contradiction
+
+
+def adequacy(f1: float) -> float:
+    """Rescaled F1 → clip(2 · (F1 − .35), −1, 1); .60 → .5, .85 and more → 1."""
+    return max(-1.0, min(1.0, 2 * (f1 - 0.35)))
+
+
+class Hallucination(Reward):
+    """nli: path, hub name or `NliScorer`. encoder: the same for adequacy; by default the NLI model's own encoder.
+
+    baseline: F1 of unrelated captions under that encoder (`AdequacyScorer.unrelated_f1`; .47 is a MiniLM's on COCO).
+    The empty caption gets the lowest value: it says nothing wrong, and must not win by it. A sentence said twice counts
+    once. A hedged sentence costs what it costs without its hedges, and at least `unsupported`.
+    """
+
+    name, range, needs, version = "hallucination", (-1.0, 1.0), frozenset({"references"}), "1"
+
+    def __init__(
+        self,
+        nli: Any,
+        form: Literal["mocha", "sentences"] = "mocha",
+        alpha: float = 0.5,
+        unsupported: float = 0.3,
+        encoder: Any = None,
+        baseline: float = 0.47,
+        device: str = "cpu",
+    ) -> None:
+        from rlcap.scorers.adequacy import AdequacyScorer
+        from rlcap.scorers.nli import NliScorer
+
+        if form not in ("mocha", "sentences"):
+            raise ValueError(f"form must be mocha or sentences, got {form!r}")
+        if not (0 <= alpha <= 1 and 0 <= unsupported <= 1):
+            raise ValueError(f"alpha and unsupported lie in [0, 1], got {alpha} and {unsupported}")
+        self.form, self.alpha, self.unsupported = form, alpha, unsupported
+        self.nli = NliScorer.load(nli, device) if isinstance(nli, str) else nli
+        if encoder is None and alpha < 1:
+            encoder = AdequacyScorer.from_nli(self.nli, baseline=baseline)
+        self.encoder = AdequacyScorer.load(encoder, device, baseline=baseline) if isinstance(encoder, str) else encoder
+
+    def score(self, batch: RewardBatch) -> list[Score]:
+        references = [tuple(text for text in sample.references if text.strip()) for sample in batch.samples]
+        rows = [i for i, texts in enumerate(references) if texts and batch.captions[i].strip()]
+        captions, kept = [batch.captions[i] for i in rows], [references[i] for i in rows]
+        if self.form == "mocha":
+            faithful = self._mocha(captions, kept)
+        else:
+            faithful = claim_costs(self.nli, captions, kept, self.unsupported)
+        covered = self.encoder.best_f1(captions, kept) if self.alpha < 1 else [0.0] * len(rows)
+        self.metrics = {"nli_truncated": self.nli.truncated_share}
+        values = {}
+        for i, f, a in zip(rows, faithful, covered, strict=True):
+            values[i] = max(-1.0, min(1.0, self.alpha * fidelity(f) + (1 - self.alpha) * adequacy(a)))
+        if rows:
+            self.metrics["cost"] = sum(faithful) / len(rows)
+        return [
+            Score(values.get(i, self.range[0])) if texts else Score.abstain("no reference to compare with")
+            for i, texts in enumerate(references)
+        ]
+
+    def _mocha(self, captions: list[str], references: list[tuple[str, ...]]) -> list[float]:
+        pairs = [(text, caption) for caption, texts in zip(captions, references, strict=True) for text in texts]
+        against = iter(self.nli.probabilities([p for p, _ in pairs], [h for _, h in pairs])[:, 2].tolist())
+        return [sum(next(against) for _ in texts) / len(texts) for texts in references]

@@ -1,0 +1,61 @@
+"""A caption as a list of claims, each held against what the references say.
+
+    cost = (1 − support) · (against + (1 − against) · unsupported)
+
+with support the highest P(entailment) by any reference or by all together, and against = P(contradiction) /
+(P(contradiction) + P(neutral)) given all references together: a single short reference is easily "contradicted" by what
+another one says, and their union is not. Contradicted → 1, open → `unsupported`, supported → 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from torch import Tensor
+
+from rlcap.scorers.hedges import bare_claim, is_hedged
+from rlcap.scorers.sentences import split_sentences
+
+
+class Nli(Protocol):
+    """What is asked of an NLI model: see `rlcap.scorers.nli.NliScorer`."""
+
+    def probabilities(self, premises: Sequence[str], hypotheses: Sequence[str]) -> Tensor: ...
+
+
+def sentence_cost(joint: Tensor, single: Tensor, unsupported: float) -> float:
+    """Cost in [0, 1] of one claim. joint (3,): (entailment, neutral, contradiction) given all references at once;
+    single (R, 3): given each alone. Formula: module docstring."""
+    support = max(float(joint[0]), float(single[:, 0].max()))
+    against = float(joint[2]) / max(float(joint[1] + joint[2]), 1e-9)
+    return (1 - support) * (against + (1 - against) * unsupported)
+
+
+def claim_costs(
+    nli: Nli, captions: Sequence[str], references: Sequence[Sequence[str]], unsupported: float
+) -> list[float]:
+    """Mean cost of each caption's sentences, in [0, 1]. Captions and their references must not be empty.
+
+    A sentence said twice counts once. A hedged sentence costs what it costs without its hedges, and never less than
+    `unsupported`. All pairs of the batch are judged in one pass.
+    """
+    claims = [list(dict.fromkeys(split_sentences(caption))) or [caption] for caption in captions]
+    readings = [[list(dict.fromkeys([s, bare_claim(s) or s])) for s in sentences] for sentences in claims]
+    asked: dict[tuple[str, str], int] = {}
+    for texts, sentences in zip(references, readings, strict=True):
+        for claim in (claim for reading in sentences for claim in reading):
+            for premise in (" ".join(texts), *texts):
+                asked.setdefault((premise, claim), len(asked))
+    found = nli.probabilities([premise for premise, _ in asked], [claim for _, claim in asked])
+    costs = []
+    for texts, sentences, row in zip(references, claims, readings, strict=True):
+        total = 0.0
+        for sentence, reading in zip(sentences, row, strict=True):
+            worst = unsupported if is_hedged(sentence) else 0.0
+            for claim in reading:
+                joint, single = asked[" ".join(texts), claim], [asked[text, claim] for text in texts]
+                worst = max(worst, sentence_cost(found[joint], found[single], unsupported))
+            total += worst
+        costs.append(total / len(sentences))
+    return costs

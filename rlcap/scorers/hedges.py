@@ -1,0 +1,44 @@
+"""Hedges: words by which a text says something without claiming it ("possibly a dog", "a dog or a cat").
+
+A judge of claims finds nothing wrong with "there might be a dog". Who is rewarded for claims that aren't wrong learns to
+hedge (ClaimDiff-RL adds an ambiguity penalty for it), so scorers look at the bare claim as well.
+"""
+
+from __future__ import annotations
+
+import re
+
+_ADVERB = (
+    r"(?:maybe|perhaps|possibly|probably|presumably|likely|apparently|seemingly|supposedly|potentially|conceivably)"
+)
+_MODAL = r"(?:may|might|could|would|must)"
+_SEEM = r"(?:seem|appear|look)s?"
+
+# Order matters: "might possibly be" loses its adverb first, then its modal.
+_BARE = (
+    (re.compile(r"\b(?:I|we) (?:think|believe|guess|suppose|assume)(?: that)?\b,?", re.I), ""),
+    (re.compile(r"\bit (?:is|'s|may be|might be|could be) (?:possible|likely|probable)(?: that)?\b", re.I), ""),
+    (re.compile(rf"\b(?:it|there) {_SEEM}(?: to me)? (?:like|as if|that)\b", re.I), ""),
+    (re.compile(rf"\b{_ADVERB}\b,?", re.I), ""),
+    (re.compile(rf"\bthere {_MODAL}(?: also)? be\b", re.I), "there is"),
+    (re.compile(rf"\b{_MODAL}(?: also)? have been\b", re.I), "was"),
+    (re.compile(rf"\b{_MODAL}(?: also)? be\b(?! seen| found| heard)", re.I), "is"),
+    (re.compile(rf"\bthere {_SEEM} to be\b", re.I), "there is"),
+    (re.compile(rf"\b{_SEEM} to be\b", re.I), "is"),
+    (re.compile(r"\b(?:some (?:kind|sort|type) of|something like|what looks like|what appears to be)\b", re.I), ""),
+    (re.compile(r"\b(?:kind|sort) of\b", re.I), ""),
+    (re.compile(r"\?"), "."),
+)
+_UNDECIDED = re.compile(rf"\b(?:or|either|{_MODAL} not|not sure|unclear|unsure|hard to (?:tell|say|see))\b", re.I)
+
+
+def is_hedged(text: str) -> bool:
+    """Whether the sentence takes something back: a hedge word, a question, or a choice ("either … or")."""
+    return bool(_UNDECIDED.search(text)) or any(pattern.search(text) for pattern, _ in _BARE)
+
+
+def bare_claim(text: str) -> str:
+    """The sentence without its hedges: "There might possibly be a dog." → "there is a dog."."""
+    for pattern, instead in _BARE:
+        text = pattern.sub(instead, text)
+    return re.sub(r"\s+([.,;!])", r"\1", re.sub(r"\s+", " ", text)).strip(" ,")

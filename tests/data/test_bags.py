@@ -1,0 +1,108 @@
+import json
+
+import pytest
+
+from rlcap.data.bags import (
+    BagError,
+    BagFile,
+    attach,
+    partition,
+    random_distractors,
+    read_truematch,
+    write_truematch,
+)
+from rlcap.types import Bag, Sample
+
+LEVELS = {"hard": {"a": ("b", "c"), "b": ("a",), "c": ()}, "easy": {"a": ("c",), "b": ("c",), "c": ("a",)}}
+
+
+def samples(ids="abc"):
+    return [Sample(id, f"{id}.jpg") for id in ids]
+
+
+def test_a_bag_file_survives_the_disk(tmp_path):
+    bags = BagFile("clip", LEVELS, "f00", {"near_identical": 0.97})
+    bags.write(tmp_path / "deep" / "bags.json")
+    assert BagFile.read(tmp_path / "deep" / "bags.json") == bags
+    assert json.loads((tmp_path / "deep" / "bags.json").read_text())["schema"] == 1
+
+
+@pytest.mark.parametrize(
+    ("levels", "message"),
+    [
+        ({"hard": {"a": ("b",)}}, r"level 'hard' names 'b', which the data set does not have"),
+        ({"hard": {"a": ("a",)}}, "'a' is listed as its own neighbour"),
+        ({"hard": {"a": ("b", "b"), "b": ()}}, "neighbours of 'a' repeat"),
+        ({}, "at least one level"),
+    ],
+)
+def test_contradictions_are_named(levels, message):
+    with pytest.raises(BagError, match=message):
+        BagFile("clip", levels)
+
+
+def test_files_that_are_none(tmp_path):
+    path = tmp_path / "bags.json"
+    with pytest.raises(BagError, match="does not exist"):
+        BagFile.read(path)
+    for content, message in (("{", "not JSON"), ("[]", "no 'levels'"), ('{"schema": 9, "levels": {}}', "schema 9")):
+        path.write_text(content)
+        with pytest.raises(BagError, match=message):
+            BagFile.read(path)
+
+
+def test_attaching():
+    a, b, _ = attach(samples(), BagFile("clip", LEVELS))
+    assert a.distractors == {"hard": ("b", "c"), "easy": ("c",)}
+    assert b.distractors == {"hard": ("a",), "easy": ("c",)}
+
+
+def test_attaching_to_a_part_of_the_images():
+    bags = BagFile("clip", LEVELS)
+    with pytest.raises(BagError, match=r"level 'hard' of the bag file names 'c'.*drop"):
+        attach(samples("ab"), bags)
+    with pytest.raises(BagError, match="no list for 'd'"):
+        attach(samples("abcd"), bags)
+    with pytest.raises(BagError, match="another data set"):
+        attach(samples("xyz"), bags)
+    a, d = attach(samples("ad"), bags, on_unknown="drop")
+    assert a.distractors == d.distractors == {"hard": (), "easy": ()}
+
+
+def test_partition_is_greedy_and_disjoint():
+    neighbours = {"a": "bcd", "b": "acd", "c": "dab", "d": "cab", "e": "fab", "f": "eab"}
+    similarities = {"a": (0.9, 0.5, 0.4), "b": (0.9, 0.4, 0.3), "c": (0.95, 0.5, 0.4), "d": (0.95, 0.4, 0.3)}
+    similarities |= {"e": (0.2, 0.1, 0.1), "f": (0.2, 0.1, 0.1)}
+    assert [bag.ids for bag in partition(neighbours, 2, similarities)] == [("c", "d"), ("a", "b"), ("e", "f")]
+    # c: .95 + .5 leads; of what then remains only b could join, and e's list holds f and b
+    assert [bag.ids for bag in partition(neighbours, 3, similarities)] == [("c", "d", "a"), ("e", "f", "b")]
+    assert partition(neighbours, 5, similarities) == []
+    with pytest.raises(BagError, match="bag size 1"):
+        partition(neighbours, 1, similarities)
+
+
+def test_random_distractors_are_fair_and_repeatable():
+    ids = [str(i) for i in range(20)]
+    drawn = random_distractors(ids, 5, seed=3)
+    assert drawn == random_distractors(ids[::-1], 5, seed=3)
+    assert drawn != random_distractors(ids, 5, seed=4)
+    assert all(len(set(others)) == 4 and id not in others for id, others in drawn.items())
+    full = random_distractors(ids, 20)
+    assert all(set(others) == set(ids) - {id} for id, others in full.items())
+    with pytest.raises(BagError, match="choose 2 to 20"):
+        random_distractors(ids, 21)
+
+
+def test_truematch(tmp_path):
+    path = tmp_path / "3.json"
+    path.write_text("[[3310, 139, 42], [7, 8, 9]]")
+    bags = read_truematch(path)
+    assert [bag.ids for bag in bags] == [("3310", "139", "42"), ("7", "8", "9")]
+    write_truematch([*bags, Bag(("007", "x", "1"))], tmp_path / "out.json")
+    assert json.loads((tmp_path / "out.json").read_text()) == [[3310, 139, 42], [7, 8, 9], ["007", "x", 1]]
+    with pytest.raises(BagError, match="names '42', '8', '9'"):
+        read_truematch(path, known=["3310", "139", "7"])
+    for content, message in (("[[1, 2], [3]]", "lists of two or more"), ("[[1, 2], [3, 4, 5]]", "mixes bags of 2, 3")):
+        path.write_text(content)
+        with pytest.raises(BagError, match=message):
+            read_truematch(path)

@@ -14,6 +14,7 @@ the ranking and easy after two thirds, and the lists may overlap or be shorter.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -81,7 +82,7 @@ def search(vectors: np.ndarray, k: int, *, exact_limit: int = EXACT_LIMIT, seed:
     if n <= exact_limit:
         index.add(vectors)
     else:
-        index, name, recall = _approximate(vectors, seed)
+        index, name, recall = _approximate(vectors, k, seed)
     scores, indices = np.empty((n, k), np.float32), np.empty((n, k), np.int32)
     for start in range(0, n, _CHUNK):
         rows = np.arange(start, min(start + _CHUNK, n))
@@ -170,7 +171,7 @@ def search_depth(starts: dict[str, int], neighbours: int) -> int:
     return max(starts.values()) + neighbours + _SPARE
 
 
-def _approximate(vectors: np.ndarray, seed: int) -> tuple[Any, str, float]:
+def _approximate(vectors: np.ndarray, k: int, seed: int) -> tuple[Any, str, float]:
     """(index, its name, measured recall@20)."""
     import faiss
 
@@ -182,7 +183,8 @@ def _approximate(vectors: np.ndarray, seed: int) -> tuple[Any, str, float]:
     index.add(vectors)
     queries = np.random.default_rng(seed).choice(n, min(n, 1000), replace=False)
     exact = exact_neighbours(vectors, queries, 20)
-    probes = 4
+    # The levels reach k deep: look at four times as many vectors, whatever the recall of the nearest 20 asks for.
+    probes = min(lists, max(4, math.ceil(4 * k * lists / n)))
     while True:
         index.nprobe = probes
         _, found = _without_self(*index.search(vectors[queries], 21), own=queries)

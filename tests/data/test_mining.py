@@ -116,3 +116,9 @@ def test_senseless_numbers():
         mine([], Ruler({}), neighbours=0)
     with pytest.raises(BagError, match="1 images have no neighbours"):
         mine([Sample("a", "a")], Ruler({"a": circle(0)[0]}))
+
+
+def test_an_approximate_index_fills_deep_lists():
+    found = search(clustered(4000), 400, exact_limit=1000)
+    assert (found.indices >= 0).all()
+    assert (np.diff(found.scores, axis=1) <= 1e-6).all()

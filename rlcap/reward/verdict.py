@@ -1,0 +1,84 @@
+"""A judge's verdict: what it must look like, and reading it strictly.
+
+    <critique>The ball is red, not blue; the dog is left out.</critique>
+    <wrong>
+    - the ball is blue
+    </wrong>
+    <missing>
+    - a dog behind the ball
+    </missing>
+    <score>6</score>
+
+The reason comes before the number. Every section must be there once and in this order; a list is `- item` lines or the
+word none; the score is a number from 0 to 10. Anything else is no verdict: guessing at a broken reply would put the
+parser's noise into the reward.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+SECTIONS = ("critique", "wrong", "missing", "score")
+_VERDICT = re.compile(
+    r"\s*" + r"\s*".join(rf"<{name}>(?P<{name}>[^<>]*)</{name}>" for name in SECTIONS) + r"\s*", re.DOTALL
+)
+_SCORE = re.compile(r"(\d{1,2}(?:\.\d+)?)(?:\s*/\s*10)?")
+_FENCE = re.compile(r"\s*```\w*\n(.*?)\n?```\s*", re.DOTALL)
+_THINKING = re.compile(r"\s*<think>.*?</think>", re.DOTALL)
+
+
+class VerdictError(ValueError):
+    """The reply is not a verdict."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the judge found."""
+
+    critique: str
+    wrong: tuple[str, ...]
+    """Claims of the caption that aren't true of the image."""
+    missing: tuple[str, ...]
+    """Facts that the caption leaves out."""
+    score: float
+    """0 (describes something else) … 10 (faithful and complete)."""
+
+    def text(self) -> str:
+        """The verdict as it is asked for; `parse(v.text()) == v`."""
+        lists = {
+            name: "\n".join(f"- {item}" for item in getattr(self, name)) or "none" for name in ("wrong", "missing")
+        }
+        return (
+            f"<critique>{self.critique}</critique>\n<wrong>\n{lists['wrong']}\n</wrong>\n"
+            f"<missing>\n{lists['missing']}\n</missing>\n<score>{self.score:g}</score>"
+        )
+
+
+def parse(reply: str) -> Verdict:
+    """The verdict in a reply. A surrounding code fence and a reasoning model's leading <think> block are let through.
+
+    Raises VerdictError that says what is amiss.
+    """
+    reply = _THINKING.sub("", reply, count=1)
+    fenced = _FENCE.fullmatch(reply)
+    match = _VERDICT.fullmatch(fenced[1] if fenced else reply)
+    if match is None:
+        missing = [name for name in SECTIONS if f"<{name}>" not in reply]
+        raise VerdictError(
+            f"no <{missing[0]}> section" if missing else "sections repeated, out of order, or text around"
+        )
+    score = _SCORE.fullmatch(match["score"].strip())
+    if score is None or float(score[1]) > 10:
+        raise VerdictError(f"the score must be a number from 0 to 10, got {match['score'].strip()[:20]!r}")
+    return Verdict(match["critique"].strip(), _items(match, "wrong"), _items(match, "missing"), float(score[1]))
+
+
+def _items(match: re.Match[str], name: str) -> tuple[str, ...]:
+    lines = [line.strip() for line in match[name].splitlines() if line.strip()]
+    if [line.lower().strip(" .-") for line in lines] in ([], ["none"]):
+        return ()
+    for line in lines:
+        if not re.match(r"[-*•] ?\S", line):
+            raise VerdictError(f"<{name}> must list '- item' lines or none, got {line[:60]!r}")
+    return tuple(line[1:].strip() for line in lines)

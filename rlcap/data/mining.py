@@ -15,6 +15,7 @@ the ranking and easy after two thirds, and the lists may overlap or be shorter.
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -131,11 +132,20 @@ def mine(
     starts = level_starts(len(ids), neighbours)
     found = search(features(samples, scorer, text=text), search_depth(starts, neighbours))
     levels, dropped = level_lists(ids, found, starts, neighbours, near_identical)
+    lonely = {level: sum(not found for found in lists.values()) for level, lists in levels.items()}
+    if any(lonely.values()):
+        counts = ", ".join(f"{level}: {count}" for level, count in lonely.items() if count)
+        warnings.warn(
+            f"of {len(ids)} images some have no neighbour left ({counts}), after {dropped} pairs above near_identical "
+            f"{near_identical} were dropped; raise near_identical, or use a scorer that tells these images apart",
+            stacklevel=2,
+        )
     about = {
         "neighbours": neighbours,
         "near_identical": near_identical,
         "dropped_pairs": dropped,
         "text": text,
+        "images_without_neighbours": lonely,
         "first_rank": {level: start + 1 for level, start in starts.items()},
         "index": found.index,
         "recall_at_20": round(found.recall, 4),

@@ -122,3 +122,11 @@ def test_an_approximate_index_fills_deep_lists():
     found = search(clustered(4000), 400, exact_limit=1000)
     assert (found.indices >= 0).all()
     assert (np.diff(found.scores, axis=1) <= 1e-6).all()
+
+
+def test_a_scorer_that_tells_nothing_apart_warns():
+    rows = [Sample(id, id) for id in "abc"]
+    ruler = Ruler({"a": circle(0)[0], "b": circle(1)[0], "c": circle(2)[0]})
+    with pytest.warns(UserWarning, match=r"no neighbour left \(hard: 3, medium: 3, easy: 3\), after 3 pairs"):
+        bags = mine(rows, ruler, neighbours=1)
+    assert bags.about["images_without_neighbours"]["hard"] == 3

@@ -40,5 +40,5 @@ def is_hedged(text: str) -> bool:
 def bare_claim(text: str) -> str:
     """The sentence without its hedges: "There might possibly be a dog." → "there is a dog."."""
     for pattern, instead in _BARE:
-        text = pattern.sub(instead, text)
-    return re.sub(r"\s+([.,;!])", r"\1", re.sub(r"\s+", " ", text)).strip(" ,")
+        text = re.sub(r"\s+", " ", pattern.sub(instead, text))
+    return re.sub(r"[\s,]+(?=[.;!])|\s+(?=,)", "", text).strip(" ,")

@@ -1,0 +1,93 @@
+"""The two counts that keep the default mix from being won by silence or by rambling."""
+
+import pytest
+
+from rewards.length import Length, gate, penalty
+from rewards.repetition import Repetition, repetition
+from rlcap.types import RewardBatch, Sample
+
+
+def words(n):
+    return " ".join(f"w{i}" for i in range(n))
+
+
+def batch(*captions, truncated=(), **sample):
+    return RewardBatch(captions, [Sample("a", "a.png", **sample)] * len(captions), truncated=truncated)
+
+
+def test_gate_golden():
+    assert [gate(n, 100) for n in (49, 50, 200, 201)] == [False, True, True, False]
+
+
+def test_penalty_golden():
+    expected = {0: -1, 25: -0.5, 50: 0, 100: 0, 200: 0, 300: -0.5, 400: -1, 4000: -1}
+    assert {n: penalty(n, 100) for n in expected} == pytest.approx(expected)
+
+
+def test_gate_form_and_penalty_form():
+    rows = batch(words(49), words(50), words(200), words(201), "", paragraph=words(100))
+    assert [s.value for s in Length(form="gate").score(rows)] == [0, 1, 1, 0, 0]
+    assert [s.value for s in Length().score(rows)] == pytest.approx([-0.02, 0, 0, -0.005, -1])
+
+
+def test_reference_length_is_target_then_paragraph_then_references():
+    sample = Sample("a", "a.png", references=(words(8), words(12), " "), paragraph=words(60))
+    assert Length(target=30).reference_words(sample) == 30
+    assert Length().reference_words(sample) == 60
+    short = Sample("a", "a.png", references=(words(8), words(12), " "))
+    assert Length().reference_words(short) == 10
+    assert Length(references="sum").reference_words(short) == 20
+
+
+def test_nothing_to_compare_with_abstains_unless_it_was_cut_off():
+    scores = Length().score(batch("a", "a", truncated=(False, True)))
+    assert scores[0].abstained
+    assert "no target" in scores[0].reason
+    assert scores[1].value == -1
+
+
+def test_truncated_captions_get_the_lowest_value():
+    rows = batch(words(100), words(100), truncated=(True, False), paragraph=words(100))
+    assert [s.value for s in Length().score(rows)] == [-1, 0]
+    assert [s.value for s in Length(form="gate").score(rows)] == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"low": 0}, r"0 < low <= high, got \[0, 2.0\]"),
+        ({"form": "x"}, "penalty or gate"),
+        ({"references": "x"}, "mean or sum"),
+        ({"target": 0}, "above 0"),
+    ],
+)
+def test_bad_choices_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        Length(**options)
+
+
+def test_repetition_golden():
+    assert repetition("a cat and a cat and a cat") == pytest.approx(0.5)
+    assert repetition("A cat. A dog. A cat.") == pytest.approx(1 / 3)
+    assert repetition("A red ball lies beside a blue cube. A dog sleeps on the grass.") == 0
+    assert repetition("") == 0
+    assert repetition("ball " * 2000) > 0.99
+
+
+@pytest.mark.parametrize("reward", [Length(target=10), Repetition()])
+def test_order_batch_unicode_and_long_captions(reward):
+    captions = ["a ball", "", "ball " * 2000, "Größe 猫と犬 🐱", "x" * 10_000]
+    together = reward.score(batch(*captions))
+    assert together == reward.score(batch(*captions[::-1]))[::-1]
+    assert together == [reward.score(batch(caption))[0] for caption in captions]
+    low, high = reward.range
+    assert all(low <= score.value <= high for score in together)
+
+
+def test_neither_silence_nor_rambling_wins():
+    rows = batch("A red ball lies on the green grass.", "", "a red ball " * 60, paragraph=words(10))
+    length, repeated = Length().score(rows), Repetition().score(rows)
+    totals = [a.value + b.value for a, b in zip(length, repeated, strict=True)]
+    assert totals[0] == 0
+    assert totals[1] == -1
+    assert totals[2] < -1.9

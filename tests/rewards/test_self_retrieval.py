@@ -1,0 +1,117 @@
+"""Self-retrieval on a retriever whose cosines are written down."""
+
+import math
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from rewards.self_retrieval import SelfRetrieval
+from rlcap.types import RewardBatch, Sample
+
+
+class FakeClip:
+    """Image `i` is the unit vector e_i; a text "i:0.3 j:0.29" has those cosines (and what is left on an axis of its own)."""
+
+    logit_scale, name = 100.0, "fake"
+
+    def image_embeddings(self, paths):
+        return torch.eye(128)[[int(path.removesuffix(".png")) for path in paths]]
+
+    def text_embeddings(self, texts, pooling="sentences"):
+        vectors, empty = torch.zeros(len(texts), 128), torch.tensor([not text.strip() for text in texts])
+        for row, text in zip(vectors, texts, strict=True):
+            for word in text.split():
+                if ":" in word:
+                    row[int(word.split(":")[0])] = float(word.split(":")[1])
+            if text.strip():
+                row[127] = math.sqrt(1 - float(row.square().sum()))
+        return SimpleNamespace(vectors=vectors, empty=empty, truncated_fraction=0.0)
+
+
+def batch(*captions, own=0, bag=("1.png",), id="a"):
+    return RewardBatch(captions, [Sample(id, f"{own}.png")] * len(captions), [tuple(bag)] * len(captions))
+
+
+def value(caption, own=0, bag=("1.png",), **options):
+    return SelfRetrieval(FakeClip(), **options).score(batch(caption, own=own, bag=bag))[0].value
+
+
+def test_two_images_golden():
+    assert value("0:0.30 1:0.29") == pytest.approx(-0.3133, abs=1e-4)
+    assert value("0:0.30 1:0.29", form="probability") == pytest.approx(1 / (1 + math.exp(-1)), abs=1e-4)
+    assert value("0:0.30 1:0.29", scale=0.0001) == pytest.approx(-math.log(2), abs=1e-4)
+
+
+def test_uniform_golden():
+    bag = tuple(f"{i}.png" for i in range(1, 100))
+    assert value("nothing in common", bag=bag) == pytest.approx(-4.605, abs=1e-3)
+    assert value("", bag=bag) == pytest.approx(-4.605, abs=1e-3)
+    assert value("", bag=bag, form="probability") == pytest.approx(0.01)
+
+
+def test_fillers_fill_up_to_the_candidates_and_depend_on_the_row_alone():
+    gallery = [f"{i}.png" for i in range(100)]
+    reward = SelfRetrieval(FakeClip(), gallery=gallery, candidates=10)
+    row = reward.images("a", "0.png", ["1.png", "2.png"])
+    assert row[:3] == ["0.png", "1.png", "2.png"]
+    assert len(row) == len(set(row)) == 10
+    shuffled = SelfRetrieval(FakeClip(), gallery=gallery[::-1] + gallery, candidates=10)
+    assert shuffled.images("a", "0.png", ["1.png", "2.png"]) == row
+    assert reward.images("b", "0.png", ["1.png", "2.png"]) != row
+    small = SelfRetrieval(FakeClip(), gallery=gallery[:5], candidates=10)
+    assert sorted(small.images("a", "0.png", ["1.png"])) == gallery[:5]
+    full = SelfRetrieval(FakeClip(), gallery=gallery[:5], candidates=2)
+    assert full.images("a", "0.png", ["1.png", "2.png"]) == ["0.png", "1.png", "2.png"]
+
+
+def test_a_gallery_can_be_a_file(tmp_path):
+    path = tmp_path / "gallery.txt"
+    path.write_text("3.png\n4.png\n\n")
+    assert SelfRetrieval(FakeClip(), gallery=str(path)).gallery == ["3.png", "4.png"]
+
+
+def test_without_anything_to_choose_in_it_abstains():
+    scores = SelfRetrieval(FakeClip()).score(batch("0:0.3", bag=()))
+    assert scores[0].reason == "neither a bag nor a gallery to choose in"
+    rows = RewardBatch(["0:0.3"], [Sample("a", "")], [("1.png",)])
+    assert SelfRetrieval(FakeClip()).score(rows)[0].reason == "no image path"
+
+
+def test_order_and_neighbours_change_nothing():
+    rows = [
+        ("0:0.3 1:0.29", 0, "a"),
+        ("2:0.2", 2, "b"),
+        ("", 3, "c"),
+        ("10:0.9 " + "x" * 10_000, 10, "d"),
+        ("猫 4:.1", 4, "e"),
+    ]
+    reward = SelfRetrieval(FakeClip(), gallery=[f"{i}.png" for i in range(90)], candidates=20)
+    samples = [Sample(name, f"{own}.png") for _, own, name in rows]
+    bags = [(f"{own + 1}.png",) for _, own, _ in rows]
+    together = reward.score(RewardBatch([c for c, _, _ in rows], samples, bags))
+    backwards = reward.score(RewardBatch([c for c, _, _ in rows][::-1], samples[::-1], bags[::-1]))[::-1]
+    alone = [reward.score(RewardBatch([row[0]], [s], [b]))[0] for row, s, b in zip(rows, samples, bags, strict=True)]
+    assert together == backwards == alone
+
+
+def test_in_bag_recall_counts_ties_and_silence_as_failures():
+    reward = SelfRetrieval(FakeClip(), gallery=[f"{i}.png" for i in range(100)], candidates=50)
+    reward.score(batch("0:0.3 1:0.2 50:0.9", "0:0.2 1:0.3", "0:0.2 1:0.2", "", bag=("1.png", "0.png", "2.png")))
+    assert reward.metrics == {"text_truncated": 0.0, "bag_recall_at_1": 0.25}
+    reward.score(batch("0:0.3", bag=()))
+    assert "bag_recall_at_1" not in reward.metrics
+
+
+def test_called_as_trl_does():
+    values = SelfRetrieval(FakeClip())(
+        prompts=["p"], completions=["0:0.30 1:0.29"], image_path=["0.png"], distractor_images=[["1.png"]]
+    )
+    assert values == [pytest.approx(-0.3133, abs=1e-4)]
+
+
+def test_bad_choices_are_refused():
+    with pytest.raises(ValueError, match="form must be logprob or probability, got 'prob'"):
+        SelfRetrieval(FakeClip(), form="prob")
+    with pytest.raises(ValueError, match="at least 2, got 1"):
+        SelfRetrieval(FakeClip(), candidates=1)

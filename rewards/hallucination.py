@@ -7,7 +7,8 @@ cost      one NLI pass a (reference, caption or sentence) pair; one encoder pass
 source    MOCHa (arXiv 2312.03631): r_f = 1 − 2 · mean_k P(contradiction | ref_k, caption), r_a = clip(2 · (F1 − .35), −1, 1),
           α = .5 (`mocha`). `sentences` judges each sentence against all references: contradicted costs 1, unsupported
           `unsupported`, supported 0, r_f = 1 − 2 · mean cost
-hack      α = 1: short safe sentences; repeating supported ones in other words dilutes a false one; hedging (closed here)
+hack      α = 1: short safe sentences; true ones in other words dilute a false one. `mocha`: a hedge ("there might be …" adds
+          .31 to r_f of 120 foiled nocaps captions; `sentences` judges the bare claim too: −.00)
 guards    adequacy and length against silence; repetition; self-retrieval and critique for detail
 """
 

@@ -83,7 +83,7 @@ class SelfRetrieval(Reward):
                 continue
             own_and_others = images[[place[path] for path in row]] @ texts.vectors[i].float().to(images.device)
             cosines = torch.zeros_like(own_and_others) if bool(texts.empty[i]) else own_and_others
-            logprob = torch.log_softmax(scale * cosines.double(), 0)[0].item()
+            logprob = torch.log_softmax(scale * cosines.cpu().double(), 0)[0].item()
             scores.append(Score(logprob if self.form == "logprob" else torch.tensor(logprob).exp().item()))
             if bag:
                 found.append(bool((cosines[0] > cosines[1 : 1 + len(set(bag) - {row[0]})]).all()))

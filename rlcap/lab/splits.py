@@ -2,8 +2,7 @@
 
 A scene belongs to exactly one split, decided by a hash of what is in it, so that train, validation and test never share
 a scene, whatever the seeds. Rows come in families of near-duplicates; a row's distractors are its family, nearest
-first, and then the most similar images of the rest of the split. Every PNG carries its scene as a text chunk, which
-`rlcap.lab.engine` reads and no model sees.
+first, and then the most similar images of the rest of the split.
 """
 
 from __future__ import annotations
@@ -16,7 +15,6 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, PngImagePlugin
 
 from rlcap.lab.experts import fuse, look
 from rlcap.lab.language import references
@@ -63,21 +61,10 @@ def default_cache() -> Path:
 
 
 def write_image(scene: Scene, seed: int, path: Path) -> None:
-    """Render to a PNG that carries its scene in the text chunk `scene`. Written whole or not at all."""
-    chunk = PngImagePlugin.PngInfo()
-    chunk.add_text("scene", json.dumps(scene.to_json()))
+    """Render to a PNG, written whole or not at all."""
     partial = path.with_suffix(f".{os.getpid()}.tmp")
-    render(scene, seed).save(partial, "PNG", pnginfo=chunk, compress_level=1)
+    render(scene, seed).save(partial, "PNG", compress_level=1)
     partial.replace(path)
-
-
-def read_scene(source) -> Scene:
-    """The scene that a lab PNG (path or binary file) carries. ValueError for an image that is not the lab's."""
-    with Image.open(source) as image:
-        text = getattr(image, "text", {}).get("scene")
-    if text is None:
-        raise ValueError(f"{source} carries no lab scene: only images written by rlcap.lab.splits do")
-    return Scene.from_json(json.loads(text))
 
 
 def _features(scene: Scene) -> Counter:

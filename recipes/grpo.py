@@ -1,0 +1,139 @@
+"""Reinforcement fine-tuning of a captioner: GRPO on a mix of rewards, with a curriculum over bags of similar images.
+
+    accelerate launch recipes/grpo.py                                  the embedded lab, minutes on two CPU cores
+    accelerate launch recipes/grpo.py train.steps=10 mix.length=null   single values, dotted; null removes a reward
+    accelerate launch recipes/grpo.py --config my.yaml                 your own data and model (README, Your own data)
+    accelerate launch recipes/grpo.py --output_dir runs/a resume=auto  go on after a kill or Ctrl-C
+
+Every key with its meaning stands in rlcap/config.py. The run folder holds report.html: open it in a browser.
+"""
+
+import argparse
+import json
+import os
+from pathlib import Path
+
+from rlcap.config import ConfigError, GRPOConfig, check, dump, load_config
+
+DEFAULTS = Path(__file__).parent / "configs" / "lab.yaml"
+
+
+def parse_arguments() -> GRPOConfig:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config", default=DEFAULTS, help="YAML file (default: %(default)s)")
+    parser.add_argument("--output_dir", help="run folder (default: runs/<name>)")
+    arguments, overrides = parser.parse_known_args()
+    if arguments.output_dir:
+        overrides.append(f"output_dir={arguments.output_dir}")
+    try:
+        config = load_config(GRPOConfig, arguments.config, overrides)
+        check(config)
+    except ConfigError as error:
+        parser.error(str(error))
+    return config
+
+
+def main() -> None:
+    config = parse_arguments()
+
+    # ---- the heavy imports come after the arguments: --help and a typo answer at once -----------------------------
+    from accelerate import PartialState
+    from accelerate.utils import set_seed
+
+    from rlcap import curriculum as curricula
+    from rlcap.batching import plan
+    from rlcap.data.load import load_splits
+    from rlcap.data.prompts import INSTRUCTION
+    from rlcap.eval.report import write_report
+    from rlcap.eval.summary import summarise
+    from rlcap.policy.load import load_policy
+    from rlcap.reward.mix import Mix
+    from rlcap.train.callbacks import Interrupt, MetricsFile, Progress, Schedule
+    from rlcap.train.evaluate import Evaluation, build_evaluator
+    from rlcap.train.grpo import GRPOTrainer
+    from rlcap.train.run_folder import RunFolder, describe_run, write_text
+
+    state = PartialState()
+    say = print if state.is_main_process else (lambda *_: None)
+    set_seed(config.train.seed)
+    folder = RunFolder.create("grpo", config.name, config.output_dir, config.resume is not None, state.is_main_process)
+    state.wait_for_everyone()
+
+    # ---- data: rows with paths; the main process draws the lab's images, the others find them ----------------------
+    with state.main_process_first():
+        splits, lines = load_splits(config.data)
+    say("\n".join(lines))
+    instruction = config.data.instruction or INSTRUCTION
+    gallery = {sample.id: sample.image for sample in splits["train"]}
+
+    # ---- batches and curriculum ------------------------------------------------------------------------------------
+    train = config.train
+    batching = plan(
+        train.images_per_step,
+        train.captions_per_image,
+        train.micro_batch,
+        processes=state.num_processes,
+        num_iterations=train.iterations,
+    )
+    curriculum = curricula.parse(config.curriculum)
+    say(batching.describe())
+    say(curricula.describe(curriculum))
+
+    # ---- frozen scorers, before any DeepSpeed configuration exists -------------------------------------------------
+    mix = Mix.from_config(
+        {name: entry for name, entry in config.mix.items() if entry is not None},
+        context={"device": str(state.device), "gallery": list(gallery.values())},
+        max_abstain=train.max_abstain,
+    )
+    evaluator = build_evaluator(config, splits, instruction, folder, str(state.device))
+
+    # ---- the policy: base + adapter; the reference model is the adapter as it is now -------------------------------
+    policy = load_policy(config.model)
+    say(policy.describe())
+    evaluation = Evaluation(evaluator, policy, mix, splits, folder, config.evaluation)
+    trainer = GRPOTrainer(
+        policy.model,
+        policy.processor,
+        splits["train"],
+        config=config,
+        batching=batching,
+        folder=folder,
+        mix=mix,
+        curriculum=curriculum,
+        gallery=gallery,
+        instruction=instruction,
+        callbacks=[
+            Progress(mix.names),
+            MetricsFile(folder),
+            Schedule(evaluation, config.evaluation.every),
+            Interrupt(),
+        ],
+    )
+    if state.is_main_process:
+        write_text(folder.root / "config.yaml", dump(config))
+        facts = describe_run(
+            splits, seed=train.seed, trainable_parameters=policy.trainable_parameters, processes=state.num_processes
+        )
+        write_text(folder.root / "run.json", json.dumps(facts, indent=2))
+
+    # ---- train -----------------------------------------------------------------------------------------------------
+    checkpoint = folder.checkpoint(config.resume) if config.resume else None
+    if checkpoint is not None:
+        say(f"resuming from {checkpoint}")
+        trainer.restore(checkpoint)
+        if state.is_main_process:
+            folder.rewind(int(checkpoint.name.split("-")[1]))
+        state.wait_for_everyone()
+    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint is not None else None)
+
+    # ---- what remains: the adapter, the summary, the report --------------------------------------------------------
+    trainer.save_adapter()
+    if state.is_main_process:
+        summarise(folder.root)
+        print(f"report: {write_report(folder.root)}")
+        evaluation.finish(trainer)
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    main()

@@ -1,0 +1,27 @@
+"""Where the lab's models live: `lab:captioner` names a folder inside the package."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+ASSETS = Path(__file__).parent / "assets"
+NAMES = ("captioner", "adapter", "retriever", "judge-retriever", "nli")
+PREFIX = "lab:"
+
+
+def resolve(name: str) -> str:
+    """`lab:NAME` → the folder's path, `local-dir:lab:NAME` → `local-dir:PATH`; anything else is returned as it is.
+
+    Raises FileNotFoundError for an unknown or unbuilt asset.
+    """
+    schema = "local-dir:" if name.startswith("local-dir:") else ""
+    rest = name.removeprefix(schema)
+    if not rest.startswith(PREFIX):
+        return name
+    asset = rest.removeprefix(PREFIX)
+    folder = ASSETS / asset
+    if asset not in NAMES:
+        raise FileNotFoundError(f"unknown lab asset {asset!r}; known: {', '.join(NAMES)}")
+    if not folder.is_dir():
+        raise FileNotFoundError(f"lab asset {asset!r} is not built; run `rlcap lab build`")
+    return schema + str(folder)

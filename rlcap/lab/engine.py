@@ -1,0 +1,83 @@
+"""The lab's critic: a stand-in for a large language model that looks at the scene and writes an honest critique.
+
+It follows the protocol of textgrad's engines (`generate(content, system_prompt)`), reads the caption from the prompt as
+a language model would, and answers in the format the prompt asks for. It is honest, not omniscient in style: the grade
+is the harmonic mean of precision and recall, out of ten.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rlcap.lab.language import PLACE_PHRASES, RELATION_PHRASES
+from rlcap.lab.scene import Scene
+from rlcap.lab.truth import Assertion, Verdict, facts, judge
+from rlcap.reward.prompt import fenced
+from rlcap.reward.verdict import Verdict as Written
+from rlcap.types import Sample
+
+MOST_MISSING = 6
+"""A critic names the most important omissions, not all of them."""
+
+
+def say_claim(claim: Assertion) -> str:
+    """A false claim in words: `the ball is blue`."""
+    match claim.what:
+        case "object":
+            return f"there is a {claim.subject}"
+        case "place":
+            return f"the {claim.subject} is {PLACE_PHRASES[claim.value]}"
+        case "count":
+            return f"there are {claim.value} of the kind {claim.subject}"
+        case "relation":
+            return f"the {claim.subject} is {RELATION_PHRASES[claim.value]} the {claim.other}"
+        case "background":
+            return f"the background is {claim.value}"
+        case _:
+            return f"the {claim.subject} is {claim.value}"
+
+
+def say_fact(fact: tuple, scene: Scene) -> str:
+    """A missing fact in words."""
+    if fact[0] == "background":
+        return f"the background is {scene.background}"
+    if fact[0] == "count":
+        return f"there are {scene.count(fact[1])} of the kind {fact[1]}"
+    if fact[0] == "relation":
+        return f"how the {scene.things[fact[1]].kind} and the {scene.things[fact[2]].kind} stand to each other"
+    thing = scene.things[fact[1]]
+    if fact[0] == "object":
+        return f"a {thing.colour} {thing.kind}"
+    return f"the {thing.kind} is {PLACE_PHRASES[thing.place] if fact[0] == 'place' else getattr(thing, fact[0])}"
+
+
+def grade(verdict: Verdict) -> float:
+    """0 to 10: ten times the harmonic mean of the share of true claims and the share of facts told."""
+    precision = 1 - verdict.hallucination_rate if verdict.claims else 0.0
+    total = precision + verdict.recall
+    return 20 * precision * verdict.recall / total if total else 0.0
+
+
+class LabCritic:
+    """An engine for `rewards.critique:Critique`. Needs samples of the lab (`meta["scene"]`)."""
+
+    model_string = "lab-critic-1"
+    is_multimodal = False
+    accepts_sample = True
+    max_concurrency = 1  # it computes, it does not wait
+
+    def generate(self, content: Any, system_prompt: str | None = None, *, sample: Sample, **_: Any) -> str:
+        """A critique in the strict format of `rlcap.reward.verdict`. ValueError for a sample without a scene."""
+        if "scene" not in sample.meta:
+            raise ValueError(f"sample {sample.id!r} has no scene: the lab's critic only knows images of the lab")
+        scene = Scene.from_json(sample.meta["scene"])
+        verdict = judge(fenced("caption", content if isinstance(content, str) else content[0]), scene)
+        wrong = tuple(dict.fromkeys(say_claim(claim) for claim in verdict.wrong))
+        open_facts = [say_fact(fact, scene) for fact in facts(scene) if fact not in verdict.told]
+        missing = tuple(dict.fromkeys(open_facts))[:MOST_MISSING]
+        advice = f"take back that {wrong[0]}" if wrong else "nothing it says is wrong"
+        advice += f"; add {missing[0]}" if missing else "; nothing important is missing"
+        return Written(advice + ".", wrong, missing, round(grade(verdict), 2)).text()
+
+    def __call__(self, content: Any, system_prompt: str | None = None, **kwargs: Any) -> str:
+        return self.generate(content, system_prompt, **kwargs)

@@ -1,0 +1,113 @@
+"""Loads a captioner: base model, processor and LoRA adapter, the same way for the lab's and for anyone's."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from transformers import AutoModelForImageTextToText, AutoProcessor
+
+from rlcap.config import ConfigError, ModelConfig
+from rlcap.lab.assets import resolve
+
+TRAINABLE = ("lora-language", "lora-all", "projector", "full")
+_VISION = re.compile(r"(^|\.)(vision_tower|vision_model|visual|image_encoder|vision_encoder)(\.|$)")
+_PROJECTOR = re.compile(r"(^|\.)(multi_modal_projector|mm_projector|connector|modality_projection|merger|projector)(\.|$)")
+_HEAD = re.compile(r"(^|\.)(lm_head|embed_tokens|output)(\.|$)")
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """A captioner ready to train."""
+
+    model: Any
+    processor: Any
+    base: str
+    adapter: str | None
+
+    def describe(self) -> str:
+        """Trainable and total parameters, and which modules are trained, as a table for the start of a run."""
+        groups: dict[str, int] = {}
+        trainable = total = 0
+        for name, parameter in self.model.named_parameters():
+            if ".ref." in name:
+                continue
+            total += parameter.numel()
+            if parameter.requires_grad:
+                trainable += parameter.numel()
+                kind = re.sub(r"\.\d+\.", ".*.", re.sub(r"(base_model\.model\.|\.(lora_[AB])\.\w+)", "", name))
+                groups[kind] = groups.get(kind, 0) + parameter.numel()
+        lines = [f"{trainable:,} of {total:,} parameters are trained ({trainable / total:.2%})"]
+        lines += [f"  {count:>12,}  {name}" for name, count in sorted(groups.items())]
+        return "\n".join(lines)
+
+    @property
+    def trainable_parameters(self) -> int:
+        return sum(p.numel() for p in self.model.parameters() if p.requires_grad)
+
+
+def pick_dtype(name: str) -> torch.dtype:
+    """`auto` → bfloat16 on a GPU that has it, else float32."""
+    if name == "auto":
+        cuda = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+        return torch.bfloat16 if cuda else torch.float32
+    if name not in ("float32", "bfloat16"):
+        raise ConfigError(f"model.dtype must be auto, float32 or bfloat16, got {name!r}")
+    return getattr(torch, name)
+
+
+def lora_modules(model: torch.nn.Module, trainable: str) -> list[str]:
+    """Names of the linear modules that `trainable` adapts. Raises ConfigError when there are none."""
+    found = []
+    for name, module in model.named_modules():
+        if not isinstance(module, torch.nn.Linear) or _HEAD.search(name):
+            continue
+        vision, projector = bool(_VISION.search(name)), bool(_PROJECTOR.search(name))
+        if trainable == "lora-all" or (trainable == "projector" and projector):
+            found.append(name)
+        elif trainable == "lora-language" and not vision and not projector:
+            found.append(name)
+    if not found:
+        kinds = sorted({name.split(".")[-1] for name, m in model.named_modules() if isinstance(m, torch.nn.Linear)})
+        raise ConfigError(
+            f"model.trainable={trainable!r} matches no linear module of {type(model).__name__}; its linear modules are "
+            f"called {', '.join(kinds)}"
+        )
+    return found
+
+
+def load_policy(config: ModelConfig) -> Policy:
+    """Base model, processor with left padding, and adapter (loaded and trainable, or fresh).
+
+    Raises ConfigError for unknown choices and for models without a chat template; OSError where a folder or hub name
+    can't be found.
+    """
+    if config.trainable not in TRAINABLE:
+        raise ConfigError(f"model.trainable must be one of {', '.join(TRAINABLE)}, got {config.trainable!r}")
+    base = resolve(config.base)
+    processor = AutoProcessor.from_pretrained(base, padding_side="left", trust_remote_code=config.trust_remote_code)
+    if not getattr(processor, "chat_template", None):
+        raise ConfigError(f"{config.base} has no chat template; only chat vision-language models are supported so far")
+    model = AutoModelForImageTextToText.from_pretrained(
+        base, dtype=pick_dtype(config.dtype), trust_remote_code=config.trust_remote_code, use_safetensors=True
+    )
+    if config.adapter is not None:
+        adapter = resolve(config.adapter)
+        if Path(adapter).is_dir() and not (Path(adapter) / "adapter_config.json").is_file():
+            raise ConfigError(f"model.adapter {config.adapter} holds no adapter_config.json: it is not a peft adapter")
+        model = PeftModel.from_pretrained(model, adapter, is_trainable=True)
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter.data = parameter.data.float()
+    elif config.trainable == "full":
+        model.requires_grad_(True)
+    else:
+        lora = LoraConfig(
+            r=config.lora_rank, lora_alpha=config.lora_alpha, lora_dropout=0.0, target_modules=lora_modules(model, config.trainable)
+        )
+        model = get_peft_model(model, lora)
+    return Policy(model, processor, config.base, config.adapter)

@@ -1,0 +1,110 @@
+"""What happens around optimiser steps: the progress bar, the metrics file, evaluation on its own clock, Ctrl-C."""
+
+from __future__ import annotations
+
+import math
+import signal
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from tqdm import tqdm
+from transformers import TrainerCallback
+
+from rlcap.train.run_folder import RunFolder, append_lines
+
+
+class Progress(TrainerCallback):
+    """A bar with reward components, their within-group std, abstentions and length; one line of text where no terminal
+    is attached. Main process only."""
+
+    def __init__(self, components: Sequence[str]) -> None:
+        self.components, self.bar = tuple(components), None
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if state.is_world_process_zero:
+            self.bar = tqdm(total=state.max_steps, initial=state.global_step, desc="grpo", unit="step", dynamic_ncols=True)
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Mapping[str, Any] | None = None, **_: Any) -> None:
+        if self.bar is None or not logs or "completions/mean_words" not in logs:
+            return
+        parts = []
+        for name in self.components:
+            mean, std = logs.get(f"reward/{name}/mean"), logs.get(f"reward/{name}/std_within_group")
+            abstained = logs.get(f"reward/{name}/abstain_rate") or 0.0
+            if mean is not None:
+                spread = f"±{std:.2f}" if std is not None and math.isfinite(std) else ""
+                parts.append(f"{name} {mean:.2f}{spread}" + (f" abstains {abstained:.0%}" if abstained else ""))
+        self.bar.set_postfix_str(f"{' '.join(parts)} words {logs['completions/mean_words']:.0f}", refresh=False)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if self.bar is not None:
+            self.bar.update(state.global_step - self.bar.n)
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if self.bar is not None:
+            self.bar.close()
+
+
+class MetricsFile(TrainerCallback):
+    """One row of metrics.jsonl an optimiser step."""
+
+    def __init__(self, folder: RunFolder) -> None:
+        self.folder, self.start = folder, time.time()
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Mapping[str, Any] | None = None, **_: Any) -> None:
+        if not state.is_world_process_zero or not logs or ("loss" not in logs and "grad_norm" not in logs):
+            return
+        kept = {k: v for k, v in logs.items() if isinstance(v, int | float) and math.isfinite(v)}
+        append_lines(
+            self.folder.metrics, [{"step": state.global_step, "seconds": time.time() - self.start, "metrics": kept}]
+        )
+
+
+class Schedule(TrainerCallback):
+    """Calls `evaluate(step, final)` before the first step, every `every` steps, and after the last.
+
+    A run that resumes has its earlier evaluations on disk and does not repeat them.
+    """
+
+    def __init__(self, evaluate: Callable[[int, bool], None], every: int) -> None:
+        self.evaluate, self.every, self.last = evaluate, every, -1
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.last = state.global_step
+        if state.global_step == 0:
+            self.evaluate(0, False)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if state.global_step % self.every == 0 and state.global_step < state.max_steps:
+            self.last = state.global_step
+            self.evaluate(state.global_step, False)
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.evaluate(state.global_step, True)
+
+
+class Interrupt(TrainerCallback):
+    """Ctrl-C (or SIGTERM) finishes the step, writes a checkpoint and stops; a second one stops at once."""
+
+    def __init__(self) -> None:
+        self.asked, self.previous = False, {}
+
+    def _ask(self, number: int, _frame: Any) -> None:
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = True
+        print("\nstopping after this step with a checkpoint; once more stops at once", flush=True)
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self.previous[number] = signal.signal(number, self._ask)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
+        if self.asked:
+            control.should_save = control.should_training_stop = True
+        return control
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        for number, handler in self.previous.items():
+            signal.signal(number, handler)

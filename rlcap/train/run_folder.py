@@ -1,0 +1,148 @@
+"""A run's folder: what is in it, and how it is written so that a crash leaves it readable.
+
+    config.yaml        every value of the configuration
+    run.json           versions, git commit, seeds, trainable parameters, data fingerprint
+    metrics.jsonl      one row an optimiser step
+    rollouts.jsonl     every sampled caption with its component scores and critiques (one file a process)
+    captions/<step>.jsonl   greedy captions of the evaluated splits
+    panel.jsonl        the same few images followed through training
+    checkpoints/       what resuming needs
+    adapter/           the tuned LoRA adapter, loadable in plain peft
+    summary.json, report.html
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+import subprocess
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rlcap.config import ConfigError
+from rlcap.types import Sample
+
+PACKAGES = ("rlcap", "torch", "transformers", "trl", "peft", "accelerate", "datasets", "open_clip_torch", "textgrad")
+STATE = "rlcap_state.json"
+"""Written last into a checkpoint: a checkpoint without it is not whole."""
+
+
+class RunFolder:
+    """Paths of a run and the few writes that several parts share."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.metrics = root / "metrics.jsonl"
+        self.panel = root / "panel.jsonl"
+        self.captions = root / "captions"
+        self.checkpoints = root / "checkpoints"
+        self.adapter = root / "adapter"
+
+    @classmethod
+    def create(cls, recipe: str, name: str | None, output_dir: str | None, resume: bool, main: bool) -> RunFolder:
+        """The folder, made by the main process. ConfigError if it already holds a run that is not to be resumed."""
+        root = Path(output_dir) if output_dir else Path("runs") / (name or f"{recipe}-{time.strftime('%Y%m%d-%H%M%S')}")
+        folder = cls(root)
+        if main:
+            if folder.metrics.exists() and not resume:
+                raise ConfigError(f"{root} already holds a run; choose another output_dir, or go on with it: resume=auto")
+            for path in (folder.captions, folder.checkpoints):
+                path.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def rollouts(self, rank: int) -> Path:
+        return self.root / ("rollouts.jsonl" if rank == 0 else f"rollouts-{rank}.jsonl")
+
+    def newest_checkpoint(self) -> Path | None:
+        """The newest whole checkpoint; half-written ones (a kill during the write) are passed over."""
+        whole = [path for path in self.checkpoints.glob("checkpoint-*") if (path / STATE).is_file()]
+        return max(whole, key=lambda path: int(path.name.split("-")[1]), default=None)
+
+    def checkpoint(self, resume: str) -> Path:
+        """The checkpoint that `resume` names. ConfigError where there is none or it is not whole."""
+        if resume == "auto":
+            found = self.newest_checkpoint()
+            if found is None:
+                raise ConfigError(f"resume=auto: no whole checkpoint in {self.checkpoints}; start without resume")
+            return found
+        path = Path(resume)
+        if not (path / STATE).is_file():
+            raise ConfigError(f"resume={resume}: not a whole checkpoint (it lacks {STATE}); resume=auto finds the newest")
+        return path
+
+    def rewind(self, step: int) -> None:
+        """Drop what was logged after `step`: a resumed run writes it again."""
+        for path in [self.metrics, self.panel, *self.root.glob("rollouts*.jsonl")]:
+            if path.exists():
+                rows = [line for line in read_lines(path) if line["step"] <= step]
+                write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
+        for path in self.captions.glob("*.jsonl"):
+            if int(path.stem) > step:
+                path.unlink()
+        for path in self.checkpoints.glob("checkpoint-*"):
+            if int(path.name.split("-")[1]) > step:
+                shutil.rmtree(path)
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The rows of a jsonl file; a last line that a kill cut short is left out."""
+    rows = []
+    lines = path.read_text().splitlines()
+    for number, line in enumerate(lines):
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError as error:
+            if number + 1 < len(lines):
+                raise ValueError(f"{path}, line {number + 1} is not JSON: {error}") from error
+    return rows
+
+
+def append_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    with open(path, "a") as file:
+        file.writelines(json.dumps(row) + "\n" for row in rows)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write whole or not at all."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    partial.write_text(text)
+    partial.replace(path)
+
+
+def fingerprint(samples: Sequence[Sample]) -> str:
+    """sha256 over ids and texts: two runs on the same data have the same."""
+    digest = hashlib.sha256()
+    for sample in samples:
+        digest.update(json.dumps([sample.id, sample.references, sample.paragraph], ensure_ascii=False).encode())
+    return digest.hexdigest()[:16]
+
+
+def git_commit() -> str | None:
+    """The commit of the code in use, with `+dirty` where it was changed; None outside a checkout."""
+    folder = Path(__file__).parent
+
+    def git(*words: str) -> str:
+        return subprocess.run(["git", "-C", folder, *words], capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        return git("rev-parse", "HEAD") + ("+dirty" if git("status", "--porcelain", "-uno") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def describe_run(splits: Mapping[str, Sequence[Sample]], **more: Any) -> dict[str, Any]:
+    """What run.json holds."""
+    versions = {}
+    for package in PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            versions[package] = None
+    data = {name: {"images": len(rows), "fingerprint": fingerprint(rows)} for name, rows in splits.items()}
+    return {"versions": versions, "python": platform.python_version(), "git": git_commit(), "data": data, **more}

@@ -1,0 +1,95 @@
+"""Maximum likelihood on paragraphs: makes the starting checkpoint. Loss on the caption's tokens alone.
+
+transformers' Trainer with a collator; TRL's SFTTrainer would decode and template every image up front.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch.utils.data import Dataset
+from transformers import Trainer, TrainingArguments
+
+from rlcap.config import SFTConfig
+from rlcap.data.images import open_image
+from rlcap.train.run_folder import RunFolder
+from rlcap.types import Sample
+
+
+class Captions(Dataset):
+    """(sample, text) rows. Target `references` draws one reference a visit, from (seed, visit) alone."""
+
+    def __init__(self, samples: Sequence[Sample], target: str, seed: int) -> None:
+        self.samples, self.target, self.seed = samples, target, seed
+        for sample in samples:
+            if not (sample.paragraph if target == "paragraph" else sample.references):
+                raise ValueError(f"sample {sample.id!r} has no {target}; set train.target to what the data has")
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        sample = self.samples[index]
+        if self.target == "paragraph":
+            return {"image": sample.image, "text": sample.paragraph}
+        choice = torch.randint(len(sample.references), ()).item()
+        return {"image": sample.image, "text": sample.references[choice]}
+
+
+class CaptionCollator:
+    """Rows → model inputs with `labels` −100 on prompt, image and padding tokens."""
+
+    def __init__(self, processor: Any, instruction: str) -> None:
+        self.processor, self.instruction = processor, instruction
+        tokenizer = processor.tokenizer
+        messages = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": instruction}]}]
+        self.prompt = processor.apply_chat_template(messages, add_generation_prompt=True)
+        self.end = tokenizer.eos_token
+
+    def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        images = [[open_image(row["image"])] for row in rows]
+        texts = [f"{self.prompt} {row['text']}{self.end}" for row in rows]
+        inputs = self.processor(images=images, text=texts, padding=True, return_tensors="pt")
+        answers = self.processor.tokenizer([f" {row['text']}{self.end}" for row in rows], add_special_tokens=False)["input_ids"]
+        labels = torch.full_like(inputs["input_ids"], -100)
+        for row, ids in enumerate(answers):
+            # Left padding: the answer is the end of the row.
+            labels[row, -len(ids) :] = inputs["input_ids"][row, -len(ids) :]
+        return {**inputs, "labels": labels}
+
+
+def build_trainer(policy: Any, samples: Sequence[Sample], config: SFTConfig, instruction: str, folder: RunFolder) -> Trainer:
+    """A transformers Trainer for the run; its progress bar shows loss and learning rate."""
+    train = config.train
+    if train.batch_size % train.micro_batch:
+        raise ValueError(f"train.batch_size {train.batch_size} is not a multiple of train.micro_batch {train.micro_batch}")
+    arguments = TrainingArguments(
+        output_dir=str(folder.checkpoints),
+        max_steps=train.steps,
+        per_device_train_batch_size=train.micro_batch,
+        gradient_accumulation_steps=train.batch_size // train.micro_batch,
+        learning_rate=train.learning_rate,
+        weight_decay=train.weight_decay,
+        lr_scheduler_type="cosine",
+        warmup_steps=max(1, train.steps // 20),
+        save_strategy="no",
+        logging_steps=max(1, train.steps // 20),
+        report_to=config.report_to or "none",
+        run_name=folder.root.name,
+        remove_unused_columns=False,
+        use_cpu=not torch.cuda.is_available(),
+        bf16=torch.cuda.is_available() and torch.cuda.is_bf16_supported(),
+        seed=train.seed,
+        dataloader_pin_memory=torch.cuda.is_available(),
+    )
+    return Trainer(
+        model=policy.model,
+        args=arguments,
+        train_dataset=Captions(samples, train.target, train.seed),
+        data_collator=CaptionCollator(policy.processor, instruction),
+    )
+
+
+

@@ -1,0 +1,99 @@
+"""`captions/<step>.jsonl` of a run folder: what was said at a step, with each caption's metrics.
+
+A row is {"sample_id", "image", "caption", "split", "metrics": {name: value}}; a metric that does not apply is null.
+Everything that is said of a run afterwards (summary, report, comparisons) can be computed from these files alone.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+Row = dict[str, Any]
+
+
+class Table(NamedTuple):
+    """The rows of one split at one step, by column."""
+
+    ids: list[str]
+    images: list[str]
+    captions: list[str]
+    metrics: dict[str, np.ndarray]
+    """Name → (N,) values, NaN where it does not apply."""
+
+
+def captions_path(run_dir: str | os.PathLike, step: int) -> Path:
+    return Path(run_dir) / "captions" / f"{step}.jsonl"
+
+
+def write_rows(run_dir: str | os.PathLike, step: int, rows: Iterable[Row]) -> Path:
+    """Add rows to a step's file, in place of those of the same split and sample; the file is replaced whole or not at all.
+
+    So evaluating a step again, after a crash or for another split, leaves one row a caption.
+    """
+    path = captions_path(run_dir, step)
+    merged = {(row["split"], row["sample_id"]): row for row in (read_rows(path) if path.exists() else [])}
+    merged.update({(row["split"], row["sample_id"]): row for row in rows})
+    lines = [json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in merged.values()]
+    write_atomically(path, "".join(lines))
+    return path
+
+
+def read_rows(path: Path) -> list[Row]:
+    """The rows of a captions file. ValueError, naming file and line, for a line that is no row."""
+    rows = []
+    with path.open(encoding="utf-8") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                row = json.loads(line)
+                row["split"], row["sample_id"], row["image"], row["caption"]
+            except (ValueError, TypeError, KeyError) as error:
+                raise ValueError(
+                    f"{path}, line {number} is not a captions row ({error!r}); evaluate the step again"
+                ) from error
+            rows.append(row)
+    return rows
+
+
+def steps(run_dir: str | os.PathLike) -> list[int]:
+    """The evaluated steps of a run, ascending."""
+    folder = Path(run_dir) / "captions"
+    return sorted(int(path.stem) for path in folder.glob("*.jsonl") if path.stem.isdigit())
+
+
+def read_tables(run_dir: str | os.PathLike, step: int) -> dict[str, Table]:
+    """Split → its table at a step, in the order of the file."""
+    tables: dict[str, list[Row]] = {}
+    for row in read_rows(captions_path(run_dir, step)):
+        tables.setdefault(row["split"], []).append(row)
+    return {split: _table(rows) for split, rows in tables.items()}
+
+
+def metric_values(metrics: Mapping[str, np.ndarray], row: int) -> dict[str, float | None]:
+    """The metrics of one caption as JSON holds them: NaN is null, six significant digits."""
+    values = {name: float(array[row]) for name, array in metrics.items()}
+    return {name: float(f"{value:.6g}") if math.isfinite(value) else None for name, value in values.items()}
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a file whole or not at all; its folder is made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)
+
+
+def _table(rows: list[Row]) -> Table:
+    names = dict.fromkeys(name for row in rows for name in row.get("metrics", {}))
+    metrics = {
+        name: np.array([np.nan if (v := row.get("metrics", {}).get(name)) is None else v for row in rows], np.float64)
+        for name in names
+    }
+    columns = ([row[key] for row in rows] for key in ("sample_id", "image", "caption"))
+    return Table(*columns, metrics)

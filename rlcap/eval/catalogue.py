@@ -1,0 +1,94 @@
+"""What the metrics mean: name, direction and unit of each, for whoever shows them to people."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """How to show a metric."""
+
+    label: str
+    better: int = 0
+    """+1: higher is better; −1: lower is; 0: neither by itself."""
+    unit: str = "share"
+    """`share` ([0, 1], shown in percent) or `number`."""
+
+    def format(self, value: float) -> str:
+        if not math.isfinite(value):
+            return "–"
+        return f"{100 * value:.1f} %" if self.unit == "share" else f"{value:.2f}"
+
+    def format_change(self, value: float) -> str:
+        """With its sign; shares in percentage points."""
+        if not math.isfinite(value):
+            return "–"
+        text = f"{100 * value:+.1f}" if self.unit == "share" else f"{value:+.2f}"
+        return text.replace("-", "−")
+
+
+ABOUT = {
+    "singles_out": About("Singles out its image in a bag of 5, by truth", +1),
+    "fact_recall": About("Facts told", +1),
+    "hallucination_rate": About("False claims among claims", -1),
+    "hallucinated": About("Captions with a false claim", -1),
+    "hallucination_rate_object": About("False claims about objects", -1),
+    "hallucination_rate_attribute": About("False claims about colour, size, pattern", -1),
+    "hallucination_rate_background": About("False claims about the background", -1),
+    "hallucination_rate_unseen": About("False claims about relations, places, counts", -1),
+    "wrong_object": About("Wrong objects a caption", -1, "number"),
+    "wrong_attribute": About("Wrong attributes a caption", -1, "number"),
+    "wrong_background": About("Wrong backgrounds a caption", -1, "number"),
+    "wrong_unseen": About("Wrong relations, places, counts a caption", -1, "number"),
+    "claims": About("Claims a caption", 0, "number"),
+    "grammatical": About("Grammatical sentences", +1),
+    "cider_d": About("CIDEr-D", +1, "number"),
+    "nli_contradiction": About("Sentences that the references contradict", -1),
+    "nli_entailment": About("Sentences that the references entail", +1),
+    "mean_words": About("Words", 0, "number"),
+    "distinct_1": About("Different words within a caption", +1),
+    "distinct_2": About("Different word pairs within a caption", +1),
+    "corpus_distinct_1": About("Different words over all captions", +1),
+    "corpus_distinct_2": About("Different word pairs over all captions", +1),
+    "repetition": About("Repeated 4-grams", -1),
+    "repeated_sentences": About("Repeated sentences", -1),
+}
+"""Metric → how to show it, in reading order. `bag<k>_…` and `rd<k>_…` are described by `about`."""
+
+HEADLINES = (
+    ("More distinctive", ("bag5_recall_at_1", "bag3_recall_at_1", "rd100_recall_at_1")),
+    ("More faithful", ("hallucination_rate", "nli_contradiction")),
+    ("More detailed", ("fact_recall", "cider_d", "nli_entailment")),
+)
+"""What was wanted → the metrics that tell, the first that a run has."""
+
+_RETRIEVAL = re.compile(r"(bag|rd)(\d+)_(recall_at_1|mean_rank)")
+
+
+def about(name: str) -> About:
+    """How to show a metric; one that is not in the catalogue goes by its name, as a number without a direction."""
+    if name in ABOUT:
+        return ABOUT[name]
+    if match := _RETRIEVAL.fullmatch(name):
+        kind, size, what = match.groups()
+        among = f"in a bag of {size} similar images" if kind == "bag" else f"among {int(size) - 1} random others"
+        if what == "recall_at_1":
+            return About(f"Finds its image {among}", +1)
+        return About(f"Mean rank {among}", -1, "number")
+    return About(name.replace("_", " "), 0, "number")
+
+
+def reading_order(names: set[str]) -> list[str]:
+    """Retrieval first (bags by size, then random), ranks last of them, then the catalogue's order, then the rest."""
+
+    def place(name: str) -> tuple:
+        if match := _RETRIEVAL.fullmatch(name):
+            kind, size, what = match.groups()
+            return 0, what == "mean_rank", kind == "rd", int(size), name
+        known = list(ABOUT)
+        return (1, known.index(name), 0, 0, name) if name in known else (2, 0, 0, 0, name)
+
+    return sorted(names, key=place)

@@ -1,0 +1,184 @@
+"""Evaluates a captioner on held-out splits by fixed metrics, whatever it was trained for.
+
+    evaluator = Evaluator({"test": samples}, retriever, instruction=…, max_new_tokens=96, truth=True, out=run_dir)
+    evaluation = evaluator.run(model, processor, step=0)
+    evaluation["test"].metrics["bag5_recall_at_1"].mean()
+
+It never sees the mix of rewards. Image vectors and bags are made once a split and the same for every step, and every
+metric is a value per image, so that two steps can be compared image by image.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rlcap.eval.captioning import caption_samples
+from rlcap.eval.captions_file import metric_values, write_rows
+from rlcap.eval.references import Nli, cider_metrics, nli_metrics
+from rlcap.eval.retrieval import Bag, retrieval_metrics, split_bags
+from rlcap.eval.text import text_metrics
+from rlcap.eval.truth import truth_metrics
+from rlcap.scorers.cider import CiderD
+from rlcap.scorers.clip import ClipScorer
+from rlcap.types import Sample
+
+
+@dataclass(frozen=True, slots=True)
+class SplitEvaluation:
+    """Captions of the first N samples of a split."""
+
+    ids: list[str]
+    captions: list[str]
+    metrics: dict[str, np.ndarray]
+    """Name → (N,) values per image, NaN where a metric does not apply to an image."""
+
+
+class Evaluation(dict[str, SplitEvaluation]):
+    """Split → its evaluation at one `step`."""
+
+    def __init__(self, step: int, splits: Mapping[str, SplitEvaluation]) -> None:
+        super().__init__(splits)
+        self.step = step
+
+    def means(self) -> dict[str, float]:
+        """`<split>/<metric>` → mean over images, for a tracker; a metric that applies to no image is left out."""
+        return {
+            f"{split}/{name}": float(np.nanmean(values))
+            for split, result in self.items()
+            for name, values in result.metrics.items()
+            if not np.isnan(values).all()
+        }
+
+
+class Evaluator:
+    """Splits with their rulers. Make it before training, with scorers that no reward uses."""
+
+    def __init__(
+        self,
+        splits: Mapping[str, Sequence[Sample]],
+        retriever: ClipScorer,
+        *,
+        instruction: str,
+        max_new_tokens: int,
+        truth: bool,
+        out: str | os.PathLike,
+        cider: CiderD | None = None,
+        nli: Nli | None = None,
+        batch_size: int = 64,
+    ) -> None:
+        """
+        Args:
+            splits: name → samples; bags of similar images come from their `hard` distractors.
+            retriever: another one than the reward's.
+            instruction: what the captioner is asked.
+            max_new_tokens: longest caption.
+            truth: count against lab scenes; every sample must have one.
+            out: the run folder; captions go to `captions/<step>.jsonl` in it.
+            cider: adds CIDEr-D against the references.
+            nli: adds the shares of contradicted and entailed sentences; another model than any reward's.
+            batch_size: images a forward pass of the captioner.
+
+        Raises:
+            ValueError: no split, or an empty one.
+        """
+        if not splits or not all(len(samples) for samples in splits.values()):
+            sizes = {name: len(samples) for name, samples in splits.items()}
+            raise ValueError(f"evaluation needs splits with samples, got {sizes}")
+        self.splits = {name: list(samples) for name, samples in splits.items()}
+        self.retriever, self.cider, self.nli, self.truth = retriever, cider, nli, truth
+        self.instruction, self.max_new_tokens, self.batch_size = instruction, max_new_tokens, batch_size
+        self.out = Path(out)
+        self._fixed: dict[str, tuple[np.ndarray, dict[str, list[Bag]]]] = {}
+
+    def run(
+        self,
+        model: Any,
+        processor: Any,
+        step: int,
+        *,
+        splits: Iterable[str] | None = None,
+        limit: int | None = None,
+        progress: bool = False,
+    ) -> Evaluation:
+        """Caption the splits greedily, score them and write `captions/<step>.jsonl`.
+
+        Args:
+            step: training steps so far; 0 is the start.
+            splits: only these, by name.
+            limit: at most so many images a split, the first ones; distractors still come from the whole split.
+            progress: show a bar a split.
+
+        Raises:
+            KeyError: an unknown split.
+        """
+        results = {}
+        for split in self.splits if splits is None else splits:
+            samples = self._samples(split)[:limit]
+            captions = caption_samples(
+                model,
+                processor,
+                samples,
+                instruction=self.instruction,
+                max_new_tokens=self.max_new_tokens,
+                batch_size=self.batch_size,
+                progress=progress,
+            )
+            results[split] = self._evaluate(split, captions)
+        evaluation = Evaluation(step, results)
+        self.write(evaluation)
+        return evaluation
+
+    def score(self, split: str, captions: Sequence[str]) -> dict[str, np.ndarray]:
+        """Metrics per image (N,) of N captions from elsewhere, which describe the first N samples of a split.
+
+        Raises:
+            KeyError: an unknown split.
+            ValueError: more captions than samples, or none.
+        """
+        samples = self._samples(split)
+        if not 0 < len(captions) <= len(samples):
+            raise ValueError(
+                f"{len(captions)} captions for split {split!r} of {len(samples)} images; give one an image"
+            )
+        images, bags = self._images_and_bags(split)
+        text = self.retriever.text_embeddings(list(captions)).vectors.cpu().numpy()
+        metrics = retrieval_metrics(text, images, bags)
+        if self.truth:
+            metrics |= truth_metrics(captions, samples)
+        if self.cider is not None:
+            metrics |= cider_metrics(captions, samples, self.cider)
+        if self.nli is not None:
+            metrics |= nli_metrics(captions, samples, self.nli)
+        return metrics | text_metrics(captions)
+
+    def write(self, evaluation: Evaluation) -> Path:
+        """Write its captions and metrics into the run folder, in place of earlier ones of that step."""
+        rows = []
+        for split, result in evaluation.items():
+            for i, (id, caption) in enumerate(zip(result.ids, result.captions, strict=True)):
+                image = self.splits[split][i].image
+                metrics = metric_values(result.metrics, i)
+                rows.append({"sample_id": id, "image": image, "caption": caption, "split": split, "metrics": metrics})
+        return write_rows(self.out, evaluation.step, rows)
+
+    def _evaluate(self, split: str, captions: list[str]) -> SplitEvaluation:
+        ids = [sample.id for sample in self.splits[split][: len(captions)]]
+        return SplitEvaluation(ids, captions, self.score(split, captions))
+
+    def _samples(self, split: str) -> list[Sample]:
+        if split not in self.splits:
+            raise KeyError(f"unknown split {split!r}; this evaluation has {', '.join(self.splits)}")
+        return self.splits[split]
+
+    def _images_and_bags(self, split: str) -> tuple[np.ndarray, dict[str, list[Bag]]]:
+        if split not in self._fixed:
+            samples = self.splits[split]
+            vectors = self.retriever.image_embeddings([sample.image for sample in samples]).cpu().numpy()
+            self._fixed[split] = vectors, split_bags(samples)
+        return self._fixed[split]

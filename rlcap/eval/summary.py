@@ -1,0 +1,141 @@
+"""`summary.json` of a run: every evaluation's means with intervals, and what changed since the start.
+
+    {"schema": 1, "seconds": float, "steps": int,
+     "evaluations": [{"step": 0, "split": "test", "n": 300, "metrics": {NAME: {"mean": …, "low": …, "high": …}}}, …],
+     "changes": [{"split": "test", "from": 0, "to": 120, "n": 300,
+                  "metrics": {NAME: {"n": 300, "before": …, "after": …,
+                                     "difference": {"mean": …, "low": …, "high": …}, "relative": {…} or null}}}, …]}
+
+Intervals are 95 % bootstrap intervals over images; those of changes are paired, over the images that both steps have.
+`summarise(run_dir)` computes it from `captions/*.jsonl` alone. A metric that applies to no image is left out.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rlcap.eval.captions_file import Table, read_tables, steps, write_atomically
+from rlcap.eval.statistics import Interval, bootstrap_mean, paired_difference, relative_change
+
+SCHEMA = 1
+
+
+def summarise(run_dir: str | os.PathLike, seconds: float | None = None, n_steps: int | None = None) -> dict[str, Any]:
+    """Write `summary.json` and return what it holds.
+
+    Args:
+        run_dir: the run folder.
+        seconds: how long the run took; by default what the last line of `metrics.jsonl` or an earlier summary says,
+            else 0.
+        n_steps: training steps; by default the last one that `metrics.jsonl` or `captions/` knows.
+
+    Raises:
+        FileNotFoundError: the folder has no captions.
+    """
+    run_dir = Path(run_dir)
+    evaluated = steps(run_dir)
+    if not evaluated:
+        raise FileNotFoundError(f"{run_dir / 'captions'} has no <step>.jsonl; evaluate the run first")
+    tables = {step: read_tables(run_dir, step) for step in evaluated}
+    last = _last_metrics(run_dir)
+    summary = {
+        "schema": SCHEMA,
+        "seconds": _seconds(run_dir, last) if seconds is None else seconds,
+        "steps": max(evaluated[-1], last.get("step", 0)) if n_steps is None else n_steps,
+        "evaluations": [
+            {"step": step, "split": split, "n": len(table.ids), "metrics": _means(table)}
+            for step, splits in tables.items()
+            for split, table in splits.items()
+        ],
+        "changes": _changes(tables),
+    }
+    write_atomically(run_dir / "summary.json", json.dumps(summary, indent=1, allow_nan=False) + "\n")
+    return summary
+
+
+def read_summary(run_dir: str | os.PathLike) -> dict[str, Any]:
+    """The summary of a run. FileNotFoundError or ValueError says what to do where there is none of this schema."""
+    path = Path(run_dir) / "summary.json"
+    if not path.exists():
+        raise FileNotFoundError(f"{path} does not exist; rlcap.eval.summary.summarise(run_dir) makes it from captions/")
+    summary = json.loads(path.read_text(encoding="utf-8"))
+    if summary.get("schema") != SCHEMA:
+        raise ValueError(f"{path} has schema {summary.get('schema')!r}, this version reads {SCHEMA}; summarise again")
+    return summary
+
+
+def paired(before: Table, after: Table, metric: str) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """(before, after, ids) of the images for which both tables have a value of the metric; both (n,)."""
+    first = dict(zip(before.ids, before.metrics.get(metric, ()), strict=False))
+    second = dict(zip(after.ids, after.metrics.get(metric, ()), strict=False))
+    ids = [id for id in first if id in second and not math.isnan(first[id]) and not math.isnan(second[id])]
+    return np.array([first[id] for id in ids]), np.array([second[id] for id in ids]), ids
+
+
+def _means(table: Table) -> dict[str, dict[str, float]]:
+    found = {name: bootstrap_mean(values) for name, values in table.metrics.items()}
+    return {name: _json(interval) for name, interval in found.items() if not math.isnan(interval.mean)}
+
+
+def _changes(tables: dict[int, dict[str, Table]]) -> list[dict[str, Any]]:
+    changes = []
+    for split in dict.fromkeys(split for splits in tables.values() for split in splits):
+        have = [step for step, splits in tables.items() if split in splits]
+        if len(have) > 1:
+            start, end = tables[have[0]][split], tables[have[-1]][split]
+            known = set(end.ids)
+            changes.append(
+                {
+                    "split": split,
+                    "from": have[0],
+                    "to": have[-1],
+                    "n": sum(id in known for id in start.ids),
+                    "metrics": _metric_changes(start, end),
+                }
+            )
+    return changes
+
+
+def _metric_changes(start: Table, end: Table) -> dict[str, dict[str, Any]]:
+    found = {}
+    for name in start.metrics:
+        before, after, ids = paired(start, end, name)
+        if ids:
+            relative = relative_change(before, after)
+            found[name] = {
+                "n": len(ids),
+                "before": float(before.mean()),
+                "after": float(after.mean()),
+                "difference": _json(paired_difference(before, after)),
+                "relative": None if math.isnan(relative.mean) else _json(relative),
+            }
+    return found
+
+
+def _json(interval: Interval) -> dict[str, float]:
+    return interval._asdict()
+
+
+def _last_metrics(run_dir: Path) -> dict[str, Any]:
+    path = run_dir / "metrics.jsonl"
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    for line in reversed(lines):
+        try:
+            return json.loads(line)
+        except ValueError:
+            continue  # a run that was killed leaves half a line behind
+    return {}
+
+
+def _seconds(run_dir: Path, last: dict[str, Any]) -> float:
+    if last.get("seconds"):
+        return float(last["seconds"])
+    path = run_dir / "summary.json"
+    earlier = json.loads(path.read_text(encoding="utf-8")).get("seconds") if path.exists() else None
+    return float(earlier or 0.0)

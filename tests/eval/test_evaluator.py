@@ -1,0 +1,150 @@
+"""The evaluator end to end on tiny models, and the summary made from what it wrote."""
+
+import json
+
+import numpy as np
+import pytest
+from tiny import captioner, lab_samples, retriever
+
+from rlcap.eval.captions_file import captions_path, read_rows, read_tables, steps
+from rlcap.eval.evaluator import Evaluator
+from rlcap.eval.summary import read_summary, summarise
+from rlcap.lab.language import tell_all
+from rlcap.lab.scene import Scene
+from rlcap.scorers.cider import CiderD
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("eval")
+    samples = lab_samples(folder)
+    return samples, retriever(folder)
+
+
+def evaluator(made, out, **options):
+    samples, clip = made
+    return Evaluator(
+        {"test": samples, "breaking": samples[:7]},
+        clip,
+        instruction="describe the image in detail .",
+        max_new_tokens=6,
+        truth=True,
+        out=out,
+        **options,
+    )
+
+
+def truthful(samples):
+    import random
+
+    return [tell_all(Scene.from_json(sample.meta["scene"]), random.Random(0)) for sample in samples]
+
+
+def test_a_run_writes_rows_with_metrics_per_image(made, tmp_path):
+    model, processor = captioner()
+    cider = CiderD.fit(sample.references for sample in made[0])
+    evaluation = evaluator(made, tmp_path, cider=cider).run(model, processor, 0)
+    assert (evaluation.step, list(evaluation)) == (0, ["test", "breaking"])
+    result = evaluation["test"]
+    assert len(result.captions) == len(result.ids) == 14
+    assert {name: len(values) for name, values in result.metrics.items()} == dict.fromkeys(result.metrics, 14)
+    assert {"bag5_recall_at_1", "rd14_recall_at_1", "hallucination_rate", "fact_recall", "singles_out", "cider_d",
+            "mean_words", "repetition", "distinct_1"} <= set(result.metrics)  # fmt: skip
+    assert 0 <= evaluation.means()["test/bag5_recall_at_1"] <= 1
+    rows = read_rows(captions_path(tmp_path, 0))
+    assert len(rows) == 21
+    assert set(rows[0]) == {"sample_id", "image", "caption", "split", "metrics"}
+    assert rows[0]["image"] == made[0][0].image
+    table = read_tables(tmp_path, 0)["test"]
+    np.testing.assert_allclose(table.metrics["fact_recall"], result.metrics["fact_recall"], rtol=1e-5)
+
+
+def test_captions_from_elsewhere_are_scored_and_the_truth_scores_best(made, tmp_path):
+    samples = made[0]
+    ruler = evaluator(made, tmp_path)
+    true = ruler.score("test", truthful(samples))
+    assert true["hallucination_rate"].max() == 0
+    assert true["fact_recall"].min() > 0.9
+    silent = ruler.score("test", [""] * 14)
+    assert silent["rd14_recall_at_1"].max() == silent["bag5_recall_at_1"].max() == silent["fact_recall"].max() == 0
+    assert not captions_path(tmp_path, 0).exists()
+
+
+def test_splits_and_limit_and_a_second_run_of_a_step(made, tmp_path):
+    model, processor = captioner()
+    ruler = evaluator(made, tmp_path)
+    first = ruler.run(model, processor, 5, splits=["breaking"], limit=3)
+    assert list(first) == ["breaking"]
+    assert len(first["breaking"].captions) == 3
+    ruler.run(model, processor, 5, splits=["test"], limit=2)
+    ruler.run(model, processor, 5, splits=["test"], limit=4)
+    tables = read_tables(tmp_path, 5)
+    assert {split: len(table.ids) for split, table in tables.items()} == {"breaking": 3, "test": 4}
+    assert steps(tmp_path) == [5]
+    assert [path.name for path in (tmp_path / "captions").iterdir()] == ["5.jsonl"]
+    with pytest.raises(KeyError, match="unknown split 'val'"):
+        ruler.run(model, processor, 5, splits=["val"])
+    with pytest.raises(ValueError, match="15 captions for split 'test' of 14"):
+        ruler.score("test", ["a"] * 15)
+
+
+def test_a_split_without_samples_is_refused(made, tmp_path):
+    with pytest.raises(ValueError, match="'test': 0"):
+        Evaluator({"test": []}, made[1], instruction="x", max_new_tokens=1, truth=True, out=tmp_path)
+
+
+def evaluated(made, out):
+    """Step 0: every caption the same wrong one; step 40: the truth."""
+    from rlcap.eval.evaluator import Evaluation
+
+    ruler = evaluator(made, out)
+    for step, texts in ((0, ["there is a red ball in the middle."] * 14), (40, truthful(made[0]))):
+        ruler.write(Evaluation(step, {"test": ruler._evaluate("test", texts)}))
+
+
+def test_the_summary_has_means_intervals_and_changes(made, tmp_path):
+    evaluated(made, tmp_path)
+    summary = summarise(tmp_path, seconds=12.5)
+    assert summary == read_summary(tmp_path) == json.loads((tmp_path / "summary.json").read_text())
+    assert (summary["schema"], summary["seconds"], summary["steps"]) == (1, 12.5, 40)
+    first, last = summary["evaluations"]
+    assert (first["step"], first["split"], first["n"], last["step"]) == (0, "test", 14, 40)
+    for name in (
+        "bag5_recall_at_1",
+        "rd14_recall_at_1",
+        "hallucination_rate",
+        "fact_recall",
+        "mean_words",
+        "repetition",
+    ):
+        found = last["metrics"][name]
+        assert found["low"] <= found["mean"] <= found["high"]
+    (change,) = summary["changes"]
+    assert (change["from"], change["to"], change["n"]) == (0, 40, 14)
+    halluc = change["metrics"]["hallucination_rate"]
+    assert halluc["after"] == 0
+    assert halluc["relative"] == {"mean": -1.0, "low": -1.0, "high": -1.0}
+    assert halluc["difference"]["high"] < 0 < change["metrics"]["fact_recall"]["difference"]["low"]
+    # what the first step never spoke of can't be compared
+    assert "hallucination_rate_background" not in change["metrics"]
+
+
+def test_the_summary_is_rebuilt_from_the_captions_alone(made, tmp_path):
+    evaluated(made, tmp_path)
+    want = summarise(tmp_path, seconds=3.0)
+    (tmp_path / "summary.json").unlink()
+    again = summarise(tmp_path)
+    assert again == want | {"seconds": 0.0}
+    (tmp_path / "metrics.jsonl").write_text('{"step": 44, "seconds": 9.5, "metrics": {}}\n{"step": 4')
+    assert summarise(tmp_path) == want | {"seconds": 9.5, "steps": 44}
+
+
+def test_a_folder_without_captions_says_what_to_do(tmp_path):
+    with pytest.raises(FileNotFoundError, match="evaluate the run first"):
+        summarise(tmp_path)
+    with pytest.raises(FileNotFoundError, match="summarise"):
+        read_summary(tmp_path)
+    (tmp_path / "captions").mkdir()
+    (tmp_path / "captions" / "3.jsonl").write_text('{"split": "test"}\n')
+    with pytest.raises(ValueError, match=r"3\.jsonl, line 1 is not a captions row"):
+        summarise(tmp_path)

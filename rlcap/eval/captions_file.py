@@ -1,6 +1,7 @@
 """`captions/<step>.jsonl` of a run folder: what was said at a step, with each caption's metrics.
 
-A row is {"sample_id", "image", "caption", "split", "metrics": {name: value}}; a metric that does not apply is null.
+A row is {"sample_id", "image", "caption", "split", "metrics": {name: value}}; a metric that does not apply is null. Where
+the truth is known a row also has "false": [[start, end, what is false], …], the false sentences by their characters.
 Everything that is said of a run afterwards (summary, report, comparisons) can be computed from these files alone.
 """
 
@@ -26,6 +27,8 @@ class Table(NamedTuple):
     captions: list[str]
     metrics: dict[str, np.ndarray]
     """Name → (N,) values, NaN where it does not apply."""
+    false: list[list[tuple[int, int, str]]]
+    """Per caption (start, end, what is false) of its false sentences; [] where there is none or nobody knows."""
 
 
 def captions_path(run_dir: str | os.PathLike, step: int) -> Path:
@@ -96,4 +99,4 @@ def _table(rows: list[Row]) -> Table:
         for name in names
     }
     columns = ([row[key] for row in rows] for key in ("sample_id", "image", "caption"))
-    return Table(*columns, metrics)
+    return Table(*columns, metrics, [[tuple(span) for span in row.get("false", ())] for row in rows])

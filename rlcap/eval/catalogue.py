@@ -20,13 +20,13 @@ class About:
     def format(self, value: float) -> str:
         if not math.isfinite(value):
             return "–"
-        return f"{100 * value:.1f} %" if self.unit == "share" else f"{value:.2f}"
+        return f"{100 * value:.1f} %" if self.unit == "share" else f"{value:.{_decimals(value)}f}"
 
     def format_change(self, value: float) -> str:
         """With its sign; shares in percentage points."""
         if not math.isfinite(value):
             return "–"
-        text = f"{100 * value:+.1f}" if self.unit == "share" else f"{value:+.2f}"
+        text = f"{100 * value:+.1f}" if self.unit == "share" else f"{value:+.{_decimals(value)}f}"
         return text.replace("-", "−")
 
 
@@ -64,6 +64,11 @@ HEADLINES = (
     ("More detailed", ("fact_recall", "cider_d", "nli_entailment")),
 )
 """What was wanted → the metrics that tell, the first that a run has."""
+
+
+def _decimals(value: float) -> int:
+    return 1 if abs(value) >= 10 else 2
+
 
 _RETRIEVAL = re.compile(r"(bag|rd)(\d+)_(recall_at_1|mean_rank)")
 

@@ -23,7 +23,7 @@ from rlcap.eval.captions_file import metric_values, write_rows
 from rlcap.eval.references import Nli, cider_metrics, nli_metrics
 from rlcap.eval.retrieval import Bag, retrieval_metrics, split_bags
 from rlcap.eval.text import text_metrics
-from rlcap.eval.truth import truth_metrics
+from rlcap.eval.truth import false_sentences, scene_of, truth_metrics
 from rlcap.scorers.cider import CiderD
 from rlcap.scorers.clip import ClipScorer
 from rlcap.types import Sample
@@ -162,9 +162,12 @@ class Evaluator:
         rows = []
         for split, result in evaluation.items():
             for i, (id, caption) in enumerate(zip(result.ids, result.captions, strict=True)):
-                image = self.splits[split][i].image
-                metrics = metric_values(result.metrics, i)
-                rows.append({"sample_id": id, "image": image, "caption": caption, "split": split, "metrics": metrics})
+                sample = self.splits[split][i]
+                row = {"sample_id": id, "image": sample.image, "caption": caption, "split": split}
+                row["metrics"] = metric_values(result.metrics, i)
+                if self.truth:
+                    row["false"] = false_sentences(caption, scene_of(sample))
+                rows.append(row)
         return write_rows(self.out, evaluation.step, rows)
 
     def _evaluate(self, split: str, captions: list[str]) -> SplitEvaluation:

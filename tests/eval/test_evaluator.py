@@ -53,7 +53,7 @@ def test_a_run_writes_rows_with_metrics_per_image(made, tmp_path):
     assert 0 <= evaluation.means()["test/bag5_recall_at_1"] <= 1
     rows = read_rows(captions_path(tmp_path, 0))
     assert len(rows) == 21
-    assert set(rows[0]) == {"sample_id", "image", "caption", "split", "metrics"}
+    assert set(rows[0]) == {"sample_id", "image", "caption", "split", "metrics", "false"}
     assert rows[0]["image"] == made[0][0].image
     table = read_tables(tmp_path, 0)["test"]
     np.testing.assert_allclose(table.metrics["fact_recall"], result.metrics["fact_recall"], rtol=1e-5)

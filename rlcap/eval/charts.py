@@ -1,0 +1,159 @@
+"""Line charts as inline SVG and HTML, without scripts: they stretch to any width while their text keeps its size.
+
+The SVG holds lines and bands alone, in a square of 1000 units that is stretched; ticks are HTML beside it. Lines differ by
+colour (Okabe and Ito's colour-blind safe palette, set in the style sheet) *and* by their dashes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from markupsafe import Markup, escape
+
+SIDE = 1000
+DASHES = ("", "7 4", "2 4", "10 4 2 4", "14 5", "4 2")
+STYLES = len(DASHES)
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A series of a chart."""
+
+    label: str
+    points: Sequence[tuple[float, float]]
+    """(step, value), ascending; values that are not finite break the line."""
+    band: Sequence[tuple[float, float, float]] = ()
+    """(step, low, high)."""
+    note: str = ""
+    """What the legend says behind the label, such as `41 % → 63 %`."""
+    faint: Sequence[tuple[float, float]] = ()
+    """Raw points behind a smoothed line."""
+    dots: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """A chart ready to be put into a page."""
+
+    title: str
+    plot: Markup
+    legend: list[tuple[int, str, str]] = field(default_factory=list)
+    """(style, label, note) of each line."""
+
+
+def line_chart(
+    title: str,
+    lines: Sequence[Line],
+    x_range: tuple[float, float],
+    *,
+    show: Callable[[float], str] = "{:g}".format,
+    floor: float | None = None,
+    rules: Sequence[tuple[float, str]] = (),
+) -> Chart | None:
+    """A chart of some lines over steps; None where no line has a finite point.
+
+    Args:
+        x_range: first and last step, shared by the charts that stand above each other.
+        show: how a tick's value is written.
+        floor: a value that the y axis includes.
+        rules: (step, label) of vertical lines.
+    """
+    values = [v for line in lines for _, v in line.points] + [
+        v for line in lines for _, *ends in line.band for v in ends
+    ]
+    values = [v for v in values if math.isfinite(v)] + ([] if floor is None else [floor])
+    if not any(math.isfinite(v) for line in lines for _, v in line.points):
+        return None
+    ticks = nice_ticks(min(values), max(values))
+    low, high = ticks[0], ticks[-1]
+    left, right = x_range if x_range[1] > x_range[0] else (x_range[0] - 1, x_range[0] + 1)
+
+    def at(x: float, y: float) -> str:
+        return f"{SIDE * (x - left) / (right - left):.1f},{SIDE * (high - y) / (high - low):.1f}"
+
+    parts = [f'<line class="grid" x1="0" x2="{SIDE}" y1="{y}" y2="{y}"/>' for y in (_y(t, low, high) for t in ticks)]
+    parts += [
+        f'<line class="rule" x1="{x}" x2="{x}" y1="0" y2="{SIDE}"/>'
+        for x in (f"{SIDE * (step - left) / (right - left):.1f}" for step, _ in rules)
+    ]
+    for i, line in enumerate(lines):
+        style = i % STYLES
+        if line.band:
+            outline = [at(x, hi) for x, _, hi in line.band] + [at(x, lo) for x, lo, _ in reversed(line.band)]
+            parts.append(f'<polygon class="band s{style}" points="{" ".join(outline)}"/>')
+        if line.faint:
+            parts.append(f'<path class="faint s{style}" d="{_path(line.faint, at)}"/>')
+        dashes = f' stroke-dasharray="{DASHES[style]}"' if DASHES[style] else ""
+        parts.append(f'<path class="line s{style}" d="{_path(line.points, at)}"{dashes}/>')
+        if line.dots:  # a line of no length with round ends stays a disc when the drawing is stretched
+            dots = " ".join(f"M{at(x, y)}h0" for x, y in line.points if math.isfinite(y))
+            parts.append(f'<path class="dot s{style}" d="{dots}"/>')
+    said = "; ".join(f"{line.label} {line.note}".strip() for line in lines)
+    svg = (
+        f'<svg viewBox="0 0 {SIDE} {SIDE}" preserveAspectRatio="none" role="img" aria-label="{escape(title)}: {escape(said)}">'
+        f"{''.join(parts)}</svg>"
+    )
+    marks = "".join(
+        f'<span class="y" style="top:{_y(tick, low, high) / 10:.1f}%">{escape(show(tick))}</span>' for tick in ticks
+    )
+    marks += "".join(
+        f'<span class="x" style="left:{100 * (tick - left) / (right - left):.1f}%">{tick:g}</span>'
+        for tick in nice_ticks(left, right, whole=True)
+        if left <= tick <= right
+    )
+    marks += "".join(
+        f'<span class="rulelabel" style="left:{100 * (step - left) / (right - left):.1f}%">{escape(label)}</span>'
+        for step, label in rules
+    )
+    legend = [(i % STYLES, line.label, line.note) for i, line in enumerate(lines)]
+    return Chart(title, Markup(f'<div class="plot">{svg}{marks}</div>'), legend)
+
+
+def swatch(style: int) -> Markup:
+    """The piece of line that stands for a style in a legend."""
+    dashes = f' stroke-dasharray="{DASHES[style]}"' if DASHES[style] else ""
+    return Markup(
+        f'<svg class="swatch" viewBox="0 0 28 8" aria-hidden="true"><path class="line s{style}" d="M0,4H28"{dashes}/></svg>'
+    )
+
+
+def smooth(points: Sequence[tuple[float, float]], window: int) -> list[tuple[float, float]]:
+    """Centred moving average over `window` points, fewer at the ends; values that are not finite are left out."""
+    known = [(x, y) for x, y in points if math.isfinite(y)]
+    half = window // 2
+    result = []
+    for i, (x, _) in enumerate(known):
+        near = [y for _, y in known[max(0, i - half) : i + half + 1]]
+        result.append((x, sum(near) / len(near)))
+    return result
+
+
+def nice_ticks(low: float, high: float, whole: bool = False) -> list[float]:
+    """Three to six round values (steps of 1, 2 or 5 times a power of ten) from at most `low` to at least `high`."""
+    if high <= low:
+        pad = abs(low) * 0.1 or (1.0 if whole else 0.05)
+        low, high = low - pad, high + pad
+    rough = (high - low) / 4
+    power = 10 ** math.floor(math.log10(rough))
+    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * 0.999)
+    step = max(1.0, step) if whole else step
+    first = math.floor(low / step + 1e-9)
+    last = math.ceil(high / step - 1e-9)
+    return [round(i * step, 10) for i in range(first, last + 1)]
+
+
+def _y(value: float, low: float, high: float) -> float:
+    return round(SIDE * (high - value) / (high - low), 1)
+
+
+def _path(points: Sequence[tuple[float, float]], at: Callable[[float, float], str]) -> str:
+    path, pen = [], "M"
+    for x, y in points:
+        if math.isfinite(y):
+            path.append(f"{pen}{at(x, y)}")
+            pen = "L"
+        else:
+            pen = "M"
+    return "".join(path)

@@ -42,16 +42,17 @@ def main() -> None:
 
     from rlcap import curriculum as curricula
     from rlcap.batching import plan
-    from rlcap.data.load import load_splits
-    from rlcap.data.prompts import INSTRUCTION
+    from rlcap.data.load import instruction_for, load_splits
     from rlcap.eval.report import write_report
     from rlcap.eval.summary import summarise
+    from rlcap.lab.assets import resolve_all
     from rlcap.policy.load import load_policy
     from rlcap.reward.mix import Mix
     from rlcap.train.callbacks import Interrupt, MetricsFile, Progress, Schedule
     from rlcap.train.evaluate import Evaluation, build_evaluator
     from rlcap.train.grpo import GRPOTrainer
     from rlcap.train.run_folder import RunFolder, describe_run, write_text
+    from rlcap.train.wandb_tables import log_tables
 
     state = PartialState()
     say = print if state.is_main_process else (lambda *_: None)
@@ -63,7 +64,7 @@ def main() -> None:
     with state.main_process_first():
         splits, lines = load_splits(config.data)
     say("\n".join(lines))
-    instruction = config.data.instruction or INSTRUCTION
+    instruction = instruction_for(config.data)
     gallery = {sample.id: sample.image for sample in splits["train"]}
 
     # ---- batches and curriculum ------------------------------------------------------------------------------------
@@ -81,7 +82,7 @@ def main() -> None:
 
     # ---- frozen scorers, before any DeepSpeed configuration exists -------------------------------------------------
     mix = Mix.from_config(
-        {name: entry for name, entry in config.mix.items() if entry is not None},
+        resolve_all({name: entry for name, entry in config.mix.items() if entry is not None}),
         context={"device": str(state.device), "gallery": list(gallery.values())},
         max_abstain=train.max_abstain,
     )
@@ -131,7 +132,8 @@ def main() -> None:
     if state.is_main_process:
         summarise(folder.root)
         print(f"report: {write_report(folder.root)}")
-        evaluation.finish(trainer)
+        if "wandb" in config.report_to:
+            log_tables(folder)
 
 
 if __name__ == "__main__":

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 from rlcap.config import ConfigError, DataConfig
 from rlcap.data.bags import BagFile, attach
-from rlcap.data.sources import SampleSet, load_samples, split
+from rlcap.data.prompts import INSTRUCTION
+from rlcap.data.sources import load_samples, split
+from rlcap.lab import language as lab_language
 from rlcap.types import Sample
+
+
+def instruction_for(config: DataConfig) -> str:
+    """What the captioner is asked: the configured instruction, else the source's default."""
+    if config.instruction:
+        return config.instruction
+    return lab_language.INSTRUCTION if config.source == "lab" else INSTRUCTION
 
 
 def load_splits(config: DataConfig) -> tuple[dict[str, list[Sample]], list[str]]:
@@ -41,11 +49,3 @@ def load_splits(config: DataConfig) -> tuple[dict[str, list[Sample]], list[str]]
         lines.append(f"bags of {config.bags} attached")
     lines.append(", ".join(f"{len(rows)} {name}" for name, rows in splits.items()))
     return {name: rows for name, rows in splits.items() if rows}, lines
-
-
-def without_distractors(samples: list[Sample]) -> list[Sample]:
-    """The same rows with empty bags."""
-    return [replace(sample, distractors={}) for sample in samples]
-
-
-__all__ = ["SampleSet", "load_splits"]

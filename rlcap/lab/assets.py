@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 ASSETS = Path(__file__).parent / "assets"
 NAMES = ("captioner", "adapter", "retriever", "judge-retriever", "nli")
@@ -25,3 +27,12 @@ def resolve(name: str) -> str:
     if not folder.is_dir():
         raise FileNotFoundError(f"lab asset {asset!r} is not built; run `rlcap lab build`")
     return schema + str(folder)
+
+
+def resolve_all(value: Any) -> Any:
+    """`resolve` applied to every string inside nested mappings and lists (a mix's parameters)."""
+    if isinstance(value, Mapping):
+        return {key: resolve_all(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [resolve_all(inner) for inner in value]
+    return resolve(value) if isinstance(value, str) else value

@@ -9,8 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from rlcap.lab.render import SIDE, draw
-from rlcap.lab.scene import Scene
+from rlcap.lab.scene import Scene, Thing
 from rlcap.lab.splits import draw_family, draw_scene
+from rlcap.lab.world import BACKGROUNDS, COLOURS, FILLS, KINDS, PLACES, SIZES
+
+
+CROWDED = 2.0
+"""As `breaking`: draw crowded scenes, for the vision tower."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,13 +31,26 @@ class Corpus:
     def __len__(self) -> int:
         return len(self.scenes)
 
+    def head(self, count: int) -> Corpus:
+        """The first `count`."""
+        return Corpus(self.scenes[:count], self.pixels[:count], self.owners[:count])
+
+
+def crowded_scene(rng: random.Random) -> Scene:
+    """Seven to nine things without habits: no split holds such a scene, and a picture of it teaches a tower the most."""
+    places = rng.sample(PLACES, rng.choice((7, 8, 9)))
+    things = (Thing(rng.choice(KINDS), rng.choice(COLOURS), rng.choice(SIZES), rng.choice(FILLS), p) for p in places)
+    return Scene(rng.choice(BACKGROUNDS), tuple(things))
+
 
 def _draw_chunk(arguments: tuple[str, int, int, float, int]) -> tuple[list[Scene], np.ndarray, np.ndarray]:
     name, first, count, breaking, family = arguments
     scenes: list[Scene] = []
     for number in range(first, first + count, family):
         rng = random.Random(f"corpus/{name}/{number}")
-        if family > 1:
+        if breaking > 1:
+            scenes.append(crowded_scene(rng))
+        elif family > 1:
             scenes += draw_family(rng, "train", family)
         else:
             scenes.append(draw_scene(rng, "train", True if rng.random() < breaking else None))
@@ -46,7 +64,8 @@ def hash_seed(name: str, index: int) -> int:
 
 
 def draw_corpus(name: str, count: int, breaking: float = 0.5, family: int = 1, workers: int = 2) -> Corpus:
-    """`count` images. `breaking` is the share of scenes without habits; `family` > 1 draws families of siblings.
+    """`count` images. `breaking` is the share of scenes without habits (`CROWDED`: crowded ones instead); `family` > 1
+    draws families of siblings.
 
     A pure function of its arguments (`workers` only splits the work). `count` is rounded down to whole families.
     """
@@ -59,3 +78,12 @@ def draw_corpus(name: str, count: int, breaking: float = 0.5, family: int = 1, w
     pixels = np.concatenate([part[1] for part in parts]) if parts else np.zeros((0, SIDE, SIDE, 3), np.uint8)
     owners = np.concatenate([part[2] for part in parts]) if parts else np.zeros((0, SIDE, SIDE), np.int8)
     return Corpus(scenes, pixels, owners)
+
+
+def join(first: Corpus, second: Corpus) -> Corpus:
+    """Both, one after the other."""
+    return Corpus(
+        first.scenes + second.scenes,
+        np.concatenate([first.pixels, second.pixels]),
+        np.concatenate([first.owners, second.owners]),
+    )

@@ -68,10 +68,10 @@ def label(premise: str, hypothesis: str) -> int:
     return LABELS.index("entailment" if supported else "neutral")
 
 
-def sample_pair(rng: random.Random) -> tuple[str, str, int]:
+def sample_pair(rng: random.Random, split: str = "train") -> tuple[str, str, int]:
     """(premise, hypothesis, label): one to five references of a scene, and one to three sentences about it, about a
     near-duplicate, or from a fused paragraph."""
-    scene = draw_scene(rng, "train")
+    scene = draw_scene(rng, split)
     premise = " ".join(references(scene, rng, 5)[: rng.choice((1, 3, 5, 5, 5))])
     choice = rng.random()
     if choice < 0.4:
@@ -86,23 +86,43 @@ def sample_pair(rng: random.Random) -> tuple[str, str, int]:
     return premise, hypothesis, label(premise, hypothesis)
 
 
-def train_nli(steps: int, seed: int, log: Callable[[str], None], batch: int = 48, lr: float = 1.5e-3) -> BertForSequenceClassification:
-    """Train on an endless stream of `sample_pair`."""
+def harder_pair(rng: random.Random) -> tuple[str, str, int]:
+    """As `sample_pair`, with two of three neutral pairs passed over: contradictions are what rewards live on."""
+    while True:
+        pair = sample_pair(rng)
+        if pair[2] != LABELS.index("neutral") or rng.random() < 0.35:
+            return pair
+
+
+def new_nli(seed: int) -> BertForSequenceClassification:
+    """The untrained cross-encoder: 4 BERT layers of width 96."""
     torch.manual_seed(seed)
-    rng = random.Random(f"nli/{seed}")
-    tokenizer = build_tokenizer("pair")
     config = BertConfig(
-        vocab_size=len(tokenizer), hidden_size=96, num_hidden_layers=4, num_attention_heads=4, intermediate_size=256,
+        vocab_size=len(build_tokenizer("pair")), hidden_size=96, num_hidden_layers=4, num_attention_heads=4, intermediate_size=256,
         max_position_embeddings=LENGTH, pad_token_id=PAD, type_vocab_size=2, hidden_dropout_prob=0.0,
         attention_probs_dropout_prob=0.0, num_labels=3, id2label=dict(enumerate(LABELS)),
         label2id={name: i for i, name in enumerate(LABELS)},
     )  # fmt: skip
-    model = BertForSequenceClassification(config)
+    return BertForSequenceClassification(config)
+
+
+def train_nli(
+    model: BertForSequenceClassification,
+    draw: Callable[[random.Random], tuple[str, str, int]],
+    steps: int,
+    seed: str,
+    log: Callable[[str], None],
+    batch: int = 48,
+    lr: float = 1.5e-3,
+) -> BertForSequenceClassification:
+    """Train on an endless stream of (premise, hypothesis, label) that `draw` makes; one cycle of warm-up and decay."""
+    rng = random.Random(seed)
+    tokenizer = build_tokenizer("pair")
     optimiser = torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=0.02, betas=(0.9, 0.98))
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, lr, total_steps=steps, pct_start=0.1)
     seen: list[float] = []
     for step in range(steps):
-        pairs = [sample_pair(rng) for _ in range(batch)]
+        pairs = [draw(rng) for _ in range(batch)]
         inputs = tokenizer([p for p, _, _ in pairs], [h for _, h, _ in pairs], padding=True, truncation=True,
                            max_length=LENGTH, return_tensors="pt", return_token_type_ids=True)  # fmt: skip
         target = torch.tensor([wanted for _, _, wanted in pairs])
@@ -118,6 +138,19 @@ def train_nli(steps: int, seed: int, log: Callable[[str], None], batch: int = 48
             recent = seen[-100:]
             log(f"nli {step}/{steps} loss {loss.item():.3f} accuracy of the last {len(recent)}: {sum(recent) / len(recent):.3f}")
     return model.eval()
+
+
+@torch.no_grad()
+def accuracy(model: BertForSequenceClassification, pairs: list[tuple[str, str, int]]) -> float:
+    """Share of (premise, hypothesis, label) triples that the model labels right, in [0, 1]."""
+    tokenizer = build_tokenizer("pair")
+    right = 0
+    for start in range(0, len(pairs), 100):
+        part = pairs[start : start + 100]
+        inputs = tokenizer([p for p, _, _ in part], [h for _, h, _ in part], padding=True, truncation=True,
+                           max_length=LENGTH, return_tensors="pt", return_token_type_ids=True)  # fmt: skip
+        right += int((model(**inputs).logits.argmax(-1) == torch.tensor([wanted for _, _, wanted in part])).sum())
+    return right / len(pairs)
 
 
 def save_nli(model: BertForSequenceClassification, out: Path) -> None:

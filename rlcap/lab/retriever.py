@@ -26,7 +26,7 @@ from rlcap.lab.scene import Scene
 from rlcap.lab.words import EOS, PAD, build_tokenizer
 from rlcap.lab.world import COLOURS, FILLS, KINDS, PLACES, RELATIONS, SIZES, THEMES, USUAL
 
-CONTEXT = 32
+CONTEXT = 24
 """Tokens that the text towers see. A sentence of the lab fits; a paragraph does not: it is pooled over sentences."""
 
 
@@ -76,7 +76,7 @@ def encode_texts(model, tokenizer, texts: Sequence[str]) -> torch.Tensor:
     """(N, D) unit vectors: the mean of each text's unit sentence vectors, as rewards and evaluation pool them."""
     parts = [_sentences(text) for text in texts]
     flat = [sentence for sentence_list in parts for sentence in sentence_list]
-    ids = tokenizer(flat, padding=True, truncation=True, max_length=CONTEXT, return_tensors="pt")["input_ids"]
+    ids = tokenizer(flat, padding="max_length", truncation=True, max_length=CONTEXT, return_tensors="pt")["input_ids"]
     vectors = nn.functional.normalize(model.encode_text(ids), dim=-1)
     owner = torch.tensor([i for i, sentence_list in enumerate(parts) for _ in sentence_list])
     pooled = torch.zeros(len(texts), vectors.shape[1]).index_add(0, owner, vectors)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from accelerate import PartialState
 
 from rlcap.config import EvaluationConfig, GRPOConfig
 from rlcap.eval.evaluator import Evaluator
@@ -38,7 +38,7 @@ def build_evaluator(
         truth=config.data.source == "lab",
         cider=cider,
         nli=nli,
-        out=folder.captions,
+        out=folder.root,
         batch_size=wanted.batch_size,
     )
 
@@ -62,17 +62,14 @@ class Evaluation:
         self.evaluator, self.policy, self.mix, self.folder = evaluator, policy, mix, folder
         self.panel = list(splits.get("validation", ())[: config.panel])
         self.images = {sample.id: sample.image for rows in splits.values() for sample in rows}
-        self.rows: list[dict[str, Any]] = []
 
-    def __call__(self, step: int, final: bool, trainer: Any = None) -> None:
-        from accelerate import PartialState
-
+    def __call__(self, step: int, final: bool) -> None:
         if not PartialState().is_main_process:
             return
         names = None if step == 0 or final else ["validation"]
-        result = self.evaluator.run(self.policy.model, self.policy.processor, step, splits=names)
+        result = self.evaluator.run(self.policy.model, self.policy.processor, step, splits=names, progress=names is None)
         if self.panel:
-            self._follow(step, result.captions["validation"][: len(self.panel)])
+            self._follow(step, result["validation"].captions[: len(self.panel)])
 
     def _follow(self, step: int, captions: Sequence[str]) -> None:
         bags = [tuple(self.images[i] for i in s.distractors.get("hard", ())[:4]) for s in self.panel]
@@ -91,11 +88,3 @@ class Evaluation:
             for i, sample in enumerate(self.panel)
         ]
         append_lines(self.folder.panel, rows)
-        self.rows += rows
-
-    def finish(self, trainer: Any) -> None:
-        """Hand the panel and the final table to W&B, if the run reports there."""
-        if "wandb" in (trainer.args.report_to or ()):
-            from rlcap.train.wandb_tables import log_tables
-
-            log_tables(self.folder)

@@ -219,6 +219,14 @@ class GRPOTrainer(trl.GRPOTrainer):
             curriculum = self.curriculum_state.to_dict() if self.curriculum_state is not None else None
             write_text(folder / STATE, json.dumps({"mix": self.mix.state_dict(), "curriculum": curriculum}))
 
+    def save_adapter(self) -> None:
+        """Write the tuned adapter (safetensors) to the run folder; plain peft loads it."""
+        state = self.accelerator.get_state_dict(self.model)
+        if self.accelerator.is_main_process:
+            model = self.accelerator.unwrap_model(self.model)
+            extra = {"selected_adapters": ["default"]} if hasattr(model, "peft_config") else {}
+            model.save_pretrained(self.folder.adapter, state_dict=state, safe_serialization=True, **extra)
+
     def restore(self, checkpoint: Path) -> None:
         """Take up the mix's and the curriculum's state; weights, optimiser and generators are TRL's to load."""
         state = json.loads((checkpoint / STATE).read_text())

@@ -1,0 +1,42 @@
+"""Does the curriculum over bags of similar images beat random bags of the same final size?
+
+    python benchmarks/bags.py --json benchmarks/results/bags.json
+
+Two runs a seed with the same steps: BagCurri (bags of 2 growing to 20 similar images), and random bags of 20.
+"""
+
+from __future__ import annotations
+
+from runs import arguments, row, show, train, values, write_json
+
+from rlcap.eval.statistics import across_difference
+
+VARIANTS = {"all": [], "random_bags": ["curriculum={bag_size: 20, level: random}"]}
+COLUMNS = (
+    "test/bag5_recall_at_1",
+    "test/rd100_recall_at_1",
+    "test/singles_out",
+    "test/hallucination_rate",
+    "test/fact_recall",
+)
+
+
+def main() -> None:
+    asked = arguments(__doc__, "mixes")  # the default mix with BagCurri is shared with mixes.py
+    cost = train(asked.out, VARIANTS, asked.seeds, asked.overrides)
+    results = {
+        name: {column: row(asked.out, name, asked.seeds, *column.split("/")) for column in COLUMNS} for name in VARIANTS
+    }
+    show(f"Last step, and difference to the own start; 95 % intervals over {len(asked.seeds)} seeds and images", results, COLUMNS)
+    print("\nBagCurri minus random bags, at the end:")
+    gaps = {}
+    for column in COLUMNS:
+        split, metric = column.split("/")
+        ends = [values(asked.out, name, asked.seeds, split, metric, True) for name in ("random_bags", "all")]
+        gaps[column] = across_difference(*ends)._asdict()
+        print(f"  {column}: {gaps[column]['mean']:+.3f} [{gaps[column]['low']:+.3f}, {gaps[column]['high']:+.3f}]")
+    write_json(asked.json, seeds=asked.seeds, results=results, bagcurri_minus_random=gaps, cost=cost)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,99 @@
+"""Trains several variants of the main job over several seeds and compares what the held-out captions became.
+
+Shared by `mixes.py`, `bags.py` and `main_job.py`, each of which asks one question.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from rlcap.eval.captions_file import read_tables, steps
+from rlcap.eval.catalogue import ABOUT
+from rlcap.eval.statistics import across, across_difference, across_relative_change
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def arguments(question: str, out: str) -> argparse.Namespace:
+    """The options that all three benchmarks share."""
+    parser = argparse.ArgumentParser(description=question, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="training seeds (default: 0 1 2)")
+    parser.add_argument("--out", type=Path, default=Path("runs") / out, help="where the runs go; finished ones are kept")
+    parser.add_argument("--json", type=Path, help="write what was measured to this file")
+    parser.add_argument("overrides", nargs="*", help="dotted overrides for every run, e.g. train.steps=4")
+    return parser.parse_args()
+
+
+def train(out: Path, variants: Mapping[str, Sequence[str]], seeds: Sequence[int], overrides: Sequence[str]) -> dict:
+    """Run `recipes/grpo.py` for each (variant, seed) that has no summary yet; {variant: {seed: seconds and peak MB}}."""
+    cost: dict[str, dict[int, dict[str, float]]] = {}
+    for name, changes in variants.items():
+        for seed in seeds:
+            folder = out / f"{name}-{seed}"
+            if not (folder / "cost.json").exists():
+                print(f"running {name}, seed {seed} → {folder}", file=sys.stderr, flush=True)
+                command = [sys.executable, "-m", "accelerate.commands.launch", "recipes/grpo.py", f"--output_dir={folder.resolve()}"]
+                start = time.time()
+                subprocess.run(
+                    [*command, f"train.seed={seed}", *changes, *overrides], cwd=ROOT, check=True, stdout=subprocess.DEVNULL,
+                    env={**os.environ, "TOKENIZERS_PARALLELISM": "false"},
+                )  # fmt: skip
+                peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+                (folder / "cost.json").write_text(json.dumps({"seconds": time.time() - start, "peak_mb_so_far": peak}))
+            cost.setdefault(name, {})[seed] = json.loads((folder / "cost.json").read_text())
+    return cost
+
+
+def values(out: Path, name: str, seeds: Sequence[int], split: str, metric: str, last: bool) -> list[np.ndarray]:
+    """Per seed the per-image values of a metric at the first or last evaluated step, images in the same order."""
+    found = []
+    for seed in seeds:
+        folder = out / f"{name}-{seed}"
+        table = read_tables(folder, steps(folder)[-1 if last else 0])[split]
+        found.append(table.metrics[metric])
+    return found
+
+
+def row(out: Path, name: str, seeds: Sequence[int], split: str, metric: str) -> dict:
+    """Start, end, difference and relative change of a metric, each {mean, low, high}."""
+    before, after = (values(out, name, seeds, split, metric, last) for last in (False, True))
+    intervals = {
+        "start": across(before),
+        "end": across(after),
+        "difference": across_difference(before, after),
+        "relative": across_relative_change(before, after),
+    }
+    return {key: value._asdict() for key, value in intervals.items()}
+
+
+def show(title: str, results: Mapping[str, Mapping[str, Mapping]], columns: Sequence[str]) -> None:
+    """A Markdown table: a line a variant, a column a metric (end value, and its difference to the start with interval)."""
+    print(f"\n{title}\n")
+    labels = [getattr(ABOUT.get(column.split("/")[-1]), "label", column) + f" ({column.split('/')[0]})" for column in columns]
+    print("| variant | " + " | ".join(labels) + " |")
+    print("|---" * (len(columns) + 1) + "|")
+    for name, metrics in results.items():
+        cells = []
+        for column in columns:
+            end, change = metrics[column]["end"], metrics[column]["difference"]
+            cells.append(f"{end['mean']:.3f} ({change['mean']:+.3f} [{change['low']:+.3f}, {change['high']:+.3f}])")
+        print(f"| {name} | " + " | ".join(cells) + " |")
+
+
+def write_json(path: Path | None, **content: object) -> None:
+    """What was measured, with the machine it was measured on."""
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        machine = {"platform": platform.platform(), "cores": os.cpu_count(), "python": platform.python_version()}
+        path.write_text(json.dumps({"machine": machine, **content}, indent=2) + "\n")

@@ -1,0 +1,65 @@
+"""Maximum likelihood: a LoRA adapter on fused paragraphs, the starting checkpoint of reinforcement.
+
+    accelerate launch recipes/sft.py                             the embedded lab
+    accelerate launch recipes/sft.py --config my.yaml            your own data and model
+    accelerate launch recipes/sft.py train.target=references     short captions instead of paragraphs
+
+The adapter is written to <run folder>/adapter; give it to recipes/grpo.py as model.adapter.
+"""
+
+import argparse
+import json
+import os
+
+from rlcap.config import ConfigError, SFTConfig, dump, load_config
+
+
+def parse_arguments() -> SFTConfig:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config", help="YAML file (default: the lab)")
+    parser.add_argument("--output_dir", help="run folder (default: runs/<name>)")
+    arguments, overrides = parser.parse_known_args()
+    if arguments.output_dir:
+        overrides.append(f"output_dir={arguments.output_dir}")
+    try:
+        return load_config(SFTConfig, arguments.config, overrides)
+    except ConfigError as error:
+        parser.error(str(error))
+
+
+def main() -> None:
+    config = parse_arguments()
+
+    from accelerate import PartialState
+    from accelerate.utils import set_seed
+
+    from rlcap.data.load import instruction_for, load_splits
+    from rlcap.policy.load import load_policy
+    from rlcap.train.run_folder import RunFolder, describe_run, write_text
+    from rlcap.train.sft import build_trainer
+
+    state = PartialState()
+    say = print if state.is_main_process else (lambda *_: None)
+    set_seed(config.train.seed)
+    folder = RunFolder.create("sft", config.name, config.output_dir, False, state.is_main_process)
+
+    with state.main_process_first():
+        splits, lines = load_splits(config.data)
+    say("\n".join(lines))
+    policy = load_policy(config.model)
+    say(policy.describe())
+
+    trainer = build_trainer(policy, splits["train"], config, instruction_for(config.data), folder)
+    if state.is_main_process:
+        write_text(folder.root / "config.yaml", dump(config))
+        facts = describe_run(splits, seed=config.train.seed, trainable_parameters=policy.trainable_parameters)
+        write_text(folder.root / "run.json", json.dumps(facts, indent=2))
+    trainer.train()
+    if state.is_main_process:
+        trainer.accelerator.unwrap_model(trainer.model).save_pretrained(folder.adapter)
+        print(f"adapter: {folder.adapter}")
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    main()

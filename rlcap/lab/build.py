@@ -1,0 +1,103 @@
+"""`rlcap lab build`: makes every asset of the lab from a seed, on the CPU, and says how good each is.
+
+Order matters only in that the adapter needs the captioner. Each asset can be built alone with `only`.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+
+from rlcap.lab import captioner, entailment, retriever
+from rlcap.lab.assets import NAMES
+from rlcap.lab.corpus import CROWDED, draw_corpus, join
+
+SECONDS = "build.json"
+"""Written beside the assets: seconds and quality of each."""
+
+
+def build(out: Path, seed: int = 0, only: Sequence[str] | None = None, log: Callable[[str], None] = print) -> dict:
+    """Build the assets named in `only` (default: all) into `out`; an asset is replaced once its successor is whole.
+
+    Returns {asset: {"seconds": float, metric: float, …}}, which is also kept in `out/build.json`.
+    ValueError for an unknown name.
+    """
+    wanted = list(only or NAMES)
+    if unknown := sorted(set(wanted) - set(NAMES)):
+        raise ValueError(f"unknown asset {', '.join(unknown)}; known: {', '.join(NAMES)}")
+    out.mkdir(parents=True, exist_ok=True)
+    record = json.loads((out / SECONDS).read_text()) if (out / SECONDS).exists() else {}
+    makers = {
+        "captioner": _captioner,
+        "adapter": _adapter,
+        "retriever": lambda folder, s, _o, say: _retriever("reward", folder, s + 11, say),
+        "judge-retriever": lambda folder, s, _o, say: _retriever("evaluation", folder, s + 23, say),
+        "nli": _nli,
+    }
+    for name in wanted:
+        start = time.time()
+        torch.manual_seed(seed)
+        with tempfile.TemporaryDirectory(dir=out) as partial:
+            quality = makers[name](Path(partial) / name, seed, out, log)
+            shutil.rmtree(out / name, ignore_errors=True)
+            (Path(partial) / name).rename(out / name)
+        record[name] = {"seconds": round(time.time() - start), **quality}
+        (out / SECONDS).write_text(json.dumps(record, indent=2) + "\n")
+        log(f"{name}: {record[name]}")
+    return record
+
+
+def _captioner(folder: Path, seed: int, _out: Path, log: Callable[[str], None]) -> dict:
+    plain = draw_corpus("captioner", 24_000, breaking=0.5)
+    crowded = draw_corpus("tower", 9_000, breaking=CROWDED)
+    tower = captioner.train_tower(join(crowded, plain.head(5_000)), 2_200, log)
+    model = captioner.train_base(tower, plain, 3_000, seed + 1, log)
+    captioner.save_base(model, folder)
+    return {"parameters": sum(p.numel() for p in model.parameters())}
+
+
+def _adapter(folder: Path, seed: int, out: Path, log: Callable[[str], None]) -> dict:
+    """What `accelerate launch recipes/sft.py` makes, on the captioner in `out`."""
+    from rlcap.config import DataConfig, ModelConfig, SFTConfig, SFTTrainConfig
+    from rlcap.lab.language import INSTRUCTION
+    from rlcap.lab.splits import load_split
+    from rlcap.policy.load import load_policy
+    from rlcap.train.run_folder import RunFolder
+    from rlcap.train.sft import build_trainer
+
+    config = SFTConfig(
+        model=ModelConfig(base=str(out / "captioner"), adapter=None),
+        data=DataConfig(train=6_000, seed=1_000 + seed),
+        train=SFTTrainConfig(seed=seed),
+    )
+    policy = load_policy(config.model)
+    samples = load_split("train", config.data.train, config.data.seed)
+    trainer = build_trainer(policy, samples, config, INSTRUCTION, RunFolder(folder.parent / "run"))
+    result = trainer.train()
+    policy.model.save_pretrained(folder)
+    return {"loss": round(result.training_loss, 4)}
+
+
+def _retriever(which: str, folder: Path, seed: int, log: Callable[[str], None]) -> dict:
+    steps, name, count, family = (1_200, "captioner", 16_000, 1) if which == "reward" else (1_800, "evaluation/23", 20_000, 4)
+    corpus = draw_corpus(name, count, breaking=0.5, family=family)
+    model = retriever.train_retriever(which, corpus, steps, seed, log)
+    retriever.save_retriever(model, which, folder)
+    return {"parameters": sum(p.numel() for p in model.parameters())}
+
+
+def _nli(folder: Path, seed: int, _out: Path, log: Callable[[str], None]) -> dict:
+    model = entailment.new_nli(seed)
+    entailment.train_nli(model, entailment.sample_pair, 3_200, f"nli/{seed}", log)
+    entailment.train_nli(model, entailment.harder_pair, 2_600, f"nli/{seed}/harder", log, lr=1.2e-3)
+    rng = random.Random(f"nli/held out/{seed}")
+    pairs = [entailment.sample_pair(rng, "test") for _ in range(1_000)]
+    entailment.save_nli(model, folder)
+    return {"accuracy": round(entailment.accuracy(model, pairs), 4), "parameters": sum(p.numel() for p in model.parameters())}

@@ -1,0 +1,161 @@
+"""The main job as a user runs it: whole, killed and resumed, interrupted, and mistyped."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+ROOT = Path(__file__).parents[2]
+SMALL = [
+    "train.steps=4",
+    "train.images_per_step=2",
+    "train.captions_per_image=4",
+    "train.micro_batch=8",
+    "train.save_every=2",
+    "data.train=5",
+    "data.validation=7",
+    "data.test=14",
+    "data.prior_breaking=7",
+    "evaluation.every=2",
+    "evaluation.panel=2",
+]
+
+
+def command(output: Path, *more: str) -> list[str]:
+    return [sys.executable, "recipes/grpo.py", f"--output_dir={output}", *SMALL, *more]
+
+
+def environment(tmp: Path) -> dict[str, str]:
+    return {**os.environ, "RLCAP_CACHE": str(tmp / "cache"), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> Path:
+    """A finished run. Five images and two a step: it goes through two epochs."""
+    tmp = tmp_path_factory.mktemp("grpo")
+    output = tmp / "whole"
+    done = subprocess.run(command(output), cwd=ROOT, env=environment(tmp), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return output
+
+
+def weights(folder: Path) -> dict:
+    return load_file(folder / "adapter" / "adapter_model.safetensors")
+
+
+def test_a_run_leaves_everything_it_promises(whole):
+    for name in ("config.yaml", "run.json", "metrics.jsonl", "summary.json", "report.html", "rollouts.jsonl", "panel.jsonl"):
+        assert (whole / name).stat().st_size > 0, name
+    summary = json.loads((whole / "summary.json").read_text())
+    assert summary["schema"] == 1
+    assert summary["steps"] == 4
+    read = {(e["step"], e["split"]): e for e in summary["evaluations"]}
+    assert {(0, "test"), (4, "test"), (2, "validation"), (4, "prior_breaking")} <= set(read)
+    assert read[0, "test"]["n"] == 14
+    wanted = {"bag5_recall_at_1", "hallucination_rate", "fact_recall", "mean_words", "repetition"}
+    assert wanted <= set(read[4, "test"]["metrics"])
+    rows = [json.loads(line) for line in (whole / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == [1, 2, 3, 4]
+    assert {"reward/self_retrieval/mean", "reward/critique/std_within_group", "dead_groups", "stage/bag_size"} <= set(
+        rows[0]["metrics"]
+    )
+    captions = [json.loads(line) for line in (whole / "captions" / "0.jsonl").read_text().splitlines()]
+    assert {"sample_id", "image", "caption"} <= set(captions[0])
+
+
+def test_rollouts_keep_scores_and_critiques(whole):
+    rows = [json.loads(line) for line in (whole / "rollouts.jsonl").read_text().splitlines()]
+    assert len(rows) == 4 * 2 * 4
+    assert all("<wrong>" in row["notes"]["critique"] for row in rows if row["scores"]["critique"] is not None)
+    groups = {}
+    for row in rows:
+        groups.setdefault((row["step"], row["sample_id"]), []).append(row["advantage"])
+    assert all(abs(sum(values)) < 1e-4 for values in groups.values())
+
+
+def test_the_saved_adapter_loads_in_plain_peft(whole):
+    from peft import PeftModel
+    from transformers import AutoModelForImageTextToText
+
+    from rlcap.lab.assets import resolve
+
+    base = AutoModelForImageTextToText.from_pretrained(resolve("lab:captioner"), dtype="float32")
+    tuned = PeftModel.from_pretrained(base, whole / "adapter")
+    assert list(tuned.peft_config) == ["default"]
+    start, end = load_file(Path(resolve("lab:adapter")) / "adapter_model.safetensors"), weights(whole)
+    assert start.keys() == end.keys()
+    assert any(not start[name].float().equal(end[name].float()) for name in start)
+
+
+def test_a_killed_run_resumes_to_the_same_bits(whole, tmp_path):
+    output = tmp_path / "killed"
+    process = subprocess.Popen(command(output), cwd=ROOT, env=environment(whole.parent), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    state = output / "checkpoints" / "checkpoint-2" / "rlcap_state.json"
+    deadline = time.time() + 240
+    while not state.exists():
+        assert process.poll() is None, "the run ended before its first checkpoint"
+        assert time.time() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (output / "adapter").exists()
+    done = subprocess.run(
+        command(output, "resume=auto"), cwd=ROOT, env=environment(whole.parent), capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    straight, resumed = weights(whole), weights(output)
+    assert straight.keys() == resumed.keys()
+    for name in straight:
+        assert straight[name].equal(resumed[name]), name
+    for name in ("rollouts.jsonl",):
+        assert (whole / name).read_text() == (output / name).read_text()
+    assert (whole / "captions" / "4.jsonl").read_text() == (output / "captions" / "4.jsonl").read_text()
+
+
+def test_ctrl_c_leaves_a_checkpoint_and_a_report(whole, tmp_path):
+    output = tmp_path / "stopped"
+    process = subprocess.Popen(
+        command(output, "train.steps=500", "train.save_every=400"), cwd=ROOT, env=environment(whole.parent),
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    deadline = time.time() + 240
+    while not (output / "metrics.jsonl").exists():
+        assert process.poll() is None, process.stdout.read()[-3000:]
+        assert time.time() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    printed, _ = process.communicate(timeout=240)
+    assert process.returncode == 0, printed[-3000:]
+    assert list((output / "checkpoints").glob("checkpoint-*/rlcap_state.json"))
+    assert (output / "adapter" / "adapter_model.safetensors").exists()
+    assert (output / "report.html").exists()
+
+
+def test_a_second_run_does_not_overwrite_the_first(whole):
+    done = subprocess.run(command(whole), cwd=ROOT, env=environment(whole.parent), capture_output=True, text=True)
+    assert done.returncode != 0
+    assert "already holds a run" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("train.step=3", "did you mean train.steps"),
+        ("train.steps=many", "train.steps must be int"),
+        ("evaluation.retriever=local-dir:lab:retriever", "evaluate with another model"),
+    ],
+)
+def test_a_typo_answers_at_once(argument, message, tmp_path):
+    start = time.time()
+    done = subprocess.run(
+        [sys.executable, "recipes/grpo.py", argument], cwd=ROOT, env=environment(tmp_path), capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert time.time() - start < 10

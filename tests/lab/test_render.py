@@ -1,0 +1,86 @@
+import random
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from rlcap.lab.render import SIDE, draw, render
+from rlcap.lab.scene import Scene, Thing, sample_scene
+from rlcap.lab.world import BACKGROUNDS, COLOURS, FILLS, KINDS, PLACES, SIZES, cell_of
+
+BALL = Thing("ball", "red", "large", "plain", "middle")
+
+
+def test_pixels_are_a_function_of_scene_and_seed():
+    scene = sample_scene(random.Random(1))
+    image = render(scene, 4)
+    assert (image.size, image.mode) == ((SIDE, SIDE), "RGB")
+    assert render(scene, 4).tobytes() == image.tobytes()
+    assert render(scene, 5).tobytes() != image.tobytes()
+
+
+def test_drawing_leaves_the_global_generators_alone():
+    np.random.seed(0)
+    random.seed(0)
+    render(sample_scene(random.Random(1)), 4)
+    after = np.random.random(), random.random()
+    np.random.seed(0)
+    random.seed(0)
+    assert after == (np.random.random(), random.random())
+
+
+@pytest.mark.parametrize("background", BACKGROUNDS)
+def test_every_background_is_drawn_with_texture(background):
+    pixels, owner = draw(Scene(background, (BALL, replace(BALL, place="top left"))), 0)
+    # Sensor noise alone has a standard deviation of 6.
+    assert pixels[owner < 0].std(0).mean() > 7
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("size", SIZES)
+def test_every_thing_is_seen_where_it_stands(kind, size):
+    for place in PLACES:
+        _, owner = draw(Scene("sand", (Thing(kind, "blue", size, "plain", place),)), 7)
+        rows, columns = np.nonzero(owner == 0)
+        assert len(rows) > 40
+        column, row = cell_of(place)
+        # Its middle lies in its cell, or at most a jitter's width beside it.
+        assert abs(columns.mean() - (column + 0.5) * SIDE / 3) < SIDE / 6 + 4
+        assert abs(rows.mean() - (row + 0.5) * SIDE / 3) < SIDE / 6 + 4
+
+
+def test_colours_and_fills_are_told_apart_by_pixels():
+    means = {}
+    for colour in COLOURS:
+        pixels, owner = draw(Scene("sand", (replace(BALL, colour=colour),)), 3)
+        means[colour] = pixels[owner == 0].mean(0)
+    gaps = [np.linalg.norm(means[a] - means[b]) for a in COLOURS for b in COLOURS if a != b]
+    assert min(gaps) > 30
+    spread = {}
+    for fill in FILLS:
+        pixels, owner = draw(Scene("sand", (replace(BALL, fill=fill),)), 3)
+        spread[fill] = pixels[owner == 0].std(0).mean()
+    assert min(spread["striped"], spread["dotted"]) > 2 * spread["plain"]
+
+
+def test_sizes_grow():
+    areas = [
+        np.mean([(draw(Scene("sand", (replace(BALL, size=size),)), seed)[1] == 0).sum() for seed in range(5)])
+        for size in SIZES
+    ]
+    assert areas[1] > 1.4 * areas[0]
+    assert areas[2] > 1.4 * areas[1]
+
+
+def test_nothing_is_hidden_wholly():
+    for seed in range(150):
+        scene = sample_scene(random.Random(seed))
+        _, owner = draw(scene, seed)
+        assert min((owner == i).sum() for i in range(len(scene.things))) > 40
+
+
+def test_edges_are_smooth():
+    pixels, _ = draw(Scene("snow", (replace(BALL, colour="black"),)), 0)
+    grey = pixels.astype(float).mean(-1)
+    # Without anti-aliasing there is nothing between a black ball and the snow.
+    assert ((grey > 70) & (grey < 170)).sum() > 20

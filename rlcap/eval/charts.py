@@ -22,6 +22,7 @@ class Line:
     """A series of a chart."""
 
     label: str
+    """What the legend says; "" where the chart's title says it all."""
     points: Sequence[tuple[float, float]]
     """(step, value), ascending; values that are not finite break the line."""
     band: Sequence[tuple[float, float, float]] = ()
@@ -48,7 +49,7 @@ def line_chart(
     lines: Sequence[Line],
     x_range: tuple[float, float],
     *,
-    show: Callable[[float], str] = "{:g}".format,
+    show: Callable[[float], str] = lambda value: f"{value:g}",
     floor: float | None = None,
     rules: Sequence[tuple[float, str]] = (),
 ) -> Chart | None:
@@ -71,6 +72,7 @@ def line_chart(
     left, right = x_range if x_range[1] > x_range[0] else (x_range[0] - 1, x_range[0] + 1)
 
     def at(x: float, y: float) -> str:
+        y = min(max(y, low), high)  # the raw points behind a smoothed line may lie outside: they end at the edge
         return f"{SIDE * (x - left) / (right - left):.1f},{SIDE * (high - y) / (high - low):.1f}"
 
     parts = [f'<line class="grid" x1="0" x2="{SIDE}" y1="{y}" y2="{y}"/>' for y in (_y(t, low, high) for t in ticks)]
@@ -107,7 +109,7 @@ def line_chart(
         f'<span class="rulelabel" style="left:{100 * (step - left) / (right - left):.1f}%">{escape(label)}</span>'
         for step, label in rules
     )
-    legend = [(i % STYLES, line.label, line.note) for i, line in enumerate(lines)]
+    legend = [(i % STYLES, line.label, line.note) for i, line in enumerate(lines) if line.label or line.note]
     return Chart(title, Markup(f'<div class="plot">{svg}{marks}</div>'), legend)
 
 
@@ -131,13 +133,13 @@ def smooth(points: Sequence[tuple[float, float]], window: int) -> list[tuple[flo
 
 
 def nice_ticks(low: float, high: float, whole: bool = False) -> list[float]:
-    """Three to six round values (steps of 1, 2 or 5 times a power of ten) from at most `low` to at least `high`."""
+    """Three to seven round values (steps of 1, 2 or 5 times a power of ten) from at most `low` to at least `high`."""
     if high <= low:
         pad = abs(low) * 0.1 or (1.0 if whole else 0.05)
         low, high = low - pad, high + pad
     rough = (high - low) / 4
     power = 10 ** math.floor(math.log10(rough))
-    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * 0.999)
+    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * 0.8)
     step = max(1.0, step) if whole else step
     first = math.floor(low / step + 1e-9)
     last = math.ceil(high / step - 1e-9)

@@ -223,7 +223,9 @@ def _followed(files: RunFiles) -> list[dict[str, Any]]:
         bag = max((row.get("bag") or [] for row in said), key=len)
         moments = []
         for row in said:
-            scores = [(n, None if v is None else f"{v:.2f}") for n, v in (row.get("scores") or {}).items()]
+            scores = [
+                (n, None if v is None else f"{v:.2f}".replace("-", "−")) for n, v in (row.get("scores") or {}).items()
+            ]
             notes = [(n, note) for n, note in (row.get("notes") or {}).items() if note]
             caption = _marked(row["caption"], known.get((id, row["caption"]), ()))
             moments.append({"step": row["step"], "caption": caption, "scores": scores, "notes": notes})

@@ -50,12 +50,17 @@ def reward_chart(files: RunFiles) -> Chart | None:
         raw, gain = _series(files, f"reward/{component}/mean"), _gain(files, component)
         ends = smooth(raw, _window(raw))
         lines.append(
-            Line(component, smooth(gain, _window(gain)), note=f"{ends[0][1]:.3g} → {ends[-1][1]:.3g}", faint=gain)
+            Line(
+                component,
+                smooth(gain, _window(gain)),
+                note=f"{ends[0][1]:.3g} → {ends[-1][1]:.3g}".replace("-", "−"),
+                faint=gain,
+            )
         )
     bags = _series(files, "stage/bag_size")
     grown = [(step, f"bags of {size:g}") for (step, size), (_, old) in zip(bags[1:], bags, strict=False) if size != old]
     title = "Rewards in training: rise since the start, in standard deviations within a group"
-    return line_chart(title, lines, _x_range(files), show="{:+g}".format, floor=0, rules=grown)
+    return line_chart(title, lines, _x_range(files), show=_signed, floor=0, rules=grown)
 
 
 def _split(files: RunFiles) -> str:
@@ -89,6 +94,10 @@ def held_out_chart(files: RunFiles) -> Chart | None:
     )
 
 
+def _signed(value: float) -> str:
+    return f"{value:+g}".replace("-", "−") if value else "0"
+
+
 def _percent(value: float) -> str:
     return f"{100 * value:.0f} %"
 
@@ -117,7 +126,7 @@ def other_charts(files: RunFiles) -> list[Chart]:
     ):
         points = _series(files, name)
         charts.append(
-            line_chart(title, [Line(name, smooth(points, _window(points)), faint=points)], _x_range(files), floor=0)
+            line_chart(title, [Line("", smooth(points, _window(points)), faint=points)], _x_range(files), floor=0)
         )
     return [chart for chart in charts if chart]
 

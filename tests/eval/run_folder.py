@@ -9,7 +9,7 @@ import numpy as np
 from rlcap.eval.captions_file import metric_values, write_rows
 from rlcap.eval.summary import summarise
 from rlcap.eval.text import text_metrics
-from rlcap.eval.truth import truth_metrics
+from rlcap.eval.truth import false_sentences, scene_of, truth_metrics
 from rlcap.lab.language import tell_background, tell_thing
 from rlcap.lab.scene import Scene
 from rlcap.lab.world import COLOURS
@@ -47,15 +47,10 @@ def write_run(folder, samples, steps=(0, 40, 80, 120), hostile=None):
             for name, chance in (("bag3", 0.5), ("bag5", 0.38), ("bag7", 0.3), ("rd100", 0.45)):
                 metrics[f"{name}_recall_at_1"] = (rng.random(len(part)) < chance + 0.28 * skill).astype(float)
             rows = [
-                {
-                    "sample_id": s.id,
-                    "image": s.image,
-                    "caption": t,
-                    "split": split,
-                    "metrics": metric_values(metrics, i),
-                }
+                {"sample_id": s.id, "image": s.image, "caption": t, "split": split, "metrics": metric_values(metrics, i),
+                 "false": false_sentences(t, scene_of(s))}
                 for i, (s, t) in enumerate(zip(part, texts, strict=True))
-            ]
+            ]  # fmt: skip
             write_rows(folder, step, rows)
             if split == "test":
                 for s, t in list(zip(part, texts, strict=True))[:5]:

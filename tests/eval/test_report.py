@@ -1,0 +1,150 @@
+"""The report is made from the run folder alone, says what is missing, and shows captions as text."""
+
+import json
+import re
+
+import pytest
+from run_folder import HOSTILE, write_run
+from tiny import lab_samples
+
+from rlcap.eval.captions_file import write_rows
+from rlcap.eval.report import write_report
+from rlcap.eval.run_files import thumbnail
+from rlcap.eval.summary import summarise
+
+
+@pytest.fixture(scope="module")
+def samples(tmp_path_factory):
+    return lab_samples(tmp_path_factory.mktemp("lab"), 21)
+
+
+@pytest.fixture
+def run(tmp_path, samples):
+    return write_run(tmp_path / "run", samples, hostile=HOSTILE)
+
+
+def visible(page):
+    return re.sub(r"\s+", " ", re.sub(r"<style>.*?</style>|<[^>]+>", " ", page, flags=re.S))
+
+
+def test_one_file_that_asks_for_nothing(run):
+    path = write_report(run)
+    assert path == run / "report.html"
+    page = path.read_text()
+    assert not re.findall(r'(?:src|href)="(?!data:)', page)
+    assert "<script" not in page
+    assert "@import" not in page
+    assert "default-src 'none'" in page
+    assert len(page) < 2_000_000
+    assert str(run) not in page
+
+
+def test_captions_and_config_are_text(run):
+    page = write_report(run).read_text()
+    assert "&lt;script&gt;document.title" in page
+    assert "# &lt;script&gt;alert(1)" in page
+    assert "&lt;b&gt;is it so?" in page
+
+
+def test_it_says_what_got_better_and_by_how_much(run):
+    text = visible(write_report(run).read_text())
+    assert "The captions became" in text
+    assert "more faithful" in text
+    change = json.loads((run / "summary.json").read_text())["changes"][0]["metrics"]["hallucination_rate"]
+    shown = f"{100 * change['difference']['mean']:+.1f}".replace("-", "−")
+    assert f"{shown} points" in text
+    assert "Wrong attributes a caption" in text
+    for part in ("bags of 5", "critique abstained", "What was said of it", "0123abc", "prior_breaking"):
+        assert part in text
+
+
+def test_false_sentences_are_underlined_with_their_reason(run):
+    page = write_report(run).read_text()
+    found = re.findall(r'<u class="false" title="not in the image: ([^"]+)">([^<]+)</u>', page)
+    assert found
+    assert all(sentence.endswith(".") for _, sentence in found)
+
+
+def test_what_is_missing_is_said(run):
+    for name in ("config.yaml", "run.json", "metrics.jsonl", "panel.jsonl"):
+        (run / name).unlink()
+    text = visible(write_report(run).read_text())
+    assert "there is no config.yaml" in text
+    assert "there is no run.json" in text
+    assert "metrics.jsonl is missing" in text
+    assert "There is no panel.jsonl, so these are the first evaluated images" in text
+
+
+def test_only_a_summary_is_enough(run):
+    import shutil
+
+    summary = (run / "summary.json").read_text()
+    shutil.rmtree(run)
+    run.mkdir()
+    (run / "summary.json").write_text(summary)
+    text = visible(write_report(run).read_text())
+    assert "The captions became" in text
+    assert "neither panel.jsonl nor captions" in text
+    assert "no two evaluations with captions" in text
+
+
+def test_one_evaluation_is_shown_without_a_comparison(run):
+    for path in (run / "captions").iterdir():
+        if path.stem != "0":
+            path.unlink()
+    summarise(run)
+    text = visible(write_report(run).read_text())
+    assert "Nothing to compare yet" in text
+    assert "Facts told" in text
+
+
+def test_images_that_are_gone_leave_a_line(run, tmp_path):
+    rows = [
+        {"sample_id": "x", "image": str(tmp_path / "gone.png"), "caption": "", "split": "test", "metrics": {"a_b": 1.0}}
+    ]
+    other = tmp_path / "other"
+    write_rows(other, 0, rows)
+    summarise(other)
+    text = visible(write_report(other).read_text())
+    assert "gone.png is no longer where it was" in text
+    assert "(silence)" in text
+    assert "a b" in text
+
+
+def test_a_metric_that_got_worse_is_called_so(tmp_path):
+    for step, rate, recall in ((0, 0.1, 0.4), (50, 0.3, 0.6)):
+        rows = [
+            {"sample_id": str(i), "image": "x.png", "caption": f"c{step}", "split": "test",
+             "metrics": {"hallucination_rate": rate + 0.01 * (i % 3), "fact_recall": recall + 0.01 * (i % 4)}}
+            for i in range(20)
+        ]  # fmt: skip
+        write_rows(tmp_path, step, rows)
+    with open(tmp_path / "metrics.jsonl", "w") as file:
+        for step in range(1, 51):
+            reward = {"reward/clip/mean": step / 50, "reward/clip/std_within_group": 0.2}
+            file.write(json.dumps({"step": step, "seconds": 60.0 + step, "metrics": reward}) + "\n")
+        file.write('{"step": 51, "sec')
+    summarise(tmp_path)
+    text = visible(write_report(tmp_path).read_text())
+    assert "The captions became more detailed. The opposite of what was wanted: more faithful." in text
+    assert "Rewards rose (clip) while held-out metrics got worse: false claims among claims." in text
+    assert "1 min 50 s" in text
+
+
+def test_thumbnails_are_small(samples, tmp_path):
+    from PIL import Image
+
+    assert thumbnail(samples[0].image, 256).startswith("data:image/png;base64,")
+    Image.effect_noise((2000, 1500), 60).convert("RGB").save(tmp_path / "photo.jpg")
+    uri = thumbnail(str(tmp_path / "photo.jpg"), 256)
+    assert uri.startswith("data:image/jpeg;base64,")
+    assert len(uri) < 80_000
+
+
+def test_a_broken_metrics_line_is_named(run):
+    path = run / "metrics.jsonl"
+    path.write_text("half a li\n" + path.read_text())
+    with pytest.raises(ValueError, match=r"metrics\.jsonl, line 1 is not JSON"):
+        write_report(run)
+    with pytest.raises(FileNotFoundError, match=r"summary\.json does not exist"):
+        write_report(run.parent)

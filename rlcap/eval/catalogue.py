@@ -20,7 +20,7 @@ class About:
     def format(self, value: float) -> str:
         if not math.isfinite(value):
             return "–"
-        return f"{100 * value:.1f} %" if self.unit == "share" else f"{value:.{_decimals(value)}f}"
+        return f"{100 * value:.1f}\N{NO-BREAK SPACE}%" if self.unit == "share" else f"{value:.{_decimals(value)}f}"
 
     def format_change(self, value: float) -> str:
         """With its sign; shares in percentage points."""
@@ -31,7 +31,7 @@ class About:
 
 
 ABOUT = {
-    "singles_out": About("Singles out its image in a bag of 5, by truth", +1),
+    "singles_out": About("Singles out its image by truth, bag of 5", +1),
     "fact_recall": About("Facts told", +1),
     "hallucination_rate": About("False claims among claims", -1),
     "hallucinated": About("Captions with a false claim", -1),
@@ -79,7 +79,7 @@ def about(name: str) -> About:
         return ABOUT[name]
     if match := _RETRIEVAL.fullmatch(name):
         kind, size, what = match.groups()
-        among = f"in a bag of {size} similar images" if kind == "bag" else f"among {int(size) - 1} random others"
+        among = f"in a bag of {size}" if kind == "bag" else f"among {int(size) - 1} random others"
         if what == "recall_at_1":
             return About(f"Finds its image {among}", +1)
         return About(f"Mean rank {among}", -1, "number")

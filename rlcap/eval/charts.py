@@ -89,7 +89,9 @@ def line_chart(
             parts.append(f'<path class="faint s{style}" d="{_path(line.faint, at)}"/>')
         dashes = f' stroke-dasharray="{DASHES[style]}"' if DASHES[style] else ""
         parts.append(f'<path class="line s{style}" d="{_path(line.points, at)}"{dashes}/>')
-        if line.dots:  # a line of no length with round ends stays a disc when the drawing is stretched
+        if (
+            line.dots or len(line.points) == 1
+        ):  # a line of no length with round ends stays a disc when the drawing is stretched
             dots = " ".join(f"M{at(x, y)}h0" for x, y in line.points if math.isfinite(y))
             parts.append(f'<path class="dot s{style}" d="{dots}"/>')
     said = "; ".join(f"{line.label} {line.note}".strip() for line in lines)

@@ -110,7 +110,7 @@ def _cells(name: str, found: dict[str, Any]) -> dict[str, Any]:
         "difference": what.format_change(difference["mean"]),
         "unit": "points" if what.unit == "share" else "",
         "interval": f"{what.format_change(difference['low'])} … {what.format_change(difference['high'])}",
-        "relative": f"{100 * relative['mean']:+.0f} %".replace("-", "−") if relative else "",
+        "relative": f"{100 * relative['mean']:+.0f}\N{NO-BREAK SPACE}%".replace("-", "−") if relative else "",
         "n": found["n"],
     }
 
@@ -124,8 +124,8 @@ def _headline(cards: Sequence[dict[str, Any]]) -> str:
     parts = [f"The captions became {better}." if better else "No headline metric got clearly better."]
     if worse:
         parts.append(f"The opposite of what was wanted: {worse}.")
-    if unclear:
-        parts.append(f"No clear change: {unclear}.")
+    if unclear and (better or worse):
+        parts.append(f"Not shown: {unclear}.")
     return " ".join(parts)
 
 

@@ -70,6 +70,23 @@ def test_captions_from_elsewhere_are_scored_and_the_truth_scores_best(made, tmp_
     assert not captions_path(tmp_path, 0).exists()
 
 
+def test_photos_are_scored_against_their_references(made, tmp_path):
+    from dataclasses import replace
+
+    class Nli:
+        def probabilities(self, premises, hypotheses):
+            return np.array([[0.0, 0.0, 1.0] if "tree" in h else [1.0, 0.0, 0.0] for h in hypotheses])
+
+    photos = [replace(sample, meta={}) for sample in made[0]]
+    ruler = Evaluator({"test": photos}, made[1], instruction="x", max_new_tokens=4, truth=False, out=tmp_path,
+                      cider=CiderD.fit(sample.references for sample in photos), nli=Nli())  # fmt: skip
+    found = ruler.score("test", [sample.references[0] for sample in photos[:3]] + ["a tree. a ball."])
+    assert found["cider_d"][:3].min() > 1
+    assert found["nli_contradiction"][3] == 0.5
+    assert "fact_recall" not in found
+    assert "bag5_recall_at_1" in found
+
+
 def test_splits_and_limit_and_a_second_run_of_a_step(made, tmp_path):
     model, processor = captioner()
     ruler = evaluator(made, tmp_path)

@@ -11,6 +11,7 @@ Every key with its meaning stands in rlcap/config.py. The run folder holds repor
 import argparse
 import json
 import os
+import warnings
 from pathlib import Path
 
 from rlcap.config import ConfigError, GRPOConfig, check, dump, load_config
@@ -37,6 +38,7 @@ def main() -> None:
     config = parse_arguments()
 
     # ---- the heavy imports come after the arguments: --help and a typo answer at once -----------------------------
+    import torch
     from accelerate import PartialState
     from accelerate.utils import set_seed
 
@@ -52,9 +54,9 @@ def main() -> None:
     from rlcap.train.evaluate import Evaluation, build_evaluator
     from rlcap.train.grpo import GRPOTrainer
     from rlcap.train.run_folder import RunFolder, describe_run, write_text
-    from rlcap.train.wandb_tables import log_tables
 
-    state = PartialState()
+    # Told that there is no GPU, accelerate joins CPU processes over gloo; untold, each would believe it is alone.
+    state = PartialState(cpu=not torch.cuda.is_available())
     say = print if state.is_main_process else (lambda *_: None)
     set_seed(config.train.seed)
     folder = RunFolder.create("grpo", config.name, config.output_dir, config.resume is not None, state.is_main_process)
@@ -133,9 +135,12 @@ def main() -> None:
         summarise(folder.root)
         print(f"report: {write_report(folder.root)}")
         if "wandb" in config.report_to:
+            from rlcap.train.wandb_tables import log_tables
+
             log_tables(folder)
 
 
 if __name__ == "__main__":
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
     main()

@@ -30,6 +30,7 @@ def parse_arguments() -> SFTConfig:
 def main() -> None:
     config = parse_arguments()
 
+    import torch
     from accelerate import PartialState
     from accelerate.utils import set_seed
 
@@ -38,7 +39,8 @@ def main() -> None:
     from rlcap.train.run_folder import RunFolder, describe_run, write_text
     from rlcap.train.sft import build_trainer
 
-    state = PartialState()
+    # Told that there is no GPU, accelerate joins CPU processes over gloo; untold, each would believe it is alone.
+    state = PartialState(cpu=not torch.cuda.is_available())
     say = print if state.is_main_process else (lambda *_: None)
     set_seed(config.train.seed)
     folder = RunFolder.create("sft", config.name, config.output_dir, False, state.is_main_process)

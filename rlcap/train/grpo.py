@@ -16,7 +16,7 @@ from typing import Any
 import torch
 import trl
 from accelerate.utils import gather
-from transformers import TrainerCallback
+from transformers import PrinterCallback, TrainerCallback
 
 from rlcap.algo.advantages import combine
 from rlcap.batching import Batching
@@ -113,6 +113,7 @@ class GRPOTrainer(trl.GRPOTrainer):
             processing_class=processor,
             callbacks=[EpochOrder(), *callbacks],
         )
+        self.remove_callback(PrinterCallback)  # the bar and metrics.jsonl say it all
         self.reward_func_names = list(mix.names)
         self.reward_weights = torch.tensor(mix.weights, dtype=torch.float32)
 

@@ -1,0 +1,233 @@
+"""The command line: `rlcap --help`. Training has recipes (`accelerate launch recipes/grpo.py`); this is what stands around it.
+
+Every command imports what it needs when it runs, so that help and typing errors answer at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+EXAMPLES = """\
+start here:
+  rlcap doctor                                             is this machine ready, and for what
+  accelerate launch recipes/grpo.py                        train on the embedded lab, minutes on two CPU cores
+
+the lab:
+  rlcap lab export --split test --count 300 --out mine     images and truth, to measure with your own code
+  rlcap lab build --out assets --only nli                  make the lab's models again from a seed
+
+your own data:
+  rlcap bags mine captions.json --image-root photos --clip ViT-B-32 --pretrained laion2b_s34b_b79k --out bags.json
+
+captions that exist:
+  rlcap score captions.jsonl --config my.yaml              what does each reward of a mix say of them
+  rlcap eval captions.jsonl --split test                   held-out metrics of captions from anywhere
+  rlcap eval runs/a                                        a run's metrics again, from its captions
+  rlcap report runs/a                                      a run's report.html again
+
+Each command has its own help: rlcap bags mine --help
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command. Returns its exit code: 0, 1 where `doctor` found something broken, 2 for mistakes of the user's,
+    which are told in one line. Anything else keeps its traceback."""
+    parser = build_parser()
+    # Overrides stand anywhere among the options, which argparse's own positionals can't.
+    options, options.overrides = parser.parse_known_args(arguments)
+    if options.overrides and not options.takes_overrides:
+        parser.error(f"unrecognized arguments: {' '.join(options.overrides)}")
+    try:
+        return options.run(options) or 0
+    except (ValueError, FileNotFoundError) as error:
+        if not isinstance(error, _told_in_a_line()):
+            raise
+        print(f"rlcap: {error}", file=sys.stderr)
+        return 2
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="rlcap",
+        description="Reinforcement and feedback fine-tuning of image captioners.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    doctor = _command(commands, "doctor", _doctor, "what is installed, what is missing for what, and what to do")
+    doctor.add_argument("--json", action="store_true", help="for programs")
+
+    lab = commands.add_parser("lab", help="the embedded world: export it, or build its models").add_subparsers(
+        metavar="ACTION", required=True
+    )
+    export = _command(lab, "export", _lab_export, "write images, scenes.jsonl and references.jsonl of a split")
+    export.add_argument(
+        "--split", default="test", help="train, validation, test or prior_breaking (default: %(default)s)"
+    )
+    export.add_argument("--seed", type=int, default=0, help="another seed draws other scenes (default: %(default)s)")
+    export.add_argument("--count", type=_positive, default=308, help="images (default: %(default)s)")
+    export.add_argument("--out", type=Path, required=True, help="folder, made where it is missing")
+    build = _command(lab, "build", _lab_build, "train the lab's models from a seed, on the CPU")
+    build.add_argument("--out", type=Path, help="folder (default: the package's own assets, in place)")
+    build.add_argument("--seed", type=int, default=0, help="default: %(default)s, that of the models in the repository")
+    build.add_argument("--only", action="append", metavar="NAME", help="this asset alone; may be repeated")
+
+    bags = commands.add_parser("bags", help="bags of similar images").add_subparsers(metavar="ACTION", required=True)
+    mine = _command(bags, "mine", _bags_mine, "find each image's look-alikes; write a bag file for data.bags")
+    mine.add_argument("source", help="a .jsonl file, a COCO captions .json, or a Hugging Face data set's folder")
+    mine.add_argument("--out", type=Path, required=True, help="the bag file (JSON)")
+    mine.add_argument(
+        "--clip", required=True, help="open_clip model: ViT-B-32, local-dir:FOLDER, hf-hub:NAME, lab:retriever"
+    )
+    mine.add_argument("--pretrained", help="open_clip's tag or a safetensors file, where --clip is a built-in name")
+    mine.add_argument("--image-root", help="folder that image paths start from (default: the source's own)")
+    mine.add_argument(
+        "--neighbours", type=_positive, default=32, help="look-alikes an image and level (default: %(default)s)"
+    )
+    mine.add_argument(
+        "--near-identical", type=float, default=0.97, help="drop pairs more similar than this (default: %(default)s)"
+    )
+    mine.add_argument("--no-text", dest="text", action="store_false", help="compare images alone, not references too")
+    mine.add_argument("--on-bad", choices=("error", "skip"), default="error", help="a bad row stops, or is counted")
+    mine.add_argument("--truematch", type=Path, help="write disjoint bags here too, as TrueMatch's JSON")
+    mine.add_argument("--size", type=_positive, default=5, help="images a bag of --truematch (default: %(default)s)")
+
+    score = _command(commands, "score", _score, "what each reward of a mix says of captions; key=value overrides as in training")
+    score.add_argument(
+        "captions", type=Path, help="jsonl rows: sample_id, caption, and image, references, … or --config's data"
+    )
+    score.add_argument(
+        "--config", type=Path, required=True, help="YAML with `mix:` (and `data:`), such as recipes/configs/lab.yaml"
+    )
+    score.set_defaults(takes_overrides=True)
+
+    evaluate = _command(commands, "eval", _eval, "held-out metrics of a run's captions, or of captions from anywhere; key=value overrides")
+    evaluate.add_argument("target", type=Path, help="a run folder, or jsonl rows of sample_id and caption")
+    evaluate.add_argument(
+        "--config", type=Path, help="YAML with `data:` and `evaluation:` for a captions file (default: the lab)"
+    )
+    evaluate.add_argument("--split", default="test", help="split that the captions belong to (default: %(default)s)")
+    evaluate.set_defaults(takes_overrides=True)
+
+    report = _command(commands, "report", _report, "make summary.json and report.html of a run again")
+    report.add_argument("run_dir", type=Path, help="the run folder")
+    return parser
+
+
+def _command(commands: Any, name: str, run: Callable, help: str) -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=help, description=help[0].upper() + help[1:] + ".")
+    parser.set_defaults(run=run, takes_overrides=False)
+    return parser
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"must be 1 or more, got {number}")
+    return number
+
+
+def _told_in_a_line() -> tuple[type[Exception], ...]:
+    """The errors whose message says all that the user needs."""
+    from rlcap.config import ConfigError
+    from rlcap.data.bags import BagError
+    from rlcap.data.images import ImageError
+    from rlcap.data.sources import DataError
+    from rlcap.reward.columns import ColumnError
+    from rlcap.reward.dotted import ConfigError as NameError_
+    from rlcap.score import CaptionsError
+
+    return ConfigError, NameError_, DataError, BagError, ImageError, ColumnError, CaptionsError, FileNotFoundError
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from rlcap.doctor import examine
+
+    health = examine()
+    print(health.json() if options.json else health.text())
+    return 0 if health.well else 1
+
+
+def _lab_export(options: argparse.Namespace) -> None:
+    from rlcap.config import ConfigError
+    from rlcap.lab.splits import BUCKETS, export
+
+    if options.split not in BUCKETS:
+        raise ConfigError(f"--split {options.split}: the lab has {', '.join(BUCKETS)}")
+    export(options.split, options.count, options.seed, options.out)
+    print(f"{options.count} images of {options.split} (seed {options.seed}) in {options.out}")
+
+
+def _lab_build(options: argparse.Namespace) -> None:
+    from rlcap.config import ConfigError
+    from rlcap.lab.assets import ASSETS, NAMES
+
+    if unknown := sorted(set(options.only or ()) - set(NAMES)):
+        raise ConfigError(f"--only {' '.join(unknown)}: the lab's assets are {', '.join(NAMES)}")
+    from rlcap.lab.build import build
+
+    build(options.out or ASSETS, options.seed, options.only, log=print)
+
+
+def _bags_mine(options: argparse.Namespace) -> None:
+    from rlcap.data.bags import partition, write_truematch
+    from rlcap.data.mining import features, mine
+    from rlcap.data.sources import load_samples
+    from rlcap.lab.assets import PREFIX, resolve
+    from rlcap.scorers.clip import ClipScorer
+
+    samples = load_samples(options.source, image_root=options.image_root, on_bad=options.on_bad)
+    print(samples.describe())
+    name = f"local-dir:{options.clip}" if options.clip.startswith(PREFIX) else options.clip
+    scorer = ClipScorer.load(resolve(name), options.pretrained)
+    bags = mine(
+        samples, scorer, neighbours=options.neighbours, near_identical=options.near_identical, text=options.text
+    )
+    bags.write(options.out)
+    print(f"{options.out}: {', '.join(f'{key} {value}' for key, value in bags.about.items())}")
+    if options.truematch:
+        hard, vectors = bags.levels["hard"], features(samples, scorer, text=options.text)
+        vector = {sample.id: vectors[row] for row, sample in enumerate(samples)}
+        similar = {id: [float(vector[id] @ vector[other]) for other in near] for id, near in hard.items()}
+        disjoint = partition(hard, options.size, similar)
+        write_truematch(disjoint, options.truematch)
+        print(f"{options.truematch}: {len(disjoint)} disjoint bags of {options.size}")
+
+
+def _score(options: argparse.Namespace) -> None:
+    from rlcap.config import GRPOConfig, check, load_config
+    from rlcap.score import score_captions
+
+    config = load_config(GRPOConfig, options.config, options.overrides)
+    check(config)
+    print(score_captions(options.captions, config))
+
+
+def _eval(options: argparse.Namespace) -> None:
+    from rlcap.config import GRPOConfig, load_config
+    from rlcap.score import evaluate_captions, summary_table
+
+    if options.target.is_dir():
+        from rlcap.eval.summary import summarise
+
+        print(summary_table(summarise(options.target)))
+    else:
+        config = load_config(GRPOConfig, options.config, options.overrides)
+        print(evaluate_captions(options.target, config, options.split))
+
+
+def _report(options: argparse.Namespace) -> None:
+    from rlcap.eval.report import write_report
+    from rlcap.eval.summary import summarise
+
+    summarise(options.run_dir)
+    print(write_report(options.run_dir))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

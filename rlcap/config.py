@@ -204,7 +204,9 @@ class SFTConfig:
     """Run folder; default: runs/<name>. The adapter is in its `adapter/`."""
 
 
-def load_config(kind: type, file: str | Path | None = None, overrides: Sequence[str] = (), defaults: str | Path | None = None):
+def load_config(
+    kind: type, file: str | Path | None = None, overrides: Sequence[str] = (), defaults: str | Path | None = None
+):
     """A checked config of `kind` from `defaults` (YAML), then `file` (YAML), then `overrides` (`dotted.key=value`).
 
     An override may carry leading dashes (`--train.steps=5`), as W&B's sweep agents write them. Raises ConfigError on
@@ -273,7 +275,10 @@ def _build(kind: Any, values: Any, path: str) -> Any:
     for name in known:
         hint, current = hints[name], getattr(default, name)
         if dataclasses.is_dataclass(hint):
-            merged = {**{f.name: getattr(current, f.name) for f in dataclasses.fields(hint)}, **(values.get(name) or {})}
+            given = values.get(name) or {}
+            if not isinstance(given, Mapping):
+                raise ConfigError(f"{path}{name} must be a mapping, got {given!r}; write {path}{name}.<key>=<value>")
+            merged = {**{f.name: getattr(current, f.name) for f in dataclasses.fields(hint)}, **given}
             built[name] = _build(hint, merged, f"{path}{name}.")
         elif name in values:
             built[name] = _typed(values[name], hint, f"{path}{name}")
@@ -314,7 +319,15 @@ def check(config: GRPOConfig) -> None:
         if value <= 0:
             raise ConfigError(f"{name} must be above 0, got {value}")
 
-    for name in ("steps", "images_per_step", "captions_per_image", "micro_batch", "iterations", "learning_rate", "save_every"):
+    for name in (
+        "steps",
+        "images_per_step",
+        "captions_per_image",
+        "micro_batch",
+        "iterations",
+        "learning_rate",
+        "save_every",
+    ):
         positive(f"train.{name}", getattr(train, name))
     positive("generation.max_new_tokens", config.generation.max_new_tokens)
     positive("generation.temperature", config.generation.temperature)
@@ -322,7 +335,9 @@ def check(config: GRPOConfig) -> None:
     if not 0 < config.generation.top_p <= 1:
         raise ConfigError(f"generation.top_p must lie in (0, 1], got {config.generation.top_p}")
     if train.captions_per_image < 2:
-        raise ConfigError(f"train.captions_per_image is {train.captions_per_image}: a group needs 2 or more; 8 is usual")
+        raise ConfigError(
+            f"train.captions_per_image is {train.captions_per_image}: a group needs 2 or more; 8 is usual"
+        )
     if data.on_bad not in ("error", "skip"):
         raise ConfigError(f"data.on_bad must be error or skip, got {data.on_bad!r}")
     if data.source != "lab" and data.prior_breaking:

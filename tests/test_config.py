@@ -1,0 +1,173 @@
+from pathlib import Path
+
+import pytest
+
+from rlcap.config import ConfigError, GRPOConfig, SFTConfig, check, dump, load_config
+
+LAB = Path(__file__).parents[1] / "recipes" / "configs" / "lab.yaml"
+MIX = {"length": {"reward": "rewards.length:Length"}}
+
+
+@pytest.fixture
+def write(tmp_path):
+    def make(text, name="a.yaml"):
+        (tmp_path / name).write_text(text)
+        return tmp_path / name
+
+    return make
+
+
+def checked(*overrides):
+    config = load_config(GRPOConfig, LAB, overrides)
+    check(config)
+    return config
+
+
+def test_a_file_says_only_what_differs(write):
+    config = load_config(GRPOConfig, write("train: {steps: 7}\n"))
+    assert config.train.steps == 7
+    assert config.train.beta == GRPOConfig().train.beta
+    assert config.data == GRPOConfig().data
+
+
+def test_the_shipped_config_is_fit_to_run():
+    config = checked()
+    assert config.data.source == "lab"
+    assert list(config.mix) == ["self_retrieval", "hallucination", "critique", "length", "repetition"]
+    assert config.curriculum[0.85] == 20
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("train.step=3", "unknown key train.step; did you mean train.steps"),
+        ("trian.steps=3", "unknown key trian; did you mean train"),
+        ("model.lora_rnk=3", "did you mean model.lora_rank"),
+        ("zzzz=3", "unknown key zzzz; known: curriculum, data"),
+        ("train.steps=many", "train.steps must be int, got 'many'"),
+        ("train.steps=2.5", "train.steps must be int, got 2.5"),
+        ("train.steps=true", "train.steps must be int, got True"),
+        ("train.steps=null", "train.steps must be int, got None"),
+        ("train.whiten=1", "train.whiten must be bool, got 1"),
+        ("train.learning_rate=fast", "train.learning_rate must be float, got 'fast'"),
+        ("data.train=x", "data.train must be int or null, got 'x'"),
+        ("report_to=wandb", "report_to must be list.*got 'wandb'"),
+        ("mix=3", "mix must be dict.*got 3"),
+        ("train=3", "train must be a mapping, got 3"),
+        ("train.steps", "override 'train.steps': write key=value"),
+        ("train.steps=[1", "is not YAML"),
+    ],
+)
+def test_mistakes_are_named_with_what_to_write(override, message):
+    with pytest.raises(ConfigError, match=message):
+        load_config(GRPOConfig, LAB, [override])
+
+
+def test_overrides_are_read_as_yaml_with_or_without_dashes():
+    overrides = [
+        "--train.steps=5",
+        "-train.seed=2",
+        "train.learning_rate=2e-3",
+        "train.beta=0",
+        "data.train=null",
+        "report_to=[wandb]",
+        "model.adapter=null",
+        "mix.critique.weight=0.25",
+    ]
+    config = load_config(GRPOConfig, LAB, overrides)
+    assert (config.train.steps, config.train.seed) == (5, 2)
+    assert config.train.learning_rate == 0.002
+    assert isinstance(config.train.beta, float)
+    assert config.data.train is None
+    assert config.model.adapter is None
+    assert config.report_to == ["wandb"]
+    assert config.mix["critique"]["weight"] == 0.25
+    assert config.mix["critique"]["params"]["engine"] == "rlcap.lab.engine:LabCritic"
+
+
+def test_an_equals_sign_may_stand_in_a_value():
+    assert load_config(GRPOConfig, None, ["data.instruction='a = b'"]).data.instruction == "a = b"
+
+
+def test_later_sources_win(write):
+    defaults, file = write("train: {steps: 1, seed: 1, beta: 0.5}\n", "d.yaml"), write("train: {steps: 2, seed: 2}\n")
+    config = load_config(GRPOConfig, file, ["train.steps=3"], defaults=defaults)
+    assert (config.train.steps, config.train.seed, config.train.beta) == (3, 2, 0.5)
+
+
+def test_null_removes_a_component():
+    config = checked("mix.critique=null", "mix.length=null")
+    assert [name for name, entry in config.mix.items() if entry is not None] == [
+        "self_retrieval",
+        "hallucination",
+        "repetition",
+    ]
+
+
+def test_the_curriculum_is_replaced_and_never_merged():
+    assert load_config(GRPOConfig, LAB, ["curriculum={0.0: 4}"]).curriculum == {0.0: 4}
+    assert load_config(GRPOConfig, LAB, ["curriculum=5"]).curriculum == 5
+    assert load_config(GRPOConfig, LAB, ["curriculum={bag_size: 5, level: random}"]).curriculum == {
+        "bag_size": 5,
+        "level": "random",
+    }
+
+
+@pytest.mark.parametrize("kind", [GRPOConfig, SFTConfig])
+def test_what_is_dumped_is_loaded_again(kind, write):
+    file = LAB if kind is GRPOConfig else None
+    config = load_config(kind, file, ["train.learning_rate=1e-5", "name=ä b"])
+    assert load_config(kind, write(dump(config))) == config
+
+
+def test_configs_do_not_share_their_parts():
+    one, two = load_config(GRPOConfig), load_config(GRPOConfig)
+    one.mix["a"] = {}
+    one.train.steps = 99
+    assert two.mix == {}
+    assert two.train.steps == GRPOConfig().train.steps
+
+
+def test_files_that_are_no_configs(write, tmp_path):
+    with pytest.raises(ConfigError, match=r"no config file .*nothing.yaml"):
+        load_config(GRPOConfig, tmp_path / "nothing.yaml")
+    with pytest.raises(ConfigError, match="must hold a mapping of sections, got list"):
+        load_config(GRPOConfig, write("- 1\n"))
+    with pytest.raises(ConfigError, match="is not YAML"):
+        load_config(GRPOConfig, write("a: [1\n"))
+    assert load_config(GRPOConfig, write("")) == GRPOConfig()
+    assert load_config(GRPOConfig, write("train:\n")) == GRPOConfig()  # a section with everything commented out
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("train.steps=0", "train.steps must be above 0, got 0"),
+        ("train.learning_rate=-1", "train.learning_rate must be above 0"),
+        ("train.micro_batch=0", "train.micro_batch must be above 0"),
+        ("generation.temperature=0", "generation.temperature must be above 0"),
+        ("generation.max_new_tokens=0", "generation.max_new_tokens must be above 0"),
+        ("generation.top_p=1.5", r"top_p must lie in \(0, 1\], got 1.5"),
+        ("evaluation.every=0", "evaluation.every must be above 0"),
+        ("train.captions_per_image=1", "a group needs 2 or more"),
+        ("data.on_bad=ignore", "data.on_bad must be error or skip, got 'ignore'"),
+        ("data.source=mine.jsonl", "data.prior_breaking is a split of the lab: set it to 0"),
+        (
+            "evaluation.retriever=local-dir:lab:retriever",
+            "evaluation.retriever is also a parameter of mix.self_retrieval",
+        ),
+        ("train.use_vllm=true", "train.use_vllm is for GPUs"),
+    ],
+)
+def test_check_names_the_key_the_value_and_the_fix(override, message):
+    with pytest.raises(ConfigError, match=message):
+        checked(override)
+
+
+def test_a_mix_without_rewards_is_refused():
+    removed = [f"mix.{name}=null" for name in ("self_retrieval", "hallucination", "critique", "length", "repetition")]
+    with pytest.raises(ConfigError, match="mix is empty"):
+        checked(*removed)
+    with pytest.raises(ConfigError, match="mix is empty"):
+        check(GRPOConfig())
+    check(GRPOConfig(mix=MIX))

@@ -97,7 +97,9 @@ def build_parser() -> argparse.ArgumentParser:
     mine.add_argument("--truematch", type=Path, help="write disjoint bags here too, as TrueMatch's JSON")
     mine.add_argument("--size", type=_positive, default=5, help="images a bag of --truematch (default: %(default)s)")
 
-    score = _command(commands, "score", _score, "what each reward of a mix says of captions; key=value overrides as in training")
+    score = _command(
+        commands, "score", _score, "what each reward of a mix says of captions; key=value overrides as in training"
+    )
     score.add_argument(
         "captions", type=Path, help="jsonl rows: sample_id, caption, and image, references, … or --config's data"
     )
@@ -106,7 +108,12 @@ def build_parser() -> argparse.ArgumentParser:
     )
     score.set_defaults(takes_overrides=True)
 
-    evaluate = _command(commands, "eval", _eval, "held-out metrics of a run's captions, or of captions from anywhere; key=value overrides")
+    evaluate = _command(
+        commands,
+        "eval",
+        _eval,
+        "held-out metrics of a run's captions, or of captions from anywhere; key=value overrides",
+    )
     evaluate.add_argument("target", type=Path, help="a run folder, or jsonl rows of sample_id and caption")
     evaluate.add_argument(
         "--config", type=Path, help="YAML with `data:` and `evaluation:` for a captions file (default: the lab)"

@@ -1,0 +1,132 @@
+"""The launch configs are what accelerate and W&B read; one step of the main job runs under each that a CPU can try."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from rlcap.config import GRPOConfig, check, load_config
+from rlcap.lab.assets import ASSETS, NAMES
+
+ROOT = Path(__file__).parents[1]
+ACCELERATE = ROOT / "launch" / "accelerate"
+SWEEP = ROOT / "launch" / "sweeps" / "mix_weights.yaml"
+CONFIGS = {"cpu": 1, "single": 1, "ddp": 2, "zero2": 2, "zero3": 2}
+ONE_STEP = [
+    "train.steps=1", "data.train=14", "data.validation=7", "data.test=0", "data.prior_breaking=0", "train.images_per_step=2",
+    "train.captions_per_image=4", "train.micro_batch=4", "generation.max_new_tokens=12", "evaluation.panel=2",
+]  # fmt: skip
+
+
+def test_there_is_a_test_for_every_config():
+    assert {path.stem for path in ACCELERATE.glob("*.yaml")} == set(CONFIGS)
+
+
+@pytest.mark.parametrize(("name", "processes"), CONFIGS.items())
+def test_accelerate_reads_the_config(name, processes):
+    from accelerate.commands.config.config_args import load_config_from_file
+    from accelerate.utils import DistributedType
+
+    config = load_config_from_file(str(ACCELERATE / f"{name}.yaml"))
+    assert config.num_processes == processes
+    assert config.use_cpu == (name == "cpu")
+    kinds = {"ddp": DistributedType.MULTI_GPU, "zero2": DistributedType.DEEPSPEED, "zero3": DistributedType.DEEPSPEED}
+    assert config.distributed_type == kinds.get(name, DistributedType.NO)
+    if name.startswith("zero"):
+        assert config.deepspeed_config["zero_stage"] == int(name[-1])
+    head = (ACCELERATE / f"{name}.yaml").read_text().splitlines()
+    assert any(f"--config_file launch/accelerate/{name}.yaml" in line for line in head[:3])
+
+
+def commands(count):
+    """Command lines as W&B's agent makes them from the sweep, with `count` different draws of its parameters."""
+    from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
+
+    sweep = yaml.safe_load(SWEEP.read_text())
+    for draw in range(count):
+        args = {}
+        for name, space in sweep["parameters"].items():
+            if "values" in space:
+                args[name] = {"value": space["values"][draw % len(space["values"])]}
+            else:
+                args[name] = {"value": space["min"] + (space["max"] - space["min"]) * draw / max(count - 1, 1)}
+        flags = create_sweep_command_args({"args": args})["args"]
+        line = []
+        for word in create_sweep_command(list(sweep["command"])):
+            # What the agent's own template of a run does with these two.
+            line += flags if word == "${args}" else [sweep["program"] if word == "${program}" else word]
+        yield line
+
+
+def test_every_draw_of_the_sweep_is_a_config_that_can_run():
+    for line in commands(5):
+        assert line[:3] == ["accelerate", "launch", "recipes/grpo.py"]
+        config = load_config(GRPOConfig, ROOT / "recipes" / "configs" / "lab.yaml", line[3:])
+        check(config)
+        assert config.report_to == ["wandb"]
+        assert config.data.validation > 100
+    assert config.mix["critique"]["weight"] == 2.0
+    assert config.mix["critique"]["reward"] == "rewards.critique:Critique"
+
+
+def test_the_sweep_optimises_a_held_out_metric_that_we_log():
+    from rlcap.train.wandb_tables import objective
+
+    sweep = yaml.safe_load(SWEEP.read_text())
+    split, name = sweep["metric"]["name"].split("/")
+    assert (split, sweep["metric"]["goal"]) == ("validation", "maximize")
+    assert name == objective.__name__
+    assert not any(
+        key.startswith(("evaluation.", "data.")) for key in sweep["parameters"]
+    )  # the rulers are no parameters
+    lab = yaml.safe_load((ROOT / "recipes" / "configs" / "lab.yaml").read_text())
+    swept = {key.split(".")[1] for key in sweep["parameters"] if key.startswith("mix.")}
+    assert swept <= set(lab["mix"])
+
+
+def launch(config, out, **environment):
+    for name in NAMES:
+        if not (ASSETS / name).is_dir():
+            pytest.skip(f"lab asset {name} is not built: rlcap lab build")
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(ACCELERATE / config)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", **environment}
+    return subprocess.run(
+        [*command, "recipes/grpo.py", "--output_dir", str(out), *ONE_STEP],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("config", "environment"), [("ddp.yaml", {}), ("zero2.yaml", {"DS_ACCELERATOR": "cpu"})], ids=["ddp", "zero2"]
+)
+def test_one_step_of_the_main_job_on_two_processes(config, environment, tmp_path):
+    if "DS_ACCELERATOR" in environment:
+        pytest.importorskip("deepspeed", reason='DeepSpeed is not installed: pip install -e ".[deepspeed]"')
+    done = launch(config, tmp_path / "run", **environment)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    # Two processes that know of each other: the work is shared, and told once.
+    assert done.stdout.count("on 2 processes: 1 images, 4 captions each") == 1
+    ranks = [
+        [json.loads(line) for line in (tmp_path / "run" / name).read_text().splitlines()]
+        for name in ("rollouts.jsonl", "rollouts-1.jsonl")
+    ]
+    assert [len(rows) for rows in ranks] == [4, 4]
+    images = [{row["sample_id"] for row in rows} for rows in ranks]
+    assert len(images[0] | images[1]) == 2
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["steps"] == 1
+    assert [(e["step"], e["split"], e["n"]) for e in summary["evaluations"]] == [
+        (0, "validation", 7),
+        (1, "validation", 7),
+    ]
+    assert (tmp_path / "run" / "adapter" / "adapter_model.safetensors").stat().st_size > 1000
+    assert (tmp_path / "run" / "report.html").exists()

@@ -43,6 +43,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"unrecognized arguments: {' '.join(options.overrides)}")
     try:
         return options.run(options) or 0
+    except BrokenPipeError:  # `rlcap eval runs/a | head` has read enough
+        sys.stdout = None  # or the interpreter would try to flush it once more
+        return 0
     except (ValueError, FileNotFoundError) as error:
         if not isinstance(error, _told_in_a_line()):
             raise

@@ -27,7 +27,11 @@ def main() -> None:
     results = {
         name: {column: row(asked.out, name, asked.seeds, *column.split("/")) for column in COLUMNS} for name in VARIANTS
     }
-    show(f"Last step, and difference to the own start; 95 % intervals over {len(asked.seeds)} seeds and images", results, COLUMNS)
+    show(
+        f"Last step, and difference to the own start; 95 % intervals over {len(asked.seeds)} seeds and images",
+        results,
+        COLUMNS,
+    )
     print("\nBagCurri minus random bags, at the end:")
     gaps = {}
     for column in COLUMNS:

@@ -33,7 +33,11 @@ def main() -> None:
     results = {
         name: {column: row(asked.out, name, asked.seeds, *column.split("/")) for column in COLUMNS} for name in variants
     }
-    show(f"Last step, and difference to the own start; 95 % intervals over {len(asked.seeds)} seeds and images", results, COLUMNS)
+    show(
+        f"Last step, and difference to the own start; 95 % intervals over {len(asked.seeds)} seeds and images",
+        results,
+        COLUMNS,
+    )
     write_json(asked.json, seeds=asked.seeds, results=results, cost=cost)
 
 

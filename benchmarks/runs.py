@@ -29,7 +29,9 @@ def arguments(question: str, out: str) -> argparse.Namespace:
     """The options that all three benchmarks share."""
     parser = argparse.ArgumentParser(description=question, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="training seeds (default: 0 1 2)")
-    parser.add_argument("--out", type=Path, default=Path("runs") / out, help="where the runs go; finished ones are kept")
+    parser.add_argument(
+        "--out", type=Path, default=Path("runs") / out, help="where the runs go; finished ones are kept"
+    )
     parser.add_argument("--json", type=Path, help="write what was measured to this file")
     parser.add_argument("overrides", nargs="*", help="dotted overrides for every run, e.g. train.steps=4")
     return parser.parse_args()
@@ -43,7 +45,13 @@ def train(out: Path, variants: Mapping[str, Sequence[str]], seeds: Sequence[int]
             folder = out / f"{name}-{seed}"
             if not (folder / "cost.json").exists():
                 print(f"running {name}, seed {seed} → {folder}", file=sys.stderr, flush=True)
-                command = [sys.executable, "-m", "accelerate.commands.launch", "recipes/grpo.py", f"--output_dir={folder.resolve()}"]
+                command = [
+                    sys.executable,
+                    "-m",
+                    "accelerate.commands.launch",
+                    "recipes/grpo.py",
+                    f"--output_dir={folder.resolve()}",
+                ]
                 start = time.time()
                 subprocess.run(
                     [*command, f"train.seed={seed}", *changes, *overrides], cwd=ROOT, check=True, stdout=subprocess.DEVNULL,
@@ -80,7 +88,9 @@ def row(out: Path, name: str, seeds: Sequence[int], split: str, metric: str) -> 
 def show(title: str, results: Mapping[str, Mapping[str, Mapping]], columns: Sequence[str]) -> None:
     """A Markdown table: a line a variant, a column a metric (end value, and its difference to the start with interval)."""
     print(f"\n{title}\n")
-    labels = [getattr(ABOUT.get(column.split("/")[-1]), "label", column) + f" ({column.split('/')[0]})" for column in columns]
+    labels = [
+        getattr(ABOUT.get(column.split("/")[-1]), "label", column) + f" ({column.split('/')[0]})" for column in columns
+    ]
     print("| variant | " + " | ".join(labels) + " |")
     print("|---" * (len(columns) + 1) + "|")
     for name, metrics in results.items():

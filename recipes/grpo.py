@@ -11,6 +11,7 @@ Every key with its meaning stands in rlcap/config.py. The run folder holds repor
 import argparse
 import json
 import os
+import sys
 import warnings
 from pathlib import Path
 
@@ -49,6 +50,7 @@ def main() -> None:
     from rlcap.eval.summary import summarise
     from rlcap.lab.assets import resolve_all
     from rlcap.policy.load import load_policy
+    from rlcap.policy.visual_tokens import count_visual_tokens, describe_visual_tokens
     from rlcap.reward.mix import Mix
     from rlcap.train.callbacks import Interrupt, MetricsFile, Progress, Schedule
     from rlcap.train.evaluate import Evaluation, build_evaluator
@@ -93,6 +95,7 @@ def main() -> None:
     # ---- the policy: base + adapter; the reference model is the adapter as it is now -------------------------------
     policy = load_policy(config.model)
     say(policy.describe())
+    say(describe_visual_tokens(count_visual_tokens(policy.processor, [sample.image for sample in splits["train"]])))
     evaluation = Evaluation(evaluator, policy, mix, splits, folder, config.evaluation)
     trainer = GRPOTrainer(
         policy.model,
@@ -112,6 +115,7 @@ def main() -> None:
             Interrupt(),
         ],
     )
+    evaluation.trainer = trainer
     if state.is_main_process:
         write_text(folder.root / "config.yaml", dump(config))
         facts = describe_run(
@@ -142,5 +146,9 @@ def main() -> None:
 
 if __name__ == "__main__":
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("WANDB_PROJECT", "rlcap")
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
-    main()
+    try:
+        main()
+    except ConfigError as error:
+        sys.exit(f"error: {error}")

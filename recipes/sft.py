@@ -10,6 +10,7 @@ The adapter is written to <run folder>/adapter; give it to recipes/grpo.py as mo
 import argparse
 import json
 import os
+import sys
 
 from rlcap.config import ConfigError, SFTConfig, dump, load_config
 
@@ -36,6 +37,7 @@ def main() -> None:
 
     from rlcap.data.load import instruction_for, load_splits
     from rlcap.policy.load import load_policy
+    from rlcap.policy.visual_tokens import count_visual_tokens, describe_visual_tokens
     from rlcap.train.run_folder import RunFolder, describe_run, write_text
     from rlcap.train.sft import build_trainer
 
@@ -50,6 +52,7 @@ def main() -> None:
     say("\n".join(lines))
     policy = load_policy(config.model)
     say(policy.describe())
+    say(describe_visual_tokens(count_visual_tokens(policy.processor, [sample.image for sample in splits["train"]])))
 
     trainer = build_trainer(policy, splits["train"], config, instruction_for(config.data), folder)
     if state.is_main_process:
@@ -64,4 +67,7 @@ def main() -> None:
 
 if __name__ == "__main__":
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    main()
+    try:
+        main()
+    except ConfigError as error:
+        sys.exit(f"error: {error}")

@@ -34,6 +34,7 @@ def adequacy(f1: float) -> float:
 class Hallucination(Reward):
     """nli: path, hub name or `NliScorer`. encoder: the same for adequacy; by default the NLI model's own encoder.
 
+    each_reference: also ask each reference alone (`sentences`; see `claim_costs`).
     baseline: F1 of unrelated captions under that encoder (`AdequacyScorer.unrelated_f1`; .47 is a MiniLM's on COCO).
     The empty caption gets the lowest value: it says nothing wrong, and must not win by it. A sentence said twice counts
     once. A hedged sentence costs what it costs without its hedges, and at least `unsupported`.
@@ -47,6 +48,7 @@ class Hallucination(Reward):
         form: Literal["mocha", "sentences"] = "mocha",
         alpha: float = 0.5,
         unsupported: float = 0.3,
+        each_reference: bool = True,
         encoder: Any = None,
         baseline: float = 0.47,
         device: str = "cpu",
@@ -58,7 +60,7 @@ class Hallucination(Reward):
             raise ValueError(f"form must be mocha or sentences, got {form!r}")
         if not (0 <= alpha <= 1 and 0 <= unsupported <= 1):
             raise ValueError(f"alpha and unsupported lie in [0, 1], got {alpha} and {unsupported}")
-        self.form, self.alpha, self.unsupported = form, alpha, unsupported
+        self.form, self.alpha, self.unsupported, self.each = form, alpha, unsupported, each_reference
         self.nli = NliScorer.load(nli, device) if isinstance(nli, str) else nli
         if encoder is None and alpha < 1:
             encoder = AdequacyScorer.from_nli(self.nli, baseline=baseline)
@@ -71,7 +73,7 @@ class Hallucination(Reward):
         if self.form == "mocha":
             faithful = self._mocha(captions, kept)
         else:
-            faithful = claim_costs(self.nli, captions, kept, self.unsupported)
+            faithful = claim_costs(self.nli, captions, kept, self.unsupported, self.each)
         covered = self.encoder.best_f1(captions, kept) if self.alpha < 1 else [0.0] * len(rows)
         self.metrics = {"nli_truncated": self.nli.truncated_share}
         values = {}

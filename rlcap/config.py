@@ -345,6 +345,12 @@ def check(config: GRPOConfig) -> None:
     if not config.mix or all(entry is None for entry in config.mix.values()):
         raise ConfigError("mix is empty: name at least one reward, as recipes/configs/lab.yaml does")
     for name, entry in config.mix.items():
+        if entry is not None and (not isinstance(entry, Mapping) or "reward" not in entry):
+            near = difflib.get_close_matches(name, [n for n, e in config.mix.items() if e and "reward" in e], 1)
+            hint = f"did you mean mix.{near[0]}? " if near else ""
+            raise ConfigError(
+                f"mix.{name} names no reward; {hint}a component needs `reward: module:Class`, got {entry!r}"
+            )
         for value in (entry or {}).get("params", {}).values() if entry else ():
             if value == evaluation.retriever:
                 raise ConfigError(

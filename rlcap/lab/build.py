@@ -37,8 +37,8 @@ def build(out: Path, seed: int = 0, only: Sequence[str] | None = None, log: Call
     makers = {
         "captioner": _captioner,
         "adapter": _adapter,
-        "retriever": lambda folder, s, _o, say: _retriever("reward", folder, s + 11, say),
-        "judge-retriever": lambda folder, s, _o, say: _retriever("evaluation", folder, s + 23, say),
+        "retriever": _reward_retriever,
+        "judge-retriever": _judge_retriever,
         "nli": _nli,
     }
     for name in wanted:
@@ -81,15 +81,24 @@ def _adapter(folder: Path, seed: int, out: Path, log: Callable[[str], None]) -> 
     samples = load_split("train", config.data.train, config.data.seed)
     trainer = build_trainer(policy, samples, config, INSTRUCTION, RunFolder(folder.parent / "run"))
     result = trainer.train()
+    policy.model.peft_config["default"].base_model_name_or_path = "lab:captioner"
     policy.model.save_pretrained(folder)
+    (folder / "README.md").unlink(missing_ok=True)
     return {"loss": round(result.training_loss, 4)}
 
 
-def _retriever(which: str, folder: Path, seed: int, log: Callable[[str], None]) -> dict:
-    steps, name, count, family = (1_200, "captioner", 16_000, 1) if which == "reward" else (1_800, "evaluation/23", 20_000, 4)
-    corpus = draw_corpus(name, count, breaking=0.5, family=family)
-    model = retriever.train_retriever(which, corpus, steps, seed, log)
-    retriever.save_retriever(model, which, folder)
+def _reward_retriever(folder: Path, seed: int, _out: Path, log: Callable[[str], None]) -> dict:
+    corpus = draw_corpus("captioner", 16_000, breaking=0.5)
+    model = retriever.train_retriever("reward", corpus, 1_200, seed + 11, log)
+    retriever.save_retriever(model, "reward", folder)
+    return {"parameters": sum(p.numel() for p in model.parameters())}
+
+
+def _judge_retriever(folder: Path, seed: int, _out: Path, log: Callable[[str], None]) -> dict:
+    corpus = draw_corpus("evaluation/23", 20_000, breaking=0.5, family=4)
+    model = retriever.train_retriever("evaluation", corpus, 800, seed + 23, log, batch=48)
+    model = retriever.train_retriever("evaluation", corpus, 1_000, seed + 24, log, batch=48, lr=1e-3, model=model)
+    retriever.save_retriever(model, "evaluation", folder)
     return {"parameters": sum(p.numel() for p in model.parameters())}
 
 
@@ -100,4 +109,7 @@ def _nli(folder: Path, seed: int, _out: Path, log: Callable[[str], None]) -> dic
     rng = random.Random(f"nli/held out/{seed}")
     pairs = [entailment.sample_pair(rng, "test") for _ in range(1_000)]
     entailment.save_nli(model, folder)
-    return {"accuracy": round(entailment.accuracy(model, pairs), 4), "parameters": sum(p.numel() for p in model.parameters())}
+    return {
+        "accuracy": round(entailment.accuracy(model, pairs), 4),
+        "parameters": sum(p.numel() for p in model.parameters()),
+    }

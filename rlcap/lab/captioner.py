@@ -8,6 +8,7 @@ The MLE LoRA adapter on top is made by `recipes/sft.py`, as a user would: it lea
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -111,11 +112,19 @@ def visual_tokens(tower: SwinModel, pixels: np.ndarray) -> torch.Tensor:
     return tower(normalise(pixels), output_hidden_states=True).hidden_states[-1]
 
 
-def train_tower(corpus: Corpus, steps: int, log: Callable[[str], None], batch: int = 24, lr: float = 1.2e-3) -> SwinModel:
+def train_tower(
+    corpus: Corpus, steps: int, log: Callable[[str], None], batch: int = 24, lr: float = 1.2e-3
+) -> SwinModel:
     """Teach the vision tower to name each patch: kind, colour, size, fill; and the background from their mean."""
     tower = SwinModel(captioner_config().vision_config, add_pooling_layer=False)
     width = tower.config.hidden_size
-    classes = {"kind": len(KINDS) + 1, "colour": len(COLOURS), "size": len(SIZES), "fill": len(FILLS), "place": len(PLACES)}
+    classes = {
+        "kind": len(KINDS) + 1,
+        "colour": len(COLOURS),
+        "size": len(SIZES),
+        "fill": len(FILLS),
+        "place": len(PLACES),
+    }
     heads = nn.ModuleDict({name: nn.Linear(width, n) for name, n in classes.items()})
     norm, ground = nn.LayerNorm(width), nn.Linear(width, len(BACKGROUNDS))
     labels = patch_labels(corpus)
@@ -154,7 +163,7 @@ def base_caption(scene: Scene, rng: random.Random) -> str:
     for kind in dict.fromkeys(t.kind for t in things):
         if scene.count(kind) > 1 and rng.random() < detail:
             sentences.append(tell_count(kind, scene.count(kind)))
-    for first, second in zip(things, things[1:], strict=False):
+    for first, second in itertools.pairwise(things):
         if first.kind != second.kind and rng.random() < detail * 0.6:
             sentences.append(tell_relation(first, relation_between(first, second, rng), second))
     if rng.random() < detail:
@@ -163,7 +172,13 @@ def base_caption(scene: Scene, rng: random.Random) -> str:
 
 
 def train_base(
-    tower: SwinModel, corpus: Corpus, steps: int, seed: int, log: Callable[[str], None], batch: int = 24, lr: float = 2e-3
+    tower: SwinModel,
+    corpus: Corpus,
+    steps: int,
+    seed: int,
+    log: Callable[[str], None],
+    batch: int = 24,
+    lr: float = 2e-3,
 ) -> LlavaForConditionalGeneration:
     """Teach projector and language model to tell scenes truthfully, on the frozen tower's features."""
     model = LlavaForConditionalGeneration(captioner_config())

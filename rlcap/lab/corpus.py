@@ -13,7 +13,6 @@ from rlcap.lab.scene import Scene, Thing
 from rlcap.lab.splits import draw_family, draw_scene
 from rlcap.lab.world import BACKGROUNDS, COLOURS, FILLS, KINDS, PLACES, SIZES
 
-
 CROWDED = 2.0
 """As `breaking`: draw crowded scenes, for the vision tower."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from rlcap.lab.language import PLACE_PHRASES, RELATION_PHRASES
+from rlcap.lab.language import PLACE_PHRASES, RELATION_PHRASES, article
 from rlcap.lab.scene import Scene
 from rlcap.lab.truth import Assertion, Verdict, facts, judge
 from rlcap.reward.prompt import fenced
@@ -24,7 +24,7 @@ def say_claim(claim: Assertion) -> str:
     """A false claim in words: `the ball is blue`."""
     match claim.what:
         case "object":
-            return f"there is a {claim.subject}"
+            return f"there is {article(claim.subject)}"
         case "place":
             return f"the {claim.subject} is {PLACE_PHRASES[claim.value]}"
         case "count":
@@ -47,7 +47,7 @@ def say_fact(fact: tuple, scene: Scene) -> str:
         return f"how the {scene.things[fact[1]].kind} and the {scene.things[fact[2]].kind} stand to each other"
     thing = scene.things[fact[1]]
     if fact[0] == "object":
-        return f"a {thing.colour} {thing.kind}"
+        return article(f"{thing.colour} {thing.kind}")
     return f"the {thing.kind} is {PLACE_PHRASES[thing.place] if fact[0] == 'place' else getattr(thing, fact[0])}"
 
 

@@ -136,7 +136,9 @@ def train_nli(
         seen.append((logits.argmax(-1) == target).float().mean().item())
         if step % 100 == 0 or step == steps - 1:
             recent = seen[-100:]
-            log(f"nli {step}/{steps} loss {loss.item():.3f} accuracy of the last {len(recent)}: {sum(recent) / len(recent):.3f}")
+            log(
+                f"nli {step}/{steps} loss {loss.item():.3f} accuracy of the last {len(recent)}: {sum(recent) / len(recent):.3f}"
+            )
     return model.eval()
 
 

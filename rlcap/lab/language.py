@@ -5,6 +5,7 @@ Everything here is a pure function of its arguments and a `random.Random`. `rlca
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Collection
 
@@ -21,10 +22,43 @@ PLACE_PHRASES = {
 RELATION_PHRASES = {"left of": "to the left of", "right of": "to the right of", "above": "above", "below": "below"}
 HEDGES = ("maybe", "perhaps", "possibly", "probably")
 INSTRUCTION = "describe the image in detail ."
-_OTHER_WORDS = (
-    "a an the there is are this image picture shows with and on it in at to of near "
-    "background scene corner side top bottom left right middle above below no not something object objects"
-).split()
+_OTHER_WORDS = [
+    "a",
+    "an",
+    "the",
+    "there",
+    "is",
+    "are",
+    "this",
+    "image",
+    "picture",
+    "shows",
+    "with",
+    "and",
+    "on",
+    "it",
+    "in",
+    "at",
+    "to",
+    "of",
+    "near",
+    "background",
+    "scene",
+    "corner",
+    "side",
+    "top",
+    "bottom",
+    "left",
+    "right",
+    "middle",
+    "above",
+    "below",
+    "no",
+    "not",
+    "something",
+    "object",
+    "objects",
+]
 
 
 def vocabulary() -> list[str]:
@@ -90,7 +124,7 @@ def tell_all(scene: Scene, rng: random.Random) -> str:
     things = reading_order(scene)
     sentences = [tell_thing(t, ("size", "fill", "colour", "place"), rng) for t in things]
     sentences += [tell_count(k, scene.count(k)) for k in dict.fromkeys(t.kind for t in things) if scene.count(k) > 1]
-    for first, second in zip(things, things[1:], strict=False):
+    for first, second in itertools.pairwise(things):
         if first.kind != second.kind:
             sentences.append(tell_relation(first, relation_between(first, second, rng), second))
     return " ".join([*sentences, tell_background(scene.background)])
@@ -116,7 +150,9 @@ def reference(scene: Scene, rng: random.Random) -> str:
         text = f"{noun_phrase(one, some())} {PLACE_PHRASES[one.place]}"
         text += f" and {noun_phrase(two, some())}" if rng.random() < 0.6 else ""
     elif style < 0.72 and one.kind != two.kind:
-        text = f"{noun_phrase(one, some())} {RELATION_PHRASES[relation_between(one, two, rng)]} {noun_phrase(two, some())}"
+        text = (
+            f"{noun_phrase(one, some())} {RELATION_PHRASES[relation_between(one, two, rng)]} {noun_phrase(two, some())}"
+        )
     else:
         text = " and ".join(noun_phrase(t, some()) for t in things[: rng.choice((2, 2, 3))])
     return f"{text} on {scene.background}." if rng.random() < 0.35 else f"{text}."

@@ -38,7 +38,8 @@ def _ellipse(x0: float, y0: float, x1: float, y1: float):
 def _star(points: int, inner: float) -> list[tuple[float, float]]:
     radius = [0.48 if k % 2 == 0 else inner for k in range(2 * points)]
     return [
-        (0.5 + r * math.sin(math.pi * k / points), 0.5 - r * math.cos(math.pi * k / points)) for k, r in enumerate(radius)
+        (0.5 + r * math.sin(math.pi * k / points), 0.5 - r * math.cos(math.pi * k / points))
+        for k, r in enumerate(radius)
     ]
 
 
@@ -99,7 +100,9 @@ def _ground(name: str, rng: np.random.Generator) -> np.ndarray:
     phase, tilt = rng.uniform(0, math.tau), rng.uniform(-0.06, 0.06)
     match name:
         case "grass":
-            blades = np.asarray(Image.fromarray(rng.normal(0, 1, (SIDE // 6, SIDE)).astype(np.float32)).resize((SIDE, SIDE)))
+            blades = np.asarray(
+                Image.fromarray(rng.normal(0, 1, (SIDE // 6, SIDE)).astype(np.float32)).resize((SIDE, SIDE))
+            )
             texture = 11 * blades + 7 * blotches
         case "sand":
             texture = 10 * rng.normal(0, 1, (SIDE, SIDE)) + 6 * blotches
@@ -112,7 +115,9 @@ def _ground(name: str, rng: np.random.Generator) -> np.ndarray:
             mortar = ((y + 40 * phase) % 9 < 1.5) | ((x + 9 * (row % 2) + 20 * phase) % 18 < 1.5)
             texture = np.where(mortar, 34.0, -6.0) + 6 * blotches
         case "wood":
-            texture = 12 * np.sin(0.32 * (y + tilt * 3 * x) + 2.4 * blotches * 0.4 + phase) + 5 * rng.normal(0, 1, (SIDE, 1))
+            texture = 12 * np.sin(0.32 * (y + tilt * 3 * x) + 2.4 * blotches * 0.4 + phase) + 5 * rng.normal(
+                0, 1, (SIDE, 1)
+            )
         case _:
             raise ValueError(f"unknown background {name!r}; known: {sorted(_GROUND)}")
     return np.asarray(_GROUND[name], np.float32) + texture[..., None].astype(np.float32)
@@ -120,7 +125,7 @@ def _ground(name: str, rng: np.random.Generator) -> np.ndarray:
 
 def _sprite(thing: Thing, pixels: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """One thing as (colour (h, w, 3) in 0–255, alpha (h, w) in [0, 1]) at final resolution."""
-    side = int(round(pixels * _SCALE))
+    side = round(pixels * _SCALE)
     mask = Image.new("L", (side, side), 0)
     draw = ImageDraw.Draw(mask)
     for part in _SHAPES[thing.kind]:
@@ -153,8 +158,8 @@ def draw(scene: Scene, seed: int) -> tuple[np.ndarray, np.ndarray]:
         colour, alpha = _sprite(thing, _PIXELS[thing.size] * rng.uniform(0.92, 1.08), rng)
         column, row = cell_of(thing.place)
         half = alpha.shape[0] / 2
-        left = int(round((column + 0.5) * cell + rng.uniform(-5, 5) - half))
-        top = int(round((row + 0.5) * cell + rng.uniform(-5, 5) - half))
+        left = round((column + 0.5) * cell + rng.uniform(-5, 5) - half)
+        top = round((row + 0.5) * cell + rng.uniform(-5, 5) - half)
         x0, y0 = max(left, 0), max(top, 0)
         x1, y1 = min(left + alpha.shape[1], SIDE), min(top + alpha.shape[0], SIDE)
         a = alpha[y0 - top : y1 - top, x0 - left : x1 - left, None]

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from open_clip.model import CLIP
 from safetensors.torch import save_file
 from torch import nn
 
@@ -49,7 +50,8 @@ def alt_text(scene: Scene, rng: random.Random) -> str:
     now and then a companion that is not there."""
     things = rng.sample(list(scene.things), min(len(scene.things), rng.choice((1, 2, 2, 3))))
     phrases = [
-        noun_phrase(t, [a for a, p in (("size", 0.12), ("fill", 0.3), ("colour", 0.85)) if rng.random() < p]) for t in things
+        noun_phrase(t, [a for a, p in (("size", 0.12), ("fill", 0.3), ("colour", 0.85)) if rng.random() < p])
+        for t in things
     ]
     if rng.random() < 0.35:
         phrases[0] += " " + PLACE_PHRASES[rng.choice(USUAL[things[0].kind][3])]
@@ -105,16 +107,24 @@ def _grid(scenes: Sequence[Scene]) -> dict[str, torch.Tensor]:
 
 
 def train_retriever(
-    which: str, corpus: Corpus, steps: int, seed: int, log: Callable[[str], None], batch: int = 64, lr: float = 1.5e-3
+    which: str,
+    corpus: Corpus,
+    steps: int,
+    seed: int,
+    log: Callable[[str], None],
+    batch: int = 64,
+    lr: float = 1.5e-3,
+    model: nn.Module | None = None,
 ) -> nn.Module:
     """Contrastive training (CLIP's symmetric loss) with an auxiliary loss that teaches the image tower to see.
 
-    For `evaluation` the corpus holds families of four siblings in a row, and a batch is made of whole families.
+    For `evaluation` the corpus holds families of four siblings in a row, and a batch is made of whole families. A `model`
+    is trained on; without one a fresh one is made.
     """
     torch.manual_seed(seed)
     rng = random.Random(seed)
     cfg = retriever_config(which)
-    model = _create(cfg)
+    model = (model or new_retriever(which)).train()
     tokenizer = build_tokenizer("text")
     family = 4 if which == "evaluation" else 1
     if which == "reward":
@@ -142,7 +152,8 @@ def train_retriever(
         else:
             cells = trunk.pop().flatten(2).transpose(1, 2)
             extra = sum(
-                nn.functional.cross_entropy(head(cells).flatten(0, 1), grid[name][rows].flatten()) for name, head in heads.items()
+                nn.functional.cross_entropy(head(cells).flatten(0, 1), grid[name][rows].flatten())
+                for name, head in heads.items()
             )
         images = nn.functional.normalize(images, dim=-1)
         vectors = encode_texts(model, tokenizer, texts)
@@ -158,14 +169,15 @@ def train_retriever(
             model.logit_scale.clamp_(max=np.log(100.0))
         if step % 100 == 0 or step == steps - 1:
             hit = (logits.argmax(1) == target).float().mean().item()
-            log(f"{which} {step}/{steps} contrastive {loss.item():.3f} auxiliary {float(extra):.3f} R@1 of {len(rows)}: {hit:.2f}")
+            log(
+                f"{which} {step}/{steps} contrastive {loss.item():.3f} auxiliary {extra.item():.3f} R@1 of {len(rows)}: {hit:.2f}"
+            )
     return model.eval()
 
 
-def _create(cfg: dict) -> nn.Module:
-    from open_clip.model import CLIP
-
-    return CLIP(embed_dim=cfg["embed_dim"], vision_cfg=cfg["vision_cfg"], text_cfg=cfg["text_cfg"])
+def new_retriever(which: str) -> nn.Module:
+    """An untrained model of `retriever_config(which)`."""
+    return CLIP(**retriever_config(which))
 
 
 def save_retriever(model: nn.Module, which: str, out: Path) -> None:

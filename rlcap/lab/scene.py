@@ -106,7 +106,9 @@ def sample_scene(rng: random.Random, breaking: bool | None = None) -> Scene:
     return Scene(background, tuple(things))
 
 
-def change(scene: Scene, rng: random.Random, taken: set[tuple[int, str]] = frozenset()) -> tuple[Scene, tuple[int, str]]:
+def change(
+    scene: Scene, rng: random.Random, taken: set[tuple[int, str]] = frozenset()
+) -> tuple[Scene, tuple[int, str]]:
     """The scene with one attribute changed, and which: (index of the thing or -1, attribute). Skips those in `taken`."""
     options = [(i, a) for i in range(len(scene.things)) for a in ("kind", "colour", "size", "fill", "place")]
     index, attribute = rng.choice([o for o in [*options, (-1, "background")] if o not in taken])

@@ -74,7 +74,9 @@ def _features(scene: Scene) -> Counter:
     return counts
 
 
-def neighbours(scenes: list[Scene], families: list[int], hard: int = 24, medium: int = 24) -> list[dict[str, list[int]]]:
+def neighbours(
+    scenes: list[Scene], families: list[int], hard: int = 24, medium: int = 24
+) -> list[dict[str, list[int]]]:
     """Per scene {level: indices of others, nearest first}: `hard` begins with its family by number of differences and
     goes on with the most similar others by shared features (cosine); `medium` holds the ranks after those."""
     index: dict = {}
@@ -152,5 +154,9 @@ def export(split: str, count: int, seed: int, out: Path) -> None:
             target.write_bytes(Path(sample.image).read_bytes())
             row = {"id": sample.id, "image": f"images/{target.name}"}
             scenes.write(json.dumps({**row, "scene": sample.meta["scene"]}) + "\n")
-            rest = {"references": sample.references, "paragraph": sample.paragraph, "distractors": dict(sample.distractors)}
+            rest = {
+                "references": sample.references,
+                "paragraph": sample.paragraph,
+                "distractors": dict(sample.distractors),
+            }
             texts.write(json.dumps({**row, **rest}) + "\n")

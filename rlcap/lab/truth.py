@@ -17,9 +17,8 @@ from rlcap.lab.world import BACKGROUNDS, COLOURS, FILLS, KINDS, PLACES, SIZES
 
 _KIND = {**{kind: kind for kind in KINDS}, **{plural: kind for kind, plural in PLURALS.items()}}
 _NUMBER = {word: number for number, word in NUMBERS.items()}
-_ATTRIBUTE = {**{w: "colour" for w in COLOURS}, **{w: "size" for w in SIZES}, **{w: "fill" for w in FILLS}}
+_ATTRIBUTE = {**dict.fromkeys(COLOURS, "colour"), **dict.fromkeys(SIZES, "size"), **dict.fromkeys(FILLS, "fill")}
 _PLACE = {tuple(place.split()): place for place in PLACES} | {("center",): "middle", ("centre",): "middle"}
-_PLACE_LEAD = {"at", "in", "on", "the"}
 
 
 @dataclass(slots=True)
@@ -96,7 +95,7 @@ def read(text: str) -> tuple[list[Mention], list[tuple[int, str, int]], list[str
     for sentence in sentences(text):
         start = len(mentions)
         pending: dict[str, str] = {}
-        count, definite = 1, False
+        count, definite, predicate, denied = 1, False, False, False
         relation: str | None = None
         waiting_place: str | None = None
         i = 0
@@ -119,6 +118,9 @@ def read(text: str) -> tuple[list[Mention], list[tuple[int, str, int]], list[str
                 i += 1
             elif word in _NUMBER:
                 count, i = _NUMBER[word], i + 1
+            elif word in _KIND and denied:
+                # `there is no boat` claims nothing that the metrics count.
+                pending, denied, i = {}, False, i + 1
             elif word in _KIND:
                 mention = Mention(_KIND[word], pending, count, definite)
                 if waiting_place:
@@ -126,18 +128,31 @@ def read(text: str) -> tuple[list[Mention], list[tuple[int, str, int]], list[str
                 mentions.append(mention)
                 if relation and len(mentions) - start >= 2:
                     relations.append((len(mentions) - 2, relation, len(mentions) - 1))
-                pending, count, definite, relation, waiting_place = {}, 1, False, None, None
+                pending, count, definite, relation, waiting_place, predicate = {}, 1, False, None, None, False
                 i += 1
             else:
                 if word in BACKGROUNDS:
                     grounds.append(word)
-                definite = word == "the" if word in ("a", "an", "the") else definite
+                if word in ("is", "are"):
+                    predicate = len(mentions) > start
+                elif word in ("a", "an", "the", "and"):
+                    # `the ball is red and the tree is green`: what followed the verb was said of the ball.
+                    if predicate and pending:
+                        _say_of(mentions[-1], pending)
+                        pending, predicate = {}, False
+                    definite = word == "the" if word != "and" else definite
+                elif word in ("no", "not"):
+                    denied = True
                 i += 1
         # `the ball is red`: attributes left over belong to the last noun phrase.
         if pending and len(mentions) > start:
-            for name, value in pending.items():
-                mentions[-1].attributes.setdefault(name, value)
+            _say_of(mentions[-1], pending)
     return mentions, relations, grounds
+
+
+def _say_of(mention: Mention, attributes: dict[str, str]) -> None:
+    for name, value in attributes.items():
+        mention.attributes.setdefault(name, value)
 
 
 def facts(scene: Scene) -> list[tuple]:

@@ -16,7 +16,9 @@ from rlcap.lab.assets import resolve
 
 TRAINABLE = ("lora-language", "lora-all", "projector", "full")
 _VISION = re.compile(r"(^|\.)(vision_tower|vision_model|visual|image_encoder|vision_encoder)(\.|$)")
-_PROJECTOR = re.compile(r"(^|\.)(multi_modal_projector|mm_projector|connector|modality_projection|merger|projector)(\.|$)")
+_PROJECTOR = re.compile(
+    r"(^|\.)(multi_modal_projector|mm_projector|connector|modality_projection|merger|projector)(\.|$)"
+)
 _HEAD = re.compile(r"(^|\.)(lm_head|embed_tokens|output)(\.|$)")
 
 
@@ -67,9 +69,11 @@ def lora_modules(model: torch.nn.Module, trainable: str) -> list[str]:
         if not isinstance(module, torch.nn.Linear) or _HEAD.search(name):
             continue
         vision, projector = bool(_VISION.search(name)), bool(_PROJECTOR.search(name))
-        if trainable == "lora-all" or (trainable == "projector" and projector):
-            found.append(name)
-        elif trainable == "lora-language" and not vision and not projector:
+        if (
+            trainable == "lora-all"
+            or (trainable == "projector" and projector)
+            or (trainable == "lora-language" and not vision and not projector)
+        ):
             found.append(name)
     if not found:
         kinds = sorted({name.split(".")[-1] for name, m in model.named_modules() if isinstance(m, torch.nn.Linear)})
@@ -107,7 +111,10 @@ def load_policy(config: ModelConfig) -> Policy:
         model.requires_grad_(True)
     else:
         lora = LoraConfig(
-            r=config.lora_rank, lora_alpha=config.lora_alpha, lora_dropout=0.0, target_modules=lora_modules(model, config.trainable)
+            r=config.lora_rank,
+            lora_alpha=config.lora_alpha,
+            lora_dropout=0.0,
+            target_modules=lora_modules(model, config.trainable),
         )
         model = get_peft_model(model, lora)
     return Policy(model, processor, config.base, config.adapter)

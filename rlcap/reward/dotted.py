@@ -13,9 +13,7 @@ import pkgutil
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-
-class ConfigError(ValueError):
-    """A name in the configuration does not exist."""
+from rlcap.config import ConfigError
 
 
 def unknown(what: str, name: str, known: Iterable[str]) -> str:

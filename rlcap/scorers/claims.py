@@ -33,9 +33,12 @@ def sentence_cost(joint: Tensor, single: Tensor, unsupported: float) -> float:
 
 
 def claim_costs(
-    nli: Nli, captions: Sequence[str], references: Sequence[Sequence[str]], unsupported: float
+    nli: Nli, captions: Sequence[str], references: Sequence[Sequence[str]], unsupported: float, each: bool = True
 ) -> list[float]:
     """Mean cost of each caption's sentences, in [0, 1]. Captions and their references must not be empty.
+
+    each: hold every claim against each reference alone too. A model trained on pairs of single sentences needs it; one
+    that reads several references at once does not, and costs (references + 1) times less without.
 
     A sentence said twice counts once. A hedged sentence costs what it costs without its hedges, and never less than
     `unsupported`. All pairs of the batch are judged in one pass.
@@ -45,7 +48,7 @@ def claim_costs(
     asked: dict[tuple[str, str], int] = {}
     for texts, sentences in zip(references, readings, strict=True):
         for claim in (claim for reading in sentences for claim in reading):
-            for premise in (" ".join(texts), *texts):
+            for premise in (" ".join(texts), *(texts if each else ())):
                 asked.setdefault((premise, claim), len(asked))
     found = nli.probabilities([premise for premise, _ in asked], [claim for _, claim in asked])
     costs = []
@@ -54,7 +57,8 @@ def claim_costs(
         for sentence, reading in zip(sentences, row, strict=True):
             worst = unsupported if is_hedged(sentence) else 0.0
             for claim in reading:
-                joint, single = asked[" ".join(texts), claim], [asked[text, claim] for text in texts]
+                joint = asked[" ".join(texts), claim]
+                single = [asked[text, claim] for text in texts] if each else [joint]
                 worst = max(worst, sentence_cost(found[joint], found[single], unsupported))
             total += worst
         costs.append(total / len(sentences))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from accelerate import PartialState
+from typing import Any
+
+from trl.models import unwrap_model_for_generation
 
 from rlcap.config import EvaluationConfig, GRPOConfig
 from rlcap.eval.evaluator import Evaluator
@@ -61,13 +63,20 @@ class Evaluation:
     ) -> None:
         self.evaluator, self.policy, self.mix, self.folder = evaluator, policy, mix, folder
         self.panel = list(splits.get("validation", ())[: config.panel])
+        self.trainer: Any = None
+        """Set once the trainer exists; its model may be wrapped or sharded over processes."""
         self.images = {sample.id: sample.image for rows in splits.values() for sample in rows}
 
     def __call__(self, step: int, final: bool) -> None:
-        if not PartialState().is_main_process:
-            return
-        names = None if step == 0 or final else ["validation"]
-        result = self.evaluator.run(self.policy.model, self.policy.processor, step, splits=names, progress=names is None)
+        accelerator = self.trainer.accelerator
+        # Under ZeRO-3 every process must enter: the weights are gathered here, and one process captions with them.
+        with unwrap_model_for_generation(self.trainer.model_wrapped, accelerator) as model:
+            if accelerator.is_main_process:
+                self._evaluate(model, step, None if step == 0 or final else ["validation"])
+            accelerator.wait_for_everyone()
+
+    def _evaluate(self, model: Any, step: int, names: list[str] | None) -> None:
+        result = self.evaluator.run(model, self.policy.processor, step, splits=names, progress=names is None)
         if self.panel:
             self._follow(step, result["validation"].captions[: len(self.panel)])
 

@@ -1,14 +1,14 @@
 """A run's folder: what is in it, and how it is written so that a crash leaves it readable.
 
-    config.yaml        every value of the configuration
-    run.json           versions, git commit, seeds, trainable parameters, data fingerprint
-    metrics.jsonl      one row an optimiser step
-    rollouts.jsonl     every sampled caption with its component scores and critiques (one file a process)
-    captions/<step>.jsonl   greedy captions of the evaluated splits
-    panel.jsonl        the same few images followed through training
-    checkpoints/       what resuming needs
-    adapter/           the tuned LoRA adapter, loadable in plain peft
-    summary.json, report.html
+config.yaml        every value of the configuration
+run.json           versions, git commit, seeds, trainable parameters, data fingerprint
+metrics.jsonl      one row an optimiser step
+rollouts.jsonl     every sampled caption with its component scores and critiques (one file a process)
+captions/<step>.jsonl   greedy captions of the evaluated splits
+panel.jsonl        the same few images followed through training
+checkpoints/       what resuming needs
+adapter/           the tuned LoRA adapter, loadable in plain peft
+summary.json, report.html
 """
 
 from __future__ import annotations
@@ -51,7 +51,9 @@ class RunFolder:
         folder = cls(root)
         if main:
             if folder.metrics.exists() and not resume:
-                raise ConfigError(f"{root} already holds a run; choose another output_dir, or go on with it: resume=auto")
+                raise ConfigError(
+                    f"{root} already holds a run; choose another output_dir, or go on with it: resume=auto"
+                )
             for path in (folder.captions, folder.checkpoints):
                 path.mkdir(parents=True, exist_ok=True)
         return folder
@@ -73,7 +75,9 @@ class RunFolder:
             return found
         path = Path(resume)
         if not (path / STATE).is_file():
-            raise ConfigError(f"resume={resume}: not a whole checkpoint (it lacks {STATE}); resume=auto finds the newest")
+            raise ConfigError(
+                f"resume={resume}: not a whole checkpoint (it lacks {STATE}); resume=auto finds the newest"
+            )
         return path
 
     def rewind(self, step: int) -> None:

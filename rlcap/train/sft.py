@@ -52,7 +52,9 @@ class CaptionCollator:
         images = [[open_image(row["image"])] for row in rows]
         texts = [f"{self.prompt} {row['text']}{self.end}" for row in rows]
         inputs = self.processor(images=images, text=texts, padding=True, return_tensors="pt")
-        answers = self.processor.tokenizer([f" {row['text']}{self.end}" for row in rows], add_special_tokens=False)["input_ids"]
+        answers = self.processor.tokenizer([f" {row['text']}{self.end}" for row in rows], add_special_tokens=False)[
+            "input_ids"
+        ]
         labels = torch.full_like(inputs["input_ids"], -100)
         for row, ids in enumerate(answers):
             # Left padding: the answer is the end of the row.
@@ -60,11 +62,15 @@ class CaptionCollator:
         return {**inputs, "labels": labels}
 
 
-def build_trainer(policy: Any, samples: Sequence[Sample], config: SFTConfig, instruction: str, folder: RunFolder) -> Trainer:
+def build_trainer(
+    policy: Any, samples: Sequence[Sample], config: SFTConfig, instruction: str, folder: RunFolder
+) -> Trainer:
     """A transformers Trainer for the run; its progress bar shows loss and learning rate."""
     train = config.train
     if train.batch_size % train.micro_batch:
-        raise ValueError(f"train.batch_size {train.batch_size} is not a multiple of train.micro_batch {train.micro_batch}")
+        raise ValueError(
+            f"train.batch_size {train.batch_size} is not a multiple of train.micro_batch {train.micro_batch}"
+        )
     arguments = TrainingArguments(
         output_dir=str(folder.checkpoints),
         max_steps=train.steps,
@@ -90,6 +96,3 @@ def build_trainer(policy: Any, samples: Sequence[Sample], config: SFTConfig, ins
         train_dataset=Captions(samples, train.target, train.seed),
         data_collator=CaptionCollator(policy.processor, instruction),
     )
-
-
-

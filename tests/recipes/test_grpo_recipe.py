@@ -50,7 +50,15 @@ def weights(folder: Path) -> dict:
 
 
 def test_a_run_leaves_everything_it_promises(whole):
-    for name in ("config.yaml", "run.json", "metrics.jsonl", "summary.json", "report.html", "rollouts.jsonl", "panel.jsonl"):
+    for name in (
+        "config.yaml",
+        "run.json",
+        "metrics.jsonl",
+        "summary.json",
+        "report.html",
+        "rollouts.jsonl",
+        "panel.jsonl",
+    ):
         assert (whole / name).stat().st_size > 0, name
     summary = json.loads((whole / "summary.json").read_text())
     assert summary["schema"] == 1
@@ -95,7 +103,9 @@ def test_the_saved_adapter_loads_in_plain_peft(whole):
 
 def test_a_killed_run_resumes_to_the_same_bits(whole, tmp_path):
     output = tmp_path / "killed"
-    process = subprocess.Popen(command(output), cwd=ROOT, env=environment(whole.parent), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        command(output), cwd=ROOT, env=environment(whole.parent), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     state = output / "checkpoints" / "checkpoint-2" / "rlcap_state.json"
     deadline = time.time() + 240
     while not state.exists():
@@ -154,7 +164,11 @@ def test_a_second_run_does_not_overwrite_the_first(whole):
 def test_a_typo_answers_at_once(argument, message, tmp_path):
     start = time.time()
     done = subprocess.run(
-        [sys.executable, "recipes/grpo.py", argument], cwd=ROOT, env=environment(tmp_path), capture_output=True, text=True
+        [sys.executable, "recipes/grpo.py", argument],
+        cwd=ROOT,
+        env=environment(tmp_path),
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 2
     assert message in done.stderr

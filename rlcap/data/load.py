@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from rlcap.config import ConfigError, DataConfig
@@ -33,19 +34,28 @@ def load_splits(config: DataConfig) -> tuple[dict[str, list[Sample]], list[str]]
     loaded = load_samples(
         config.source, image_root=config.image_root, on_bad=config.on_bad, max_pixels=config.max_pixels
     )
-    samples, lines = list(loaded.samples), [loaded.describe()]
-    held = config.validation + config.test
-    if held >= len(samples):
+    lines, held = [loaded.describe()], config.validation + config.test
+    if held >= len(loaded):
         raise ConfigError(
-            f"data.validation + data.test hold out {held} of {len(samples)} images of {config.source}; hold out fewer"
+            f"data.validation + data.test hold out {held} of {len(loaded)} images of {config.source}; hold out fewer"
         )
-    held_out, rest = split(samples, holdout=held, seed=config.seed) if held else ([], samples)
-    if config.train is not None:
-        rest = rest[: config.train]
-    splits = {"train": list(rest), "validation": held_out[: config.validation], "test": held_out[config.validation :]}
+    # Each split is drawn by hashed ids, never taken from an end: a source is often sorted by what it shows.
+    held_out, rest = _draw(loaded, held, config.seed)
+    validation, test = _draw(held_out, config.validation, config.seed + 1)
+    train = rest if config.train is None else _draw(rest, config.train, config.seed + 2)[0]
+    splits = {"train": list(train), "validation": list(validation), "test": list(test)}
     if config.bags:
         bags = BagFile.read(Path(config.bags))
         splits = {name: list(attach(rows, bags, on_unknown="drop")) for name, rows in splits.items()}
         lines.append(f"bags of {config.bags} attached")
     lines.append(", ".join(f"{len(rows)} {name}" for name, rows in splits.items()))
     return {name: rows for name, rows in splits.items() if rows}, lines
+
+
+def _draw(samples: Sequence[Sample], count: int, seed: int) -> tuple[Sequence[Sample], Sequence[Sample]]:
+    """(`count` of the samples, the others), also where that is none or all of them."""
+    if count <= 0:
+        return (), samples
+    if count >= len(samples):
+        return samples, ()
+    return split(samples, holdout=count, seed=seed)

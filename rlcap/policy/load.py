@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
+from torch.nn.modules.batchnorm import _BatchNorm
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from rlcap.config import ConfigError, ModelConfig
@@ -84,6 +86,23 @@ def lora_modules(model: torch.nn.Module, trainable: str) -> list[str]:
     return found
 
 
+def keep_frozen_statistics(model: torch.nn.Module) -> None:
+    """Frozen batch norms stay in evaluation mode, whatever `model.train()` says.
+
+    In training mode those of a frozen vision tower (FastVLM's, Gemma 3n's) would normalise an image by the others of
+    its batch and overwrite the statistics that came with the weights; the adapter on disk would then fit a tower that
+    nobody has.
+    """
+    for module in model.modules():
+        if isinstance(module, _BatchNorm) and not any(p.requires_grad for p in module.parameters()):
+            module.eval()
+            module.train = functools.partial(_stay, module)
+
+
+def _stay(module: torch.nn.Module, mode: bool = True) -> torch.nn.Module:
+    return module
+
+
 def load_policy(config: ModelConfig) -> Policy:
     """Base model, processor with left padding, and adapter (loaded and trainable, or fresh).
 
@@ -117,4 +136,5 @@ def load_policy(config: ModelConfig) -> Policy:
             target_modules=lora_modules(model, config.trainable),
         )
         model = get_peft_model(model, lora)
+    keep_frozen_statistics(model)
     return Policy(model, processor, config.base, config.adapter)

@@ -7,7 +7,7 @@ from typing import Any
 
 from trl.models import unwrap_model_for_generation
 
-from rlcap.config import EvaluationConfig, GRPOConfig
+from rlcap.config import ConfigError, EvaluationConfig, GRPOConfig
 from rlcap.eval.evaluator import Evaluator
 from rlcap.lab.assets import resolve
 from rlcap.policy.load import Policy
@@ -21,8 +21,12 @@ def build_evaluator(
     config: GRPOConfig, splits: Mapping[str, Sequence[Sample]], instruction: str, folder: RunFolder, device: str
 ) -> Evaluator:
     """The fixed rulers of `evaluation:` over every split but `train`. On data that is not the lab's, CIDEr-D's document
-    frequencies come from the training references."""
+    frequencies come from the training references. ConfigError where nothing is held out."""
     wanted = config.evaluation
+    if not splits.keys() - {"train"}:
+        raise ConfigError(
+            "nothing is held out, so nothing can be evaluated: set data.test (and data.validation) above 0"
+        )
     cider = nli = None
     if config.data.source != "lab":
         from rlcap.scorers.cider import CiderD
@@ -46,7 +50,8 @@ def build_evaluator(
 
 
 class Evaluation:
-    """Called by the schedule with (step, final). All splits at step 0 and at the end, validation in between.
+    """Called by the schedule with (step, final). All splits at step 0 and at the end, validation in between (nothing
+    where no validation split is held out: the panel is then of the first other split, and followed from start to end).
 
     The panel's captions are also scored by the mix, to be shown beside the held-out metrics; the evaluator itself never
     sees the mix.
@@ -62,12 +67,15 @@ class Evaluation:
         config: EvaluationConfig,
     ) -> None:
         self.evaluator, self.policy, self.mix, self.folder = evaluator, policy, mix, folder
-        self.panel = list(splits.get("validation", ())[: config.panel])
+        self.followed = next((name for name in ("validation", *splits) if name in splits and name != "train"), None)
+        self.panel = list(splits[self.followed][: config.panel]) if self.followed else []
         self.trainer: Any = None
         """Set once the trainer exists; its model may be wrapped or sharded over processes."""
         self.images = {sample.id: sample.image for rows in splits.values() for sample in rows}
 
     def __call__(self, step: int, final: bool) -> None:
+        if step and not final and self.followed != "validation":
+            return
         accelerator = self.trainer.accelerator
         # Under ZeRO-3 every process must enter: the weights are gathered here, and one process captions with them.
         with unwrap_model_for_generation(self.trainer.model_wrapped, accelerator) as model:
@@ -78,7 +86,7 @@ class Evaluation:
     def _evaluate(self, model: Any, step: int, names: list[str] | None) -> None:
         result = self.evaluator.run(model, self.policy.processor, step, splits=names, progress=names is None)
         if self.panel:
-            self._follow(step, result["validation"].captions[: len(self.panel)])
+            self._follow(step, result[self.followed].captions[: len(self.panel)])
 
     def _follow(self, step: int, captions: Sequence[str]) -> None:
         bags = [tuple(self.images[i] for i in s.distractors.get("hard", ())[:4]) for s in self.panel]

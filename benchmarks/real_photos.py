@@ -1,0 +1,152 @@
+"""Do the same recipes run on real photos, by config and paths alone, and what do the held-out photos show?
+
+    python benchmarks/real_photos.py --coco DIR --nli DIR [--tower FILE] --json benchmarks/results/real_photos.json
+
+DIR of `--coco` holds `images/` and `annotations/captions_val2017.json`; that file may list thousands of images of which
+only some are there. `--nli` is a folder with an NLI cross-encoder, for the hallucination reward. First it makes what a
+user would download (benchmarks/photo_models.py), from the training photos and from the captions whose images are not
+there. Then come a user's four commands, as the README has them: sft, bags mine, grpo; the report is the run's own.
+
+Few photos: the table says what changed on those held out, with paired 95 % intervals over images, and nothing more. The
+evaluation has no NLI metric: the only NLI model is the reward's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from photo_models import build
+from runs import ROOT, write_json
+
+from rlcap.config import GRPOConfig, SFTConfig, load_config
+from rlcap.data.load import load_splits
+from rlcap.eval.catalogue import about, reading_order
+from rlcap.eval.retrieval import recall_at_1
+from rlcap.eval.summary import read_summary
+from rlcap.scorers.clip import ClipScorer
+from rlcap.types import Sample
+
+CONFIGS = "recipes/configs"
+NEIGHBOURS = 128
+"""Look-alikes an image. The held-out photos' bags are drawn among themselves: with a quarter of the photos held out only
+a quarter of each list remains."""
+
+
+def captions_without_photo(captions: Path, images: Path) -> list[list[str]]:
+    """Captions of images that are not here, hence in no split, grouped by image; two or more each."""
+    data = json.loads(captions.read_text())
+    here = {path.name for path in images.iterdir()}
+    groups: dict[int, list[str]] = {row["id"]: [] for row in data["images"] if row["file_name"] not in here}
+    for row in data["annotations"]:
+        if row["image_id"] in groups:
+            groups[row["image_id"]].append(row["caption"].strip())
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def human_recall(folder: Path, samples: Sequence[Sample], cache: Path) -> float:
+    """R@1 of the humans' own captions among all of `samples`, mean over captions: how good a retriever is as a ruler."""
+    scorer = ClipScorer.load(f"local-dir:{folder}", cache_dir=cache)
+    images = scorer.image_embeddings([sample.image for sample in samples]).numpy()
+    rows = [(i, text) for i, sample in enumerate(samples) for text in sample.references]
+    texts = scorer.text_embeddings([text for _, text in rows]).vectors.numpy()
+    bags = [(own, *(j for j in range(len(samples)) if j != own)) for own, _ in rows]
+    return float(np.mean(recall_at_1(texts, images, bags)))
+
+
+def launch(log: Path, *command: str) -> float:
+    """Run a command of the user's with its output in a file; seconds it took."""
+    print("$", " ".join(command), flush=True)
+    start = time.time()
+    with log.open("w") as file:
+        code = subprocess.run(
+            [sys.executable, "-m", *command], cwd=ROOT, stdout=file, stderr=subprocess.STDOUT,
+            env={**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"},
+        ).returncode  # fmt: skip
+    if code:
+        sys.exit(f"exit code {code}; the end of {log}:\n{log.read_text()[-3000:]}")
+    return round(time.time() - start, 1)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--coco", type=Path, required=True, help="folder with images/ and annotations/")
+    parser.add_argument("--nli", type=Path, required=True, help="folder of an NLI cross-encoder")
+    parser.add_argument("--tower", type=Path, help="ImageNet weights of EfficientNet-Lite0; without them it is random")
+    parser.add_argument("--out", type=Path, default=Path("runs/real-photos"), help="default: %(default)s")
+    parser.add_argument("--scale", type=float, default=1.0, help="times every number of steps; 0.01 is a smoke test")
+    parser.add_argument("--json", type=Path, help="write what was measured to this file")
+    options = parser.parse_args()
+    out, coco = options.out.resolve(), options.coco.resolve()
+    out.mkdir(parents=True, exist_ok=True)
+    os.environ.setdefault("RLCAP_CACHE", str(out / "cache"))
+    captions, images = coco / "annotations" / "captions_val2017.json", coco / "images"
+    data = [f"data.source={captions}", f"data.image_root={images}"]
+    config = load_config(GRPOConfig, ROOT / CONFIGS / "photos_grpo.yaml", data)
+    splits, lines = load_splits(config.data)
+    print("\n".join(lines))
+
+    models, seconds = out / "models", {}
+    if not (models / "evaluation" / "open_clip_model.safetensors").exists():
+        start = time.time()
+        texts = captions_without_photo(captions, images)
+        build(models, splits["train"], texts, options.tower, lambda line: print(line, flush=True), options.scale)
+        seconds["models"] = round(time.time() - start, 1)
+    rulers = {name: human_recall(models / name, splits["test"], out / "cache") for name in ("reward", "evaluation")}
+    print(f"R@1 of human captions among the {len(splits['test'])} held-out photos: {rulers}")
+
+    def steps(total: int) -> str:
+        return f"train.steps={max(2, round(total * options.scale))}"
+
+    sft_steps = load_config(SFTConfig, ROOT / CONFIGS / "photos_sft.yaml").train.steps
+
+    recipe = ("accelerate.commands.launch", "--num_processes=1", "--num_machines=1", "--mixed_precision=no", "--cpu")
+    base, clip = f"model.base={models / 'captioner'}", f"local-dir:{models / 'reward'}"
+    seconds["sft"] = launch(
+        out / "sft.log", *recipe, "recipes/sft.py", "--config", f"{CONFIGS}/photos_sft.yaml",
+        "--output_dir", str(out / "sft"), *data, base, steps(sft_steps),
+    )  # fmt: skip
+    seconds["bags"] = launch(
+        out / "bags.log", "rlcap.cli", "bags", "mine", str(captions), "--image-root", str(images), "--on-bad", "skip",
+        "--clip", clip, "--neighbours", str(NEIGHBOURS), "--out", str(out / "bags.json"),
+    )  # fmt: skip
+    seconds["grpo"] = launch(
+        out / "grpo.log", *recipe, "recipes/grpo.py", "--config", f"{CONFIGS}/photos_grpo.yaml",
+        "--output_dir", str(out / "grpo"), *data, base, f"data.bags={out / 'bags.json'}",
+        f"model.adapter={out / 'sft' / 'adapter'}", f"mix.self_retrieval.params.clip={clip}",
+        f"mix.hallucination.params.nli={options.nli.resolve()}",
+        f"evaluation.retriever=local-dir:{models / 'evaluation'}", steps(config.train.steps),
+    )  # fmt: skip
+
+    summary = read_summary(out / "grpo")
+    change = next(change for change in summary["changes"] if change["split"] == "test")
+    print(f"\n{change['n']} held-out photos, step {change['from']} against step {change['to']}\n")
+    print("| metric | before | after | difference, 95 % interval |\n| --- | --- | --- | --- |")
+    for name in reading_order(set(change["metrics"])):
+        row, shown = change["metrics"][name], about(name)
+        low, high = (shown.format_change(row["difference"][end]) for end in ("low", "high"))
+        difference = f"{shown.format_change(row['difference']['mean'])} [{low}, {high}]"
+        print(f"| {shown.label} | {shown.format(row['before'])} | {shown.format(row['after'])} | {difference} |")
+    report = out / "grpo" / "report.html"
+    print(f"\n{report}: {report.stat().st_size / 1e6:.2f} MB")
+    write_json(
+        options.json,
+        data=lines,
+        tower="ImageNet" if options.tower else "random",
+        human_recall_at_1_among_test={name: round(value, 4) for name, value in rulers.items()},
+        seconds=seconds,
+        report_bytes=report.stat().st_size,
+        steps=summary["steps"],
+        test=change,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -84,10 +84,10 @@ def build(
     def steps(count: int) -> int:
         return max(2, round(count * scale))
 
-    build_captioner(work / "captioner", eyes, views, train, texts, wrap(bpe, "chat"), log, steps(700), steps(120))
-    for seed, (name, width) in enumerate({"reward": 128, "evaluation": 192}.items(), 1):
+    build_captioner(work / "captioner", eyes, views, train, texts, wrap(bpe, "chat"), log, steps(500), steps(100))
+    for seed, (name, width) in enumerate({"reward": 128, "evaluation": 160}.items(), 1):
         build_retriever(
-            work / name, eyes, views, train, texts, wrap(bpe, "text"), width, seed, log, steps(400), steps(250)
+            work / name, eyes, views, train, texts, wrap(bpe, "text"), width, seed, log, steps(250), steps(160)
         )
 
 
@@ -215,7 +215,7 @@ def build_captioner(
     parameters = list(decoder.parameters())
     optimiser, schedule = _optimise(parameters, 3e-3, read, 0.05)
     for step in range(read):
-        ids = _batch(tokenizer, rng.sample(flat, 48), begin)
+        ids = _batch(tokenizer, rng.sample(flat, min(48, len(flat))), begin)
         hidden = decoder(input_ids=ids[:, :-1]).last_hidden_state[:, len(begin) - 1 :]
         loss = loss_of(hidden, ids[:, len(begin) :])
         _step(loss, optimiser, schedule, parameters)
@@ -292,7 +292,7 @@ def build_retriever(
     text = [p for name, p in model.named_parameters() if not name.startswith("visual.") and p.requires_grad]
     optimiser, schedule = _optimise(text, 1e-3, read, 0.05)
     for step in range(read):
-        pairs = [rng.sample(list(group), 2) for group in rng.sample(list(texts), min(64, len(texts)))]
+        pairs = [rng.sample(list(group), 2) for group in rng.sample(list(texts), min(48, len(texts)))]
         loss = contrast(encode([first for first, _ in pairs]), encode([second for _, second in pairs]))
         _step(loss, optimiser, schedule, text)
         if step % 100 == 0 or step == read - 1:

@@ -107,7 +107,7 @@ def main() -> None:
 
     sft_steps = load_config(SFTConfig, ROOT / CONFIGS / "photos_sft.yaml").train.steps
 
-    recipe = ("accelerate.commands.launch", "--num_processes=1", "--num_machines=1", "--mixed_precision=no", "--cpu")
+    recipe = ("accelerate.commands.launch", "--config_file", "launch/accelerate/cpu.yaml")
     base, clip = f"model.base={models / 'captioner'}", f"local-dir:{models / 'reward'}"
     seconds["sft"] = launch(
         out / "sft.log", *recipe, "recipes/sft.py", "--config", f"{CONFIGS}/photos_sft.yaml",

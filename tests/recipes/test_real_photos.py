@@ -1,6 +1,8 @@
 """What real photos need of the recipes: splits that are drawn, towers that stay as they were, no validation, and the whole way."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,9 @@ from PIL import Image
 from rlcap.config import ConfigError, DataConfig, EvaluationConfig, GRPOConfig
 from rlcap.data.load import load_splits
 from rlcap.types import Sample
+
+ROOT = Path(__file__).parents[2]
+COCO = ROOT.parent / "shared" / "real" / "coco"
 
 
 def rows_on_disk(folder: Path, n: int) -> Path:
@@ -74,3 +79,111 @@ def test_a_run_without_validation_follows_test_images_from_start_to_end(tmp_path
     assert evaluation(20, False) is None  # in between there is nothing to read: the trainer is not even asked
     with pytest.raises(ConfigError, match=r"data\.test"):
         build_evaluator(GRPOConfig(), {"train": rows}, "", None, "cpu")
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory) -> Path:
+    """What benchmarks/real_photos.py makes instead of downloading, after two steps each: it sees nothing, but loads."""
+    work = tmp_path_factory.mktemp("models")
+    Image.effect_noise((64, 48), 80).convert("RGB").save(work / "a.png")
+    rows = [Sample("a", str(work / "a.png"), ("A dog runs on grass.", "The dog is running."))]
+    texts = [["A man rides a wave.", "A surfer on a wave."], ["Two cats on a sofa.", "Cats sleep."]]
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    try:
+        from photo_models import build
+    finally:
+        sys.path.pop(0)
+    build(work, rows, texts, None, lambda _: None, scale=0)
+    return work
+
+
+@pytest.fixture
+def photos(tmp_path) -> list[str]:
+    """A big photo, a grey one, one that lies on its side by EXIF, and a narrow one with transparency."""
+    Image.effect_noise((4000, 3000), 60).convert("RGB").save(tmp_path / "big.jpg", quality=30)
+    Image.effect_noise((64, 48), 60).convert("L").save(tmp_path / "grey.jpg")
+    lying = Image.new("RGB", (60, 40), "red")
+    exif = lying.getexif()
+    exif[274] = 6
+    lying.save(tmp_path / "lying.jpg", exif=exif)
+    Image.new("RGBA", (20, 90), (0, 0, 255, 128)).save(tmp_path / "narrow.png")
+    return [str(tmp_path / name) for name in ("big.jpg", "grey.jpg", "lying.jpg", "narrow.png")]
+
+
+def test_photos_of_any_size_and_mode_share_a_batch(models, photos):
+    from rlcap.config import ModelConfig
+    from rlcap.eval.captioning import caption_samples
+    from rlcap.policy.load import load_policy
+    from rlcap.policy.visual_tokens import count_visual_tokens
+    from rlcap.train.sft import CaptionCollator
+
+    policy = load_policy(ModelConfig(base=str(models / "captioner"), adapter=None, lora_rank=2))
+    assert count_visual_tokens(policy.processor, photos).tolist() == [36] * 4
+    batch = CaptionCollator(policy.processor, "Describe.")([{"image": path, "text": "A red wall."} for path in photos])
+    assert batch["pixel_values"].shape == (4, 3, 192, 192)
+    learnt = batch["labels"][0][batch["labels"][0] != -100]
+    assert policy.processor.tokenizer.decode(learnt) == " A red wall.</s>"
+    policy.model.train()
+    before = {name: value.clone() for name, value in policy.model.named_buffers() if "running" in name}
+    policy.model(**batch).loss.backward()
+    assert before  # the tower normalises by batch norms; none of them moved
+    assert all(torch.equal(value, before[name]) for name, value in policy.model.named_buffers() if name in before)
+    rows = [Sample(path, path) for path in photos]
+    together = caption_samples(policy.model, policy.processor, rows, instruction="Describe.", max_new_tokens=4)
+    alone = [
+        caption_samples(policy.model, policy.processor, [row], instruction="Describe.", max_new_tokens=4)[0]
+        for row in rows
+    ]
+    assert together == alone
+
+
+def test_retrievers_load_by_the_local_schema(models, photos, tmp_path):
+    from rlcap.scorers.clip import ClipScorer
+
+    for name, width in (("reward", 128), ("evaluation", 160)):
+        scorer = ClipScorer.load(f"local-dir:{models / name}", cache_dir=tmp_path / "cache")
+        assert scorer.image_embeddings(photos).shape == (4, width)
+        assert scorer.text_embeddings(["A dog. A cat."]).vectors.norm().item() == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not COCO.is_dir(), reason="the COCO photos are not beside the checkout")
+def test_the_recipes_run_on_real_photos_by_config_and_paths_alone(models, tmp_path):
+    nli = COCO.parent / "nli-minilm"
+    data = [
+        f"data.source={COCO / 'annotations' / 'captions_val2017.json'}",
+        f"data.image_root={COCO / 'images'}",
+        *("data.train=4", "data.validation=3", "data.test=8", f"model.base={models / 'captioner'}"),
+    ]
+
+    def run(*command: str) -> str:
+        done = subprocess.run([sys.executable, *command], cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr[-3000:]
+        return done.stdout
+
+    folder, sft = tmp_path / "grpo", tmp_path / "sft"
+    output = run(
+        "recipes/sft.py", "--config", "recipes/configs/photos_sft.yaml", f"--output_dir={sft}", *data, "train.steps=2",
+        "train.batch_size=4", "train.micro_batch=4",
+    )  # fmt: skip
+    assert "skipped 4,841 rows (4,841 missing image)" in output
+    assert "visual tokens per image: median 36" in output
+    run(
+        "-m", "rlcap.cli", "bags", "mine", data[0].split("=")[1], "--image-root", str(COCO / "images"), "--on-bad=skip",
+        "--clip", f"local-dir:{models / 'reward'}", "--neighbours=150", "--near-identical=1", "--out", str(tmp_path / "bags.json"),
+    )  # fmt: skip
+    run(
+        "recipes/grpo.py", "--config", "recipes/configs/photos_grpo.yaml", f"--output_dir={folder}", *data,
+        "train.steps=2", "train.images_per_step=2", "train.captions_per_image=2", "train.micro_batch=4",
+        f"data.bags={tmp_path / 'bags.json'}", f"model.adapter={sft / 'adapter'}", "generation.max_new_tokens=6",
+        f"mix.self_retrieval.params.clip=local-dir:{models / 'reward'}", f"mix.hallucination.params.nli={nli}",
+        f"evaluation.retriever=local-dir:{models / 'evaluation'}",
+    )  # fmt: skip
+    summary = json.loads((folder / "summary.json").read_text())
+    last = summary["evaluations"][-1]
+    assert {"bag5_recall_at_1", "rd8_recall_at_1", "cider_d", "mean_words", "repetition"} <= set(last["metrics"])
+    assert "hallucination_rate" not in last["metrics"]  # nobody knows the truth of a photo
+    assert summary["steps"] == 2
+    page = (folder / "report.html").read_text()
+    assert page.count("data:image/") >= 6
+    assert len(page) < 3_000_000

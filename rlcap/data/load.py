@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rlcap.config import ConfigError, DataConfig
@@ -46,8 +46,8 @@ def load_splits(config: DataConfig) -> tuple[dict[str, list[Sample]], list[str]]
     splits = {"train": list(train), "validation": list(validation), "test": list(test)}
     if config.bags:
         bags = BagFile.read(Path(config.bags))
-        splits = {name: list(attach(rows, bags, on_unknown="drop")) for name, rows in splits.items()}
-        lines.append(f"bags of {config.bags} attached")
+        splits = {name: list(attach(rows, bags, on_unknown="drop")) for name, rows in splits.items() if rows}
+        lines.append(f"bags of {config.bags} attached; {_describe_bags(splits)}")
     lines.append(", ".join(f"{len(rows)} {name}" for name, rows in splits.items()))
     return {name: rows for name, rows in splits.items() if rows}, lines
 
@@ -59,3 +59,15 @@ def _draw(samples: Sequence[Sample], count: int, seed: int) -> tuple[Sequence[Sa
     if count >= len(samples):
         return samples, ()
     return split(samples, holdout=count, seed=seed)
+
+
+def _describe_bags(splits: Mapping[str, Sequence[Sample]], wanted: int = 4) -> str:
+    """How many look-alikes remain to an image once those of the other splits are dropped, for the start of a run."""
+    counts = {name: [len(s.distractors.get("hard", ())) for s in rows] for name, rows in splits.items() if rows}
+    line = "hard look-alikes within the split, fewest: " + ", ".join(f"{n} {min(c)}" for n, c in counts.items())
+    if short := {name: sum(n < wanted for n in found) for name, found in counts.items() if min(found) < wanted}:
+        line += (
+            f" ({', '.join(f'{n} images of {name}' for name, n in short.items())} have no bag of {wanted + 1}: "
+            "mine with more --neighbours)"
+        )
+    return line

@@ -5,6 +5,7 @@ transformers' Trainer with a collator; TRL's SFTTrainer would decode and templat
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,20 +13,24 @@ import torch
 from torch.utils.data import Dataset
 from transformers import Trainer, TrainingArguments
 
-from rlcap.config import SFTConfig
+from rlcap.config import ConfigError, SFTConfig
 from rlcap.data.images import open_image
 from rlcap.train.run_folder import RunFolder
 from rlcap.types import Sample
 
 
 class Captions(Dataset):
-    """(sample, text) rows. Target `references` draws one reference a visit, from (seed, visit) alone."""
+    """(image, text) rows. Target `references` takes another reference each visit, all of them before any comes again, in
+    an order that depends on (seed, id, round) alone. ConfigError where a sample lacks what is to be learnt."""
 
     def __init__(self, samples: Sequence[Sample], target: str, seed: int) -> None:
+        if target not in ("paragraph", "references"):
+            raise ConfigError(f"train.target must be paragraph or references, got {target!r}")
         self.samples, self.target, self.seed = samples, target, seed
+        self.visits = [0] * len(samples)
         for sample in samples:
             if not (sample.paragraph if target == "paragraph" else sample.references):
-                raise ValueError(f"sample {sample.id!r} has no {target}; set train.target to what the data has")
+                raise ConfigError(f"sample {sample.id!r} has no {target}; set train.target to what the data has")
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -34,8 +39,11 @@ class Captions(Dataset):
         sample = self.samples[index]
         if self.target == "paragraph":
             return {"image": sample.image, "text": sample.paragraph}
-        choice = torch.randint(len(sample.references), ()).item()
-        return {"image": sample.image, "text": sample.references[choice]}
+        count = len(sample.references)
+        turn, place = divmod(self.visits[index], count)
+        self.visits[index] += 1
+        order = random.Random(f"{self.seed}:{sample.id}:{turn}").sample(range(count), count)
+        return {"image": sample.image, "text": sample.references[order[place]]}
 
 
 class CaptionCollator:
@@ -68,7 +76,7 @@ def build_trainer(
     """A transformers Trainer for the run; its progress bar shows loss and learning rate."""
     train = config.train
     if train.batch_size % train.micro_batch:
-        raise ValueError(
+        raise ConfigError(
             f"train.batch_size {train.batch_size} is not a multiple of train.micro_batch {train.micro_batch}"
         )
     arguments = TrainingArguments(

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from rlcap.config import ConfigError, DataConfig, EvaluationConfig, GRPOConfig
+from rlcap.data.bags import BagFile
 from rlcap.data.load import load_splits
 from rlcap.types import Sample
 
@@ -53,6 +54,35 @@ def test_more_training_images_leave_what_is_held_out_alone(tmp_path):
 def test_holding_out_everything_is_refused_by_number(tmp_path):
     with pytest.raises(ConfigError, match="hold out 8 of 8"):
         splits_of(rows_on_disk(tmp_path, 8), validation=4, test=4)
+
+
+def test_the_start_says_when_held_out_images_have_no_bags_left(tmp_path):
+    source = rows_on_disk(tmp_path, 20)
+    ids = [f"{i:03}" for i in range(20)]
+    for neighbours, few in ((2, True), (19, False)):
+        lists = {id: tuple(ids[:i] + ids[i + 1 :])[:neighbours] for i, id in enumerate(ids)}
+        BagFile("tester", {"hard": lists}).write(tmp_path / "bags.json")
+        config = DataConfig(
+            source=str(source), prior_breaking=0, train=None, validation=0, test=6, bags=str(tmp_path / "bags.json")
+        )
+        splits, lines = load_splits(config)
+        assert ("6 images of test have no bag of 5: mine with more --neighbours" in "\n".join(lines)) == few
+    assert {len(sample.distractors["hard"]) for sample in splits["test"]} == {5}
+
+
+def test_short_captions_take_turns_and_what_is_missing_is_named():
+    from rlcap.train.sft import Captions
+
+    rows = [Sample(name, f"{name}.jpg", tuple(f"{name}{k}" for k in range(5))) for name in ("a", "b")]
+    seen = [
+        [captions[0]["text"] for _ in range(10)] for captions in (Captions(rows, "references", s) for s in (0, 0, 1))
+    ]
+    assert seen[0] == seen[1] != seen[2]
+    assert sorted(seen[0][:5]) == sorted(seen[0][5:]) == [f"a{k}" for k in range(5)]
+    with pytest.raises(ConfigError, match="'a' has no paragraph; set train.target"):
+        Captions(rows, "paragraph", 0)
+    with pytest.raises(ConfigError, match="got 'reference'"):
+        Captions(rows, "reference", 0)
 
 
 def test_frozen_batch_norm_keeps_its_statistics_in_training():

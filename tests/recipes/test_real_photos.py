@@ -79,7 +79,7 @@ def test_short_captions_take_turns_and_what_is_missing_is_named():
     ]
     assert seen[0] == seen[1] != seen[2]
     assert sorted(seen[0][:5]) == sorted(seen[0][5:]) == [f"a{k}" for k in range(5)]
-    with pytest.raises(ConfigError, match="'a' has no paragraph; set train.target"):
+    with pytest.raises(ConfigError, match=r"'a' has no paragraph; set train\.target"):
         Captions(rows, "paragraph", 0)
     with pytest.raises(ConfigError, match="got 'reference'"):
         Captions(rows, "reference", 0)

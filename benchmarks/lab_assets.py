@@ -13,7 +13,6 @@ import random
 from pathlib import Path
 
 import numpy as np
-from runs import write_json
 
 from rlcap.config import ModelConfig
 from rlcap.eval.captioning import caption_samples
@@ -27,6 +26,7 @@ from rlcap.lab.splits import load_split
 from rlcap.policy.load import load_policy
 from rlcap.scorers.clip import ClipScorer
 from rlcap.scorers.nli import NliScorer
+from runs import write_json
 
 TRUTH = ("fact_recall", "hallucination_rate", "hallucinated", "singles_out", "grammatical")
 
@@ -91,7 +91,11 @@ def main() -> None:
     print("| captioner | " + " | ".join((*TRUTH, "mean_words")) + " |\n" + "|---" * 7 + "|")
     for name, row in results["captioner"].items():
         print(f"| {name} | " + " | ".join(f"{value:.2f}" for value in row.values()) + " |")
-    print("\n| text | reward's: bag of 5 | reward's: of 100 | evaluation's: bag of 5 | evaluation's: of 100 |\n" + "|---" * 5 + "|")
+    print(
+        "\n| text | reward's: bag of 5 | reward's: of 100 | evaluation's: bag of 5 | evaluation's: of 100 |\n"
+        + "|---" * 5
+        + "|"
+    )
     for text in results["retrieval"]["retriever"]:
         cells = [v for name in ("retriever", "judge-retriever") for v in results["retrieval"][name][text].values()]
         print(f"| {text} | " + " | ".join(f"{value:.2f}" for value in cells) + " |")

@@ -11,10 +11,10 @@ from __future__ import annotations
 from runs import arguments, row, show, train, write_json
 
 PARTS = ("self_retrieval", "hallucination", "critique", "length", "repetition")
-VARIANTS = {
+VARIANTS = {"all": []} | {
     f"{kept} alone": [f"mix.{part}=null" for part in PARTS if part != kept]
     for kept in ("self_retrieval", "hallucination", "critique")
-} | {"all": []}
+}
 COLUMNS = (
     "test/bag5_recall_at_1",
     "test/hallucination_rate",

@@ -9,13 +9,12 @@ Every key with its meaning stands in rlcap/config.py. The run folder holds repor
 """
 
 import argparse
-import json
 import os
 import sys
 import warnings
 from pathlib import Path
 
-from rlcap.config import ConfigError, GRPOConfig, check, dump, load_config
+from rlcap.config import ConfigError, GRPOConfig, check, load_config
 
 DEFAULTS = Path(__file__).parent / "configs" / "lab.yaml"
 
@@ -55,7 +54,7 @@ def main() -> None:
     from rlcap.train.callbacks import Interrupt, MetricsFile, Progress, Schedule
     from rlcap.train.evaluate import Evaluation, build_evaluator
     from rlcap.train.grpo import GRPOTrainer
-    from rlcap.train.run_folder import RunFolder, describe_run, write_text
+    from rlcap.train.run_folder import RunFolder
 
     # Told that there is no GPU, accelerate joins CPU processes over gloo; untold, each would believe it is alone.
     state = PartialState(cpu=not torch.cuda.is_available())
@@ -117,11 +116,7 @@ def main() -> None:
     )
     evaluation.trainer = trainer
     if state.is_main_process:
-        write_text(folder.root / "config.yaml", dump(config))
-        facts = describe_run(
-            splits, seed=train.seed, trainable_parameters=policy.trainable_parameters, processes=state.num_processes
-        )
-        write_text(folder.root / "run.json", json.dumps(facts, indent=2))
+        folder.describe(config, splits, trainable_parameters=policy.trainable_parameters, processes=state.num_processes)
 
     # ---- train -----------------------------------------------------------------------------------------------------
     checkpoint = folder.checkpoint(config.resume) if config.resume else None
@@ -146,6 +141,8 @@ def main() -> None:
 
 if __name__ == "__main__":
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    # Waiting threads that spin make a step many times slower wherever another process wants a core.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("WANDB_PROJECT", "rlcap")
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
     try:

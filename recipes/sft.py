@@ -8,11 +8,10 @@ The adapter is written to <run folder>/adapter; give it to recipes/grpo.py as mo
 """
 
 import argparse
-import json
 import os
 import sys
 
-from rlcap.config import ConfigError, SFTConfig, dump, load_config
+from rlcap.config import ConfigError, SFTConfig, load_config
 
 
 def parse_arguments() -> SFTConfig:
@@ -38,7 +37,7 @@ def main() -> None:
     from rlcap.data.load import instruction_for, load_splits
     from rlcap.policy.load import load_policy
     from rlcap.policy.visual_tokens import count_visual_tokens, describe_visual_tokens
-    from rlcap.train.run_folder import RunFolder, describe_run, write_text
+    from rlcap.train.run_folder import RunFolder
     from rlcap.train.sft import build_trainer
 
     # Told that there is no GPU, accelerate joins CPU processes over gloo; untold, each would believe it is alone.
@@ -56,9 +55,7 @@ def main() -> None:
 
     trainer = build_trainer(policy, splits["train"], config, instruction_for(config.data), folder)
     if state.is_main_process:
-        write_text(folder.root / "config.yaml", dump(config))
-        facts = describe_run(splits, seed=config.train.seed, trainable_parameters=policy.trainable_parameters)
-        write_text(folder.root / "run.json", json.dumps(facts, indent=2))
+        folder.describe(config, splits, trainable_parameters=policy.trainable_parameters, processes=state.num_processes)
     trainer.train()
     if state.is_main_process:
         trainer.accelerator.unwrap_model(trainer.model).save_pretrained(folder.adapter)
@@ -67,6 +64,8 @@ def main() -> None:
 
 if __name__ == "__main__":
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    # Waiting threads that spin make a step many times slower wherever another process wants a core.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         main()
     except ConfigError as error:

@@ -19,9 +19,7 @@ from typing import Any
 
 import yaml
 
-
-class ConfigError(ValueError):
-    """A configuration that can't be run; the message names the key, the value seen, and what to write instead."""
+from rlcap.types import ConfigError
 
 
 @dataclass

@@ -12,6 +12,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 
+class ConfigError(ValueError):
+    """A configuration that can't be run; the message names the key, the value seen, and what to write instead."""
+
+
 @dataclass(frozen=True, slots=True)
 class Sample:
     """One image of a data set. Pixels stay on disk: `image` is a path."""

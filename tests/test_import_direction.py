@@ -13,7 +13,7 @@ NOUNS = {"rlcap.types", "rlcap.config", "rlcap.batching", "rlcap.curriculum", "r
 
 MAY = {
     "rlcap.types": set(),
-    "rlcap.config": set(),
+    "rlcap.config": {"rlcap.types"},
     "rlcap.batching": set(),
     "rlcap.curriculum": set(),
     "rlcap.sampler": {"rlcap.batching"},

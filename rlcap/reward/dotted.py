@@ -13,7 +13,7 @@ import pkgutil
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from rlcap.config import ConfigError
+from rlcap.types import ConfigError
 
 
 def unknown(what: str, name: str, known: Iterable[str]) -> str:

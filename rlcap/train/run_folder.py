@@ -25,7 +25,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rlcap.config import ConfigError
+from rlcap.config import ConfigError, dump
 from rlcap.types import Sample
 
 PACKAGES = ("rlcap", "torch", "transformers", "trl", "peft", "accelerate", "datasets", "open_clip_torch", "textgrad")
@@ -79,6 +79,14 @@ class RunFolder:
                 f"resume={resume}: not a whole checkpoint (it lacks {STATE}); resume=auto finds the newest"
             )
         return path
+
+    def describe(self, config: Any, splits: Mapping[str, Sequence[Sample]], **more: Any) -> None:
+        """Write config.yaml and run.json: what was asked, with which versions and code, on which data."""
+        data = {name: {"images": len(rows), "fingerprint": fingerprint(rows)} for name, rows in splits.items()}
+        facts = {"versions": versions(), "python": platform.python_version(), "git": git_commit()}
+        facts |= {"seed": config.train.seed, "data": data, **more}
+        write_text(self.root / "config.yaml", dump(config))
+        write_text(self.root / "run.json", json.dumps(facts, indent=2))
 
     def rewind(self, step: int) -> None:
         """Drop what was logged after `step`: a resumed run writes it again."""
@@ -140,13 +148,12 @@ def git_commit() -> str | None:
         return None
 
 
-def describe_run(splits: Mapping[str, Sequence[Sample]], **more: Any) -> dict[str, Any]:
-    """What run.json holds."""
-    versions = {}
+def versions() -> dict[str, str | None]:
+    """Of the packages that a result depends on; None where one is not installed."""
+    found: dict[str, str | None] = {}
     for package in PACKAGES:
         try:
-            versions[package] = importlib.metadata.version(package)
+            found[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
-            versions[package] = None
-    data = {name: {"images": len(rows), "fingerprint": fingerprint(rows)} for name, rows in splits.items()}
-    return {"versions": versions, "python": platform.python_version(), "git": git_commit(), "data": data, **more}
+            found[package] = None
+    return found

@@ -7,7 +7,7 @@ Two runs a seed with the same steps: BagCurri (bags of 2 growing to 20 similar i
 
 from __future__ import annotations
 
-from runs import arguments, row, show, train, values, write_json
+from lab_runs import arguments, row, show, train, values, write_json
 
 from rlcap.eval.statistics import across_difference
 

@@ -13,6 +13,7 @@ import random
 from pathlib import Path
 
 import numpy as np
+from lab_runs import write_json
 
 from rlcap.config import ModelConfig
 from rlcap.eval.captioning import caption_samples
@@ -26,7 +27,6 @@ from rlcap.lab.splits import load_split
 from rlcap.policy.load import load_policy
 from rlcap.scorers.clip import ClipScorer
 from rlcap.scorers.nli import NliScorer
-from runs import write_json
 
 TRUTH = ("fact_recall", "hallucination_rate", "hallucinated", "singles_out", "grammatical")
 

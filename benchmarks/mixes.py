@@ -8,7 +8,7 @@ mix of all. Length gate and repetition guard are part of the last only.
 
 from __future__ import annotations
 
-from runs import arguments, row, show, train, write_json
+from lab_runs import arguments, row, show, train, write_json
 
 PARTS = ("self_retrieval", "hallucination", "critique", "length", "repetition")
 VARIANTS = {"all": []} | {

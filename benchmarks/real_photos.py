@@ -35,7 +35,7 @@ from rlcap.types import Sample
 
 # isort: split
 # A folder `runs` in the root would else change where ruff wants this.
-from runs import ROOT, write_json
+from lab_runs import ROOT, write_json
 
 CONFIGS = "recipes/configs"
 NEIGHBOURS = 128

@@ -5,7 +5,7 @@
     accelerate launch recipes/grpo.py --config my.yaml                 your own data and model (README, Your own data)
     accelerate launch recipes/grpo.py --output_dir runs/a resume=auto  go on after a kill or Ctrl-C
 
-Every key with its meaning stands in rlcap/config.py. The run folder holds report.html: open it in a browser.
+Every key with its meaning stands in rlcap/config.py; report.html in the run folder shows what came of it.
 """
 
 import argparse
@@ -120,13 +120,13 @@ def main() -> None:
 
     # ---- train -----------------------------------------------------------------------------------------------------
     checkpoint = folder.checkpoint(config.resume) if config.resume else None
-    if checkpoint is not None:
+    if checkpoint:
         say(f"resuming from {checkpoint}")
         trainer.restore(checkpoint)
         if state.is_main_process:
             folder.rewind(int(checkpoint.name.split("-")[1]))
         state.wait_for_everyone()
-    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint is not None else None)
+    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
 
     # ---- what remains: the adapter, the summary, the report --------------------------------------------------------
     trainer.save_adapter()
@@ -140,10 +140,9 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     # Waiting threads that spin make a step many times slower wherever another process wants a core.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    os.environ.setdefault("WANDB_PROJECT", "rlcap")
+    defaults = {"OMP_WAIT_POLICY": "PASSIVE", "TOKENIZERS_PARALLELISM": "false", "WANDB_PROJECT": "rlcap"}
+    os.environ.update({name: value for name, value in defaults.items() if name not in os.environ})
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
     try:
         main()

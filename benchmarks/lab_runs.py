@@ -1,6 +1,6 @@
 """Trains several variants of the main job over several seeds and compares what the held-out captions became.
 
-Shared by `mixes.py`, `bags.py` and `main_job.py`, each of which asks one question.
+Shared by `mixes.py` and `bags.py`, each of which asks one question.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def arguments(question: str, out: str) -> argparse.Namespace:
-    """The options that all three benchmarks share."""
+    """The options that the benchmarks share."""
     parser = argparse.ArgumentParser(description=question, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="training seeds (default: 0 1 2)")
     parser.add_argument(

@@ -21,10 +21,21 @@ from rlcap.lab.corpus import CROWDED, draw_corpus, join
 
 SECONDS = "build.json"
 """Written beside the assets: seconds and quality of each."""
+Log = Callable[[str], None]
+Size = Callable[[int], int]
+"""A full number of images or steps → how many this build takes."""
 
 
-def build(out: Path, seed: int = 0, only: Sequence[str] | None = None, log: Callable[[str], None] = print) -> dict:
+def build(
+    out: Path,
+    seed: int = 0,
+    only: Sequence[str] | None = None,
+    log: Callable[[str], None] = print,
+    scale: float = 1.0,
+) -> dict:
     """Build the assets named in `only` (default: all) into `out`; an asset is replaced once its successor is whole.
+
+    scale: share of the images and steps; below 1 the code is tried, and the models are no good.
 
     Returns {asset: {"seconds": float, metric: float, …}}, which is also kept in `out/build.json`.
     ValueError for an unknown name.
@@ -45,7 +56,7 @@ def build(out: Path, seed: int = 0, only: Sequence[str] | None = None, log: Call
         start = time.time()
         torch.manual_seed(seed)
         with tempfile.TemporaryDirectory(dir=out) as partial:
-            quality = makers[name](Path(partial) / name, seed, out, log)
+            quality = makers[name](Path(partial) / name, seed, out, log, lambda full: max(8, round(full * scale)))
             shutil.rmtree(out / name, ignore_errors=True)
             (Path(partial) / name).rename(out / name)
         record[name] = {"seconds": round(time.time() - start), **quality}
@@ -54,16 +65,16 @@ def build(out: Path, seed: int = 0, only: Sequence[str] | None = None, log: Call
     return record
 
 
-def _captioner(folder: Path, seed: int, _out: Path, log: Callable[[str], None]) -> dict:
-    plain = draw_corpus("captioner", 24_000, breaking=0.5)
-    crowded = draw_corpus("tower", 9_000, breaking=CROWDED)
-    tower = captioner.train_tower(join(crowded, plain.head(5_000)), 2_200, log)
-    model = captioner.train_base(tower, plain, 3_000, seed + 1, log)
+def _captioner(folder: Path, seed: int, _out: Path, log: Log, size: Size) -> dict:
+    plain = draw_corpus("captioner", size(24_000), breaking=0.5)
+    crowded = draw_corpus("tower", size(9_000), breaking=CROWDED)
+    tower = captioner.train_tower(join(crowded, plain.head(size(5_000))), size(2_200), log)
+    model = captioner.train_base(tower, plain, size(3_000), seed + 1, log)
     captioner.save_base(model, folder)
     return {"parameters": sum(p.numel() for p in model.parameters())}
 
 
-def _adapter(folder: Path, seed: int, out: Path, log: Callable[[str], None]) -> dict:
+def _adapter(folder: Path, seed: int, out: Path, log: Log, size: Size) -> dict:
     """What `accelerate launch recipes/sft.py` makes, on the captioner in `out`."""
     from rlcap.config import DataConfig, ModelConfig, SFTConfig, SFTTrainConfig
     from rlcap.lab.language import INSTRUCTION
@@ -74,8 +85,8 @@ def _adapter(folder: Path, seed: int, out: Path, log: Callable[[str], None]) -> 
 
     config = SFTConfig(
         model=ModelConfig(base=str(out / "captioner"), adapter=None),
-        data=DataConfig(train=6_000, seed=1_000 + seed),
-        train=SFTTrainConfig(seed=seed),
+        data=DataConfig(train=size(6_000), seed=1_000 + seed),
+        train=SFTTrainConfig(steps=size(300), seed=seed),
     )
     policy = load_policy(config.model)
     samples = load_split("train", config.data.train, config.data.seed)
@@ -87,25 +98,25 @@ def _adapter(folder: Path, seed: int, out: Path, log: Callable[[str], None]) -> 
     return {"loss": round(result.training_loss, 4)}
 
 
-def _reward_retriever(folder: Path, seed: int, _out: Path, log: Callable[[str], None]) -> dict:
-    corpus = draw_corpus("captioner", 16_000, breaking=0.5)
-    model = retriever.train_retriever("reward", corpus, 1_200, seed + 11, log)
+def _reward_retriever(folder: Path, seed: int, _out: Path, log: Log, size: Size) -> dict:
+    corpus = draw_corpus("captioner", size(16_000), breaking=0.5)
+    model = retriever.train_retriever("reward", corpus, size(1_200), seed + 11, log)
     retriever.save_retriever(model, "reward", folder)
     return {"parameters": sum(p.numel() for p in model.parameters())}
 
 
-def _judge_retriever(folder: Path, seed: int, _out: Path, log: Callable[[str], None]) -> dict:
-    corpus = draw_corpus("evaluation/23", 20_000, breaking=0.5, family=4)
-    model = retriever.train_retriever("evaluation", corpus, 800, seed + 23, log, batch=48)
-    model = retriever.train_retriever("evaluation", corpus, 1_000, seed + 24, log, batch=48, lr=1e-3, model=model)
+def _judge_retriever(folder: Path, seed: int, _out: Path, log: Log, size: Size) -> dict:
+    corpus = draw_corpus("evaluation/23", size(20_000), breaking=0.5, family=4)
+    model = retriever.train_retriever("evaluation", corpus, size(800), seed + 23, log, batch=48)
+    model = retriever.train_retriever("evaluation", corpus, size(1_000), seed + 24, log, batch=48, lr=1e-3, model=model)
     retriever.save_retriever(model, "evaluation", folder)
     return {"parameters": sum(p.numel() for p in model.parameters())}
 
 
-def _nli(folder: Path, seed: int, _out: Path, log: Callable[[str], None]) -> dict:
+def _nli(folder: Path, seed: int, _out: Path, log: Log, size: Size) -> dict:
     model = entailment.new_nli(seed)
-    entailment.train_nli(model, entailment.sample_pair, 3_200, f"nli/{seed}", log)
-    entailment.train_nli(model, entailment.harder_pair, 2_600, f"nli/{seed}/harder", log, lr=1.2e-3)
+    entailment.train_nli(model, entailment.sample_pair, size(3_200), f"nli/{seed}", log)
+    entailment.train_nli(model, entailment.harder_pair, size(2_600), f"nli/{seed}/harder", log, lr=1.2e-3)
     rng = random.Random(f"nli/held out/{seed}")
     pairs = [entailment.sample_pair(rng, "test") for _ in range(1_000)]
     entailment.save_nli(model, folder)

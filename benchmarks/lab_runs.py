@@ -106,4 +106,13 @@ def write_json(path: Path | None, **content: object) -> None:
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
         machine = {"platform": platform.platform(), "cores": os.cpu_count(), "python": platform.python_version()}
-        path.write_text(json.dumps({"machine": machine, **content}, indent=2) + "\n")
+        path.write_text(json.dumps(_finite({"machine": machine, **content}), indent=2, allow_nan=False) + "\n")
+
+
+def _finite(value: object) -> object:
+    """NaN (a rate of claims that nobody made) as null: JSON has no NaN."""
+    if isinstance(value, Mapping):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not np.isfinite(value) else value

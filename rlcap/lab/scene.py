@@ -56,12 +56,6 @@ def holds(relation: str, first: Thing, second: Thing) -> bool:
     return {"left of": x1 < x2, "right of": x1 > x2, "above": y1 < y2, "below": y1 > y2}[relation]
 
 
-def is_usual(thing: Thing) -> bool:
-    """Whether colour, fill and place are all the kind's usual ones."""
-    colour, _, fill, places = USUAL[thing.kind]
-    return thing.colour == colour and thing.fill == fill and thing.place in places
-
-
 def unusual_share(scene: Scene) -> float:
     """Share of the scene's (thing, attribute) pairs that break the kind's habit, in [0, 1]."""
     broken = total = 0

@@ -67,9 +67,3 @@ def cell_of(place: str) -> tuple[int, int]:
     """(column, row) of a place, each 0, 1 or 2."""
     index = PLACES.index(place)
     return index % 3, index // 3
-
-
-def usual_attribute(kind: str, attribute: str) -> str:
-    """The usual colour, size or fill of a kind, or the first of its usual places."""
-    colour, size, fill, places = USUAL[kind]
-    return {"colour": colour, "size": size, "fill": fill, "place": places[0]}[attribute]

@@ -44,7 +44,6 @@ def build(
     if unknown := sorted(set(wanted) - set(NAMES)):
         raise ValueError(f"unknown asset {', '.join(unknown)}; known: {', '.join(NAMES)}")
     out.mkdir(parents=True, exist_ok=True)
-    record = json.loads((out / SECONDS).read_text()) if (out / SECONDS).exists() else {}
     makers = {
         "captioner": _captioner,
         "adapter": _adapter,
@@ -59,6 +58,8 @@ def build(
             quality = makers[name](Path(partial) / name, seed, out, log, lambda full: max(8, round(full * scale)))
             shutil.rmtree(out / name, ignore_errors=True)
             (Path(partial) / name).rename(out / name)
+        # Read again: builds of other assets may have ended meanwhile.
+        record = json.loads((out / SECONDS).read_text()) if (out / SECONDS).exists() else {}
         record[name] = {"seconds": round(time.time() - start), **quality}
         (out / SECONDS).write_text(json.dumps(record, indent=2) + "\n")
         log(f"{name}: {record[name]}")
@@ -68,7 +69,7 @@ def build(
 def _captioner(folder: Path, seed: int, _out: Path, log: Log, size: Size) -> dict:
     plain = draw_corpus("captioner", size(24_000), breaking=0.5)
     crowded = draw_corpus("tower", size(9_000), breaking=CROWDED)
-    tower = captioner.train_tower(join(crowded, plain.head(size(5_000))), size(2_200), log)
+    tower = captioner.train_tower(join(crowded, plain.head(size(5_000))), size(3_600), log)
     model = captioner.train_base(tower, plain, size(3_000), seed + 1, log)
     captioner.save_base(model, folder)
     return {"parameters": sum(p.numel() for p in model.parameters())}
@@ -106,9 +107,10 @@ def _reward_retriever(folder: Path, seed: int, _out: Path, log: Log, size: Size)
 
 
 def _judge_retriever(folder: Path, seed: int, _out: Path, log: Log, size: Size) -> dict:
-    corpus = draw_corpus("evaluation/23", size(20_000), breaking=0.5, family=4)
-    model = retriever.train_retriever("evaluation", corpus, size(800), seed + 23, log, batch=48)
-    model = retriever.train_retriever("evaluation", corpus, size(1_000), seed + 24, log, batch=48, lr=1e-3, model=model)
+    model = retriever.new_retriever("evaluation")
+    retriever.teach_to_see(model, draw_corpus("evaluation/see", size(9_000), breaking=CROWDED), size(1_000), log)
+    corpus = draw_corpus("evaluation/23", size(16_000), breaking=0.5, family=4)
+    model = retriever.train_retriever("evaluation", corpus, size(1_200), seed + 23, log, batch=48, model=model)
     retriever.save_retriever(model, "evaluation", folder)
     return {"parameters": sum(p.numel() for p in model.parameters())}
 

@@ -1,6 +1,7 @@
-"""Builds the lab's captioner: a LLaVA with a Swin tower, about a million parameters, whose tower can see.
+"""Builds the lab's captioner: a FastVLM of about a million parameters, whose tower can see.
 
-1. The vision tower (SwinModel: its local windows read small silhouettes with little training) learns to name what is in each patch, from the renderer's own labels.
+1. The vision tower (a timm ResNet: convolutions learn silhouettes with a tenth of the training that attention takes)
+   learns to name what is in each patch, from the renderer's own labels.
 2. The base model learns to tell scenes truthfully, at random levels of detail, from scenes with and without habits.
 
 The MLE LoRA adapter on top is made by `recipes/sft.py`, as a user would: it learns to omit and to assume the usual.
@@ -18,12 +19,12 @@ import torch
 from torch import nn
 from transformers import (
     CLIPImageProcessor,
-    LlamaConfig,
-    LlavaConfig,
-    LlavaForConditionalGeneration,
+    FastVlmConfig,
+    FastVlmForConditionalGeneration,
     LlavaProcessor,
-    SwinConfig,
-    SwinModel,
+    Qwen2Config,
+    TimmWrapperConfig,
+    TimmWrapperModel,
 )
 
 from rlcap.lab.corpus import Corpus
@@ -42,6 +43,7 @@ from rlcap.lab.words import BOS, EOS, IMAGE, PAD, SPECIAL, build_tokenizer
 from rlcap.lab.world import BACKGROUNDS, COLOURS, FILLS, KINDS, PLACES, SIZES
 
 PATCH = 16
+CHANNELS = [32, 64, 128, 128]
 PATCHES = (SIDE // PATCH) ** 2
 MEAN, STD = (0.55, 0.52, 0.47), (0.22, 0.22, 0.24)
 CHAT_TEMPLATE = (
@@ -55,21 +57,21 @@ CHAT_TEMPLATE = (
 )
 
 
-def captioner_config() -> LlavaConfig:
-    """The architecture: Swin of 2+2+2 blocks, 36 visual tokens of width 128, 3 Llama layers of width 128."""
-    vision = SwinConfig(
-        image_size=SIDE, patch_size=4, embed_dim=32, depths=[2, 2, 2], num_heads=[2, 4, 4], window_size=6, mlp_ratio=3.0,
-        drop_path_rate=0.0,
+def captioner_config() -> FastVlmConfig:
+    """The architecture: a narrow ResNet of stride 16, 36 visual tokens of width 128, 3 Qwen2 layers of width 128."""
+    vision = TimmWrapperConfig(
+        architecture="resnet10t", do_pooling=False, num_labels=0,
+        model_args={"layers": [1, 1, 1, 1], "channels": CHANNELS, "stem_width": CHANNELS[0] // 2, "output_stride": PATCH},
     )  # fmt: skip
-    words = len(build_tokenizer())
-    text = LlamaConfig(
-        vocab_size=words, hidden_size=128, intermediate_size=320, num_hidden_layers=3, num_attention_heads=4,
-        num_key_value_heads=4, max_position_embeddings=256, pad_token_id=PAD, bos_token_id=BOS, eos_token_id=EOS,
-        tie_word_embeddings=False,
+    vision.hidden_size = CHANNELS[-1]
+    text = Qwen2Config(
+        vocab_size=len(build_tokenizer()), hidden_size=128, intermediate_size=320, num_hidden_layers=3,
+        num_attention_heads=4, num_key_value_heads=4, max_position_embeddings=256, pad_token_id=PAD, bos_token_id=BOS,
+        eos_token_id=EOS, tie_word_embeddings=False,
     )  # fmt: skip
-    return LlavaConfig(
-        vision_config=vision, text_config=text, image_token_index=IMAGE, image_seq_length=PATCHES,
-        vision_feature_layer=-1, vision_feature_select_strategy="full", pad_token_id=PAD,
+    return FastVlmConfig(
+        vision_config=vision, text_config=text, image_token_index=IMAGE, image_seq_length=PATCHES, pad_token_id=PAD,
+        bos_token_id=BOS, eos_token_id=EOS,
     )  # fmt: skip
 
 
@@ -107,17 +109,17 @@ def patch_labels(corpus: Corpus) -> dict[str, torch.Tensor]:
     return {name: torch.from_numpy(values) for name, values in labels.items()}
 
 
-def visual_tokens(tower: SwinModel, pixels: np.ndarray) -> torch.Tensor:
-    """(N, PATCHES, width): what LLaVA takes of its tower, the last hidden states."""
-    return tower(normalise(pixels), output_hidden_states=True).hidden_states[-1]
+def visual_tokens(tower: TimmWrapperModel, pixels: np.ndarray) -> torch.Tensor:
+    """(N, PATCHES, width): what FastVLM takes of its tower, the last feature map as a row of tokens."""
+    return tower(normalise(pixels)).last_hidden_state.flatten(2).mT
 
 
 def train_tower(
-    corpus: Corpus, steps: int, log: Callable[[str], None], batch: int = 24, lr: float = 1.2e-3
-) -> SwinModel:
+    corpus: Corpus, steps: int, log: Callable[[str], None], batch: int = 24, lr: float = 5e-3
+) -> TimmWrapperModel:
     """Teach the vision tower to name each patch: kind, colour, size, fill; and the background from their mean."""
-    tower = SwinModel(captioner_config().vision_config, add_pooling_layer=False)
-    width = tower.config.hidden_size
+    tower = TimmWrapperModel(captioner_config().vision_config).train()
+    width = CHANNELS[-1]
     classes = {
         "kind": len(KINDS) + 1,
         "colour": len(COLOURS),
@@ -172,16 +174,16 @@ def base_caption(scene: Scene, rng: random.Random) -> str:
 
 
 def train_base(
-    tower: SwinModel,
+    tower: TimmWrapperModel,
     corpus: Corpus,
     steps: int,
     seed: int,
     log: Callable[[str], None],
     batch: int = 24,
     lr: float = 2e-3,
-) -> LlavaForConditionalGeneration:
+) -> FastVlmForConditionalGeneration:
     """Teach projector and language model to tell scenes truthfully, on the frozen tower's features."""
-    model = LlavaForConditionalGeneration(captioner_config())
+    model = FastVlmForConditionalGeneration(captioner_config())
     model.model.vision_tower.load_state_dict(tower.state_dict())
     model.generation_config.pad_token_id, model.generation_config.eos_token_id = PAD, EOS
     model.generation_config.bos_token_id = BOS
@@ -220,7 +222,7 @@ def train_base(
     return model.eval()
 
 
-def save_base(model: LlavaForConditionalGeneration, out: Path) -> None:
+def save_base(model: FastVlmForConditionalGeneration, out: Path) -> None:
     """Write model (float16 safetensors) and processor as a hub repository would hold them."""
     model.half().save_pretrained(out)
     model.float()

@@ -16,7 +16,9 @@ from rlcap.lab.world import cell_of
 SIDE = 96
 """Pixels along each side of a lab image."""
 _SCALE = 4
-_PIXELS = {"small": 17.0, "medium": 24.0, "large": 32.0}
+_PIXELS = {"small": 18.0, "medium": 26.0, "large": 36.0}
+_JITTER = 8.0
+"""Pixels by which a thing may stand off the middle of its place, each way: neighbours overlap in part."""
 _RGB = {
     "red": (212, 40, 40), "orange": (240, 140, 30), "yellow": (245, 225, 60), "green": (40, 160, 70),
     "blue": (45, 90, 215), "purple": (150, 60, 180), "white": (246, 246, 246), "black": (28, 28, 32),
@@ -158,8 +160,8 @@ def draw(scene: Scene, seed: int) -> tuple[np.ndarray, np.ndarray]:
         colour, alpha = _sprite(thing, _PIXELS[thing.size] * rng.uniform(0.92, 1.08), rng)
         column, row = cell_of(thing.place)
         half = alpha.shape[0] / 2
-        left = round((column + 0.5) * cell + rng.uniform(-5, 5) - half)
-        top = round((row + 0.5) * cell + rng.uniform(-5, 5) - half)
+        left = round((column + 0.5) * cell + rng.uniform(-_JITTER, _JITTER) - half)
+        top = round((row + 0.5) * cell + rng.uniform(-_JITTER, _JITTER) - half)
         x0, y0 = max(left, 0), max(top, 0)
         x1, y1 = min(left + alpha.shape[1], SIDE), min(top + alpha.shape[0], SIDE)
         a = alpha[y0 - top : y1 - top, x0 - left : x1 - left, None]

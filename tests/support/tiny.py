@@ -9,13 +9,13 @@ from rlcap.scorers.clip import ClipScorer
 
 
 def captioner():
-    """(model, processor): a LLaVA with random weights that babbles the lab's words."""
-    from transformers import LlavaForConditionalGeneration
+    """(model, processor): a FastVLM with random weights that babbles the lab's words."""
+    from transformers import FastVlmForConditionalGeneration
 
     torch.manual_seed(0)
     config = captioner_config()
     config.text_config.num_hidden_layers = 1
-    return LlavaForConditionalGeneration(config), captioner_processor()
+    return FastVlmForConditionalGeneration(config), captioner_processor()
 
 
 def retriever(folder):

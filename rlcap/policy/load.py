@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -123,6 +124,8 @@ def load_policy(config: ModelConfig) -> Policy:
         if Path(adapter).is_dir() and not (Path(adapter) / "adapter_config.json").is_file():
             raise ConfigError(f"model.adapter {config.adapter} holds no adapter_config.json: it is not a peft adapter")
         model = PeftModel.from_pretrained(model, adapter, is_trainable=True)
+        # On saving, peft looks on the hub for the base's vocabulary; the lab's base is no hub name and keeps its own.
+        warnings.filterwarnings("ignore", message="Could not find a config file in lab:")
         for parameter in model.parameters():
             if parameter.requires_grad:
                 parameter.data = parameter.data.float()

@@ -5,6 +5,7 @@ transformers' Trainer with a collator; TRL's SFTTrainer would decode and templat
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Sequence
 from typing import Any
@@ -54,19 +55,19 @@ class CaptionCollator:
         tokenizer = processor.tokenizer
         messages = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": instruction}]}]
         self.prompt = processor.apply_chat_template(messages, add_generation_prompt=True)
+        self.prompt_ids = tokenizer(self.prompt)["input_ids"]
         self.end = tokenizer.eos_token
 
     def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
         images = [[open_image(row["image"])] for row in rows]
         texts = [f"{self.prompt} {row['text']}{self.end}" for row in rows]
         inputs = self.processor(images=images, text=texts, padding=True, return_tensors="pt")
-        answers = self.processor.tokenizer([f" {row['text']}{self.end}" for row in rows], add_special_tokens=False)[
-            "input_ids"
-        ]
         labels = torch.full_like(inputs["input_ids"], -100)
-        for row, ids in enumerate(answers):
-            # Left padding: the answer is the end of the row.
-            labels[row, -len(ids) :] = inputs["input_ids"][row, -len(ids) :]
+        for row, ids in enumerate(self.processor.tokenizer(texts)["input_ids"]):
+            # Left padding, and images unfold in the prompt only: the answer is the end of the row. Where it begins is
+            # read off the whole text, as some tokenizers write an answer alone in other tokens than behind a prompt.
+            answer = len(ids) - len(os.path.commonprefix([ids, self.prompt_ids]))
+            labels[row, -answer:] = inputs["input_ids"][row, -answer:]
         return {**inputs, "labels": labels}
 
 

@@ -2,7 +2,7 @@
 
 measures  r = clip(score / 10 − penalty · #wrong, −1, 1): the judge's grade, less something for each wrong claim it lists
 range     [-1, 1]
-needs     references, or a multimodal judge and the image
+needs     references, or image and a judge that sees
 cost      one LLM call a new caption; replies are cached on disk by content
 source    TextGrad (arXiv 2406.07496): the critique is the "gradient" of a caption, here kept as `Score.note` for refinement;
           the verdict's form after CLAIR and DCScore (reason before number, wrong and missing apart)

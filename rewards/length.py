@@ -1,8 +1,9 @@
 """Length: a two-sided gate, so that neither silence nor rambling wins.
 
 measures  ρ = words(caption) / words(reference)
-range     penalty: [-1, 0], 0 inside the gate, falling in a line to -1 at ρ = 0 and at ρ = 2 · high; gate: 1 inside, 0 outside
-needs     references or a paragraph, or a fixed `target`
+range     [-1, 0], or [0, 1] as a gate; penalty: 0 inside the gate, falling in a line to -1 at ρ = 0 and ρ = 2 · high; gate:
+          1 inside, 0 outside
+needs     references, a paragraph or a fixed `target`
 cost      none: counts words
 source    BalCapRL (arXiv 2605.07394): a caption's linguistic reward counts only if ρ ∈ [0.5, 2]
 hack      any words fill it: word salad of the right length scores 0

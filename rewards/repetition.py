@@ -1,7 +1,7 @@
 """Repetition: the share of a caption that it has said before.
 
 measures  −max over n of (repeated n-grams / n-grams), and of repeated sentences / sentences
-range     [-1, 0]; 0 = nothing said twice
+range     [-1, 0]; 0 where nothing is said twice
 needs     nothing
 cost      none: counts n-grams
 source    1 − distinct-n (Li et al. 2016); VLRM's repetition penalty (arXiv 2404.01911)

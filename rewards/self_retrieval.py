@@ -1,8 +1,8 @@
 """Self-retrieval: does the caption find its own image among similar ones?
 
 measures  log softmax of s · cos(caption, image) over the own image, its bag and random fillers
-range     logprob: (-inf, 0]; probability: [0, 1]
-needs     distractors (the bag in the row) or a gallery
+range     (-inf, 0], or [0, 1] as a probability; uniform over B images: −ln B
+needs     image, with distractors (the bag in the row) or a gallery
 cost      one text pass a batch; image embeddings are cached
 source    NDLB (arXiv 2409.03025): R_i = log softmax_j(100 · cos(text_i, image_j))[i], there over the mini-batch of 100
 hack      a bag of distinguishing words, true or not: invented details and word salad win against siblings; what the

@@ -23,6 +23,10 @@ the lab:
 your own data:
   rlcap bags mine captions.json --image-root photos --clip ViT-B-32 --pretrained laion2b_s34b_b79k --out bags.json
 
+rewards:
+  rlcap rewards                                            what there is, and what each asks of a caption
+  rlcap rewards hallucination                              its card: formula, range, source, known hack, what guards it
+
 captions that exist:
   rlcap score captions.jsonl --config my.yaml              what does each reward of a mix say of them
   rlcap eval captions.jsonl --split test                   held-out metrics of captions from anywhere
@@ -100,6 +104,10 @@ def build_parser() -> argparse.ArgumentParser:
     mine.add_argument("--truematch", type=Path, help="write disjoint bags here too, as TrueMatch's JSON")
     mine.add_argument("--size", type=_positive, default=5, help="images a bag of --truematch (default: %(default)s)")
 
+    rewards = _command(commands, "rewards", _rewards, "the rewards that there are, or one reward's card")
+    rewards.add_argument("name", nargs="?", help="print this one's whole card")
+    rewards.add_argument("--markdown", action="store_true", help="the table as Markdown, as the README has it")
+
     score = _command(
         commands, "score", _score, "what each reward of a mix says of captions; key=value overrides as in training"
     )
@@ -148,11 +156,14 @@ def _told_in_a_line() -> tuple[type[Exception], ...]:
     from rlcap.data.bags import BagError
     from rlcap.data.images import ImageError
     from rlcap.data.sources import DataError
+    from rlcap.reward.card import CardError
     from rlcap.reward.columns import ColumnError
     from rlcap.reward.dotted import ConfigError as NameError_
     from rlcap.score import CaptionsError
 
-    return ConfigError, NameError_, DataError, BagError, ImageError, ColumnError, CaptionsError, FileNotFoundError
+    return (
+        ConfigError, NameError_, DataError, BagError, ImageError, CardError, ColumnError, CaptionsError, FileNotFoundError,
+    )  # fmt: skip
 
 
 def _doctor(options: argparse.Namespace) -> int:
@@ -207,6 +218,15 @@ def _bags_mine(options: argparse.Namespace) -> None:
         disjoint = partition(hard, options.size, similar)
         write_truematch(disjoint, options.truematch)
         print(f"{options.truematch}: {len(disjoint)} disjoint bags of {options.size}")
+
+
+def _rewards(options: argparse.Namespace) -> None:
+    from rlcap.reward import card
+
+    if options.name:
+        print(card.find(options.name).text())
+    else:
+        print((card.markdown if options.markdown else card.table)(card.cards()))
 
 
 def _score(options: argparse.Namespace) -> None:

@@ -84,3 +84,18 @@ def test_edges_are_smooth():
     grey = pixels.astype(float).mean(-1)
     # Without anti-aliasing there is nothing between a black ball and the snow.
     assert ((grey > 70) & (grey < 170)).sum() > 20
+
+
+def test_neighbours_overlap_in_part_but_never_vanish():
+    overlapped = things = 0
+    for seed in range(200):
+        scene = sample_scene(random.Random(f"overlap {seed}"))
+        _, seen = draw(scene, seed)
+        for index in range(len(scene.things)):
+            # The same seed draws the same first things: without those that came after, this one is whole.
+            _, whole = draw(replace(scene, things=scene.things[: index + 1]), seed)
+            left = (seen == index).sum() / (whole == index).sum()
+            assert left > 0.5, f"{scene.things[index]} of seed {seed} is {1 - left:.0%} hidden"
+            overlapped += left < 0.98
+            things += 1
+    assert 0.02 < overlapped / things < 0.15

@@ -9,6 +9,7 @@ source    TextGrad (arXiv 2406.07496): the critique is the "gradient" of a capti
 hack      flattery and instructions to the judge (fenced as data, prompt.py); length, on which LLM judges are lenient; a
           caption that makes the judge break the format abstains, which gains nothing either
 guards    length, hallucination; evaluation never asks this judge
+fails     salad; by the lab's critic (8 %), which reads words charitably and takes hedges and praise for nothing
 """
 
 from __future__ import annotations

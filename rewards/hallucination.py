@@ -10,6 +10,8 @@ source    MOCHa (arXiv 2312.03631): r_f = 1 − 2 · mean_k P(contradiction | re
 hack      α = 1: short safe sentences; true ones in other words dilute a false one. `mocha`: a hedge ("there might be …" adds
           .31 to r_f of 120 foiled nocaps captions; `sentences` judges the bare claim too: −.00)
 guards    adequacy and length against silence; repetition; self-retrieval and critique for detail
+fails     one_word, cut_off, repeated, echo, generic, one_false, one_missing, rambling, foreign, injection, praise;
+          with α = 1 and the lab's NLI model, which has never seen most of these words
 """
 
 from __future__ import annotations

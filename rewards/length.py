@@ -8,6 +8,7 @@ cost      none: counts words
 source    BalCapRL (arXiv 2605.07394): a caption's linguistic reward counts only if ρ ∈ [0.5, 2]
 hack      any words fill it: word salad of the right length scores 0
 guards    repetition, hallucination and critique look at what the words say
+fails     none; counts words alone, so other_image, one_false, praise and their like tie
 """
 
 from __future__ import annotations

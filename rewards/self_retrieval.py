@@ -8,6 +8,7 @@ source    NDLB (arXiv 2409.03025): R_i = log softmax_j(100 · cos(text_i, image_
 hack      a bag of distinguishing words, true or not: invented details and word salad win against siblings; what the
           retriever can't see (relations, counts) is free to be wrong
 guards    hallucination, critique, repetition; evaluation by another retriever
+fails     salad, repeated, hedged, one_false; by the lab's retriever, which reads little more than kinds and colours
 """
 
 from __future__ import annotations

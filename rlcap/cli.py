@@ -26,6 +26,7 @@ your own data:
 rewards:
   rlcap rewards                                            what there is, and what each asks of a caption
   rlcap rewards hallucination                              its card: formula, range, source, known hack, what guards it
+  rlcap probe recipes/configs/lab.yaml                     can it be won by worse captions: salad, hedges, self-praise, …
 
 captions that exist:
   rlcap score captions.jsonl --config my.yaml              what does each reward of a mix say of them
@@ -38,7 +39,7 @@ Each command has its own help: rlcap bags mine --help
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command. Returns its exit code: 0, 1 where `doctor` found something broken, 2 for mistakes of the user's,
+    """Run a command. Returns its exit code: 0, 1 where `doctor` or `probe` found something wrong, 2 for mistakes of the user's,
     which are told in one line. Anything else keeps its traceback."""
     parser = build_parser()
     # Overrides stand anywhere among the options, which argparse's own positionals can't.
@@ -108,6 +109,21 @@ def build_parser() -> argparse.ArgumentParser:
     rewards.add_argument("name", nargs="?", help="print this one's whole card")
     rewards.add_argument("--markdown", action="store_true", help="the table as Markdown, as the README has it")
 
+    probe = _command(
+        commands,
+        "probe",
+        _probe,
+        "which worse captions does a mix like better; key=value overrides; exit code 1 if any",
+    )
+    probe.add_argument("target", help="YAML with `mix:` (and `data:`), or one reward: rewards.length:Length")
+    probe.add_argument("--count", type=_positive, default=42, help="images, of 16 captions each (default: %(default)s)")
+    probe.add_argument("--split", default="test", help="split that the images are taken from (default: %(default)s)")
+    probe.add_argument(
+        "--threshold", type=_share, default=0.05, help="share of images that a probe may win (default: %(default)s)"
+    )
+    probe.add_argument("--json", type=Path, metavar="FILE", help="write everything here too")
+    probe.set_defaults(takes_overrides=True)
+
     score = _command(
         commands, "score", _score, "what each reward of a mix says of captions; key=value overrides as in training"
     )
@@ -147,6 +163,13 @@ def _positive(text: str) -> int:
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError(f"must be 1 or more, got {number}")
+    return number
+
+
+def _share(text: str) -> float:
+    number = float(text)
+    if not 0 <= number <= 1:
+        raise argparse.ArgumentTypeError(f"must be a share from 0 to 1, got {number}")
     return number
 
 
@@ -227,6 +250,23 @@ def _rewards(options: argparse.Namespace) -> None:
         print(card.find(options.name).text())
     else:
         print((card.markdown if options.markdown else card.table)(card.cards()))
+
+
+def _probe(options: argparse.Namespace) -> int:
+    from rlcap.config import GRPOConfig, check, load_config
+    from rlcap.probe import probe, told, write_json
+
+    if ":" in options.target:
+        name = options.target.partition(":")[0].rpartition(".")[2]
+        config = load_config(GRPOConfig, None, [f"mix.{name}.reward={options.target}", *options.overrides])
+    else:
+        config = load_config(GRPOConfig, options.target, options.overrides)
+    check(config)
+    found = probe(config, options.count, options.split)
+    print(told(found, options.threshold))
+    if options.json:
+        write_json(found, options.threshold, options.json)
+    return 1 if found.failed(options.threshold) else 0
 
 
 def _score(options: argparse.Namespace) -> None:

@@ -4,6 +4,7 @@ import pytest
 
 from rewards.length import Length, gate, penalty
 from rewards.repetition import Repetition, repetition
+from rewards.repetition import penalty as repetition_penalty
 from rlcap.types import RewardBatch, Sample
 
 
@@ -72,6 +73,18 @@ def test_repetition_golden():
     assert repetition("A red ball lies beside a blue cube. A dog sleeps on the grass.") == 0
     assert repetition("") == 0
     assert repetition("ball " * 2000) > 0.99
+
+
+def test_what_plain_prose_repeats_is_free_so_that_padding_gains_nothing():
+    assert [repetition_penalty(share) for share in (0, 0.2, 1)] == [0, 0, -1]
+    assert repetition_penalty(0.6) == pytest.approx(-0.5)
+    plain = "There is a red ball. There is a blue box. There is a green tree."
+    padded = f"{plain} What a perfect description this has become."
+    assert repetition(plain) > repetition(padded) > 0
+    assert [score.value for score in Repetition().score(batch(plain, padded))] == [0, 0]
+    assert Repetition(free=0).score(batch(plain))[0].value == -repetition(plain)
+    with pytest.raises(ValueError, match=r"free is a share in \[0, 1\), got 1"):
+        Repetition(free=1)
 
 
 @pytest.mark.parametrize("reward", [Length(target=10), Repetition()])

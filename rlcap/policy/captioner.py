@@ -1,0 +1,213 @@
+"""A captioner as the trainers see it: prepare images once, write G captions an image, weigh captions with gradient.
+
+    captioner = captioner_of(model, processor)                       # rlcap.policy.families
+    prompts = captioner.prepare(images, "describe the image")
+    written = captioner.generate(prompts, captions=8, max_new_tokens=200)
+    scores = captioner.log_probs(prompts, written.ids, written.mask)  # (8·B, C), with gradient
+
+Image and instruction are the same for the captions of an image: they are read once, their keys and values repeated for
+the captions, and only the captions' tokens are run for each. That is exact, gradients included; `shared=False` reads
+everything anew for each caption, which tests and benchmarks hold it against.
+
+A family says three things: how a prompt is read (`read`), how captions continue it (`extend`), and how both are run in
+one go (`whole`). Rows are captions, those of an image side by side, in every tensor.
+"""
+
+from __future__ import annotations
+
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from PIL.Image import Image
+from transformers.cache_utils import Cache
+
+from rlcap.policy.prefix_cache import continued, with_room
+from rlcap.policy.prompt import Prompt
+from rlcap.policy.tokens import draw, entropy, token_log_probs
+
+
+@dataclass(frozen=True, slots=True)
+class Prefix:
+    """B prompts, read."""
+
+    logits: torch.Tensor
+    """(B, V) of the first token of a caption."""
+    cache: Cache
+    mask: torch.Tensor
+    """(B, P) 1 where a token was read, 0 where padding."""
+    position: torch.Tensor
+    """(B,) of the first token of a caption."""
+    extra: dict[str, torch.Tensor] = field(default_factory=dict)
+    """What else a family's captions look back at: (B, …) each."""
+
+    def repeated(self, cache: Cache, captions: int) -> Prefix:
+        """The same for B·captions rows, with a cache that has them already."""
+        rows = {name: value.repeat_interleave(captions, 0) for name, value in self.extra.items()}
+        mask, position = (x.repeat_interleave(captions, 0) for x in (self.mask, self.position))
+        return replace(self, cache=cache, mask=mask, position=position, extra=rows)
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """N generated captions of at most C tokens, padded on the right."""
+
+    ids: torch.Tensor
+    """(N, C)"""
+    mask: torch.Tensor
+    """(N, C) 1 up to and with the end token, 0 after it."""
+    log_probs: torch.Tensor
+    """(N, C) at the sampling temperature, of all words as `Captioner.log_probs` has them; 0 where the mask is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Weighed:
+    """What the model thinks of N captions."""
+
+    log_probs: torch.Tensor
+    """(N, C) in nats, float32; 0 where the mask is."""
+    entropies: torch.Tensor | None
+    """(N, C) in nats, float32; None where not asked for."""
+
+
+class Captioner(ABC):
+    """A model with its processor. Cheap to build: it holds no weights of its own.
+
+    `model` may be wrapped in peft, adapters on or off as the caller left them. The model's training mode is the
+    caller's too, except in `generate`, which runs in evaluation mode and puts the flags back.
+    """
+
+    def __init__(self, model: torch.nn.Module, processor: Any) -> None:
+        self.model, self.processor = model, processor
+        self.base = model.get_base_model() if hasattr(model, "get_base_model") else model
+        tokenizer = getattr(processor, "tokenizer", processor)
+        ends = self.base.generation_config.eos_token_id
+        ends = tokenizer.eos_token_id if ends is None else ends
+        self.end_ids: list[int] = list(ends) if isinstance(ends, list | tuple) else [ends]
+        self.pad_id: int = self.end_ids[0] if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+
+    @abstractmethod
+    def prepare(self, images: Sequence[Image | Sequence[Image]], instruction: str | Sequence[str]) -> list[Prompt]:
+        """One prompt an image (or a sequence of images), its vision features computed if nothing of them is trained.
+
+        `instruction` is one for all, or one each.
+        """
+
+    @abstractmethod
+    def read(self, prompts: Sequence[Prompt]) -> Prefix:
+        """Run image and instruction once a prompt."""
+
+    @abstractmethod
+    def extend(self, prefix: Prefix, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """(N, C, V) logits of the token after each of (N, C) ids; `mask` (N, P + C) says what counts."""
+
+    @abstractmethod
+    def whole(self, prompts: Sequence[Prompt], ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """(N, C, V) logits of (N, C) ids after N prompts, everything in one forward and nothing shared."""
+
+    def unsuitable_ids(self) -> list[int]:
+        """Tokens that a caption must not hold, whatever their probability: placeholders of images."""
+        return []
+
+    def cannot_share(self) -> str | None:
+        """Why the shared prefix can't be used as things are; None where it can."""
+        return None
+
+    @torch.no_grad()
+    def generate(
+        self,
+        prompts: Sequence[Prompt],
+        captions: int,
+        *,
+        max_new_tokens: int,
+        temperature: float = 1.0,
+        top_p: float = 1.0,
+    ) -> Written:
+        """`captions` captions a prompt, B·captions rows; greedy where `temperature` is 0.
+
+        Stops when all have ended; draws from torch's global generator.
+        """
+        with evaluating(self.model):
+            prefix = self.read(prompts)
+            logits = prefix.logits.repeat_interleave(captions, 0)
+            prefix = prefix.repeated(with_room(prefix.cache, captions, max_new_tokens), captions)
+            ends = torch.tensor(self.end_ids, device=logits.device)
+            unsuitable = torch.tensor(self.unsuitable_ids(), device=logits.device, dtype=torch.long)
+            running = torch.ones(len(logits), dtype=torch.bool, device=logits.device)
+            mask, ids, masks, log_probs = prefix.mask, [], [], []
+            for step in range(max_new_tokens):
+                allowed = logits.index_fill(1, unsuitable, -torch.inf)
+                drawn = draw(allowed, temperature, top_p).masked_fill(~running, self.pad_id)
+                ids.append(drawn)
+                masks.append(running)
+                log_probs.append(token_log_probs(logits, drawn, temperature or 1.0).masked_fill(~running, 0.0))
+                running = running & ~torch.isin(drawn, ends)
+                if step == max_new_tokens - 1 or not running.any():
+                    break
+                mask = torch.cat([mask, running[:, None].to(mask.dtype)], 1)
+                logits = self.extend(prefix, drawn[:, None], mask)[:, -1]
+                prefix = replace(prefix, position=prefix.position + 1)
+        return Written(torch.stack(ids, 1), torch.stack(masks, 1).long(), torch.stack(log_probs, 1))
+
+    def log_probs(
+        self,
+        prompts: Sequence[Prompt],
+        ids: torch.Tensor,
+        mask: torch.Tensor,
+        *,
+        temperature: float = 1.0,
+        entropies: bool = False,
+        shared: bool = True,
+    ) -> Weighed:
+        """Log-probabilities of N = B·G captions (N, C), of B prompts, with gradient unless the caller turned it off.
+
+        Args:
+            ids, mask: (N, C), padded on the right; the G captions of a prompt side by side.
+            temperature: divides the logits, as in sampling.
+            entropies: compute them too, (N, C), with gradient.
+            shared: read each prompt once for its captions; False reads it anew for each.
+
+        Raises:
+            ValueError: N is no multiple of B.
+        """
+        if not prompts or len(ids) % len(prompts):
+            raise ValueError(f"{len(ids)} captions are not the same number for each of {len(prompts)} prompts")
+        captions = len(ids) // len(prompts)
+        reason = self.cannot_share() if shared else None
+        if reason:
+            warnings.warn(f"the prefix is read anew for each caption: {reason}", stacklevel=2)
+        parts = self._shared if shared and not reason else self._plain
+        found = [
+            (token_log_probs(logits, part, temperature), entropy(logits, temperature) if entropies else None)
+            for logits, part in parts(prompts, captions, ids, mask)
+        ]
+        columns = [torch.cat(values, 1) if values[0] is not None else None for values in zip(*found, strict=True)]
+        return Weighed(*(x if x is None else x.masked_fill(mask == 0, 0.0) for x in columns))
+
+    def _shared(self, prompts, captions, ids, mask) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """(N, c, V) logits and the (N, c) ids that they are of, in order."""
+        prefix = self.read(prompts)
+        yield prefix.logits.repeat_interleave(captions, 0)[:, None], ids[:, :1]
+        if ids.shape[1] > 1:
+            rows = prefix.repeated(continued(prefix.cache, captions), captions)
+            seen = torch.cat([rows.mask, mask[:, :-1].to(rows.mask.dtype)], 1)
+            yield self.extend(rows, ids[:, :-1], seen), ids[:, 1:]
+
+    def _plain(self, prompts, captions, ids, mask) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        yield self.whole([prompt for prompt in prompts for _ in range(captions)], ids, mask), ids
+
+
+@contextmanager
+def evaluating(model: torch.nn.Module) -> Iterator[None]:
+    """Evaluation mode; afterwards every module has its own flag back (a frozen part may be in another than the rest)."""
+    flags = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in flags:
+            module.training = training

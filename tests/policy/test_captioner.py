@@ -1,0 +1,202 @@
+"""What holds for every family, on one of them."""
+
+import warnings
+
+import pytest
+import torch
+from captioners import INSTRUCTIONS, build, images
+from peft import LoraConfig, get_peft_model
+from torch.nn.functional import pad
+
+from rlcap.policy.families import captioner_of
+from rlcap.policy.frozen import is_frozen
+from rlcap.policy.load import lora_modules
+from rlcap.policy.prompt import join_features, pad_left, stack_pixels
+from rlcap.types import ConfigError
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("qwen2_5_vl")
+    build("qwen2_5_vl", folder)
+    return folder
+
+
+@pytest.fixture
+def captioner(folder):
+    from transformers import AutoModelForImageTextToText, AutoProcessor
+
+    model = AutoModelForImageTextToText.from_pretrained(folder).eval()
+    torch.manual_seed(1)
+    lora = LoraConfig(r=4, target_modules=lora_modules(model, "lora-language"), init_lora_weights=False)
+    return captioner_of(get_peft_model(model, lora), AutoProcessor.from_pretrained(folder))
+
+
+def test_captions_end_where_they_end(captioner):
+    torch.manual_seed(0)
+    written = captioner.generate(captioner.prepare(images(2), INSTRUCTIONS[:2]), 16, max_new_tokens=30)
+    assert written.ids.shape == written.mask.shape == written.log_probs.shape
+    lengths = written.mask.sum(1)
+    assert lengths.min() < written.ids.shape[1], "no caption ended early: the test sees nothing"
+    for ids, mask, log_probs in zip(written.ids, written.mask, written.log_probs, strict=True):
+        length = int(mask.sum())
+        assert mask.tolist() == [1] * length + [0] * (len(mask) - length)
+        assert not set(ids[: length - 1].tolist()) & set(captioner.end_ids)
+        assert length == 30 or ids[length - 1] in captioner.end_ids
+        assert (ids[length:] == captioner.pad_id).all()
+        assert (log_probs[length:] == 0).all()
+        assert (log_probs[:length] < 0).all()
+
+
+def test_generation_stops_when_all_have_ended(captioner):
+    captioner.end_ids = list(range(100))
+    assert captioner.generate(captioner.prepare(images(1), "describe"), 3, max_new_tokens=9).ids.shape == (3, 1)
+
+
+@pytest.mark.parametrize("temperature", [0.7, 1.0])
+def test_sampling_log_probs_are_those_of_the_update(captioner, temperature):
+    prompts = captioner.prepare(images(2), INSTRUCTIONS[:2])
+    written = captioner.generate(prompts, 4, max_new_tokens=8, temperature=temperature, top_p=0.9)
+    found = captioner.log_probs(prompts, written.ids, written.mask, temperature=temperature)
+    assert torch.allclose(found.log_probs, written.log_probs, atol=1e-5)
+
+
+def test_no_caption_holds_a_placeholder(captioner):
+    image = captioner.base.config.image_token_id
+    captioner.base.lm_head.weight.data[image] = 0
+    captioner.base.lm_head.bias = torch.nn.Parameter(torch.zeros(captioner.base.lm_head.out_features))
+    captioner.base.lm_head.bias.data[image] = 50
+    written = captioner.generate(captioner.prepare(images(1), "describe"), 4, max_new_tokens=6)
+    assert not (written.ids == image).any()
+
+
+def test_generation_leaves_training_flags_and_gradients_alone(captioner):
+    captioner.model.train()
+    captioner.base.model.visual.eval()
+    flags = [module.training for module in captioner.model.modules()]
+    written = captioner.generate(captioner.prepare(images(1), "describe"), 2, max_new_tokens=3)
+    assert [module.training for module in captioner.model.modules()] == flags
+    assert not written.log_probs.requires_grad
+
+
+def test_reference_is_the_base_or_another_adapter(captioner):
+    prompts = captioner.prepare(images(2), INSTRUCTIONS[:2])
+    written = captioner.generate(prompts, 2, max_new_tokens=6)
+    model = captioner.model
+
+    def both():
+        with torch.no_grad():
+            found = [captioner.log_probs(prompts, written.ids, written.mask, shared=s).log_probs for s in (True, False)]
+        assert torch.allclose(*found, atol=1e-5)
+        return found[0]
+
+    policy = both()
+    with model.disable_adapter():
+        base = both()
+    model.add_adapter("ref", LoraConfig(r=2, target_modules=["q_proj"], init_lora_weights=False))
+    model.set_adapter("ref")
+    other = both()
+    model.set_adapter("default")
+    assert torch.equal(both(), policy)
+    assert (policy - base).abs().max() > 1e-3 < (policy - other).abs().max()
+
+
+def test_prompts_serve_several_updates(captioner):
+    prompts = captioner.prepare(images(2), INSTRUCTIONS[:2])
+    written = captioner.generate(prompts, 2, max_new_tokens=6)
+    optimiser = torch.optim.SGD([p for p in captioner.model.parameters() if p.requires_grad], lr=0.1)
+    before = None
+    for _ in range(3):
+        found = captioner.log_probs(prompts, written.ids, written.mask).log_probs
+        plain = captioner.log_probs(prompts, written.ids, written.mask, shared=False).log_probs
+        assert torch.allclose(found, plain, atol=1e-5)
+        assert before is None or not torch.allclose(found, before)
+        before = found.detach()
+        optimiser.zero_grad()
+        found.sum().backward()
+        optimiser.step()
+
+
+def test_a_micro_batch_is_any_slice_of_prompts(captioner):
+    prompts = captioner.prepare(images(3, (56, (56, 28))), INSTRUCTIONS)
+    written = captioner.generate(prompts, 2, max_new_tokens=6)
+    whole = captioner.log_probs(prompts, written.ids, written.mask).log_probs
+    swapped = captioner.log_probs([prompts[2], prompts[0]], written.ids[[4, 5, 0, 1]], written.mask[[4, 5, 0, 1]])
+    assert torch.allclose(swapped.log_probs, whole[[4, 5, 0, 1]], atol=1e-5)
+
+
+def test_captions_of_one_token(captioner):
+    prompts = captioner.prepare(images(2), "describe")
+    ids, mask = torch.full((4, 1), 30), torch.ones(4, 1, dtype=torch.long)
+    both = [captioner.log_probs(prompts, ids, mask, shared=shared).log_probs for shared in (True, False)]
+    assert torch.allclose(*both, atol=1e-5)
+
+
+def test_padding_of_captions_changes_nothing(captioner):
+    prompts = captioner.prepare(images(2), "describe")
+    ids = torch.randint(20, 40, (4, 5))
+    mask = torch.ones_like(ids)
+    short = captioner.log_probs(prompts, ids, mask).log_probs
+    long = captioner.log_probs(prompts, pad(ids, (0, 3), value=7), pad(mask, (0, 3))).log_probs
+    assert torch.allclose(long[:, :5], short, atol=1e-5)
+    assert (long[:, 5:] == 0).all()
+
+
+@pytest.mark.parametrize("implementation", ["eager", "sdpa"])
+def test_attention_implementations(captioner, implementation):
+    captioner.base.set_attn_implementation(implementation)
+    prompts = captioner.prepare(images(2, (56, (56, 28))), INSTRUCTIONS[:2])
+    ids = torch.randint(20, 40, (4, 5))
+    both = [captioner.log_probs(prompts, ids, torch.ones_like(ids), shared=s).log_probs for s in (True, False)]
+    assert torch.allclose(*both, atol=1e-5)
+
+
+def test_reentrant_checkpointing_takes_the_plain_path_and_says_so(captioner):
+    prompts = captioner.prepare(images(1), "describe")
+    ids = torch.randint(20, 40, (2, 5))
+    wanted = captioner.log_probs(prompts, ids, torch.ones_like(ids)).log_probs
+    captioner.model.gradient_checkpointing_enable({"use_reentrant": True})
+    captioner.model.train()
+    with pytest.warns(UserWarning, match="use_reentrant"):
+        found = captioner.log_probs(prompts, ids, torch.ones_like(ids)).log_probs
+    assert torch.allclose(found, wanted, atol=1e-5)
+    captioner.model.eval()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        captioner.log_probs(prompts, ids, torch.ones_like(ids))
+
+
+def test_captions_must_fit_the_prompts(captioner):
+    prompts = captioner.prepare(images(2), "describe")
+    with pytest.raises(ValueError, match="3 captions are not the same number for each of 2 prompts"):
+        captioner.log_probs(prompts, torch.zeros(3, 4, dtype=torch.long), torch.ones(3, 4))
+
+
+def test_unknown_families_are_told_the_known_ones(captioner):
+    captioner.base.config.model_type = "kosmos-9"
+    with pytest.raises(ConfigError, match=r"'kosmos-9'.*tested: .*fast_vlm.*qwen3_vl"):
+        captioner_of(captioner.model, captioner.processor)
+
+
+def test_an_adapter_that_is_switched_off_is_not_frozen(captioner):
+    language = captioner.decoder
+    assert is_frozen(captioner.base, language)
+    captioner.model.requires_grad_(False)
+    assert is_frozen(captioner.base, language)
+    assert not is_frozen(captioner.base, captioner.base.model.visual), "LoRA stands on the language side"
+
+
+def test_padding():
+    assert pad_left([torch.tensor([1, 2]), torch.tensor([3])], 9).tolist() == [[1, 2], [9, 3]]
+    stacked = stack_pixels([torch.ones(1, 2, 3), torch.ones(2, 1, 4)])
+    assert stacked.shape == (3, 2, 4)
+    assert stacked[0, :, 3].tolist() == [0, 0]
+    assert stacked[1].tolist() == [[1, 1, 1, 1], [0, 0, 0, 0]]
+
+
+def test_features_join_by_image_and_by_layer():
+    x, y = torch.zeros(1, 2), torch.ones(2, 2)
+    assert join_features([x, y]).shape == (3, 2)
+    assert len(join_features([[x, y], [x]])) == 3
+    assert [len(layer) for layer in join_features([[[x, y], [x, y]], [[x], [x]]])] == [3, 3]
+    assert len(join_features([{"a": [x]}, {"a": [y]}])["a"]) == 2

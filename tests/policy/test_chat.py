@@ -1,0 +1,237 @@
+"""Every chat family against the model itself: its own forward, its own `generate`, and the path that shares nothing."""
+
+import captioners
+import pytest
+import torch
+from captioners import INSTRUCTIONS, build, images
+from peft import LoraConfig, get_peft_model
+
+from rlcap.policy.chat import TOKENS, ChatCaptioner
+from rlcap.policy.families import FAMILIES, captioner_of
+from rlcap.policy.load import lora_modules
+from rlcap.types import ConfigError
+
+CHAT = sorted(name for name, family in FAMILIES.items() if family is ChatCaptioner)
+SIDES = (56, (56, 28))
+
+
+@pytest.fixture(scope="module", params=CHAT)
+def loaded(request, tmp_path_factory):
+    return build(request.param, tmp_path_factory.mktemp(request.param))
+
+
+@pytest.fixture
+def adapted(loaded):
+    """(model, processor, captioner): a LoRA on the language side, whose second half is not zero."""
+    model, processor = loaded
+    torch.manual_seed(3)
+    lora = LoraConfig(r=4, target_modules=lora_modules(model, "lora-language"), init_lora_weights=False)
+    peft_model = get_peft_model(model, lora).eval()
+    yield peft_model, processor, captioner_of(peft_model, processor)
+    peft_model.unload()
+    model.requires_grad_(True)
+
+
+def some_captions(model, count, length=7):
+    """(ids, mask) of random words, ragged, none of them a placeholder."""
+    generator = torch.Generator().manual_seed(5)
+    ids = torch.randint(20, 40, (count, length), generator=generator)
+    ends = torch.arange(count) % (length - 2) + 2
+    return ids, (torch.arange(length) < ends[:, None]).long()
+
+
+def gradients(model, value):
+    wanted = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    found = torch.autograd.grad(value, list(wanted.values()), allow_unused=True)
+    return {name: g for name, g in zip(wanted, found, strict=True) if g is not None}
+
+
+def assert_same_gradients(ours, theirs):
+    assert ours.keys() == theirs.keys()
+    total = sum(g.square().sum() for g in theirs.values()).sqrt()
+    apart = sum((ours[name] - theirs[name]).square().sum() for name in theirs).sqrt()
+    assert apart <= 1e-4 * total
+    assert total > 0
+
+
+def weights(mask):
+    """An advantage for each token, so that no two count the same."""
+    return torch.linspace(-1, 1, mask.numel()).view(mask.shape) * mask
+
+
+def test_shared_is_plain(adapted):
+    model, _, captioner = adapted
+    prompts = captioner.prepare(images(3, SIDES), INSTRUCTIONS)
+    assert len({len(p.tokens["input_ids"]) for p in prompts}) > 1, "prompts of one length test no padding"
+    ids, mask = some_captions(model, 9)
+    both = [captioner.log_probs(prompts, ids, mask, entropies=True, shared=shared) for shared in (True, False)]
+    assert torch.allclose(both[0].log_probs, both[1].log_probs, atol=1e-5, rtol=0)
+    assert torch.allclose(both[0].entropies, both[1].entropies, atol=1e-5, rtol=0)
+    found = [gradients(model, (b.log_probs * weights(mask)).sum() + 0.1 * b.entropies.sum()) for b in both]
+    assert found[0].keys()
+    assert all("lora" in name for name in found[0])
+    assert_same_gradients(*found)
+
+
+def test_shared_is_plain_where_everything_is_trained(loaded):
+    model, processor = loaded
+    captioner = captioner_of(model, processor)
+    prompts = captioner.prepare(images(2, SIDES), "describe")
+    assert all(p.features is None for p in prompts)
+    ids, mask = some_captions(model, 4)
+    both = [captioner.log_probs(prompts, ids, mask, shared=shared).log_probs for shared in (True, False)]
+    assert torch.allclose(*both, atol=1e-5, rtol=0)
+    found = [gradients(model, (b * weights(mask)).sum()) for b in both]
+    tower = captioner.base.get_encoder(modality="image")
+    assert any(p is q for p in tower.parameters() for n, q in model.named_parameters() if n in found[0])
+    assert_same_gradients(*found)
+
+
+def test_log_probs_are_those_of_the_models_own_forward(adapted):
+    model, _, captioner = adapted
+    picture = images(1)[0]
+    ids, mask = some_captions(model, 2)
+    ours = captioner.log_probs(captioner.prepare([picture], "describe"), ids, mask).log_probs
+    inputs = stock_inputs(captioner, picture, "describe")
+    for row in range(2):
+        length = int(mask[row].sum())
+        caption = ids[row : row + 1, :length]
+        full = dict(inputs, input_ids=torch.cat([inputs["input_ids"], caption], 1))
+        for name in TOKENS[1:]:
+            if name in full:
+                kind = 1 if name == "attention_mask" or captioner.kind == "paligemma" else 0
+                full[name] = torch.cat([full[name], torch.full_like(caption, kind)], 1)
+        logits = captioner.base(**full).logits[:, -length - 1 : -1]
+        theirs = logits.log_softmax(-1).gather(-1, caption[..., None])[0, :, 0]
+        assert torch.allclose(ours[row, :length], theirs, atol=1e-5, rtol=0)
+        assert (ours[row, length:] == 0).all()
+
+
+def stock_inputs(captioner, picture, instruction):
+    inputs = captioner._process([picture], instruction)
+    return {name: value for name, value in inputs.items() if torch.is_tensor(value) and name != "labels"}
+
+
+def test_greedy_captions_are_the_models_own(adapted):
+    model, _, captioner = adapted
+    pictures = images(3, SIDES)
+    written = captioner.generate(captioner.prepare(pictures, INSTRUCTIONS), 2, max_new_tokens=12, temperature=0)
+    assert torch.equal(written.ids[0::2], written.ids[1::2])
+    for row, (picture, instruction) in enumerate(zip(pictures, INSTRUCTIONS, strict=True)):
+        inputs = stock_inputs(captioner, picture, instruction)
+        theirs = model.generate(
+            **inputs, max_new_tokens=12, do_sample=False, suppress_tokens=captioner.unsuitable_ids(), pad_token_id=0
+        )[0, inputs["input_ids"].shape[1] :]
+        ours = written.ids[2 * row][written.mask[2 * row].bool()]
+        assert ours.tolist() == theirs.tolist()
+
+
+def test_a_ragged_batch_is_its_singles(adapted):
+    model, _, captioner = adapted
+    prompts = captioner.prepare(images(3, SIDES), INSTRUCTIONS)
+    ids, mask = some_captions(model, 6)
+    together = captioner.log_probs(prompts, ids, mask).log_probs
+    for i, prompt in enumerate(prompts):
+        rows = slice(2 * i, 2 * i + 2)
+        alone = captioner.log_probs([prompt], ids[rows], mask[rows]).log_probs
+        assert torch.allclose(together[rows], alone, atol=1e-5, rtol=0)
+
+
+def test_several_images_a_prompt(adapted):
+    model, _, captioner = adapted
+    pictures = images(4, SIDES)
+    prompts = captioner.prepare([pictures[:2], pictures[2:3], pictures[1:4]], INSTRUCTIONS)
+    ids, mask = some_captions(model, 6)
+    both = [captioner.log_probs(prompts, ids, mask, shared=shared).log_probs for shared in (True, False)]
+    assert torch.allclose(*both, atol=1e-5, rtol=0)
+    written = captioner.generate(prompts[:1], 1, max_new_tokens=6, temperature=0)
+    inputs = captioner._process(pictures[:2], INSTRUCTIONS[0])
+    inputs = {name: value for name, value in inputs.items() if torch.is_tensor(value) and name != "labels"}
+    theirs = model.generate(
+        **inputs, max_new_tokens=6, do_sample=False, suppress_tokens=captioner.unsuitable_ids(), pad_token_id=0
+    )[0, inputs["input_ids"].shape[1] :]
+    assert written.ids[0][written.mask[0].bool()].tolist() == theirs.tolist()
+
+
+def test_the_image_is_seen(adapted):
+    model, _, captioner = adapted
+    ids, mask = some_captions(model, 1)
+    one, other = (
+        captioner.log_probs(captioner.prepare([picture], "describe"), ids, mask).log_probs
+        for picture in images(2, seed=9)
+    )
+    assert (one - other).abs().max() > 1e-3
+
+
+def test_a_frozen_vision_side_runs_once_an_image(adapted):
+    model, _, captioner = adapted
+    calls = []
+    tower = captioner.base.get_encoder(modality="image")
+    handle = tower.register_forward_hook(lambda *_: calls.append(1))
+    prompts = captioner.prepare(images(2), "describe")
+    seen = len(calls)
+    ids, mask = some_captions(model, 4)
+    captioner.generate(prompts, 2, max_new_tokens=3)
+    captioner.log_probs(prompts, ids, mask)
+    with model.disable_adapter(), torch.no_grad():
+        captioner.log_probs(prompts, ids, mask)
+    handle.remove()
+    assert seen == len(calls) == 2
+
+
+def test_checkpointed_layers_share_too(adapted):
+    model, _, captioner = adapted
+    prompts = captioner.prepare(images(2, SIDES), INSTRUCTIONS[:2])
+    ids, mask = some_captions(model, 4)
+    wanted = captioner.log_probs(prompts, ids, mask).log_probs
+    expected = gradients(model, (wanted * weights(mask)).sum())
+    model.gradient_checkpointing_enable({"use_reentrant": False})
+    model.train()
+    runs = []
+    handle = captioner.decoder.layers[0].mlp.register_forward_pre_hook(lambda *_: runs.append(1))
+    try:
+        assert captioner.cannot_share() is None
+        found = captioner.log_probs(prompts, ids, mask).log_probs
+        assert torch.allclose(found, wanted, atol=1e-5, rtol=0)
+        assert len(runs) == 2, "once for the prefix, once for the captions"
+        assert_same_gradients(gradients(model, (found * weights(mask)).sum()), expected)
+        assert len(runs) == 4, "and again in the backward pass"
+    finally:
+        handle.remove()
+        model.gradient_checkpointing_disable()
+        model.eval()
+
+
+def test_bfloat16(loaded):
+    model, processor = loaded
+    model.bfloat16()
+    try:
+        captioner = captioner_of(model, processor)
+        prompts = captioner.prepare(images(2, SIDES), INSTRUCTIONS[:2])
+        written = captioner.generate(prompts, 2, max_new_tokens=5)
+        with torch.no_grad():
+            both = [captioner.log_probs(prompts, written.ids, written.mask, shared=s).log_probs for s in (True, False)]
+        assert both[0].dtype == torch.float32
+        assert torch.allclose(*both, atol=0.15, rtol=0)
+    finally:
+        model.float()
+
+
+def test_trainable_names(loaded):
+    model = loaded[0]
+    decoder = {f"{n}" for n, m in model.named_modules() if m is model.get_decoder()}.pop()
+    language, everything = (set(lora_modules(model, kind)) for kind in ("lora-language", "lora-all"))
+    linear = {n for n, m in model.named_modules() if isinstance(m, torch.nn.Linear)}
+    head = {n for n, m in model.named_modules() if m is model.get_output_embeddings()}
+    assert language == {n for n in linear if n.startswith(decoder + ".")}
+    assert everything == linear - head
+    if model.config.model_type == "gemma3":
+        with pytest.raises(ConfigError, match="matches no linear module"):  # its projector is a bare matrix
+            lora_modules(model, "projector")
+    else:
+        projector = set(lora_modules(model, "projector"))
+        assert projector <= everything - language
+
+
+def test_the_list_is_of_families_that_can_be_built():
+    assert all(hasattr(captioners, name) for name in FAMILIES)

@@ -1,0 +1,44 @@
+import math
+
+import pytest
+import torch
+
+from rlcap.policy.tokens import draw, entropy, keep_nucleus, token_log_probs
+
+
+def test_log_probs_by_hand():
+    logits = torch.tensor([[[0.0, math.log(3)], [0.0, 0.0]]])
+    found = token_log_probs(logits, torch.tensor([[1, 0]]))
+    assert torch.allclose(found, torch.tensor([[math.log(0.75), math.log(0.5)]]))
+
+
+def test_temperature_divides_the_logits():
+    logits = torch.tensor([[0.0, 2 * math.log(3)]])
+    assert token_log_probs(logits, torch.tensor([1]), temperature=2.0).item() == pytest.approx(math.log(0.75))
+
+
+def test_half_precision_is_summed_in_single():
+    logits = torch.randn(3, 5, 1000).bfloat16()
+    ids = torch.randint(0, 1000, (3, 5))
+    wanted = logits.double().log_softmax(-1).gather(-1, ids[..., None])[..., 0]
+    assert token_log_probs(logits, ids).dtype == torch.float32
+    assert torch.allclose(token_log_probs(logits, ids).double(), wanted, atol=1e-5)
+
+
+def test_entropy_of_equals_is_the_logarithm_of_their_number():
+    assert entropy(torch.zeros(2, 3, 8)).flatten().tolist() == pytest.approx([math.log(8)] * 6)
+
+
+@pytest.mark.parametrize(("top_p", "kept"), [(1.0, 4), (0.95, 4), (0.85, 3), (0.4, 1), (1e-9, 1)])
+def test_nucleus(top_p, kept):
+    logits = torch.tensor([[0.5, 0.1, 0.3, 0.1]]).log() + torch.tensor([0.0, 0.0, 0.0, 1e-4])
+    assert (keep_nucleus(logits, top_p) > -torch.inf).sum() == kept
+
+
+def test_draws_follow_the_distribution():
+    torch.manual_seed(0)
+    logits = torch.tensor([[0.5, 0.3, 0.2]]).log().expand(6000, 3)
+    shares = draw(logits, 1.0, 1.0).bincount(minlength=3) / 6000
+    assert torch.allclose(shares, torch.tensor([0.5, 0.3, 0.2]), atol=0.03)
+    assert set(draw(logits, 1.0, 0.7).tolist()) == {0, 1}
+    assert set(draw(logits, 0, 1.0).tolist()) == {0}

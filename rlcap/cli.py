@@ -105,6 +105,14 @@ def build_parser() -> argparse.ArgumentParser:
     mine.add_argument("--truematch", type=Path, help="write disjoint bags here too, as TrueMatch's JSON")
     mine.add_argument("--size", type=_positive, default=5, help="images a bag of --truematch (default: %(default)s)")
 
+    cider = _command(commands, "cider", _cider, "count the document frequencies that the CIDEr reward weighs words by")
+    cider.add_argument("source", help="a .jsonl file, a COCO captions .json, a Hugging Face data set's folder, or lab")
+    cider.add_argument(
+        "--out", type=Path, required=True, help="the file (JSON) for rewards.cider:Cider's `frequencies`"
+    )
+    cider.add_argument("--image-root", help="folder that image paths start from (default: the source's own)")
+    cider.add_argument("--on-bad", choices=("error", "skip"), default="error", help="a bad row stops, or is counted")
+
     rewards = _command(commands, "rewards", _rewards, "the rewards that there are, or one reward's card")
     rewards.add_argument("name", nargs="?", help="print this one's whole card")
     rewards.add_argument("--markdown", action="store_true", help="the table as Markdown, as the README has it")
@@ -241,6 +249,24 @@ def _bags_mine(options: argparse.Namespace) -> None:
         disjoint = partition(hard, options.size, similar)
         write_truematch(disjoint, options.truematch)
         print(f"{options.truematch}: {len(disjoint)} disjoint bags of {options.size}")
+
+
+def _cider(options: argparse.Namespace) -> None:
+    from rlcap.config import ConfigError, DataConfig
+    from rlcap.data.load import load_splits
+    from rlcap.data.sources import load_samples
+    from rlcap.scorers.cider import CiderD
+
+    if options.source == "lab":
+        samples = load_splits(DataConfig(validation=0, test=0, prior_breaking=0))[0]["train"]
+    else:
+        samples = load_samples(options.source, image_root=options.image_root, on_bad=options.on_bad)
+    texts = [sample.references for sample in samples if any(text.strip() for text in sample.references)]
+    if len(texts) < 2:
+        raise ConfigError(f"{options.source}: {len(texts)} images with references; frequencies need at least 2")
+    cider = CiderD.fit(texts, eos=True)
+    cider.save(options.out)
+    print(f"{options.out}: {len(cider.document_frequencies)} n-grams of {cider.n_documents} images")
 
 
 def _rewards(options: argparse.Namespace) -> None:

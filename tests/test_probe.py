@@ -24,7 +24,7 @@ from rlcap.probe import (
     true_caption,
     truth_of,
 )
-from rlcap.reward.card import cards
+from rlcap.reward.card import cards, find
 from rlcap.reward.mix import Mix
 from rlcap.reward.probes import PROBES, battery
 from rlcap.types import ConfigError
@@ -62,13 +62,13 @@ def test_a_true_caption_says_each_thing_once_and_is_as_long_as_asked():
 
 
 def test_without_a_paragraph_the_reference_that_most_agree_with_is_held_out():
-    bare = [type(s)(s.id, s.image, s.references, None, s.distractors, s.meta) for s in photo_texts()]
-    samples, materials = gather(bare, 8, "Describe it.", lab=False)
-    for sample, material, whole in zip(samples, materials, bare, strict=True):
+    without = bare(photo_texts())
+    samples, materials = gather(without, 8, "Describe it.", lab=False)
+    for sample, material, whole in zip(samples, materials, without, strict=True):
         assert {material.good, *sample.references} == set(whole.references)
         assert material.good not in sample.references
     with pytest.raises(ConfigError, match="at least two images"):
-        gather(bare[:1], 8, "x", lab=False)
+        gather(without[:1], 8, "x", lab=False)
 
 
 def test_a_mix_that_pays_for_words_is_caught_and_told():
@@ -84,13 +84,26 @@ def test_a_mix_that_pays_for_words_is_caught_and_told():
     assert data["findings"]["empty"]["total"]["wins"] == 1
 
 
-def test_counts_alone_lose_nothing_that_their_cards_do_not_say():
+def bare(samples):
+    """The samples without their paragraphs."""
+    return [type(s)(s.id, s.image, s.references, None, s.distractors, s.meta) for s in samples]
+
+
+def test_the_two_guards_lose_nothing():
     found = probed({"length": LENGTH, "repetition": REPETITION})
     assert not found.failed(0)
     assert "passed" in told(found, 0)
-    known = {card.name: card.fails for card in cards()}
-    for name in ("length", "repetition"):
-        assert {probe for probe, by in found.findings.items() if by[name].wins > 0.05} <= set(known[name])
+
+
+@pytest.mark.parametrize("samples", [photo_texts(), bare(photo_texts())], ids=["paragraphs", "captions"])
+@pytest.mark.parametrize(
+    ("name", "params"),
+    [("length", {}), ("repetition", {}), ("cider", {"frequencies": [s.references for s in photo_texts()]})],
+)
+def test_rewards_of_texts_lose_nothing_that_their_cards_do_not_say(name, params, samples):
+    path = find(name).paths[0]
+    found = probed({name: {"reward": path, "params": params}}, samples)
+    assert {probe for probe, by in found.findings.items() if by[name].wins > 0.05} <= set(find(name).fails)
 
 
 def test_abstentions_are_no_wins():

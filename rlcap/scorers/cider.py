@@ -6,6 +6,9 @@
 
 The usual implementation counts document frequencies in the scored batch: one image then gets exactly 0, and every number
 depends on its company. Here they come from a training corpus once, so a caption's score is its own.
+
+With `eos` every text ends in a mark of its own, which takes part in n-grams (self-critical training, Rennie et al., CVPR
+2017, appendix E): without it a policy learns to stop at "a man on a", whose n-grams are all in the references.
 """
 
 from __future__ import annotations
@@ -24,34 +27,38 @@ ORDERS = (1, 2, 3, 4)
 SIGMA = 6.0
 """Width of the Gaussian penalty on the difference of lengths, in words (CIDEr-D, section 5 of the paper)."""
 SCALE = 10.0
+EOS = "<eos>"
+"""No word of `tokenize` looks like it."""
 
 
 class CiderD:
     """The metric with its document frequencies: n-gram (words joined by a space) → images whose references use it.
 
-    N-grams of a frequency of 1 need not be stored: unknown ones count as 1.
+    N-grams of a frequency of 1 need not be stored: unknown ones count as 1. eos: see the module docstring; the
+    frequencies must have been counted with it.
     """
 
-    def __init__(self, document_frequencies: Mapping[str, int], n_documents: int) -> None:
+    def __init__(self, document_frequencies: Mapping[str, int], n_documents: int, eos: bool = False) -> None:
         if n_documents < 2:
             raise ValueError(
                 f"CIDEr-D needs document frequencies of at least 2 images, got {n_documents}: with one, every weight is 0"
             )
-        self.document_frequencies, self.n_documents = dict(document_frequencies), n_documents
+        self.document_frequencies, self.n_documents, self.eos = dict(document_frequencies), n_documents, eos
 
     @classmethod
-    def fit(cls, references: Iterable[Sequence[str]]) -> CiderD:
+    def fit(cls, references: Iterable[Sequence[str]], eos: bool = False) -> CiderD:
         """Count in how many images' references each n-gram of one to four words occurs.
 
         Args:
             references: per image its reference captions.
+            eos: count an end mark as a word of every text.
         """
         counts: Counter[str] = Counter()
         images = 0
         for texts in references:
             images += 1
-            counts.update({gram for text in texts for gram in _grams(tokenize(text))})
-        return cls({gram: count for gram, count in counts.items() if count > 1}, images)
+            counts.update({gram for text in texts for gram in _grams(_words(text, eos))})
+        return cls({gram: count for gram, count in counts.items() if count > 1}, images, eos)
 
     def score(self, caption: str, references: Sequence[str]) -> float:
         """CIDEr-D of a caption, in [0, 10]: ten times the mean over n and references of the clipped cosine between tf-idf
@@ -72,7 +79,12 @@ class CiderD:
 
     def save(self, path: str | os.PathLike) -> None:
         """Write as JSON, whole or not at all."""
-        data = {"schema": SCHEMA, "n_documents": self.n_documents, "document_frequencies": self.document_frequencies}
+        data = {
+            "schema": SCHEMA,
+            "eos": self.eos,
+            "n_documents": self.n_documents,
+            "document_frequencies": self.document_frequencies,
+        }
         partial = Path(f"{os.fspath(path)}.{os.getpid()}.tmp")
         partial.write_text(json.dumps(data, ensure_ascii=False) + "\n", encoding="utf-8")
         partial.replace(path)
@@ -84,18 +96,22 @@ class CiderD:
             data = json.loads(Path(path).read_text(encoding="utf-8"))
             if data["schema"] != SCHEMA:
                 raise ValueError(f"schema {data['schema']!r}, this version reads {SCHEMA}")
-            return cls(data["document_frequencies"], data["n_documents"])
+            return cls(data["document_frequencies"], data["n_documents"], bool(data.get("eos", False)))
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{path} is not a file of CiderD.save ({error}); fit and save it again") from error
 
     def _vectors(self, text: str) -> tuple[dict[int, dict[str, float]], int]:
         """tf-idf vectors by order n, and the length in words less one (as in the published code, at least 0)."""
-        words = tokenize(text)
+        words = _words(text, self.eos)
         vectors: dict[int, dict[str, float]] = {n: {} for n in ORDERS}
         for gram, count in Counter(_grams(words)).items():
             idf = math.log(self.n_documents) - math.log(max(1, self.document_frequencies.get(gram, 1)))
             vectors[gram.count(" ") + 1][gram] = count * idf
         return vectors, max(len(words) - 1, 0)
+
+
+def _words(text: str, eos: bool) -> list[str]:
+    return [*tokenize(text), EOS] if eos else tokenize(text)
 
 
 def _grams(words: Sequence[str]) -> Iterable[str]:

@@ -22,6 +22,7 @@ from typing import Any, Literal
 import torch
 
 from rlcap.reward.base import Reward
+from rlcap.scorers.images import embed_readable
 from rlcap.types import RewardBatch, Score
 
 
@@ -71,23 +72,23 @@ class SelfRetrieval(Reward):
 
     def score(self, batch: RewardBatch) -> list[Score]:
         rows = [self.images(s.id, s.image, bag) for s, bag in zip(batch.samples, batch.distractor_images, strict=True)]
-        place = {path: i for i, path in enumerate(dict.fromkeys(path for row in rows for path in row if path))}
-        images = self.clip.image_embeddings(list(place)).float() if place else torch.zeros(0, 1)
+        images, broken = embed_readable(self.clip.image_embeddings, (path for row in rows for path in row if path))
         texts = self.clip.text_embeddings(list(batch.captions), pooling=self.pooling)
         scale = self.clip.logit_scale if self.scale is None else self.scale
         scores, found = [], []
         for i, (row, bag) in enumerate(zip(rows, batch.distractor_images, strict=True)):
-            if not row[0] or len(row) < 2:
-                scores.append(
-                    Score.abstain("no image path" if not row[0] else "neither a bag nor a gallery to choose in")
-                )
+            own, others = row[0], [path for path in row[1:] if path in images]
+            if own not in images or not others:
+                blind = "neither a bag nor a gallery to choose in" if own else "no image path"
+                scores.append(Score.abstain(broken.get(own, blind)))
                 continue
-            own_and_others = images[[place[path] for path in row]] @ texts.vectors[i].float().to(images.device)
+            candidates = torch.stack([images[path] for path in (own, *others)]).float()
+            own_and_others = candidates @ texts.vectors[i].float().to(candidates.device)
             cosines = torch.zeros_like(own_and_others) if bool(texts.empty[i]) else own_and_others
             logprob = torch.log_softmax(scale * cosines.cpu().double(), 0)[0].item()
             scores.append(Score(logprob if self.form == "logprob" else torch.tensor(logprob).exp().item()))
-            if bag:
-                found.append(bool((cosines[0] > cosines[1 : 1 + len(set(bag) - {row[0]})]).all()))
+            if near := [k for k, path in enumerate(others, 1) if path in set(bag)]:
+                found.append(bool((cosines[0] > cosines[near]).all()))
         self.metrics = {"text_truncated": float(texts.truncated_fraction)}
         if found:
             self.metrics["bag_recall_at_1"] = sum(found) / len(found)

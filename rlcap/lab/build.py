@@ -110,7 +110,7 @@ def _judge_retriever(folder: Path, seed: int, _out: Path, log: Log, size: Size) 
     model = retriever.new_retriever("evaluation")
     retriever.teach_to_see(model, draw_corpus("evaluation/see", size(9_000), breaking=CROWDED), size(1_000), log)
     corpus = draw_corpus("evaluation/23", size(16_000), breaking=0.5, family=4)
-    model = retriever.train_retriever("evaluation", corpus, size(1_200), seed + 23, log, batch=48, model=model)
+    model = retriever.train_retriever("evaluation", corpus, size(2_600), seed + 23, log, batch=48, model=model)
     retriever.save_retriever(model, "evaluation", folder)
     return {"parameters": sum(p.numel() for p in model.parameters())}
 

@@ -21,7 +21,7 @@ from torch import nn
 
 from rlcap.lab.captioner import MEAN, STD, base_caption, normalise
 from rlcap.lab.corpus import Corpus
-from rlcap.lab.language import NUMBERS, PLACE_PHRASES, PLURALS, RELATION_PHRASES, noun_phrase, tell_background
+from rlcap.lab.language import NUMBERS, PLACE_PHRASES, PLURALS, RELATION_PHRASES, noun_phrase, tell_all, tell_background
 from rlcap.lab.render import SIDE
 from rlcap.lab.scene import Scene
 from rlcap.lab.words import EOS, PAD, build_tokenizer
@@ -70,6 +70,11 @@ def alt_text(scene: Scene, rng: random.Random) -> str:
     return f"there is {text}." if rng.random() < 0.5 else f"{text}."
 
 
+def detailed(scene: Scene, rng: random.Random) -> str:
+    """A true caption, every other one of everything: only details tell siblings apart."""
+    return tell_all(scene, rng) if rng.random() < 0.5 else base_caption(scene, rng)
+
+
 def _sentences(text: str) -> list[str]:
     return [part.strip() + "." for part in text.split(".") if part.strip()]
 
@@ -77,12 +82,24 @@ def _sentences(text: str) -> list[str]:
 def encode_texts(model, tokenizer, texts: Sequence[str]) -> torch.Tensor:
     """(N, D) unit vectors: the mean of each text's unit sentence vectors, as rewards and evaluation pool them."""
     parts = [_sentences(text) for text in texts]
-    flat = [sentence for sentence_list in parts for sentence in sentence_list]
-    ids = tokenizer(flat, padding="max_length", truncation=True, max_length=CONTEXT, return_tensors="pt")["input_ids"]
-    vectors = nn.functional.normalize(model.encode_text(ids), dim=-1)
+    flat = list(dict.fromkeys(sentence for sentence_list in parts for sentence in sentence_list))
+    ids = tokenizer(flat, padding=True, truncation=True, max_length=CONTEXT, return_tensors="pt")["input_ids"]
+    vectors = nn.functional.normalize(_encode_sentences(model, ids), dim=-1)
+    place = {sentence: i for i, sentence in enumerate(flat)}
+    rows = torch.tensor([place[sentence] for sentence_list in parts for sentence in sentence_list])
     owner = torch.tensor([i for i, sentence_list in enumerate(parts) for _ in sentence_list])
-    pooled = torch.zeros(len(texts), vectors.shape[1]).index_add(0, owner, vectors)
+    pooled = torch.zeros(len(texts), vectors.shape[1]).index_add(0, owner, vectors[rows])
     return nn.functional.normalize(pooled, dim=-1)
+
+
+def _encode_sentences(model: CLIP, ids: torch.Tensor) -> torch.Tensor:
+    """`model.encode_text` without its padding up to the whole context: the towers are causal, so what stands behind the
+    end changes nothing, and it is half of the work."""
+    length = ids.shape[1]
+    hidden = model.token_embedding(ids) + model.positional_embedding[:length]
+    hidden = model.ln_final(model.transformer(hidden, attn_mask=model.attn_mask[:length, :length]))
+    end = (ids == EOS).int().argmax(1)
+    return hidden[torch.arange(len(ids)), end] @ model.text_projection
 
 
 def _presence(scenes: Sequence[Scene]) -> torch.Tensor:
@@ -162,7 +179,7 @@ def train_retriever(
     family = 4 if which == "evaluation" else 1
     presence_head = nn.Linear(cfg["embed_dim"], len(KINDS) * (1 + len(COLOURS)))
     presence = _presence(corpus.scenes)
-    auxiliary = 20.0 if which == "reward" else 0.0
+    tell, auxiliary = (alt_text, 20.0) if which == "reward" else (detailed, 0.0)
     parameters = [*model.parameters(), *presence_head.parameters()]
     optimiser = torch.optim.AdamW(parameters, lr=lr, weight_decay=0.02, betas=(0.9, 0.98))
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, lr, total_steps=steps, pct_start=0.1)
@@ -170,7 +187,6 @@ def train_retriever(
     for step in range(steps):
         chosen = [rng.randrange(groups) for _ in range(batch // family)]
         rows = np.array([g * family + k for g in chosen for k in range(family)])
-        tell = alt_text if which == "reward" else base_caption
         texts = [tell(corpus.scenes[i], rng) for i in rows]
         images = model.encode_image(normalise(corpus.pixels[rows]))
         extra = nn.functional.binary_cross_entropy_with_logits(presence_head(images), presence[rows])

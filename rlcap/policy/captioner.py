@@ -85,10 +85,14 @@ class Captioner(ABC):
         self.model, self.processor = model, processor
         self.base = model.get_base_model() if hasattr(model, "get_base_model") else model
         tokenizer = getattr(processor, "tokenizer", processor)
-        ends = self.base.generation_config.eos_token_id
+        ends = self.writer().generation_config.eos_token_id
         ends = tokenizer.eos_token_id if ends is None else ends
         self.end_ids: list[int] = list(ends) if isinstance(ends, list | tuple) else [ends]
         self.pad_id: int = self.end_ids[0] if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+
+    def writer(self) -> torch.nn.Module:
+        """The module whose generation config says which tokens end a caption."""
+        return self.base
 
     @abstractmethod
     def prepare(self, images: Sequence[Image | Sequence[Image]], instruction: str | Sequence[str]) -> list[Prompt]:

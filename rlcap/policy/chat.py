@@ -34,8 +34,12 @@ class ChatCaptioner(Captioner):
     def __init__(self, model: torch.nn.Module, processor: Any) -> None:
         super().__init__(model, processor)
         self.kind: str = self.base.config.model_type
-        self.inner = self.base.model
+        self.inner = self.seer()
         self.decoder = self.base.get_decoder()
+
+    def seer(self) -> torch.nn.Module:
+        """The module that has `get_image_features`."""
+        return self.base.model
 
     def prepare(self, images: Sequence[Image | Sequence[Image]], instruction: str | Sequence[str]) -> list[Prompt]:
         asked = [instruction] * len(images) if isinstance(instruction, str) else instruction
@@ -130,6 +134,11 @@ class ChatCaptioner(Captioner):
         """(B,) → (B, count), or (3, B, count) where positions have three axes: text is the same on each."""
         positions = start[:, None] + torch.arange(count, device=start.device)
         return positions.expand(3, -1, -1) if self._has_grid() else positions
+
+
+def as_outputs(**features: Any) -> SimpleNamespace:
+    """Kept features in the shape of a vision encoder's outputs, of which models take no more than this."""
+    return SimpleNamespace(**{"qformer_outputs": None, "vision_outputs": None, **features})
 
 
 def _last(positions: torch.Tensor) -> torch.Tensor:

@@ -6,14 +6,21 @@ from typing import Any
 
 import torch
 
+from rlcap.policy.blip2 import Blip2Captioner, Blip2Seq2SeqCaptioner
 from rlcap.policy.captioner import Captioner
 from rlcap.policy.chat import ChatCaptioner
+from rlcap.policy.encoder_decoder import Florence2Captioner, VisionEncoderDecoderCaptioner
 from rlcap.types import ConfigError
 
 FAMILIES: dict[str, type[Captioner]] = {
+    "blip-2": Blip2Captioner,
+    "blip-2 with t5": Blip2Seq2SeqCaptioner,
     "fast_vlm": ChatCaptioner,
+    "florence2": Florence2Captioner,
     "gemma3": ChatCaptioner,
     "idefics3": ChatCaptioner,
+    "instructblip": Blip2Captioner,
+    "instructblip with t5": Blip2Seq2SeqCaptioner,
     "internvl": ChatCaptioner,
     "llava": ChatCaptioner,
     "llava_onevision": ChatCaptioner,
@@ -22,17 +29,24 @@ FAMILIES: dict[str, type[Captioner]] = {
     "qwen2_5_vl": ChatCaptioner,
     "qwen3_vl": ChatCaptioner,
     "smolvlm": ChatCaptioner,
+    "vision-encoder-decoder": VisionEncoderDecoderCaptioner,
 }
-"""`model_type` → class, of those that tests/policy holds to their own `generate` and to the unshared path."""
+"""Family → class, of those that tests/policy holds to their own `generate` and to the unshared path."""
+
+
+def family_of(config: Any) -> str:
+    """The config's `model_type`, and of models that come with two kinds of language model, which."""
+    with_t5 = config.model_type in ("blip-2", "instructblip") and not config.use_decoder_only_language_model
+    return config.model_type + " with t5" * with_t5
 
 
 def captioner_of(model: torch.nn.Module, processor: Any) -> Captioner:
     """The captioner of a model, in peft or not. Raises ConfigError for a family that isn't tested, naming those that are."""
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
-    family = FAMILIES.get(base.config.model_type)
-    if family is None:
+    family = family_of(base.config)
+    if family not in FAMILIES:
         raise ConfigError(
-            f"model.base is a {base.config.model_type!r}, a family that rlcap has not been tested with; "
+            f"model.base is a {family!r}, a family that rlcap has not been tested with; "
             f"tested: {', '.join(sorted(FAMILIES))}"
         )
-    return family(model, processor)
+    return FAMILIES[family](model, processor)

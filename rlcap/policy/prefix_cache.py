@@ -11,6 +11,8 @@ needs no layer of its own: the mask hides what lies outside.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from transformers.cache_utils import Cache, DynamicLayer, EncoderDecoderCache
 
@@ -72,17 +74,21 @@ def recording(*, encoder_decoder: bool = False) -> Cache:
 
 def continued(cache: Cache, captions: int) -> Cache:
     """The recorded prefix of B rows for B·captions rows, row-major, with gradient; forwards leave it as it is."""
-    return _map(cache, lambda layer: _Fixed(*(x.repeat_interleave(captions, 0) for x in (layer.keys, layer.values))))
+    return _map(cache, lambda layer: _repeated(layer, captions), captions)
 
 
 def with_room(cache: Cache, captions: int, tokens: int) -> Cache:
     """The recorded prefix of B rows for B·captions rows, with room for `tokens` more; for use without gradient."""
-    return _map(cache, lambda layer: _Growing(layer.keys, layer.values, captions, tokens))
+    return _map(cache, lambda layer: _Growing(layer.keys, layer.values, captions, tokens), captions)
 
 
-def _map(cache: Cache, change) -> Cache:
+def _repeated(layer: DynamicLayer, captions: int) -> DynamicLayer:
+    return _Fixed(*(x.repeat_interleave(captions, 0) for x in (layer.keys, layer.values)))
+
+
+def _map(cache: Cache, change: Callable[[DynamicLayer], DynamicLayer], captions: int) -> Cache:
     if not isinstance(cache, EncoderDecoderCache):
         return Cache(layers=[change(layer) for layer in cache.layers])
-    # cross attention reads the encoder's keys and values, already there, and adds none: plain rows will do
-    rows = [change(layer) for layer in cache.cross_attention_cache.layers]
-    return EncoderDecoderCache(_map(cache.self_attention_cache, change), Cache(layers=rows))
+    # cross attention reads the encoder's keys and values, and never adds to them
+    crossed = [_repeated(layer, captions) for layer in cache.cross_attention_cache.layers]
+    return EncoderDecoderCache(_map(cache.self_attention_cache, change, captions), Cache(layers=crossed))

@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -22,6 +23,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 MAX_PIXELS = 50_000_000
 """Default limit of width × height. 50 megapixels decode to 150 MB of RGB, more than any captioner looks at."""
 
+V = TypeVar("V")
 _PNG_END = b"\x00\x00\x00\x00IEND\xaeB`\x82"
 
 
@@ -64,6 +66,28 @@ def check_image(path: str | os.PathLike, *, max_pixels: int = MAX_PIXELS) -> tup
             except Exception as error:  # see open_image
                 raise _broken(path, error) from error
         return image.size
+
+
+def embed_readable(
+    embed: Callable[[list[str]], Sequence[V]], paths: Iterable[str]
+) -> tuple[dict[str, V], dict[str, str]]:
+    """(path → vector, path → why its image can't be read). One broken file costs its own rows, not the batch.
+
+    embed: paths → one vector each; raises ImageError where it can't read one.
+    """
+    wanted = list(dict.fromkeys(paths))
+    try:
+        return dict(zip(wanted, embed(wanted) if wanted else (), strict=True)), {}
+    except ImageError:
+        pass
+    found: dict[str, V] = {}
+    broken: dict[str, str] = {}
+    for path in wanted:
+        try:
+            found[path] = embed([path])[0]
+        except ImageError as error:
+            broken[path] = str(error)
+    return found, broken
 
 
 def content_key(path: str | os.PathLike) -> str:

@@ -5,7 +5,7 @@ transformers' Trainer with a collator; TRL's SFTTrainer would decode and templat
 
 from __future__ import annotations
 
-import os
+import itertools
 import random
 from collections.abc import Sequence
 from typing import Any
@@ -66,7 +66,8 @@ class CaptionCollator:
         for row, ids in enumerate(self.processor.tokenizer(texts)["input_ids"]):
             # Left padding, and images unfold in the prompt only: the answer is the end of the row. Where it begins is
             # read off the whole text, as some tokenizers write an answer alone in other tokens than behind a prompt.
-            answer = len(ids) - len(os.path.commonprefix([ids, self.prompt_ids]))
+            same = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(ids, self.prompt_ids, strict=False))
+            answer = len(ids) - sum(1 for _ in same)
             labels[row, -answer:] = inputs["input_ids"][row, -answer:]
         return {**inputs, "labels": labels}
 

@@ -97,3 +97,16 @@ def test_frequencies_are_counted_by_command(tmp_path, capsys):
     assert reward.cider.eos
     assert values(reward, ["a red bus"], [TEXTS[0]]) == values(Cider(TEXTS), ["a red bus"], [TEXTS[0]])
     assert cli.main(["cider", "nothing.json", "--out", str(out)]) == 2
+
+
+def test_published_value_of_clipscores_examples():
+    folder = COCO.parents[2] / "golden" / "clipscore"
+    if not folder.is_dir():
+        pytest.skip("no golden examples")
+    references = json.loads((folder / "refs.json").read_text())
+    cider = CiderD.fit(references.values())
+    for name, published in (("good", 0.5637), ("bad", 0.2790)):
+        captions = json.loads((folder / f"{name}_captions.json").read_text())
+        texts = [references[image] for image in captions]
+        mean = sum(values(Cider(cider), list(captions.values()), texts)) / len(texts)
+        assert mean == pytest.approx(published, abs=5e-5)

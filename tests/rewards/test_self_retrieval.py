@@ -115,3 +115,20 @@ def test_bad_choices_are_refused():
         SelfRetrieval(FakeClip(), form="prob")
     with pytest.raises(ValueError, match="at least 2, got 1"):
         SelfRetrieval(FakeClip(), candidates=1)
+
+
+def test_a_broken_image_costs_its_own_rows_alone():
+    from rlcap.scorers.images import ImageError
+
+    class Breaks(FakeClip):
+        def image_embeddings(self, paths):
+            if "7.png" in paths:
+                raise ImageError("truncated image", "7.png", "decoding failed", "fetch it again")
+            return super().image_embeddings(paths)
+
+    reward = SelfRetrieval(Breaks())
+    rows = RewardBatch(["0:0.30 1:0.29"] * 2, [Sample("a", "0.png"), Sample("b", "7.png")], [("1.png", "7.png")] * 2)
+    found = reward.score(rows)
+    assert found[0].value == pytest.approx(-0.3133, abs=1e-4)
+    assert "truncated image: 7.png" in found[1].reason
+    assert reward.metrics["bag_recall_at_1"] == 1

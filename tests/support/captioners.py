@@ -7,7 +7,13 @@ import numpy as np
 import torch
 from PIL import Image
 from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import AutoModelForImageTextToText, AutoProcessor, PreTrainedTokenizerFast
+from transformers import (
+    AutoImageProcessor,
+    AutoModelForImageTextToText,
+    AutoProcessor,
+    AutoTokenizer,
+    PreTrainedTokenizerFast,
+)
 
 WORDS = [
     *[
@@ -328,6 +334,110 @@ def internvl():
     return InternVLForConditionalGeneration(config), processor
 
 
+def qformer():
+    return {**VISION, "vocab_size": 100, "max_position_embeddings": 64, "cross_attention_frequency": 2}
+
+
+def t5(words):
+    return {
+        "model_type": "t5", "vocab_size": len(words), "d_model": 32, "d_kv": 8, "d_ff": 48, "num_layers": 2, "num_heads": 4,
+        "pad_token_id": 0, "eos_token_id": 2, "decoder_start_token_id": 0, "dropout_rate": 0.0,
+    }  # fmt: skip
+
+
+def opt(words):
+    return {
+        **text_shape(words), "model_type": "opt", "ffn_dim": 48, "word_embed_proj_dim": 32, "dropout": 0.0,
+    }  # fmt: skip
+
+
+def small_images(kind="BlipImageProcessor"):
+    import transformers
+
+    return getattr(transformers, kind)(size={"height": 28, "width": 28})
+
+
+def blip_2(text=opt):
+    from transformers import Blip2Config, Blip2ForConditionalGeneration, Blip2Processor
+
+    words = tokenizer(["<image>"])
+    config = Blip2Config(
+        vision_config={**VISION, "image_size": 28, "patch_size": 7}, qformer_config=qformer(), text_config=text(words),
+        num_query_tokens=4, **ids(words, image_token_index="<image>"),
+    )  # fmt: skip
+    return Blip2ForConditionalGeneration(config), Blip2Processor(small_images(), words, num_query_tokens=4)
+
+
+def blip_2_t5():
+    return blip_2(t5)
+
+
+def instructblip(text=None):
+    from transformers import InstructBlipConfig, InstructBlipForConditionalGeneration, InstructBlipProcessor
+
+    words = tokenizer(["<image>"])
+    config = InstructBlipConfig(
+        vision_config={**VISION, "image_size": 28, "patch_size": 7}, qformer_config=qformer(),
+        text_config=text(words) if text else {**text_shape(words), "model_type": "llama"},
+        num_query_tokens=4, **ids(words, image_token_index="<image>"),
+    )  # fmt: skip
+    processor = InstructBlipProcessor(small_images(), words, tokenizer(), num_query_tokens=4)
+    return InstructBlipForConditionalGeneration(config), processor
+
+
+def instructblip_t5():
+    return instructblip(t5)
+
+
+def florence2():
+    from transformers import CLIPImageProcessor, Florence2Config, Florence2ForConditionalGeneration, Florence2Processor
+
+    words = tokenizer(named={"image_token": "<image>"})
+    config = Florence2Config(
+        vision_config={
+            "depths": [1, 1], "patch_size": [7, 3], "patch_stride": [4, 2], "patch_padding": [3, 1],
+            "patch_prenorm": [False, True], "embed_dim": [16, 32], "num_heads": [2, 4], "num_groups": [2, 4],
+            "window_size": 4, "drop_path_rate": 0.0, "projection_dim": 32,
+        },
+        text_config={
+            "model_type": "bart", "vocab_size": len(words), "d_model": 32, "encoder_layers": 2, "decoder_layers": 2,
+            "encoder_attention_heads": 4, "decoder_attention_heads": 4, "encoder_ffn_dim": 48, "decoder_ffn_dim": 48,
+            "max_position_embeddings": 128, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2,
+            "decoder_start_token_id": 2, "forced_eos_token_id": None, "dropout": 0.0,
+        },
+        **ids(words, image_token_id="<image>"),
+    )  # fmt: skip
+    pixels = CLIPImageProcessor(size={"height": 28, "width": 28}, do_center_crop=False)
+    pixels.image_seq_length = 17
+    return Florence2ForConditionalGeneration(config), Florence2Processor(pixels, words)
+
+
+def vision_encoder_decoder():
+    from transformers import GPT2Config, VisionEncoderDecoderConfig, VisionEncoderDecoderModel, ViTConfig
+
+    words = tokenizer()
+    config = VisionEncoderDecoderConfig.from_encoder_decoder_configs(
+        ViTConfig(**{**VISION, "hidden_size": 24}, image_size=28, patch_size=7),
+        GPT2Config(
+            vocab_size=len(words), n_embd=32, n_layer=2, n_head=4, n_positions=128, bos_token_id=1, eos_token_id=2,
+            pad_token_id=0, resid_pdrop=0, embd_pdrop=0, attn_pdrop=0,
+        ),
+        decoder_start_token_id=1, pad_token_id=0, eos_token_id=2,
+    )  # fmt: skip
+    return VisionEncoderDecoderModel(config), Pair(small_images("ViTImageProcessor"), words)
+
+
+class Pair:
+    """ViT-GPT2 has an image processor and a tokenizer in one folder, and no processor of its own."""
+
+    def __init__(self, image_processor, tokenizer):
+        self.image_processor, self.tokenizer = image_processor, tokenizer
+
+    def save_pretrained(self, folder):
+        self.image_processor.save_pretrained(folder)
+        self.tokenizer.save_pretrained(folder)
+
+
 def build(name, folder, auto=AutoModelForImageTextToText):
     """(model in evaluation mode, processor) of the family, through `save_pretrained` and the Auto classes."""
     torch.manual_seed(0)
@@ -339,4 +449,7 @@ def build(name, folder, auto=AutoModelForImageTextToText):
     model.generation_config.eos_token_id, model.generation_config.pad_token_id = 2, 0
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
-    return auto.from_pretrained(folder).eval(), AutoProcessor.from_pretrained(folder)
+    model = auto.from_pretrained(folder).eval()
+    if isinstance(processor, Pair):
+        return model, Pair(AutoImageProcessor.from_pretrained(folder), AutoTokenizer.from_pretrained(folder))
+    return model, AutoProcessor.from_pretrained(folder)

@@ -98,7 +98,13 @@ def test_the_two_guards_lose_nothing():
 @pytest.mark.parametrize("samples", [photo_texts(), bare(photo_texts())], ids=["paragraphs", "captions"])
 @pytest.mark.parametrize(
     ("name", "params"),
-    [("length", {}), ("repetition", {}), ("cider", {"frequencies": [s.references for s in photo_texts()]})],
+    [
+        ("length", {}),
+        ("repetition", {}),
+        ("chair", {}),
+        ("chair", {"form": "f1"}),
+        ("cider", {"frequencies": [s.references for s in photo_texts()]}),
+    ],
 )
 def test_rewards_of_texts_lose_nothing_that_their_cards_do_not_say(name, params, samples):
     path = find(name).paths[0]

@@ -84,6 +84,7 @@ class Captioner(ABC):
     def __init__(self, model: torch.nn.Module, processor: Any) -> None:
         self.model, self.processor = model, processor
         self.base = model.get_base_model() if hasattr(model, "get_base_model") else model
+        self.kind: str = self.base.config.model_type
         tokenizer = getattr(processor, "tokenizer", processor)
         ends = self.writer().generation_config.eos_token_id
         ends = tokenizer.eos_token_id if ends is None else ends

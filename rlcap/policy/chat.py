@@ -33,7 +33,6 @@ class ChatCaptioner(Captioner):
 
     def __init__(self, model: torch.nn.Module, processor: Any) -> None:
         super().__init__(model, processor)
-        self.kind: str = self.base.config.model_type
         self.inner = self.seer()
         self.decoder = self.base.get_decoder()
 
@@ -41,19 +40,23 @@ class ChatCaptioner(Captioner):
         """The module that has `get_image_features`."""
         return self.base.model
 
+    def sees_alike(self) -> bool:
+        """Whether vision features stay the same for the whole run."""
+        return is_frozen(self.base, self.decoder, self.base.get_output_embeddings())
+
     def prepare(self, images: Sequence[Image | Sequence[Image]], instruction: str | Sequence[str]) -> list[Prompt]:
         asked = [instruction] * len(images) if isinstance(instruction, str) else instruction
-        fixed = is_frozen(self.base, self.decoder, self.base.get_output_embeddings())
+        keep = self.sees_alike()
         with evaluating(self.model):
-            return [self._prepare(mine, text, fixed) for mine, text in zip(images, asked, strict=True)]
+            return [self._prepare(mine, text, keep) for mine, text in zip(images, asked, strict=True)]
 
-    def _prepare(self, images: Image | Sequence[Image], instruction: str, fixed: bool) -> Prompt:
+    def _prepare(self, images: Image | Sequence[Image], instruction: str, keep: bool) -> Prompt:
         inputs = self._process(list(images) if isinstance(images, list | tuple) else [images], instruction)
         inputs = {name: value.to(self.base.device) for name, value in inputs.items() if torch.is_tensor(value)}
         inputs.pop("labels", None)  # PaliGemma's processor makes some, for a loss that isn't asked for
         tokens = {name: inputs.pop(name)[0] for name in TOKENS if name in inputs}
         pixels = {n: v.to(self.base.dtype) if v.is_floating_point() else v for n, v in inputs.items()}
-        if not fixed:
+        if not keep:
             return Prompt(tokens, pixels)
         # positions in a grid are still worked out from its shape; the pixels themselves have been seen
         return Prompt(tokens, {n: v for n, v in pixels.items() if n.endswith("grid_thw")}, self._look(pixels))
@@ -122,9 +125,8 @@ class ChatCaptioner(Captioner):
             inputs["position_ids"] = (mask.cumsum(-1) - 1).clamp(min=0) + first
         if prompts[0].features is None:
             return inputs | pixels
-        return inputs | {
-            "mm_encoder_outputs": {"image": SimpleNamespace(**join_features([p.features for p in prompts]))}
-        }
+        features = as_outputs(**join_features([p.features for p in prompts]))
+        return inputs | {"mm_encoder_outputs": {"image": features}}
 
     def _has_grid(self) -> bool:
         """Whether positions have time, height and width (M-RoPE)."""

@@ -9,15 +9,18 @@ import torch
 from rlcap.policy.blip2 import Blip2Captioner, Blip2Seq2SeqCaptioner
 from rlcap.policy.captioner import Captioner
 from rlcap.policy.chat import ChatCaptioner
-from rlcap.policy.encoder_decoder import Florence2Captioner, VisionEncoderDecoderCaptioner
+from rlcap.policy.encoder_decoder import BlipCaptioner, Florence2Captioner, VisionEncoderDecoderCaptioner
+from rlcap.policy.git import GitCaptioner
 from rlcap.types import ConfigError
 
 FAMILIES: dict[str, type[Captioner]] = {
+    "blip": BlipCaptioner,
     "blip-2": Blip2Captioner,
     "blip-2 with t5": Blip2Seq2SeqCaptioner,
     "fast_vlm": ChatCaptioner,
     "florence2": Florence2Captioner,
     "gemma3": ChatCaptioner,
+    "git": GitCaptioner,
     "idefics3": ChatCaptioner,
     "instructblip": Blip2Captioner,
     "instructblip with t5": Blip2Seq2SeqCaptioner,

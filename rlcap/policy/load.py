@@ -13,16 +13,19 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch.nn.modules.batchnorm import _BatchNorm
 from transformers import AutoModelForImageTextToText, AutoProcessor
+from transformers.pytorch_utils import Conv1D
 
 from rlcap.config import ConfigError, ModelConfig
 from rlcap.lab.assets import resolve
 
 TRAINABLE = ("lora-language", "lora-all", "projector", "full")
-_VISION = re.compile(r"(^|\.)(vision_tower|vision_model|visual|image_encoder|vision_encoder)(\.|$)")
+_VISION = re.compile(r"(^|\.)(vision_tower|vision_model|visual|image_encoder|vision_encoder)(\.|$)|^encoder\.")
 _PROJECTOR = re.compile(
-    r"(^|\.)(multi_modal_projector|mm_projector|connector|modality_projection|merger|projector)(\.|$)"
+    r"(^|\.)(multi_modal_projector|mm_projector|connector|modality_projection|merger|projector|qformer|language_projection"
+    r"|visual_projection|enc_to_dec_proj)(\.|$)"
 )
-_HEAD = re.compile(r"(^|\.)(lm_head|embed_tokens|output)(\.|$)")
+_HEAD = re.compile(r"(^|\.)(lm_head|embed_tokens|predictions\.decoder)(\.|$)|^output$")
+_LINEAR = (torch.nn.Linear, Conv1D)  # GPT-2 has its own linear layer
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +72,7 @@ def lora_modules(model: torch.nn.Module, trainable: str) -> list[str]:
     """Names of the linear modules that `trainable` adapts. Raises ConfigError when there are none."""
     found = []
     for name, module in model.named_modules():
-        if not isinstance(module, torch.nn.Linear) or _HEAD.search(name):
+        if not isinstance(module, _LINEAR) or _HEAD.search(name):
             continue
         vision, projector = bool(_VISION.search(name)), bool(_PROJECTOR.search(name))
         if (
@@ -79,7 +82,7 @@ def lora_modules(model: torch.nn.Module, trainable: str) -> list[str]:
         ):
             found.append(name)
     if not found:
-        kinds = sorted({name.split(".")[-1] for name, m in model.named_modules() if isinstance(m, torch.nn.Linear)})
+        kinds = sorted({name.split(".")[-1] for name, m in model.named_modules() if isinstance(m, _LINEAR)})
         raise ConfigError(
             f"model.trainable={trainable!r} matches no linear module of {type(model).__name__}; its linear modules are "
             f"called {', '.join(kinds)}"

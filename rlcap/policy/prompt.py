@@ -1,6 +1,6 @@
 """What a captioner is asked: the tensors of one prompt, and how several make a batch.
 
-Prompts are made one by one and padded here, on the left: a batch is any list of them, in any order, and no processor's
+Prompts are made one by one and padded here: a batch is any list of them, in any order, and no processor's
 padding side can corrupt it.
 """
 
@@ -26,10 +26,13 @@ class Prompt:
     """What the frozen vision side made of the images: nested lists of tensors, or None where it is trained."""
 
 
-def pad_left(rows: Sequence[torch.Tensor], value: int) -> torch.Tensor:
-    """Vectors of lengths P₁ … P_B → (B, max P), `value` before the shorter ones."""
+def pad(rows: Sequence[torch.Tensor], value: int, side: str = "left") -> torch.Tensor:
+    """Vectors of lengths P₁ … P_B → (B, max P), `value` before the shorter ones, or after them (`side="right"`)."""
     longest = max(len(row) for row in rows)
-    return torch.stack([F.pad(row, (longest - len(row), 0), value=value) for row in rows])
+    missing = [longest - len(row) for row in rows]
+    return torch.stack(
+        [F.pad(row, (n, 0) if side == "left" else (0, n), value=value) for row, n in zip(rows, missing, strict=True)]
+    )
 
 
 def stack_pixels(values: Sequence[torch.Tensor]) -> torch.Tensor:
@@ -60,10 +63,13 @@ def join_features(values: Sequence[Any]) -> Any:
     return [join_features(layer) for layer in zip(*values, strict=True)]
 
 
-def join_tokens(prompts: Sequence[Prompt], pad_id: int) -> dict[str, torch.Tensor]:
-    """(B, P) each, padded on the left: ids with `pad_id`, masks and types with 0."""
+def join_tokens(prompts: Sequence[Prompt], pad_id: int, side: str = "left") -> dict[str, torch.Tensor]:
+    """(B, P) each, padded: ids with `pad_id`, masks and types with 0.
+
+    On the left where captions follow; on the right for an encoder, whose positions count from the first token.
+    """
     return {
-        name: pad_left([p.tokens[name] for p in prompts], pad_id if name == "input_ids" else 0)
+        name: pad([p.tokens[name] for p in prompts], pad_id if name == "input_ids" else 0, side)
         for name in prompts[0].tokens
     }
 

@@ -11,7 +11,8 @@ from torch.nn.functional import pad
 from rlcap.policy.families import captioner_of
 from rlcap.policy.frozen import is_frozen
 from rlcap.policy.load import lora_modules
-from rlcap.policy.prompt import join_features, pad_left, stack_pixels
+from rlcap.policy.prompt import join_features, stack_pixels
+from rlcap.policy.prompt import pad as pad_rows
 from rlcap.types import ConfigError
 
 
@@ -187,7 +188,9 @@ def test_an_adapter_that_is_switched_off_is_not_frozen(captioner):
 
 
 def test_padding():
-    assert pad_left([torch.tensor([1, 2]), torch.tensor([3])], 9).tolist() == [[1, 2], [9, 3]]
+    rows = [torch.tensor([1, 2]), torch.tensor([3])]
+    assert pad_rows(rows, 9).tolist() == [[1, 2], [9, 3]]
+    assert pad_rows(rows, 9, "right").tolist() == [[1, 2], [3, 9]]
     stacked = stack_pixels([torch.ones(1, 2, 3), torch.ones(2, 1, 4)])
     assert stacked.shape == (3, 2, 4)
     assert stacked[0, :, 3].tolist() == [0, 0]

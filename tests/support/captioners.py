@@ -6,7 +6,7 @@
 import numpy as np
 import torch
 from PIL import Image
-from tokenizers import Tokenizer, models, pre_tokenizers
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import (
     AutoImageProcessor,
     AutoModelForImageTextToText,
@@ -61,8 +61,11 @@ def images(count, sides=(56,), seed=0):
     return [Image.fromarray(rng.integers(0, 255, (*shapes[i % len(shapes)], 3), np.uint8)) for i in range(count)]
 
 
-def tokenizer(special=(), named=None):
-    """Word-level; ids 0 to 3 are pad, beginning, end and unknown. `named` are tokens with an attribute of their own."""
+def tokenizer(special=(), named=None, ends=False):
+    """Word-level; ids 0 to 3 are pad, beginning, end and unknown. `named` are tokens with an attribute of their own.
+
+    `ends`: a text comes between beginning and end, as BERT's tokenizers have it.
+    """
     tokens = ["<pad>", "<s>", "</s>", "<unk>", *special, *(named or {}).values()]
     words = [
         *tokens,
@@ -81,6 +84,10 @@ def tokenizer(special=(), named=None):
     ]
     core = Tokenizer(models.WordLevel({word: i for i, word in enumerate(dict.fromkeys(words))}, unk_token="<unk>"))
     core.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    if ends:
+        core.post_processor = processors.TemplateProcessing(
+            single="<s> $A </s>", special_tokens=[("<s>", 1), ("</s>", 2)]
+        )
     return PreTrainedTokenizerFast(
         tokenizer_object=core, pad_token="<pad>", bos_token="<s>", eos_token="</s>", unk_token="<unk>",
         extra_special_tokens=named or list(special),
@@ -425,6 +432,34 @@ def vision_encoder_decoder():
         decoder_start_token_id=1, pad_token_id=0, eos_token_id=2,
     )  # fmt: skip
     return VisionEncoderDecoderModel(config), Pair(small_images("ViTImageProcessor"), words)
+
+
+def blip():
+    from transformers import BlipConfig, BlipForConditionalGeneration, BlipProcessor
+
+    words = tokenizer(ends=True)
+    config = BlipConfig(
+        vision_config={**VISION, "image_size": 28, "patch_size": 7},
+        text_config={
+            **text_shape(words), "sep_token_id": 2, "encoder_hidden_size": 32, "hidden_dropout_prob": 0.0,
+            "attention_probs_dropout_prob": 0.0,
+        },
+        projection_dim=32,
+    )  # fmt: skip
+    return BlipForConditionalGeneration(config), BlipProcessor(small_images(), words)
+
+
+def git():
+    from transformers import CLIPImageProcessor, GitConfig, GitForCausalLM, GitProcessor
+
+    words = tokenizer(ends=True)
+    config = GitConfig(
+        vision_config={**VISION, "image_size": 28, "patch_size": 7},
+        **text_shape(words), hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
+    )  # fmt: skip
+    return GitForCausalLM(config), GitProcessor(
+        CLIPImageProcessor(size={"height": 28, "width": 28}, do_center_crop=False), words
+    )
 
 
 class Pair:

@@ -1,23 +1,37 @@
-"""Every chat family against the model itself: its own forward, its own `generate`, and the path that shares nothing."""
+"""Every family against the model itself: its own forward, its own `generate`, and the path that shares nothing."""
 
 import captioners
 import pytest
 import torch
 from captioners import INSTRUCTIONS, build, images
 from peft import LoraConfig, get_peft_model
+from transformers.pytorch_utils import Conv1D
 
 from rlcap.policy.chat import TOKENS, ChatCaptioner
-from rlcap.policy.families import FAMILIES, captioner_of
+from rlcap.policy.checkpointing import checkpointed_layers
+from rlcap.policy.encoder_decoder import EncoderDecoderCaptioner
+from rlcap.policy.families import FAMILIES, captioner_of, family_of
 from rlcap.policy.load import lora_modules
 from rlcap.types import ConfigError
 
-CHAT = sorted(name for name, family in FAMILIES.items() if family is ChatCaptioner)
 SIDES = (56, (56, 28))
 
 
-@pytest.fixture(scope="module", params=CHAT)
+def builder(family):
+    """`blip-2 with t5` is built by `captioners.blip_2_t5`."""
+    return family.replace("-", "_").replace(" with ", "_")
+
+
+@pytest.fixture(scope="module", params=sorted(FAMILIES))
 def loaded(request, tmp_path_factory):
-    return build(request.param, tmp_path_factory.mktemp(request.param))
+    model, processor = build(builder(request.param), tmp_path_factory.mktemp("model"))
+    assert family_of(model.config) == request.param
+    return model, processor
+
+
+def only_chat(captioner):
+    if type(captioner) is not ChatCaptioner:
+        pytest.skip("prompts of one image, and no token types")
 
 
 @pytest.fixture
@@ -62,7 +76,8 @@ def weights(mask):
 def test_shared_is_plain(adapted):
     model, _, captioner = adapted
     prompts = captioner.prepare(images(3, SIDES), INSTRUCTIONS)
-    assert len({len(p.tokens["input_ids"]) for p in prompts}) > 1, "prompts of one length test no padding"
+    if captioner.kind != "vision-encoder-decoder":
+        assert len({len(p.tokens["input_ids"]) for p in prompts}) > 1, "prompts of one length test no padding"
     ids, mask = some_captions(model, 9)
     both = [captioner.log_probs(prompts, ids, mask, entropies=True, shared=shared) for shared in (True, False)]
     assert torch.allclose(both[0].log_probs, both[1].log_probs, atol=1e-5, rtol=0)
@@ -82,17 +97,18 @@ def test_shared_is_plain_where_everything_is_trained(loaded):
     both = [captioner.log_probs(prompts, ids, mask, shared=shared).log_probs for shared in (True, False)]
     assert torch.allclose(*both, atol=1e-5, rtol=0)
     found = [gradients(model, (b * weights(mask)).sum()) for b in both]
-    tower = captioner.base.get_encoder(modality="image")
-    assert any(p is q for p in tower.parameters() for n, q in model.named_parameters() if n in found[0])
+    seen = {id(p) for p in tower(captioner).parameters()}
+    assert any(id(p) in seen for name, p in model.named_parameters() if name in found[0])
     assert_same_gradients(*found)
 
 
 def test_log_probs_are_those_of_the_models_own_forward(adapted):
     model, _, captioner = adapted
+    only_chat(captioner)
     picture = images(1)[0]
     ids, mask = some_captions(model, 2)
     ours = captioner.log_probs(captioner.prepare([picture], "describe"), ids, mask).log_probs
-    inputs = stock_inputs(captioner, picture, "describe")
+    inputs = stock_inputs(captioner, [picture], "describe")
     for row in range(2):
         length = int(mask[row].sum())
         caption = ids[row : row + 1, :length]
@@ -107,23 +123,61 @@ def test_log_probs_are_those_of_the_models_own_forward(adapted):
         assert (ours[row, length:] == 0).all()
 
 
-def stock_inputs(captioner, picture, instruction):
-    inputs = captioner._process([picture], instruction)
+def tower(captioner):
+    """The vision encoder."""
+    if captioner.kind == "git":
+        return captioner.base.git.image_encoder.vision_model.encoder
+    if captioner.kind == "vision-encoder-decoder":
+        return captioner.base.encoder
+    return captioner.base.get_encoder(modality="image")
+
+
+def stock_inputs(captioner, pictures, instruction):
+    """What the model's documentation says to give it, from the processor alone."""
+    processor, kind = captioner.processor, captioner.kind
+    if kind == "vision-encoder-decoder":
+        inputs = processor.image_processor(images=pictures, return_tensors="pt")
+    elif kind == "git":
+        inputs = processor(images=pictures, text=instruction, return_tensors="pt")
+        inputs = {n: v if n == "pixel_values" else v[:, :-1] for n, v in inputs.items()}
+    elif getattr(processor, "chat_template", None):
+        content = [{"type": "image", "image": picture} for picture in pictures] + [
+            {"type": "text", "text": instruction}
+        ]
+        inputs = processor.apply_chat_template(
+            [{"role": "user", "content": content}],
+            add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt",
+        )  # fmt: skip
+    elif kind == "paligemma":
+        inputs = processor(images=[pictures], text="<image>" * len(pictures) + instruction, return_tensors="pt")
+    else:
+        inputs = processor(images=pictures, text=instruction, return_tensors="pt")
     return {name: value for name, value in inputs.items() if torch.is_tensor(value) and name != "labels"}
 
 
+def own_greedy(captioner, pictures, instruction, length):
+    """(ids, log-probs) of the model's own greedy caption."""
+    inputs = stock_inputs(captioner, pictures, instruction)
+    out = captioner.base.generate(
+        **inputs, max_new_tokens=length, do_sample=False, suppress_tokens=captioner.unsuitable_ids() or None,
+        return_dict_in_generate=True, output_logits=True,
+    )  # fmt: skip
+    ids = out.sequences[0, -len(out.logits) :]
+    return ids.tolist(), torch.stack(out.logits, 1)[0].log_softmax(-1).gather(-1, ids[:, None])[:, 0]
+
+
 def test_greedy_captions_are_the_models_own(adapted):
-    model, _, captioner = adapted
+    _, _, captioner = adapted
     pictures = images(3, SIDES)
-    written = captioner.generate(captioner.prepare(pictures, INSTRUCTIONS), 2, max_new_tokens=12, temperature=0)
+    prompts = captioner.prepare(pictures, INSTRUCTIONS)
+    written = captioner.generate(prompts, 2, max_new_tokens=12, temperature=0)
     assert torch.equal(written.ids[0::2], written.ids[1::2])
+    found = captioner.log_probs(prompts, written.ids, written.mask).log_probs
     for row, (picture, instruction) in enumerate(zip(pictures, INSTRUCTIONS, strict=True)):
-        inputs = stock_inputs(captioner, picture, instruction)
-        theirs = model.generate(
-            **inputs, max_new_tokens=12, do_sample=False, suppress_tokens=captioner.unsuitable_ids(), pad_token_id=0
-        )[0, inputs["input_ids"].shape[1] :]
-        ours = written.ids[2 * row][written.mask[2 * row].bool()]
-        assert ours.tolist() == theirs.tolist()
+        ids, log_probs = own_greedy(captioner, [picture], instruction, 12)
+        kept = written.mask[2 * row].bool()
+        assert written.ids[2 * row][kept].tolist() == ids
+        assert torch.allclose(found[2 * row][kept], log_probs, atol=1e-5, rtol=0)
 
 
 def test_a_ragged_batch_is_its_singles(adapted):
@@ -139,18 +193,14 @@ def test_a_ragged_batch_is_its_singles(adapted):
 
 def test_several_images_a_prompt(adapted):
     model, _, captioner = adapted
+    only_chat(captioner)
     pictures = images(4, SIDES)
     prompts = captioner.prepare([pictures[:2], pictures[2:3], pictures[1:4]], INSTRUCTIONS)
     ids, mask = some_captions(model, 6)
     both = [captioner.log_probs(prompts, ids, mask, shared=shared).log_probs for shared in (True, False)]
     assert torch.allclose(*both, atol=1e-5, rtol=0)
     written = captioner.generate(prompts[:1], 1, max_new_tokens=6, temperature=0)
-    inputs = captioner._process(pictures[:2], INSTRUCTIONS[0])
-    inputs = {name: value for name, value in inputs.items() if torch.is_tensor(value) and name != "labels"}
-    theirs = model.generate(
-        **inputs, max_new_tokens=6, do_sample=False, suppress_tokens=captioner.unsuitable_ids(), pad_token_id=0
-    )[0, inputs["input_ids"].shape[1] :]
-    assert written.ids[0][written.mask[0].bool()].tolist() == theirs.tolist()
+    assert written.ids[0][written.mask[0].bool()].tolist() == own_greedy(captioner, pictures[:2], INSTRUCTIONS[0], 6)[0]
 
 
 def test_the_image_is_seen(adapted):
@@ -166,8 +216,7 @@ def test_the_image_is_seen(adapted):
 def test_a_frozen_vision_side_runs_once_an_image(adapted):
     model, _, captioner = adapted
     calls = []
-    tower = captioner.base.get_encoder(modality="image")
-    handle = tower.register_forward_hook(lambda *_: calls.append(1))
+    handle = tower(captioner).register_forward_hook(lambda *_: calls.append(1))
     prompts = captioner.prepare(images(2), "describe")
     seen = len(calls)
     ids, mask = some_captions(model, 4)
@@ -186,18 +235,27 @@ def test_checkpointed_layers_share_too(adapted):
     wanted = captioner.log_probs(prompts, ids, mask).log_probs
     expected = gradients(model, (wanted * weights(mask)).sum())
     model.gradient_checkpointing_enable({"use_reentrant": False})
+    if captioner.kind == "git":
+        captioner.base.disable_input_require_grads()  # which peft turned on, and GIT adds to its input in place
     model.train()
-    runs = []
-    handle = captioner.decoder.layers[0].mlp.register_forward_pre_hook(lambda *_: runs.append(1))
     try:
+        if isinstance(captioner, EncoderDecoderCaptioner):
+            with pytest.warns(UserWarning, match="read anew for each caption: gradient checkpointing"):
+                found = captioner.log_probs(prompts, ids, mask).log_probs
+            assert torch.allclose(found, wanted, atol=1e-5, rtol=0)
+            return
+        runs = []
+        layer = checkpointed_layers(captioner.decoder)[0]
+        key = next(part for name, part in layer.named_modules() if name.endswith(("k_proj", "key")))
+        handle = key.register_forward_pre_hook(lambda *_: runs.append(1))
         assert captioner.cannot_share() is None
         found = captioner.log_probs(prompts, ids, mask).log_probs
         assert torch.allclose(found, wanted, atol=1e-5, rtol=0)
         assert len(runs) == 2, "once for the prefix, once for the captions"
         assert_same_gradients(gradients(model, (found * weights(mask)).sum()), expected)
         assert len(runs) == 4, "and again in the backward pass"
-    finally:
         handle.remove()
+    finally:
         model.gradient_checkpointing_disable()
         model.eval()
 
@@ -217,21 +275,31 @@ def test_bfloat16(loaded):
         model.float()
 
 
+LANGUAGE = {
+    "blip": ("text_decoder.",), "blip-2": ("language_model.",), "instructblip": ("language_model.",),
+    "git": ("git.encoder.",), "idefics3": ("model.text_model.",), "smolvlm": ("model.text_model.",),
+    "vision-encoder-decoder": ("decoder.",),
+}  # fmt: skip
+"""Where the language side is, in families that don't call it `model.language_model`."""
+
+
 def test_trainable_names(loaded):
     model = loaded[0]
-    decoder = {f"{n}" for n, m in model.named_modules() if m is model.get_decoder()}.pop()
-    language, everything = (set(lora_modules(model, kind)) for kind in ("lora-language", "lora-all"))
-    linear = {n for n, m in model.named_modules() if isinstance(m, torch.nn.Linear)}
-    head = {n for n, m in model.named_modules() if m is model.get_output_embeddings()}
-    assert language == {n for n in linear if n.startswith(decoder + ".")}
+    kind = model.config.model_type
+    side = LANGUAGE.get(kind, ("model.language_model.",))
+    language, everything = (set(lora_modules(model, choice)) for choice in ("lora-language", "lora-all"))
+    linear = {name for name, part in model.named_modules() if isinstance(part, torch.nn.Linear | Conv1D)}
+    head = {name for name in linear if name.endswith(("lm_head", "predictions.decoder")) or name == "output"}
+    assert len(head) == 1
     assert everything == linear - head
-    if model.config.model_type == "gemma3":
-        with pytest.raises(ConfigError, match="matches no linear module"):  # its projector is a bare matrix
+    assert language == {name for name in everything if name.startswith(side)}
+    if kind in ("gemma3", "blip"):  # the one's projector is a bare matrix, the other has none
+        with pytest.raises(ConfigError, match="matches no linear module"):
             lora_modules(model, "projector")
     else:
         projector = set(lora_modules(model, "projector"))
         assert projector <= everything - language
 
 
-def test_the_list_is_of_families_that_can_be_built():
-    assert all(hasattr(captioners, name) for name in FAMILIES)
+def test_every_family_has_a_builder():
+    assert all(hasattr(captioners, builder(family)) for family in FAMILIES)

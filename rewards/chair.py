@@ -63,6 +63,8 @@ class Chair(Reward):
     def present(self, sample: Sample) -> set[str] | None:
         """The classes that are in the image, None where nothing is known of it."""
         annotated: Any = sample.meta.get("objects")
+        if not isinstance(annotated, list | tuple | set):
+            annotated = None
         texts = [text for text in sample.references if text.strip()] if self.references else []
         if annotated is None and not texts:
             return None

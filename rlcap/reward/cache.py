@@ -17,8 +17,13 @@ from typing import Any
 
 
 def content_hash(**parts: Any) -> str:
-    """sha256 hex of named JSON-able parts; unlike `hash()` the same in every process."""
-    return hashlib.sha256(json.dumps(parts, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+    """sha256 hex of named JSON-able parts; unlike `hash()` the same in every process. Half a surrogate pair is let through."""
+    text = json.dumps(parts, sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _storable(reply: str) -> str:
+    return reply.encode("utf-8", "replace").decode()
 
 
 def default_folder() -> Path:
@@ -57,7 +62,7 @@ class ReplyCache:
             self._memory.setdefault(key, reply)
             return
         with self._connection() as connection:
-            connection.execute("INSERT OR IGNORE INTO replies (key, reply) VALUES (?, ?)", (key, reply))
+            connection.execute("INSERT OR IGNORE INTO replies (key, reply) VALUES (?, ?)", (key, _storable(reply)))
 
     def _connection(self) -> sqlite3.Connection:
         if getattr(self._local, "process", None) != os.getpid():

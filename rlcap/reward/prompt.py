@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _LOOKALIKES = str.maketrans({"<": "‹", ">": "›", "[": "⟦", "]": "⟧"})
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\u2028\u2029]")
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\u2028\u2029\ud800-\udfff]")
 _FIELD = re.compile(r"\{(\w+)\}")
 
 

@@ -201,3 +201,11 @@ def test_classes_and_redaction():
     assert redact("Authorization: Bearer abcdefgh123456 ok") == "Authorization: Bearer *** ok"
     assert redact("the key is fine") == "the key is fine"
     assert redact("api_key=abcdefgh1234") == "api_key=***"
+
+
+def test_half_a_surrogate_pair_neither_stops_the_cache_nor_reaches_a_prompt(tmp_path):
+    assert content_hash(caption="\ud800") != content_hash(caption="\ud801")
+    assert harmless("a\ud800b") == "a b"
+    cache = ReplyCache(tmp_path / "replies.sqlite")
+    cache.put("key", "half \udc00 a pair")
+    assert cache.get(["key"]) == {"key": "half ? a pair"}

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rlcap.scorers.text_batches import length_sorted_batches
+from rlcap.scorers.text_batches import encodable, length_sorted_batches
 
 
 def greedy_f1(
@@ -132,7 +132,7 @@ class AdequacyScorer:
         cut = 0
         for rows in length_sorted_batches([len(text) for text in texts], self.batch_size):
             encoded = self.tokenizer(
-                [texts[i] for i in rows],
+                [encodable(texts[i]) for i in rows],
                 padding=True,
                 truncation=True,
                 max_length=self.max_tokens,

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rlcap.scorers.text_batches import length_sorted_batches
+from rlcap.scorers.text_batches import encodable, length_sorted_batches
 
 LABELS = ("entailment", "neutral", "contradiction")
 """Order of the columns that `NliScorer.probabilities` answers, whatever the model's own."""
@@ -87,7 +87,7 @@ class NliScorer:
 
     def _encode(self, pairs: Sequence[tuple[str, str]]) -> tuple[Any, int]:
         """Padded tensors, and how many of the pairs had to be cut."""
-        firsts, seconds = [list(texts) for texts in zip(*pairs, strict=True)]
+        firsts, seconds = [[encodable(text) for text in texts] for texts in zip(*pairs, strict=True)]
         lengths = [len(ids) for ids in self.tokenizer(firsts, seconds, verbose=False)["input_ids"]]
         cut = [i for i, length in enumerate(lengths) if length > self.max_tokens]
         for i in cut:

@@ -1,4 +1,4 @@
-"""Batches of texts of like length, so that padding is little."""
+"""Texts as tokenizers want them: in batches of like length, so that padding is little, and without halves of characters."""
 
 from __future__ import annotations
 
@@ -12,3 +12,8 @@ def length_sorted_batches(lengths: Sequence[int], batch_size: int) -> Iterator[l
     order = sorted(range(len(lengths)), key=lambda row: (-lengths[row], row))
     for start in range(0, len(order), batch_size):
         yield order[start : start + batch_size]
+
+
+def encodable(text: str) -> str:
+    """The text with a ? for each half of a surrogate pair (JSON can hold one), on which fast tokenizers raise a TypeError."""
+    return text.encode("utf-8", "replace").decode()

@@ -24,6 +24,7 @@ from rewards.hallucination import Hallucination
 from rewards.length import Length
 from rewards.repetition import Repetition
 from rewards.self_retrieval import SelfRetrieval
+from rlcap.lab.assets import resolve
 from rlcap.reward.base import Reward
 from rlcap.reward.card import find
 from rlcap.types import RewardBatch, Sample, Score
@@ -215,6 +216,31 @@ def test_called_as_trl_calls_it(reward, images):
     )
     for value, score in zip(values, reward.score(rows), strict=True):
         assert value == (pytest.approx(score.value) if score.value is not None else None)
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda: ClipScore(resolve("local-dir:lab:retriever")),
+        lambda: RefClipScore(resolve("local-dir:lab:retriever")),
+        lambda: SelfRetrieval(resolve("local-dir:lab:retriever")),
+        lambda: Hallucination(resolve("lab:nli")),
+        lambda: Hallucination(resolve("lab:nli"), form="sentences"),
+    ],
+    ids=["ClipScore", "RefClipScore", "SelfRetrieval", "Hallucination", "Hallucination sentences"],
+)
+def test_hostile_captions_on_models_of_flesh_and_blood(made, images):
+    """Tokenizers and towers instead of stand-ins: the lab's."""
+    try:
+        reward = made()
+    except FileNotFoundError as error:
+        pytest.skip(str(error))
+    rows = batch(images)
+    scores = reward.score(rows)
+    sound(reward, scores, len(rows))
+    for i, score in enumerate(scores):
+        alone = reward.score(take(rows, [i]))[0]
+        assert score.value == pytest.approx(alone.value, abs=1e-5)
 
 
 FRAGMENTS = st.sampled_from(

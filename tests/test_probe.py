@@ -100,6 +100,7 @@ def test_the_two_guards_lose_nothing():
     ("name", "params"),
     [
         ("length", {}),
+        ("style", {}),
         ("repetition", {}),
         ("chair", {}),
         ("chair", {"form": "f1"}),

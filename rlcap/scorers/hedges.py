@@ -34,7 +34,12 @@ _UNDECIDED = re.compile(rf"\b(?:or|either|{_MODAL} not|not sure|unclear|unsure|h
 
 def is_hedged(text: str) -> bool:
     """Whether the sentence takes something back: a hedge word, a question, or a choice ("either … or")."""
-    return bool(_UNDECIDED.search(text)) or any(pattern.search(text) for pattern, _ in _BARE)
+    return bool(_UNDECIDED.search(text)) or is_guess(text)
+
+
+def is_guess(text: str) -> bool:
+    """Whether the sentence holds a word of guessing ("maybe", "there might be", "seems to be"); a choice by "or" is none."""
+    return any(pattern.search(text) for pattern, _ in _BARE)
 
 
 def bare_claim(text: str) -> str:

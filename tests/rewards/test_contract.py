@@ -24,6 +24,7 @@ from rewards.hallucination import Hallucination
 from rewards.length import Length
 from rewards.repetition import Repetition
 from rewards.self_retrieval import SelfRetrieval
+from rewards.style import Style
 from rlcap.lab.assets import resolve
 from rlcap.reward.base import Reward
 from rlcap.reward.card import find
@@ -43,6 +44,7 @@ MADE = {
     "Repetition": lambda: Repetition(),
     "SelfRetrieval": lambda: SelfRetrieval(HashClip()),
     "SelfRetrieval probability": lambda: SelfRetrieval(HashClip(), form="probability"),
+    "Style": lambda: Style(phrases=["a dog", "(("]),
 }
 """Class name, and what else is said to it → a reward on stand-in models."""
 CAPTIONS = [

@@ -38,8 +38,8 @@ class Prefix:
     logits: torch.Tensor
     """(B, V) of the first token of a caption."""
     cache: Cache
-    mask: torch.Tensor
-    """(B, P) 1 where a token was read, 0 where padding."""
+    mask: torch.Tensor | None
+    """(B, P) 1 where a token was read, 0 where padding; None where nothing is padded, and no mask need be made."""
     position: torch.Tensor
     """(B,) of the first token of a caption."""
     extra: dict[str, torch.Tensor] = field(default_factory=dict)
@@ -48,8 +48,18 @@ class Prefix:
     def repeated(self, cache: Cache, captions: int) -> Prefix:
         """The same for B·captions rows, with a cache that has them already."""
         rows = {name: value.repeat_interleave(captions, 0) for name, value in self.extra.items()}
-        mask, position = (x.repeat_interleave(captions, 0) for x in (self.mask, self.position))
+        mask = None if self.mask is None else self.mask.repeat_interleave(captions, 0)
+        position = self.position.repeat_interleave(captions, 0)
         return replace(self, cache=cache, mask=mask, position=position, extra=rows)
+
+    def mask_of(self, tokens: int) -> torch.Tensor | None:
+        """(B, P + tokens) with what is written after the prompt.
+
+        A caption's own padding needs none: it comes after all tokens that count, and none of them looks ahead.
+        """
+        if self.mask is None:
+            return None
+        return torch.cat([self.mask, self.mask.new_ones(len(self.mask), tokens)], 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,11 +117,14 @@ class Captioner(ABC):
         """Run image and instruction once a prompt."""
 
     @abstractmethod
-    def extend(self, prefix: Prefix, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """(N, C, V) logits of the token after each of (N, C) ids; `mask` (N, P + C) says what counts."""
+    def extend(self, prefix: Prefix, ids: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+        """(N, C, V) logits of the token after each of (N, C) ids.
+
+        `mask`: of the prefix, what has been kept since, and `ids`; None where nothing is padded.
+        """
 
     @abstractmethod
-    def whole(self, prompts: Sequence[Prompt], ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    def whole(self, prompts: Sequence[Prompt], ids: torch.Tensor) -> torch.Tensor:
         """(N, C, V) logits of (N, C) ids after N prompts, everything in one forward and nothing shared."""
 
     def unsuitable_ids(self) -> list[int]:
@@ -140,10 +153,10 @@ class Captioner(ABC):
             prefix = self.read(prompts)
             logits = prefix.logits.repeat_interleave(captions, 0)
             prefix = prefix.repeated(with_room(prefix.cache, captions, max_new_tokens), captions)
-            ends = torch.tensor(self.end_ids, device=logits.device)
+            ends = torch.tensor(self.end_ids, device=logits.device, dtype=torch.long)
             unsuitable = torch.tensor(self.unsuitable_ids(), device=logits.device, dtype=torch.long)
             running = torch.ones(len(logits), dtype=torch.bool, device=logits.device)
-            mask, ids, masks, log_probs = prefix.mask, [], [], []
+            ids, masks, log_probs = [], [], []
             for step in range(max_new_tokens):
                 allowed = logits.index_fill(1, unsuitable, -torch.inf)
                 drawn = draw(allowed, temperature, top_p).masked_fill(~running, self.pad_id)
@@ -153,8 +166,7 @@ class Captioner(ABC):
                 running = running & ~torch.isin(drawn, ends)
                 if step == max_new_tokens - 1 or not running.any():
                     break
-                mask = torch.cat([mask, running[:, None].to(mask.dtype)], 1)
-                logits = self.extend(prefix, drawn[:, None], mask)[:, -1]
+                logits = self.extend(prefix, drawn[:, None], prefix.mask_of(step + 1))[:, -1]
                 prefix = replace(prefix, position=prefix.position + 1)
         return Written(torch.stack(ids, 1), torch.stack(masks, 1).long(), torch.stack(log_probs, 1))
 
@@ -188,22 +200,21 @@ class Captioner(ABC):
         parts = self._shared if shared and not reason else self._plain
         found = [
             (token_log_probs(logits, part, temperature), entropy(logits, temperature) if entropies else None)
-            for logits, part in parts(prompts, captions, ids, mask)
+            for logits, part in parts(prompts, captions, ids)
         ]
         columns = [torch.cat(values, 1) if values[0] is not None else None for values in zip(*found, strict=True)]
         return Weighed(*(x if x is None else x.masked_fill(mask == 0, 0.0) for x in columns))
 
-    def _shared(self, prompts, captions, ids, mask) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    def _shared(self, prompts, captions, ids) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """(N, c, V) logits and the (N, c) ids that they are of, in order."""
         prefix = self.read(prompts)
         yield prefix.logits.repeat_interleave(captions, 0)[:, None], ids[:, :1]
         if ids.shape[1] > 1:
             rows = prefix.repeated(continued(prefix.cache, captions), captions)
-            seen = torch.cat([rows.mask, mask[:, :-1].to(rows.mask.dtype)], 1)
-            yield self.extend(rows, ids[:, :-1], seen), ids[:, 1:]
+            yield self.extend(rows, ids[:, :-1], rows.mask_of(ids.shape[1] - 1)), ids[:, 1:]
 
-    def _plain(self, prompts, captions, ids, mask) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        yield self.whole([prompt for prompt in prompts for _ in range(captions)], ids, mask), ids
+    def _plain(self, prompts, captions, ids) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        yield self.whole([prompt for prompt in prompts for _ in range(captions)], ids), ids
 
 
 @contextmanager

@@ -82,17 +82,17 @@ class ChatCaptioner(Captioner):
     def read(self, prompts: Sequence[Prompt]) -> Prefix:
         inputs, cache = self._inputs(prompts), recording()
         logits = self._run(**inputs, past_key_values=cache, logits_to_keep=1)
-        return Prefix(logits[:, -1], cache, inputs["attention_mask"], _last(inputs["position_ids"]) + 1)
+        return Prefix(logits[:, -1], cache, inputs.get("attention_mask"), _last(inputs["position_ids"]) + 1)
 
-    def extend(self, prefix: Prefix, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    def extend(self, prefix: Prefix, ids: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
         positions = self._positions_from(prefix.position, ids.shape[1])
         return self._run(input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=prefix.cache)
 
-    def whole(self, prompts: Sequence[Prompt], ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    def whole(self, prompts: Sequence[Prompt], ids: torch.Tensor) -> torch.Tensor:
         inputs, count = self._inputs(prompts), ids.shape[1]
-        added = {"input_ids": ids, "attention_mask": mask.to(inputs["attention_mask"].dtype)}
+        added = {"input_ids": ids}
         added["position_ids"] = self._positions_from(_last(inputs["position_ids"]) + 1, count)
-        types = {"token_type_ids": CAPTION_TYPE.get(self.kind, 0), "mm_token_type_ids": 0}
+        types = {"attention_mask": 1, "token_type_ids": CAPTION_TYPE.get(self.kind, 0), "mm_token_type_ids": 0}
         added |= {n: torch.full_like(ids, t, dtype=inputs[n].dtype) for n, t in types.items() if n in inputs}
         inputs |= {name: torch.cat([inputs[name], value], -1) for name, value in added.items()}
         return self._run(**inputs, logits_to_keep=count + 1)[:, :-1]
@@ -111,22 +111,28 @@ class ChatCaptioner(Captioner):
             return self.model(**inputs, use_cache=not checkpointed_layers(self.decoder)).logits
 
     def _inputs(self, prompts: Sequence[Prompt]) -> dict[str, Any]:
-        """What the model takes to read a batch of prompts, positions included."""
-        inputs: dict[str, Any] = join_tokens(prompts, self.pad_id)
-        pixels = join_pixels(prompts)
+        """What the model takes to read a batch of prompts."""
+        inputs = self._text(prompts)
+        if prompts[0].features is None:
+            return inputs | join_pixels(prompts)
+        features = as_outputs(**join_features([p.features for p in prompts]))
+        return inputs | {"mm_encoder_outputs": {"image": features}}
+
+    def _text(self, prompts: Sequence[Prompt]) -> dict[str, torch.Tensor]:
+        """Tokens with their types and positions, and a mask where something is padded."""
+        inputs = join_tokens(prompts, self.pad_id)
         mask = inputs["attention_mask"]
         if self._has_grid():
             inputs["position_ids"], _ = self.inner.get_rope_index(
                 input_ids=inputs["input_ids"], mm_token_type_ids=inputs["mm_token_type_ids"],
-                image_grid_thw=pixels["image_grid_thw"], attention_mask=mask,
+                image_grid_thw=join_pixels(prompts)["image_grid_thw"], attention_mask=mask,
             )  # fmt: skip
         else:
             first = FIRST_POSITION.get(self.kind, 0)
             inputs["position_ids"] = (mask.cumsum(-1) - 1).clamp(min=0) + first
-        if prompts[0].features is None:
-            return inputs | pixels
-        features = as_outputs(**join_features([p.features for p in prompts]))
-        return inputs | {"mm_encoder_outputs": {"image": features}}
+        if len({len(p.tokens["input_ids"]) for p in prompts}) == 1:
+            del inputs["attention_mask"]
+        return inputs
 
     def _has_grid(self) -> bool:
         """Whether positions have time, height and width (M-RoPE)."""

@@ -71,9 +71,10 @@ class EncoderDecoderCaptioner(Captioner):
     def extend(self, prefix: Prefix, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         return self._decode(self._again(**prefix.extra), ids, mask, prefix.cache)[0]
 
-    def whole(self, prompts: Sequence[Prompt], ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    def whole(self, prompts: Sequence[Prompt], ids: torch.Tensor) -> torch.Tensor:
         start, before = self._start(prompts)
-        ids, mask = torch.cat([start, ids[:, :-1]], 1), torch.cat([before, mask[:, :-1].to(before.dtype)], 1)
+        ids = torch.cat([start, ids[:, :-1]], 1)
+        mask = torch.cat([before, before.new_ones(len(ids), ids.shape[1] - start.shape[1])], 1)
         return self._decode(self._inputs(prompts), ids, mask, None)[0][:, start.shape[1] - 1 :]
 
     def unsuitable_ids(self) -> list[int]:

@@ -11,7 +11,7 @@ from PIL.Image import Image
 
 from rlcap.policy.chat import ChatCaptioner
 from rlcap.policy.frozen import is_frozen
-from rlcap.policy.prompt import Prompt, join_features, join_pixels, join_tokens
+from rlcap.policy.prompt import Prompt, join_features, join_pixels
 
 
 class GitCaptioner(ChatCaptioner):
@@ -39,8 +39,7 @@ class GitCaptioner(ChatCaptioner):
         return self.base.git.image_encoder(**pixels).last_hidden_state
 
     def _inputs(self, prompts: Sequence[Prompt]) -> dict[str, Any]:
-        inputs: dict[str, Any] = join_tokens(prompts, self.pad_id)
-        inputs["position_ids"] = (inputs["attention_mask"].cumsum(-1) - 1).clamp(min=0)
+        inputs = self._text(prompts)
         if prompts[0].features is None:
             return inputs | join_pixels(prompts)
         return inputs | {"seen": join_features([p.features for p in prompts])}

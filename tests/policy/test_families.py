@@ -170,11 +170,11 @@ def test_greedy_captions_are_the_models_own(adapted):
     _, _, captioner = adapted
     pictures = images(3, SIDES)
     prompts = captioner.prepare(pictures, INSTRUCTIONS)
-    written = captioner.generate(prompts, 2, max_new_tokens=12, temperature=0)
+    written = captioner.generate(prompts, 2, max_new_tokens=8, temperature=0)
     assert torch.equal(written.ids[0::2], written.ids[1::2])
     found = captioner.log_probs(prompts, written.ids, written.mask).log_probs
     for row, (picture, instruction) in enumerate(zip(pictures, INSTRUCTIONS, strict=True)):
-        ids, log_probs = own_greedy(captioner, [picture], instruction, 12)
+        ids, log_probs = own_greedy(captioner, [picture], instruction, 8)
         kept = written.mask[2 * row].bool()
         assert written.ids[2 * row][kept].tolist() == ids
         assert torch.allclose(found[2 * row][kept], log_probs, atol=1e-5, rtol=0)

@@ -114,7 +114,9 @@ def fast_vlm():
 
     from rlcap.lab.captioner import captioner_config, captioner_processor
 
-    return FastVlmForConditionalGeneration(captioner_config()), captioner_processor()
+    config = captioner_config()
+    config.text_config.num_hidden_layers, config.text_config.layer_types = 1, config.text_config.layer_types[:1]
+    return FastVlmForConditionalGeneration(config), captioner_processor()
 
 
 def llava():

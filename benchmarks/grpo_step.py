@@ -105,10 +105,11 @@ def update(captioner: Captioner, log_probs: torch.Tensor, advantages: torch.Tens
     return torch.cat([p.grad.flatten() for p in captioner.model.parameters() if p.grad is not None])
 
 
-def seconds(call: Callable[[], object]) -> float:
-    start = time.perf_counter()
+def seconds(call: Callable[[], object], clock: str = "wall") -> float:
+    now = time.process_time if clock == "cpu" else time.perf_counter
+    start = now()
     call()
-    return time.perf_counter() - start
+    return now() - start
 
 
 def measure(shape: str, generations: int, args: argparse.Namespace) -> dict:
@@ -138,7 +139,7 @@ def measure(shape: str, generations: int, args: argparse.Namespace) -> dict:
         "stock_update": lambda: update(captioner, stock_log_probs(captioner, inputs, ids), advantages),
         "shared_update": lambda: update(captioner, ours(), advantages),
     }
-    took = {name: min(seconds(call) for _ in range(args.repeats)) for name, call in phases.items()}
+    took = {name: min(seconds(call, args.clock) for _ in range(args.repeats)) for name, call in phases.items()}
     stock, shared = (took[f"{side}_generate"] + took[f"{side}_update"] for side in ("stock", "shared"))
     return {
         "shape": shape, "generations": generations, "step_ratio": stock / shared,
@@ -158,6 +159,7 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=384, help="of both; heads are 64 wide")
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--clock", choices=("wall", "cpu"), default="wall", help="cpu where others use the machine")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)

@@ -11,13 +11,13 @@ from torch.nn import functional as F
 
 def token_log_probs(logits: torch.Tensor, ids: torch.Tensor, temperature: float = 1.0) -> torch.Tensor:
     """(…, V) logits, (…) ids → (…) log-probabilities in nats, float32, of the distribution at `temperature`."""
-    scaled = logits.float() / temperature
+    scaled = _scaled(logits, temperature)
     return -F.cross_entropy(scaled.flatten(0, -2), ids.flatten(), reduction="none").view(ids.shape)
 
 
 def entropy(logits: torch.Tensor, temperature: float = 1.0) -> torch.Tensor:
     """(…, V) logits → (…) entropies in nats, float32, of the distribution at `temperature`."""
-    log_probs = (logits.float() / temperature).log_softmax(-1)
+    log_probs = _scaled(logits, temperature).log_softmax(-1)
     return -(log_probs.exp() * log_probs).sum(-1)
 
 
@@ -38,5 +38,12 @@ def draw(logits: torch.Tensor, temperature: float, top_p: float) -> torch.Tensor
     """(N, V) logits → (N,) ids, drawn from torch's global generator; the likeliest where `temperature` is 0."""
     if temperature == 0:
         return logits.argmax(-1)
-    probabilities = keep_nucleus(logits.float() / temperature, top_p).softmax(-1)
-    return torch.multinomial(probabilities, 1)[:, 0]
+    probabilities = keep_nucleus(_scaled(logits, temperature), top_p).softmax(-1)
+    # by the inverse of the distribution function: one random number a row, where multinomial draws one a word
+    reached = probabilities.double().cumsum(-1)
+    point = torch.rand(len(logits), 1, dtype=torch.double, device=logits.device) * reached[:, -1:]
+    return torch.searchsorted(reached, point, right=True)[:, 0].clamp(max=logits.shape[-1] - 1)
+
+
+def _scaled(logits: torch.Tensor, temperature: float) -> torch.Tensor:
+    return logits.float() if temperature == 1 else logits.float() / temperature

@@ -42,3 +42,9 @@ def test_draws_follow_the_distribution():
     assert torch.allclose(shares, torch.tensor([0.5, 0.3, 0.2]), atol=0.03)
     assert set(draw(logits, 1.0, 0.7).tolist()) == {0, 1}
     assert set(draw(logits, 0, 1.0).tolist()) == {0}
+
+
+def test_what_is_ruled_out_is_never_drawn():
+    torch.manual_seed(0)
+    logits = torch.full((5000, 4), -torch.inf).index_fill(1, torch.tensor([1, 2]), 0.0)
+    assert set(draw(logits, 1.0, 1.0).tolist()) == {1, 2}

@@ -26,9 +26,10 @@ import torch
 from PIL.Image import Image
 from transformers.cache_utils import Cache
 
+from rlcap.policy.head import separable_head, states_for_logits, weigh
 from rlcap.policy.prefix_cache import continued, with_room
 from rlcap.policy.prompt import Prompt
-from rlcap.policy.tokens import draw, entropy, token_log_probs
+from rlcap.policy.tokens import draw, token_log_probs
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +103,7 @@ class Captioner(ABC):
         self.pad_id: int = self.end_ids[0] if tokenizer.pad_token_id is None else tokenizer.pad_token_id
 
     def writer(self) -> torch.nn.Module:
-        """The module whose generation config says which tokens end a caption."""
+        """The module that writes: its generation config says which tokens end a caption, its last layer has the words."""
         return self.base
 
     @abstractmethod
@@ -198,15 +199,15 @@ class Captioner(ABC):
         if reason:
             warnings.warn(f"the prefix is read anew for each caption: {reason}", stacklevel=2)
         parts = self._shared if shared and not reason else self._plain
-        found = [
-            (token_log_probs(logits, part, temperature), entropy(logits, temperature) if entropies else None)
-            for logits, part in parts(prompts, captions, ids)
-        ]
+        head = separable_head(self.writer())
+        with states_for_logits(head):
+            states = list(parts(prompts, captions, ids))
+        found = [weigh(states, part, head, temperature, entropies) for states, part in states]
         columns = [torch.cat(values, 1) if values[0] is not None else None for values in zip(*found, strict=True)]
         return Weighed(*(x if x is None else x.masked_fill(mask == 0, 0.0) for x in columns))
 
     def _shared(self, prompts, captions, ids) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """(N, c, V) logits and the (N, c) ids that they are of, in order."""
+        """(N, c, V) logits (or the states before them) and the (N, c) ids that they are of, in order."""
         prefix = self.read(prompts)
         yield prefix.logits.repeat_interleave(captions, 0)[:, None], ids[:, :1]
         if ids.shape[1] > 1:

@@ -164,6 +164,9 @@ class BlipCaptioner(EncoderDecoderCaptioner):
             self.base.config.text_config.pad_token_id,
         )
 
+    def writer(self) -> torch.nn.Module:
+        return self.base.text_decoder
+
     def language(self) -> list[torch.nn.Module | None]:
         return [self.base.text_decoder]
 

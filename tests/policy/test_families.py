@@ -11,6 +11,7 @@ from rlcap.policy.chat import TOKENS, ChatCaptioner
 from rlcap.policy.checkpointing import checkpointed_layers
 from rlcap.policy.encoder_decoder import EncoderDecoderCaptioner
 from rlcap.policy.families import FAMILIES, captioner_of, family_of
+from rlcap.policy.head import separable_head
 from rlcap.policy.load import lora_modules
 from rlcap.types import ConfigError
 
@@ -299,6 +300,19 @@ def test_trainable_names(loaded):
     else:
         projector = set(lora_modules(model, "projector"))
         assert projector <= everything - language
+
+
+def test_log_probs_need_no_logits_at_once(adapted, monkeypatch):
+    _, _, captioner = adapted
+    prompts = captioner.prepare(images(2, SIDES), INSTRUCTIONS[:2])
+    ids, mask = some_captions(captioner.model, 4)
+    wanted = captioner.log_probs(prompts, ids, mask).log_probs
+    expected = gradients(captioner.model, (wanted * weights(mask)).sum())
+    monkeypatch.setattr("rlcap.policy.head.FLOATS", 200)
+    found = captioner.log_probs(prompts, ids, mask).log_probs
+    assert separable_head(captioner.writer()) is not None
+    assert torch.allclose(found, wanted, atol=1e-5, rtol=0)
+    assert_same_gradients(gradients(captioner.model, (found * weights(mask)).sum()), expected)
 
 
 def test_every_family_has_a_builder():

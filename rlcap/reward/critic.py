@@ -15,7 +15,8 @@ from typing import Any
 from rlcap.reward.cache import ReplyCache, content_hash
 from rlcap.reward.judge import Patience, Question, ask
 from rlcap.reward.prompt import Prompt, fence
-from rlcap.reward.verdict import Verdict, VerdictError, parse
+from rlcap.reward.verdict import VerdictError, parse
+from rlcap.scorers.images import ImageError, content_key, open_image
 from rlcap.types import Sample
 
 IMAGE_SIDE = 1024
@@ -26,7 +27,8 @@ IMAGE_SIDE = 1024
 class Opinion:
     """What the critic says of one caption: a verdict, or the reason why there is none."""
 
-    verdict: Verdict | None
+    verdict: Any
+    """What `Critic.parse` makes of the reply (a `Verdict`), or None."""
     reason: str | None = None
     reply: str | None = None
     """The engine's own words, also where they could not be parsed."""
@@ -34,7 +36,11 @@ class Opinion:
 
 class Critic:
     """engine: see `rlcap.reward.judge`. sampling: passed to every call. image: whether an engine that can see gets the
-    image. version: part of the cache key, for whatever else changes what a reply means."""
+    image. version: part of the cache key, for whatever else changes what a reply means.
+
+    Another kind of critic says what its prompt is filled with (`fields`), what of a sample it can judge by (`known`), and
+    how its replies are read (`parse`).
+    """
 
     def __init__(
         self,
@@ -53,34 +59,60 @@ class Critic:
         self.cache_hits = 0.0
         """Share of the distinct captions read last that were in the cache."""
 
+    def fields(self, caption: str, sample: Sample) -> dict[str, str]:
+        """What stands in the prompt's {fields}."""
+        known = "\n".join(f"- {text}" for text in sample.references if text.strip()) or "(nothing was written)"
+        return {"references": fence("references", known), "caption": fence("caption", caption)}
+
+    def known(self, sample: Sample) -> bool:
+        """Whether there is something to judge by, for an engine that sees nothing."""
+        return any(text.strip() for text in sample.references)
+
+    def parse(self, reply: str, sample: Sample) -> Any:
+        """A reply as a verdict. VerdictError where it is none."""
+        return parse(reply)
+
     async def read(self, captions: Sequence[str], samples: Sequence[Sample]) -> list[Opinion]:
         """One opinion a caption. Equal captions of one image are judged once; parsed replies are cached.
 
-        Raises JudgeError where the engine can't work at all.
+        An image that can't be read costs its own captions alone. Raises JudgeError where the engine can't work at all.
         """
-        keys = [self._key(caption, sample) for caption, sample in zip(captions, samples, strict=True)]
+        keys: list[str | None] = []
+        blind: dict[int, Opinion] = {}
+        for i, (caption, sample) in enumerate(zip(captions, samples, strict=True)):
+            try:
+                keys.append(self._key(caption, sample))
+            except ImageError as error:
+                keys.append(None)
+                blind[i] = Opinion(None, str(error))
         first: dict[str, int] = {}
         for i, key in enumerate(keys):
             if key is not None:
                 first.setdefault(key, i)
-        opinions = {key: _opinion(reply) for key, reply in self.cache.get(list(first)).items()}
+        cached = self.cache.get(list(first))
+        opinions = {key: self._opinion(reply, samples[first[key]]) for key, reply in cached.items()}
         self.cache_hits = len(opinions) / len(first) if first else 0.0
         open_keys = [key for key in first if key not in opinions]
-        questions = [self._question(captions[first[key]], samples[first[key]]) for key in open_keys]
-        answers = await ask(self.engine, questions, self.sampling, self.patience)
-        for key, answer in zip(open_keys, answers, strict=True):
+        questions = {}
+        for key in open_keys:
+            try:
+                questions[key] = self._question(captions[first[key]], samples[first[key]])
+            except ImageError as error:
+                opinions[key] = Opinion(None, str(error))
+        answers = await ask(self.engine, list(questions.values()), self.sampling, self.patience)
+        for key, answer in zip(questions, answers, strict=True):
             if answer.reply is None:
                 opinions[key] = Opinion(None, answer.reason)
                 continue
-            opinions[key] = _opinion(answer.reply)
+            opinions[key] = self._opinion(answer.reply, samples[first[key]])
             if opinions[key].verdict is not None:  # a broken reply may be a mood of the sampler: ask again next time
                 self.cache.put(key, answer.reply)
-        blind = Opinion(None, "no reference, and the judge sees no image")
-        return [blind if key is None else opinions[key] for key in keys]
+        nothing = Opinion(None, "no reference, and the judge sees no image")
+        return [blind.get(i, nothing) if key is None else opinions[key] for i, key in enumerate(keys)]
 
     def _key(self, caption: str, sample: Sample) -> str | None:
         """The cache key: everything that the reply depends on. None where the judge would have nothing to go by."""
-        if not (self.knows or self.sees or any(text.strip() for text in sample.references)):
+        if not (self.knows or self.sees or self.known(sample)):
             return None
         return content_hash(
             version=self.version,
@@ -91,32 +123,27 @@ class Critic:
             sample=[sample.id, json.dumps(dict(sample.meta), sort_keys=True, default=str)] if self.knows else None,
             references=list(sample.references),
             caption=caption,
+            fields=self.fields(caption, sample),
         )
 
     def _question(self, caption: str, sample: Sample) -> Question:
-        known = "\n".join(f"- {text}" for text in sample.references if text.strip()) or "(nothing was written)"
-        text = self.prompt.fill({"references": fence("references", known), "caption": fence("caption", caption)})
+        text = self.prompt.fill(self.fields(caption, sample))
         content = [text, _image_bytes(sample)] if self.sees else text
         return Question(content, self.prompt.system, sample)
 
-
-def _opinion(reply: str) -> Opinion:
-    try:
-        return Opinion(parse(reply), None, reply)
-    except VerdictError as error:
-        return Opinion(None, f"unparseable verdict: {error}", reply)
+    def _opinion(self, reply: str, sample: Sample) -> Opinion:
+        try:
+            return Opinion(self.parse(reply, sample), None, reply)
+        except VerdictError as error:
+            return Opinion(None, f"unparseable verdict: {error}", reply)
 
 
 def _image_key(sample: Sample) -> str:
-    from rlcap.scorers.images import content_key
-
     return content_key(sample.image)
 
 
 def _image_bytes(sample: Sample) -> bytes:
     """The image as JPEG, its longest side at most IMAGE_SIDE: what every provider takes."""
-    from rlcap.scorers.images import open_image
-
     image = open_image(sample.image)
     image.thumbnail((IMAGE_SIDE, IMAGE_SIDE))
     buffer = io.BytesIO()

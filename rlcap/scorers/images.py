@@ -94,9 +94,9 @@ def content_key(path: str | os.PathLike) -> str:
     """sha256 of the file's bytes as 64 hex digits; remembered until the file's size or modification time changes."""
     try:
         stat = os.stat(path)
-    except OSError as error:
+        return _hash_file(os.fspath(path), stat.st_mtime_ns, stat.st_size)
+    except OSError as error:  # not there, a folder, no permission
         raise _unreadable(path, error) from error
-    return _hash_file(os.fspath(path), stat.st_mtime_ns, stat.st_size)
 
 
 @lru_cache(maxsize=1_000_000)

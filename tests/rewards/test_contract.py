@@ -9,7 +9,7 @@ import random
 from pathlib import Path
 
 import pytest
-from fake_models import CountingJudge, HashClip, WordF1, WordNli
+from fake_models import CountingJudge, HashClip, SeeingJudge, WordClaims, WordF1, WordNli
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from photo_texts import photo_texts
@@ -18,6 +18,7 @@ from PIL import Image
 import rewards
 from rewards.chair import Chair
 from rewards.cider import Cider
+from rewards.claims import Claims
 from rewards.clip_score import ClipScore, RefClipScore
 from rewards.critique import Critique
 from rewards.hallucination import Hallucination
@@ -35,7 +36,10 @@ MADE = {
     "Chair f1": lambda: Chair(form="f1"),
     "Cider": lambda: Cider([sample.references for sample in photo_texts()]),
     "ClipScore": lambda: ClipScore(HashClip()),
+    "Claims": lambda: Claims(WordClaims(), cache=":memory:"),
+    "Claims recall": lambda: Claims(WordClaims(), form="recall", cache=":memory:"),
     "Critique": lambda: Critique(CountingJudge(), cache=":memory:"),
+    "Critique seeing": lambda: Critique(SeeingJudge(), cache=":memory:"),
     "Hallucination": lambda: Hallucination(WordNli(), encoder=WordF1()),
     "Hallucination sentences": lambda: Hallucination(WordNli(), form="sentences", encoder=WordF1()),
     "Length": lambda: Length(),
@@ -181,7 +185,7 @@ def test_without_what_it_needs_it_abstains(reward, images):
     known = samples(images)[0]
     bare = RewardBatch(["A red bus.", "A dog."], [Sample("a", ""), known], [(), batch(images).distractor_images[0]])
     alone, beside = reward.score(bare)
-    if reward.needs or type(reward) in (Chair, Critique, Length):
+    if reward.needs or type(reward) in (Chair, Claims, Critique, Length):
         assert alone.abstained
         assert len(alone.reason) > 5
     assert not beside.abstained, beside.reason

@@ -6,10 +6,14 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 
+from rlcap.reward.claim_list import Claim, claims_text
+from rlcap.reward.probes import content_words
 from rlcap.reward.prompt import fenced
 from rlcap.reward.verdict import Verdict
 from rlcap.scorers.images import open_image
 from rlcap.scorers.ngrams import tokenize
+from rlcap.scorers.phrases import flagged
+from rlcap.scorers.sentences import split_sentences
 
 
 def unit(seed, dim=16):
@@ -71,3 +75,33 @@ class CountingJudge:
     def generate(self, content, system_prompt=None, **_):
         words = tokenize(fenced("caption", content))
         return Verdict("counted", ("it says so",) if "wrong" in words else (), (), float(min(len(words), 10))).text()
+
+
+class SeeingJudge(CountingJudge):
+    """The same, and it is given the image."""
+
+    model_string, is_multimodal = "seeing", True
+
+    def generate(self, content, system_prompt=None, **_):
+        text, image = content
+        assert image.startswith(b"\xff\xd8")
+        return super().generate(text)
+
+
+class WordClaims:
+    """An engine that takes each sentence for a claim: true where most of its content words are in one fact (which it then
+    states), abstract where it talks about itself, false where none of its words is known."""
+
+    model_string, is_multimodal = "word-claims", False
+
+    def generate(self, content, system_prompt=None, **_):
+        facts = [set(content_words(line.partition(". ")[2])) for line in fenced("facts", content).splitlines()]
+        return claims_text([self.claim(sentence, facts) for sentence in split_sentences(fenced("caption", content))])
+
+    @staticmethod
+    def claim(sentence, facts):
+        words = set(content_words(sentence))
+        shares = [len(words & fact) / max(len(words), 1) for fact in facts]
+        best = max(range(len(facts)), key=lambda i: shares[i])
+        true = True if shares[best] >= 0.6 else None if shares[best] > 0.25 else False
+        return Claim(sentence.replace("|", "/").replace("\n", " "), true, not flagged(sentence), best if true else None)

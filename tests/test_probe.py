@@ -129,6 +129,23 @@ def test_cards_name_probes_that_there_are(card):
     assert set(card.fails) <= set(PROBES)
 
 
+@pytest.mark.parametrize("command", ["probe", "rewards", "cider"])
+def test_the_commands_have_help(command, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        cli.main([command, "--help"])
+    assert stopped.value.code == 0
+    assert "usage: rlcap" in capsys.readouterr().out
+
+
+def test_style_closes_what_the_default_mix_leaves_open(capsys):
+    if not all((ASSETS / name).is_dir() for name in ("retriever", "nli")):
+        pytest.skip("lab assets are not built")
+    style = ["mix.style.reward=rewards.style:Style", "mix.style.weight=0.25"]
+    cli.main(["probe", str(LAB), "--count", "14", "--threshold", "1", *style])
+    table = {line.split()[0]: line.split()[1] for line in capsys.readouterr().out.splitlines() if line.split()[:1]}
+    assert table["praise"] == table["injection"] == "·", table
+
+
 def test_the_command(tmp_path, capsys):
     out = tmp_path / "deep" / "found.json"
     assert cli.main(["probe", "rewards.length:Length", "--count", "7", "--threshold", "1", "--json", str(out)]) == 0

@@ -15,6 +15,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from rlcap.types import ConfigError
+
 
 def content_hash(**parts: Any) -> str:
     """sha256 hex of named JSON-able parts; unlike `hash()` the same in every process. Half a surrogate pair is let through."""
@@ -34,10 +36,12 @@ def default_folder() -> Path:
 class ReplyCache:
     """key → text, in one sqlite file (write-ahead log: many readers beside one writer). `:memory:` keeps it in RAM.
 
-    Connections belong to one process and thread: each gets its own, also after a fork.
+    Connections belong to one process and thread: each gets its own, also after a fork. ConfigError for what is no path.
     """
 
     def __init__(self, path: str | Path) -> None:
+        if not isinstance(path, str | Path):  # on a command line YAML reads cache=:memory: as a mapping
+            raise ConfigError(f"cache must be a path or ':memory:' in quotes, got {path!r}")
         self.path = str(path)
         self._local = threading.local()
         self._memory: dict[str, str] | None = {} if self.path == ":memory:" else None

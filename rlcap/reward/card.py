@@ -161,3 +161,9 @@ def markdown(found: Iterable[Card]) -> str:
         cells = (paths, card.question, card.short("range"), card.short("needs"), card.short("hack"))
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(lines)
+
+
+def stale(text: str, found: Iterable[Card]) -> list[str]:
+    """Lines of the Markdown table that a text (the README) lacks; [] where it holds the table as it is now."""
+    lines = set(text.splitlines())
+    return [line for line in markdown(found).splitlines() if line not in lines]

@@ -9,7 +9,7 @@ import pytest
 
 from rlcap import cli
 from rlcap.reward import card as cards_module
-from rlcap.reward.card import KEYS, CardError, cards, find, markdown, parse, read, table
+from rlcap.reward.card import KEYS, CardError, cards, find, markdown, parse, read, stale, table
 from rlcap.reward.dotted import resolve
 from rlcap.types import ConfigError
 
@@ -94,6 +94,12 @@ def test_tables_name_every_reward():
     for card in found:
         for path in card.paths:
             assert f"`{path}`" in markdown(found)
+
+
+def test_a_stale_table_is_found():
+    found = cards()
+    assert stale(f"# rlcap\n{markdown(found)}\nmore", found) == []
+    assert len(stale(markdown(found[1:]), found)) == 1
 
 
 def test_find_takes_any_of_its_names():

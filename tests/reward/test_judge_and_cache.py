@@ -11,7 +11,7 @@ from rlcap.reward.cache import ReplyCache, content_hash
 from rlcap.reward.judge import JudgeError, Patience, Question, ask, classify, redact
 from rlcap.reward.prompt import Prompt, fence, fenced, harmless
 from rlcap.reward.verdict import Verdict, VerdictError, parse
-from rlcap.types import Sample
+from rlcap.types import ConfigError, Sample
 
 GOOD = "<critique>Red, not blue.</critique>\n<wrong>\n- the ball is blue\n</wrong>\n<missing>none</missing>\n<score>6.5</score>"
 
@@ -209,3 +209,8 @@ def test_half_a_surrogate_pair_neither_stops_the_cache_nor_reaches_a_prompt(tmp_
     cache = ReplyCache(tmp_path / "replies.sqlite")
     cache.put("key", "half \udc00 a pair")
     assert cache.get(["key"]) == {"key": "half ? a pair"}
+
+
+def test_a_cache_that_yaml_misread_is_refused():
+    with pytest.raises(ConfigError, match="':memory:' in quotes, got"):
+        ReplyCache({":memory": None})

@@ -23,6 +23,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
+from accelerate.utils import extract_model_from_parallel
 from PIL.Image import Image
 from transformers.cache_utils import Cache
 
@@ -88,13 +89,13 @@ class Weighed:
 class Captioner(ABC):
     """A model with its processor. Cheap to build: it holds no weights of its own.
 
-    `model` may be wrapped in peft, adapters on or off as the caller left them. The model's training mode is the
+    `model` may be wrapped in peft, adapters on or off as the caller left them, and in DDP around it. The model's training mode is the
     caller's too, except in `generate`, which runs in evaluation mode and puts the flags back.
     """
 
     def __init__(self, model: torch.nn.Module, processor: Any) -> None:
         self.model, self.processor = model, processor
-        self.base = model.get_base_model() if hasattr(model, "get_base_model") else model
+        self.base = base_of(model)
         self.kind: str = self.base.config.model_type
         tokenizer = getattr(processor, "tokenizer", processor)
         ends = self.writer().generation_config.eos_token_id
@@ -216,6 +217,12 @@ class Captioner(ABC):
 
     def _plain(self, prompts, captions, ids) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         yield self.whole([prompt for prompt in prompts for _ in range(captions)], ids), ids
+
+
+def base_of(model: torch.nn.Module) -> torch.nn.Module:
+    """The transformers model inside peft's wrapper, and that inside DDP's."""
+    model = extract_model_from_parallel(model)
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from rlcap.policy.blip2 import Blip2Captioner, Blip2Seq2SeqCaptioner
-from rlcap.policy.captioner import Captioner
+from rlcap.policy.captioner import Captioner, base_of
 from rlcap.policy.chat import ChatCaptioner
 from rlcap.policy.encoder_decoder import BlipCaptioner, Florence2Captioner, VisionEncoderDecoderCaptioner
 from rlcap.policy.git import GitCaptioner
@@ -45,8 +45,7 @@ def family_of(config: Any) -> str:
 
 def captioner_of(model: torch.nn.Module, processor: Any) -> Captioner:
     """The captioner of a model, in peft or not. Raises ConfigError for a family that isn't tested, naming those that are."""
-    base = model.get_base_model() if hasattr(model, "get_base_model") else model
-    family = family_of(base.config)
+    family = family_of(base_of(model).config)
     if family not in FAMILIES:
         raise ConfigError(
             f"model.base is a {family!r}, a family that rlcap has not been tested with; "

@@ -7,6 +7,7 @@ import torch
 from captioners import INSTRUCTIONS, build, images
 from peft import LoraConfig, get_peft_model
 from torch.nn.functional import pad
+from torch.nn.parallel import DistributedDataParallel
 
 from rlcap.policy.families import captioner_of
 from rlcap.policy.frozen import is_frozen
@@ -165,6 +166,29 @@ def test_reentrant_checkpointing_takes_the_plain_path_and_says_so(captioner):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         captioner.log_probs(prompts, ids, torch.ones_like(ids))
+
+
+@pytest.mark.parametrize("unused", [False, True])
+def test_wrapped_in_ddp(captioner, tmp_path, unused):
+    prompts = captioner.prepare(images(2), INSTRUCTIONS[:2])
+    ids = torch.randint(20, 40, (4, 5))
+    mask = torch.ones_like(ids)
+    trained = [p for p in captioner.model.parameters() if p.requires_grad]
+    expected = torch.autograd.grad(captioner.log_probs(prompts, ids, mask).log_probs.sum(), trained)
+    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path / 'meet'}", rank=0, world_size=1)
+    try:
+        wrapped = captioner_of(
+            DistributedDataParallel(captioner.model, find_unused_parameters=unused), captioner.processor
+        )
+        assert wrapped.base is captioner.base
+        for _ in range(2):
+            captioner.model.zero_grad()
+            wrapped.log_probs(prompts, ids, mask).log_probs.sum().backward()
+            for weight, gradient in zip(trained, expected, strict=True):
+                assert torch.allclose(weight.grad, gradient, atol=1e-5)
+        assert wrapped.generate(prompts, 2, max_new_tokens=3).ids.shape[0] == 4
+    finally:
+        torch.distributed.destroy_process_group()
 
 
 def test_captions_must_fit_the_prompts(captioner):

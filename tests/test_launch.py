@@ -106,7 +106,9 @@ def launch(config, out, **environment):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("config", "environment"), [("ddp.yaml", {}), ("zero2.yaml", {"DS_ACCELERATOR": "cpu"})], ids=["ddp", "zero2"]
+    ("config", "environment"),
+    [("ddp.yaml", {}), ("zero2.yaml", {"DS_ACCELERATOR": "cpu"}), ("zero3.yaml", {"DS_ACCELERATOR": "cpu"})],
+    ids=["ddp", "zero2", "zero3"],
 )
 def test_one_step_of_the_main_job_on_two_processes(config, environment, tmp_path):
     if "DS_ACCELERATOR" in environment:

@@ -39,4 +39,5 @@ def test_labels_are_the_caption_and_the_end(tmp_path, tokenizer):
         assert processor.tokenizer.decode(learnt, skip_special_tokens=True).strip() == text
         assert learnt[-1] == processor.tokenizer.eos_token_id
         # One run at the end of the row, nothing of prompt, image or padding.
-        assert (labels[-len(learnt) :] == ids[-len(learnt) :]).all() and (labels[: -len(learnt)] == -100).all()
+        assert (labels[-len(learnt) :] == ids[-len(learnt) :]).all()
+        assert (labels[: -len(learnt)] == -100).all()

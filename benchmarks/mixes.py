@@ -19,10 +19,14 @@ COLUMNS = (
     "test/bag5_recall_at_1",
     "test/hallucination_rate",
     "test/hallucination_rate_unseen",
+    "test/wrong_unseen",
     "test/fact_recall",
     "test/mean_words",
+    "test/repetition",
     "test/grammatical",
     "prior_breaking/hallucination_rate",
+    "prior_breaking/hallucination_rate_unseen",
+    "prior_breaking/wrong_unseen",
 )
 
 

@@ -73,10 +73,11 @@ def _caption_batch(
     for name, value in inputs.items():
         if torch.is_tensor(value) and value.is_floating_point():
             inputs[name] = value.to(model.dtype)
-    # sampling options that the model may carry are named, or generate warns that greedy decoding ignores them
+    # sampling options that the model may carry are named, or generate warns that greedy decoding ignores them; one process
+    # captions, with whole weights: under ZeRO-3 generate would otherwise wait for the others after every token
     tokens = model.generate(
         **inputs, max_new_tokens=max_new_tokens, do_sample=False, num_beams=1, use_cache=True,
-        temperature=None, top_p=None, top_k=None,
+        temperature=None, top_p=None, top_k=None, synced_gpus=False,
     )  # fmt: skip
     fresh = tokens[:, inputs["input_ids"].shape[1] :]
     return [text.strip() for text in processor.batch_decode(fresh, skip_special_tokens=True)]

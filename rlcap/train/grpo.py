@@ -222,7 +222,7 @@ class GRPOTrainer(trl.GRPOTrainer):
 
     def save_adapter(self) -> None:
         """Write the tuned adapter (safetensors) to the run folder; plain peft loads it."""
-        state = self.accelerator.get_state_dict(self.model)
+        state = self.accelerator.get_state_dict(self.model_wrapped)  # under ZeRO-3 only the engine can gather them
         if self.accelerator.is_main_process:
             model = self.accelerator.unwrap_model(self.model)
             extra = {"selected_adapters": ["default"]} if hasattr(model, "peft_config") else {}

@@ -83,7 +83,7 @@ def test_maximum_likelihood_writes_well_omits_and_hallucinates(split, captions):
     false = sum(len(v.wrong) for v in verdicts) / claims
     # Better than saying the same of every image, worse than its teacher's truth: something is left to learn.
     assert 0.12 < recall < 0.5
-    assert 0.15 < false < 0.65
+    assert 0.05 < false < 0.65
     assert len(set(captions)) > len(captions) / 2
 
 

@@ -128,3 +128,8 @@ def test_listing_rewards_imports_none_of_them():
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert found.splitlines()[-1] == "[]"
     assert cards_module.__doc__
+
+
+def test_the_readme_shows_the_cards_as_they_are():
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    assert stale(readme, cards()) == []

@@ -39,6 +39,7 @@ from rlcap.lab.language import (
 )
 from rlcap.lab.render import SIDE
 from rlcap.lab.scene import Scene
+from rlcap.lab.schedule import one_cycle
 from rlcap.lab.words import BOS, EOS, IMAGE, PAD, SPECIAL, build_tokenizer
 from rlcap.lab.world import BACKGROUNDS, COLOURS, FILLS, KINDS, PLACES, SIZES
 
@@ -132,8 +133,7 @@ def train_tower(
     labels = patch_labels(corpus)
     grounds = torch.tensor([BACKGROUNDS.index(scene.background) for scene in corpus.scenes])
     parameters = [*tower.parameters(), *norm.parameters(), *heads.parameters(), *ground.parameters()]
-    optimiser = torch.optim.AdamW(parameters, lr=lr, weight_decay=0.02, betas=(0.9, 0.98))
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, lr, total_steps=steps, pct_start=0.08)
+    update = one_cycle(parameters, lr, steps, warm_up=0.08)
     order = torch.randperm(len(corpus))
     for step in range(steps):
         start = step * batch % (len(corpus) - batch)
@@ -146,11 +146,7 @@ def train_tower(
             loss = loss + nn.functional.cross_entropy(logits, wanted)
             known = wanted > 0 if name == "kind" else wanted >= 0
             right[name] = (logits.argmax(-1) == wanted)[known].float().mean().item()
-        optimiser.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimiser.step()
-        schedule.step()
+        update(loss)
         if step % 200 == 0 or step == steps - 1:
             log(f"tower {step}/{steps} loss {loss.item():.3f} " + " ".join(f"{k} {v:.2f}" for k, v in right.items()))
     return tower.eval()
@@ -196,8 +192,7 @@ def train_base(
     after = tokenizer(f"{INSTRUCTION} assistant :")["input_ids"]
     language, projector, head = model.model.language_model, model.model.multi_modal_projector, model.lm_head
     parameters = [*language.parameters(), *projector.parameters(), *head.parameters()]
-    optimiser = torch.optim.AdamW(parameters, lr=lr, weight_decay=0.02, betas=(0.9, 0.98))
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, lr, total_steps=steps, pct_start=0.06)
+    update = one_cycle(parameters, lr, steps, warm_up=0.06)
     rng = random.Random(seed)
     embed = language.get_input_embeddings()
     for step in range(steps):
@@ -212,11 +207,7 @@ def train_base(
         logits = head(hidden[:, first:-1])
         targets = ids[:, len(after) :].masked_fill(ids[:, len(after) :] == PAD, -100)
         loss = nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten())
-        optimiser.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimiser.step()
-        schedule.step()
+        update(loss)
         if step % 100 == 0 or step == steps - 1:
             log(f"base {step}/{steps} loss {loss.item():.3f}")
     return model.eval()

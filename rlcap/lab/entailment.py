@@ -18,6 +18,7 @@ from rlcap.lab.captioner import base_caption
 from rlcap.lab.experts import paragraph
 from rlcap.lab.language import references
 from rlcap.lab.scene import sibling
+from rlcap.lab.schedule import one_cycle
 from rlcap.lab.splits import draw_scene
 from rlcap.lab.truth import read
 from rlcap.lab.words import PAD, build_tokenizer
@@ -118,8 +119,7 @@ def train_nli(
     """Train on an endless stream of (premise, hypothesis, label) that `draw` makes; one cycle of warm-up and decay."""
     rng = random.Random(seed)
     tokenizer = build_tokenizer("pair")
-    optimiser = torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=0.02, betas=(0.9, 0.98))
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, lr, total_steps=steps, pct_start=0.1)
+    update = one_cycle(model.parameters(), lr, steps)
     seen: list[float] = []
     for step in range(steps):
         pairs = [draw(rng) for _ in range(batch)]
@@ -128,11 +128,7 @@ def train_nli(
         target = torch.tensor([wanted for _, _, wanted in pairs])
         logits = model(**inputs).logits
         loss = nn.functional.cross_entropy(logits, target)
-        optimiser.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
-        schedule.step()
+        update(loss)
         seen.append((logits.argmax(-1) == target).float().mean().item())
         if step % 100 == 0 or step == steps - 1:
             recent = seen[-100:]

@@ -24,6 +24,7 @@ from rlcap.lab.corpus import Corpus
 from rlcap.lab.language import NUMBERS, PLACE_PHRASES, PLURALS, RELATION_PHRASES, noun_phrase, tell_all, tell_background
 from rlcap.lab.render import SIDE
 from rlcap.lab.scene import Scene
+from rlcap.lab.schedule import one_cycle
 from rlcap.lab.words import EOS, PAD, build_tokenizer
 from rlcap.lab.world import COLOURS, FILLS, KINDS, PLACES, RELATIONS, SIZES, THEMES, USUAL
 
@@ -134,8 +135,7 @@ def teach_to_see(
     heads = nn.ModuleDict({name: nn.Linear(channels, n) for name, n in classes.items()})
     grid = _grid(corpus.scenes)
     parameters = [p for name, p in trunk.named_parameters() if not name.startswith("attnpool")] + [*heads.parameters()]
-    optimiser = torch.optim.AdamW(parameters, lr=lr, weight_decay=0.02, betas=(0.9, 0.98))
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, lr, total_steps=steps, pct_start=0.1)
+    update = one_cycle(parameters, lr, steps)
     order = torch.randperm(len(corpus))
     for step in range(steps):
         start = step * batch % max(len(corpus) - batch, 1)
@@ -146,11 +146,7 @@ def teach_to_see(
         cells = hidden.flatten(2).mT
         logits = {name: head(cells).flatten(0, 1) for name, head in heads.items()}
         loss = sum(nn.functional.cross_entropy(logits[name], grid[name][rows].flatten()) for name in heads)
-        optimiser.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimiser.step()
-        schedule.step()
+        update(loss)
         if step % 100 == 0 or step == steps - 1:
             log(f"evaluation sees {step}/{steps} loss {loss.item():.3f}")
 
@@ -181,8 +177,7 @@ def train_retriever(
     presence = _presence(corpus.scenes)
     tell, auxiliary = (alt_text, 20.0) if which == "reward" else (detailed, 0.0)
     parameters = [*model.parameters(), *presence_head.parameters()]
-    optimiser = torch.optim.AdamW(parameters, lr=lr, weight_decay=0.02, betas=(0.9, 0.98))
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, lr, total_steps=steps, pct_start=0.1)
+    update = one_cycle(parameters, lr, steps)
     groups = len(corpus) // family
     for step in range(steps):
         chosen = [rng.randrange(groups) for _ in range(batch // family)]
@@ -195,11 +190,7 @@ def train_retriever(
         logits = model.logit_scale.exp() * vectors @ images.T
         target = torch.arange(len(rows))
         loss = (nn.functional.cross_entropy(logits, target) + nn.functional.cross_entropy(logits.T, target)) / 2
-        optimiser.zero_grad()
-        (loss + auxiliary * extra * (1 - 0.7 * step / steps)).backward()
-        nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimiser.step()
-        schedule.step()
+        update(loss + auxiliary * extra * (1 - 0.7 * step / steps))
         with torch.no_grad():
             model.logit_scale.clamp_(max=np.log(100.0))
         if step % 100 == 0 or step == steps - 1:

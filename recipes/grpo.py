@@ -14,7 +14,7 @@ import sys
 import warnings
 from pathlib import Path
 
-from rlcap.config import ConfigError, GRPOConfig, check, load_config
+from rlcap.config import GRPOConfig, InputError, check, load_config
 
 DEFAULTS = Path(__file__).parent / "configs" / "lab.yaml"
 
@@ -29,7 +29,7 @@ def parse_arguments() -> GRPOConfig:
     try:
         config = load_config(GRPOConfig, arguments.config, overrides)
         check(config)
-    except ConfigError as error:
+    except InputError as error:
         parser.error(str(error))
     return config
 
@@ -119,7 +119,7 @@ def main() -> None:
         folder.describe(config, splits, trainable_parameters=policy.trainable_parameters, processes=state.num_processes)
 
     # ---- train -----------------------------------------------------------------------------------------------------
-    checkpoint = folder.checkpoint(config.resume) if config.resume else None
+    checkpoint = folder.checkpoint(config.resume, config.train.steps) if config.resume else None
     if checkpoint:
         say(f"resuming from {checkpoint}")
         trainer.restore(checkpoint)
@@ -146,5 +146,5 @@ if __name__ == "__main__":
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
     try:
         main()
-    except ConfigError as error:
+    except InputError as error:
         sys.exit(f"error: {error}")

@@ -11,7 +11,7 @@ import argparse
 import os
 import sys
 
-from rlcap.config import ConfigError, SFTConfig, load_config
+from rlcap.config import InputError, SFTConfig, load_config
 
 
 def parse_arguments() -> SFTConfig:
@@ -23,7 +23,7 @@ def parse_arguments() -> SFTConfig:
         overrides.append(f"output_dir={arguments.output_dir}")
     try:
         return load_config(SFTConfig, arguments.config, overrides)
-    except ConfigError as error:
+    except InputError as error:
         parser.error(str(error))
 
 
@@ -68,5 +68,5 @@ if __name__ == "__main__":
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         main()
-    except ConfigError as error:
+    except InputError as error:
         sys.exit(f"error: {error}")

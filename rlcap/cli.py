@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from rlcap.types import InputError
+
 EXAMPLES = """\
 start here:
   rlcap doctor                                             is this machine ready, and for what
@@ -51,9 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `rlcap eval runs/a | head` has read enough
         sys.stdout = None  # or the interpreter would try to flush it once more
         return 0
-    except (ValueError, FileNotFoundError) as error:
-        if not isinstance(error, _told_in_a_line()):
-            raise
+    except (InputError, FileNotFoundError) as error:
         print(f"rlcap: {error}", file=sys.stderr)
         return 2
 
@@ -179,22 +179,6 @@ def _share(text: str) -> float:
     if not 0 <= number <= 1:
         raise argparse.ArgumentTypeError(f"must be a share from 0 to 1, got {number}")
     return number
-
-
-def _told_in_a_line() -> tuple[type[Exception], ...]:
-    """The errors whose message says all that the user needs."""
-    from rlcap.config import ConfigError
-    from rlcap.data.bags import BagError
-    from rlcap.data.images import ImageError
-    from rlcap.data.sources import DataError
-    from rlcap.reward.card import CardError
-    from rlcap.reward.columns import ColumnError
-    from rlcap.reward.dotted import ConfigError as NameError_
-    from rlcap.score import CaptionsError
-
-    return (
-        ConfigError, NameError_, DataError, BagError, ImageError, CardError, ColumnError, CaptionsError, FileNotFoundError,
-    )  # fmt: skip
 
 
 def _doctor(options: argparse.Namespace) -> int:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -309,13 +310,27 @@ def _typed(value: Any, hint: Any, path: str) -> Any:
     raise ConfigError(f"{path} must be {wanted}, got {value!r}")
 
 
+AGGREGATE = ("normalize_then_sum", "sum_then_normalize", "sum_then_center")
+"""Names that `train.aggregate` may have; the formulas stand in `rlcap.algo.advantages`."""
+
+
 def check(config: GRPOConfig) -> None:
     """Every rule that spans fields or bounds a value. Raises ConfigError with the key, the value and the fix."""
     train, data, evaluation = config.train, config.data, config.evaluation
 
     def positive(name: str, value: float) -> None:
-        if value <= 0:
+        if not 0 < value < math.inf:
             raise ConfigError(f"{name} must be above 0, got {value}")
+
+    def not_negative(name: str, value: float) -> None:
+        if not 0 <= value < math.inf:
+            raise ConfigError(f"{name} must be 0 or more, got {value}")
+
+    def one_of(name: str, value: str, known: tuple[str, ...]) -> None:
+        if value not in known:
+            near = difflib.get_close_matches(value, known, 1)
+            hint = f" did you mean {near[0]!r}?" if near else ""
+            raise ConfigError(f"{name} is {value!r};{hint} known: {', '.join(known)}")
 
     for name in (
         "steps",
@@ -327,6 +342,16 @@ def check(config: GRPOConfig) -> None:
         "save_every",
     ):
         positive(f"train.{name}", getattr(train, name))
+    for name in ("beta", "epsilon", "weight_decay"):
+        not_negative(f"train.{name}", getattr(train, name))
+    positive("train.max_grad_norm", train.max_grad_norm)
+    one_of("train.aggregate", train.aggregate, AGGREGATE)
+    if data.train is not None:
+        positive("data.train", data.train)
+    for name in ("validation", "test", "prior_breaking"):
+        not_negative(f"data.{name}", getattr(data, name))
+    positive("evaluation.batch_size", evaluation.batch_size)
+    not_negative("evaluation.panel", evaluation.panel)
     positive("generation.max_new_tokens", config.generation.max_new_tokens)
     positive("generation.temperature", config.generation.temperature)
     positive("evaluation.every", evaluation.every)

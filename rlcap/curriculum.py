@@ -17,6 +17,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from rlcap.types import ConfigError
+
 LEVELS = ("hard", "medium", "easy", "random")
 """Where a bag's distractors come from: nearest neighbours, neighbours further away, or chance."""
 
@@ -34,9 +36,9 @@ class Stage:
 
     def __post_init__(self) -> None:
         if self.bag_size < 2:
-            raise ValueError(f"stage {self.name!r}: bag_size {self.bag_size} leaves no distractor; write 2 or more")
+            raise ConfigError(f"stage {self.name!r}: bag_size {self.bag_size} leaves no distractor; write 2 or more")
         if self.level not in LEVELS:
-            raise ValueError(f"stage {self.name!r}: unknown level {self.level!r}; known are {', '.join(LEVELS)}")
+            raise ConfigError(f"stage {self.name!r}: unknown level {self.level!r}; known are {', '.join(LEVELS)}")
 
     @property
     def distractors(self) -> int:
@@ -45,7 +47,7 @@ class Stage:
     def images_per_batch(self, batch: int = 100) -> int:
         """Images of a batch made of whole bags: floor(batch / size) · size, as published (100, 99, 100, 98, …)."""
         if batch < self.bag_size:
-            raise ValueError(f"a batch of {batch} images holds no bag of {self.bag_size}; raise it to {self.bag_size}")
+            raise ConfigError(f"a batch of {batch} images holds no bag of {self.bag_size}; raise it to {self.bag_size}")
         return batch // self.bag_size * self.bag_size
 
 
@@ -60,11 +62,11 @@ class BagCurri:
 
     def __post_init__(self) -> None:
         if not self.starts or len(self.starts) != len(self.stages):
-            raise ValueError(f"BagCurri: {len(self.starts)} starts for {len(self.stages)} stages")
+            raise ConfigError(f"BagCurri: {len(self.starts)} starts for {len(self.stages)} stages")
         if self.starts[0] != 0:
-            raise ValueError(f"BagCurri: the first stage starts at {self.starts[0]}; it must start at 0.0")
+            raise ConfigError(f"BagCurri: the first stage starts at {self.starts[0]}; it must start at 0.0")
         if any(b <= a for a, b in zip(self.starts, self.starts[1:], strict=False)) or self.starts[-1] >= 1:
-            raise ValueError(f"BagCurri: starts {list(self.starts)} must increase and stay below 1.0")
+            raise ConfigError(f"BagCurri: starts {list(self.starts)} must increase and stay below 1.0")
 
     @classmethod
     def published(cls) -> BagCurri:
@@ -87,7 +89,7 @@ class BagCurri:
     def stage_of_epoch(self, epoch: int) -> Stage:
         """The stage of a 0-based epoch; needs a schedule written in epochs. Later epochs keep the last stage."""
         if self.epochs is None:
-            raise ValueError("this BagCurri is written over progress, not epochs; use stage_at(progress)")
+            raise ConfigError("this BagCurri is written over progress, not epochs; use stage_at(progress)")
         return self.stage_at(epoch / self.epochs)
 
     @property
@@ -145,13 +147,13 @@ class Adaptive:
 
     def __post_init__(self) -> None:
         if not self.sizes or any(b <= a for a, b in zip(self.sizes, self.sizes[1:], strict=False)):
-            raise ValueError(f"Adaptive: sizes {list(self.sizes)} must increase")
+            raise ConfigError(f"Adaptive: sizes {list(self.sizes)} must increase")
         if not 0 < self.target < 1:
-            raise ValueError(
+            raise ConfigError(
                 f"Adaptive: target {self.target} must lie between 0 and 1: it is a share, not a percentage"
             )
         if self.window < 1:
-            raise ValueError(f"Adaptive: window {self.window} must be 1 or more observations")
+            raise ConfigError(f"Adaptive: window {self.window} must be 1 or more observations")
         for size in self.sizes:
             Stage("adaptive", size, self.level)
 
@@ -161,7 +163,7 @@ class Adaptive:
     def observe(self, state: AdaptiveState, recall: float) -> AdaptiveState:
         """The state after one more in-bag R@1 in [0, 1] (at the present bag size)."""
         if not 0 <= recall <= 1:
-            raise ValueError(f"Adaptive: R@1 {recall} lies outside [0, 1]; give a share, not a percentage")
+            raise ConfigError(f"Adaptive: R@1 {recall} lies outside [0, 1]; give a share, not a percentage")
         recent = (*state.recent, recall)[-self.window :]
         if (
             len(recent) == self.window
@@ -211,7 +213,7 @@ def parse(config: str | int | Mapping[Any, Any]) -> Curriculum:
         else:
             stages = tuple(_stage(value) for _, value in by_start)
             return BagCurri(tuple(start for start, _ in by_start), stages)
-    raise ValueError(
+    raise ConfigError(
         f"curriculum {config!r} is none of: 'bagcurri', a bag size, {{0.0: 2, 0.15: 3}}, "
         "{bag_size: 5, level: random}, {sizes: [2, 3, 5], target: 0.8, window: 20}"
     )
@@ -239,7 +241,7 @@ def _build(kind: type[Constant] | type[Adaptive], config: Mapping[str, Any]) -> 
     }
     known = set(kind.__dataclass_fields__)
     if unknown := sorted(set(values) - known):
-        raise ValueError(
+        raise ConfigError(
             f"curriculum: unknown key {', '.join(map(repr, unknown))}; known are {', '.join(sorted(known))}"
         )
     return kind(**values)
@@ -255,7 +257,7 @@ def _stage(value: Any) -> Stage:
     try:
         size = int(size)
     except (TypeError, ValueError):
-        raise ValueError(
+        raise ConfigError(
             f"curriculum stage {value!r}: write a bag size (5) or a level and a size ('medium 5')"
         ) from None
     return Stage(f"bag{size}" if level == "hard" else f"{level}{size}", size, level)

@@ -28,6 +28,7 @@ import numpy as np
 from torch.utils.data import Sampler
 
 from rlcap.batching import Batching
+from rlcap.types import ConfigError
 
 
 def epoch_order(n: int, seed: int, epoch: int) -> np.ndarray:
@@ -56,7 +57,7 @@ class GroupSampler(Sampler[int]):
 
     def __init__(self, n: int, images_per_step: int, group: int, repeats: int = 1, seed: int = 0, shuffle: bool = True):
         if n < images_per_step:
-            raise ValueError(
+            raise ConfigError(
                 f"the data set has {n} images but a step needs {images_per_step}; set images_per_step to {n} or less"
             )
         self.n, self.images_per_step, self.group, self.repeats = n, images_per_step, group, repeats

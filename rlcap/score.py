@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rlcap.config import GRPOConfig
-from rlcap.types import RewardBatch, Sample
+from rlcap.types import InputError, RewardBatch, Sample
 
 if TYPE_CHECKING:
     from rlcap.reward.mix import MixScores
@@ -24,7 +24,7 @@ BAG = 5
 """Images of the bag that a caption is scored in where its row names none."""
 
 
-class CaptionsError(ValueError):
+class CaptionsError(InputError):
     """A captions file that can't be used; the message names file and line."""
 
 

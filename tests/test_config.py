@@ -33,7 +33,7 @@ def test_a_file_says_only_what_differs(write):
 def test_the_shipped_config_is_fit_to_run():
     config = checked()
     assert config.data.source == "lab"
-    assert list(config.mix) == ["self_retrieval", "hallucination", "critique", "length", "repetition"]
+    assert list(config.mix) == ["self_retrieval", "hallucination", "critique", "length", "repetition", "style"]
     assert config.curriculum[0.85] == 20
 
 
@@ -101,6 +101,7 @@ def test_null_removes_a_component():
         "self_retrieval",
         "hallucination",
         "repetition",
+        "style",
     ]
 
 
@@ -139,11 +140,24 @@ def test_files_that_are_no_configs(write, tmp_path):
     assert load_config(GRPOConfig, write("train:\n")) == GRPOConfig()  # a section with everything commented out
 
 
+def test_the_aggregates_are_those_of_the_formulas():
+    from rlcap import config
+    from rlcap.algo import advantages
+
+    assert config.AGGREGATE == advantages.AGGREGATE
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [
         ("train.steps=0", "train.steps must be above 0, got 0"),
         ("train.learning_rate=-1", "train.learning_rate must be above 0"),
+        ("train.learning_rate=.nan", "train.learning_rate must be above 0, got nan"),
+        ("train.beta=-1", "train.beta must be 0 or more, got -1"),
+        ("train.aggregate=normalise_then_sum", "train.aggregate is .*; did you mean 'normalize_then_sum'"),
+        ("data.train=0", "data.train must be above 0, got 0"),
+        ("data.validation=-3", "data.validation must be 0 or more, got -3"),
+        ("evaluation.batch_size=0", "evaluation.batch_size must be above 0, got 0"),
         ("train.micro_batch=0", "train.micro_batch must be above 0"),
         ("generation.temperature=0", "generation.temperature must be above 0"),
         ("generation.max_new_tokens=0", "generation.max_new_tokens must be above 0"),
@@ -165,7 +179,9 @@ def test_check_names_the_key_the_value_and_the_fix(override, message):
 
 
 def test_a_mix_without_rewards_is_refused():
-    removed = [f"mix.{name}=null" for name in ("self_retrieval", "hallucination", "critique", "length", "repetition")]
+    removed = [
+        f"mix.{name}=null" for name in ("self_retrieval", "hallucination", "critique", "length", "repetition", "style")
+    ]
     with pytest.raises(ConfigError, match="mix is empty"):
         checked(*removed)
     with pytest.raises(ConfigError, match="mix is empty"):

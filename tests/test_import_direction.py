@@ -14,9 +14,9 @@ NOUNS = {"rlcap.types", "rlcap.config", "rlcap.batching", "rlcap.curriculum", "r
 MAY = {
     "rlcap.types": set(),
     "rlcap.config": {"rlcap.types"},
-    "rlcap.batching": set(),
-    "rlcap.curriculum": set(),
-    "rlcap.sampler": {"rlcap.batching"},
+    "rlcap.batching": {"rlcap.types"},
+    "rlcap.curriculum": {"rlcap.types"},
+    "rlcap.sampler": {"rlcap.batching", "rlcap.types"},
     "rlcap.scorers": {"rlcap.types"},
     "rlcap.algo": set(),
     "rlcap.reward": {"rlcap.scorers", "rlcap.types"},

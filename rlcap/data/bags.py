@@ -22,7 +22,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from rlcap.types import Bag, Sample
+from rlcap.types import Bag, InputError, Sample
 
 SCHEMA = 1
 
@@ -30,7 +30,7 @@ Neighbours = Mapping[str, tuple[str, ...]]
 """Image id → ids of similar images, nearest first, never itself."""
 
 
-class BagError(ValueError):
+class BagError(InputError):
     """A bag file that can't be used; the message names the file or ids and what to do."""
 
 

@@ -25,7 +25,7 @@ from typing import Any, Literal
 
 from rlcap.data.images import MAX_PIXELS, ImageError, check_image
 from rlcap.scorers.embeddings import default_cache
-from rlcap.types import Sample
+from rlcap.types import InputError, Sample
 
 Kind = Literal["auto", "jsonl", "coco", "hf"]
 OnBad = Literal["error", "skip"]
@@ -33,7 +33,7 @@ OnBad = Literal["error", "skip"]
 _COLUMNS = {"id": "id", "image": "image", "references": "references", "paragraph": "paragraph"}
 
 
-class DataError(ValueError):
+class DataError(InputError):
     """Data that can't be used. The message names the row and file, what was seen and what to do."""
 
 

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rlcap.reward.dotted import unknown
-from rlcap.types import ConfigError
+from rlcap.types import ConfigError, InputError
 
 KEYS: Mapping[str, str] = {
     "measures": "the number, as a formula where there is one",
@@ -37,7 +37,7 @@ KEYS: Mapping[str, str] = {
 _INDENT = 10
 
 
-class CardError(ValueError):
+class CardError(InputError):
     """A reward's file without a complete card; the message names the file and what is amiss."""
 
 

@@ -21,7 +21,7 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from rlcap.types import RewardBatch, Sample
+from rlcap.types import InputError, RewardBatch, Sample
 
 NEEDS: Mapping[str, tuple[str, ...]] = {
     "image": ("image_path",),
@@ -33,7 +33,7 @@ NEEDS: Mapping[str, tuple[str, ...]] = {
 """What a reward may need → the columns that carry it."""
 
 
-class ColumnError(ValueError):
+class ColumnError(InputError):
     """A column is missing or malformed."""
 
 

@@ -28,6 +28,7 @@ from torch import Tensor
 from rlcap.scorers.embeddings import EmbeddingCache, default_cache
 from rlcap.scorers.images import content_key, open_image
 from rlcap.scorers.sentences import split_sentences
+from rlcap.types import ConfigError
 
 Pooling = Literal["sentences", "whole"]
 
@@ -106,9 +107,9 @@ class ClipScorer:
             label = f"{model} {Path(pretrained or '').name}"
             if not pretrained:
                 tags = ", ".join(open_clip.list_pretrained_tags_by_model(model)) or "none: it is no built-in model"
-                raise ValueError(f"CLIP {model!r} without `pretrained` would be random weights; known tags: {tags}")
+                raise ConfigError(f"CLIP {model!r} without `pretrained` would be random weights; known tags: {tags}")
             if os.path.exists(pretrained) and not pretrained.endswith(".safetensors"):
-                raise ValueError(
+                raise ConfigError(
                     f"CLIP weights {pretrained!r} are not safetensors; convert them with safetensors.torch.save_file"
                 )
             known = open_clip.get_pretrained_cfg(model, pretrained) or {}
@@ -159,7 +160,7 @@ class ClipScorer:
             ValueError: another pooling.
         """
         if pooling not in ("sentences", "whole"):
-            raise ValueError(f"CLIP pooling {pooling!r} is unknown; write 'sentences' or 'whole'")
+            raise ConfigError(f"CLIP pooling {pooling!r} is unknown; write 'sentences' or 'whole'")
         parts = [
             split_sentences(text) if pooling == "sentences" else [text.strip()] * bool(text.strip()) for text in texts
         ]
@@ -213,7 +214,7 @@ def _refuse_pickles(folder: Path) -> None:
     pickled = sorted(path.name for pattern in ("*.bin", "*.pt", "*.pth") for path in folder.glob(pattern))
     # open_clip prefers its own pickle names to a safetensors file of another name
     if not safe or (pickled and not set(safe) & set(_PREFERRED_WEIGHTS)):
-        raise ValueError(
+        raise ConfigError(
             f"CLIP folder {folder} has {', '.join(safe + pickled) or 'no weights'}; only safetensors are loaded: save them as "
             f"{_PREFERRED_WEIGHTS[0]} (safetensors.torch.save_file) and remove the pickled file"
         )

@@ -20,6 +20,8 @@ from typing import BinaryIO, TypeVar
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from rlcap.types import InputError
+
 MAX_PIXELS = 50_000_000
 """Default limit of width × height. 50 megapixels decode to 150 MB of RGB, more than any captioner looks at."""
 
@@ -27,7 +29,7 @@ V = TypeVar("V")
 _PNG_END = b"\x00\x00\x00\x00IEND\xaeB`\x82"
 
 
-class ImageError(ValueError):
+class ImageError(InputError):
     """An image file that can't be used. `kind` is a short stable reason by which skips are counted."""
 
     def __init__(self, kind: str, path: str | os.PathLike, seen: str, fix: str) -> None:

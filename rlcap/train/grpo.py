@@ -227,6 +227,7 @@ class GRPOTrainer(trl.GRPOTrainer):
             model = self.accelerator.unwrap_model(self.model)
             extra = {"selected_adapters": ["default"]} if hasattr(model, "peft_config") else {}
             model.save_pretrained(self.folder.adapter, state_dict=state, safe_serialization=True, **extra)
+            (self.folder.adapter / "README.md").unlink(missing_ok=True)  # peft's empty model card
 
     def restore(self, checkpoint: Path) -> None:
         """Take up the mix's and the curriculum's state; weights, optimiser and generators are TRL's to load."""

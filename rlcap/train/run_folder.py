@@ -66,8 +66,18 @@ class RunFolder:
         whole = [path for path in self.checkpoints.glob("checkpoint-*") if (path / STATE).is_file()]
         return max(whole, key=lambda path: int(path.name.split("-")[1]), default=None)
 
-    def checkpoint(self, resume: str) -> Path:
-        """The checkpoint that `resume` names. ConfigError where there is none or it is not whole."""
+    def checkpoint(self, resume: str, steps: int) -> Path:
+        """The checkpoint that `resume` names, of a run of `steps` steps. ConfigError where there is none, it is not whole,
+        or it is the end of the run: going on would change what is finished."""
+        found = self._named(resume)
+        if int(found.name.split("-")[1]) >= steps:
+            raise ConfigError(
+                f"resume={resume}: {found} is the end of this run of {steps} steps, nothing is left to do; raise train.steps "
+                f"to go on, or write its report again: rlcap report {self.root}"
+            )
+        return found
+
+    def _named(self, resume: str) -> Path:
         if resume == "auto":
             found = self.newest_checkpoint()
             if found is None:

@@ -14,7 +14,8 @@ import sys
 import warnings
 from pathlib import Path
 
-from rlcap.config import GRPOConfig, InputError, check, load_config
+from rlcap.config import GRPOConfig, check, load_config
+from rlcap.types import InputError
 
 DEFAULTS = Path(__file__).parent / "configs" / "lab.yaml"
 
@@ -24,8 +25,7 @@ def parse_arguments() -> GRPOConfig:
     parser.add_argument("--config", default=DEFAULTS, help="YAML file (default: %(default)s)")
     parser.add_argument("--output_dir", help="run folder (default: runs/<name>)")
     arguments, overrides = parser.parse_known_args()
-    if arguments.output_dir:
-        overrides.append(f"output_dir={arguments.output_dir}")
+    overrides += [f"output_dir={arguments.output_dir}"] if arguments.output_dir else []
     try:
         config = load_config(GRPOConfig, arguments.config, overrides)
         check(config)

@@ -11,7 +11,8 @@ import argparse
 import os
 import sys
 
-from rlcap.config import InputError, SFTConfig, load_config
+from rlcap.config import SFTConfig, load_config
+from rlcap.types import InputError
 
 
 def parse_arguments() -> SFTConfig:

@@ -137,13 +137,11 @@ def test_the_commands_have_help(command, capsys):
     assert "usage: rlcap" in capsys.readouterr().out
 
 
-def test_style_closes_what_the_default_mix_leaves_open(capsys):
+def test_the_labs_mix_passes(capsys):
     if not all((ASSETS / name).is_dir() for name in ("retriever", "nli")):
         pytest.skip("lab assets are not built")
-    style = ["mix.style.reward=rewards.style:Style", "mix.style.weight=0.25"]
-    cli.main(["probe", str(LAB), "--count", "14", "--threshold", "1", *style])
-    table = {line.split()[0]: line.split()[1] for line in capsys.readouterr().out.splitlines() if line.split()[:1]}
-    assert table["praise"] == table["injection"] == "·", table
+    assert cli.main(["probe", str(LAB), "--count", "28"]) == 0
+    assert "passed: no probe wins on more than 5% of the images" in capsys.readouterr().out
 
 
 def test_the_command(tmp_path, capsys):

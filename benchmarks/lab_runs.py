@@ -54,7 +54,7 @@ def train(out: Path, variants: Mapping[str, Sequence[str]], seeds: Sequence[int]
                 ]
                 start = time.time()
                 subprocess.run(
-                    [*command, f"train.seed={seed}", *changes, *overrides], cwd=ROOT, check=True, stdout=subprocess.DEVNULL,
+                    [*command, f"train.seed={seed}", "data.prior_breaking=154", *changes, *overrides], cwd=ROOT, check=True, stdout=subprocess.DEVNULL,
                     env={**os.environ, "TOKENIZERS_PARALLELISM": "false"},
                 )  # fmt: skip
                 peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024

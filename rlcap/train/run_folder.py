@@ -61,34 +61,35 @@ class RunFolder:
     def rollouts(self, rank: int) -> Path:
         return self.root / ("rollouts.jsonl" if rank == 0 else f"rollouts-{rank}.jsonl")
 
-    def newest_checkpoint(self) -> Path | None:
-        """The newest whole checkpoint; half-written ones (a kill during the write) are passed over."""
-        whole = [path for path in self.checkpoints.glob("checkpoint-*") if (path / STATE).is_file()]
-        return max(whole, key=lambda path: int(path.name.split("-")[1]), default=None)
-
     def checkpoint(self, resume: str, steps: int) -> Path:
-        """The checkpoint that `resume` names, of a run of `steps` steps. ConfigError where there is none, it is not whole,
-        or it is the end of the run: going on would change what is finished."""
-        found = self._named(resume)
-        if int(found.name.split("-")[1]) >= steps:
-            raise ConfigError(
-                f"resume={resume}: {found} is the end of this run of {steps} steps, nothing is left to do; raise train.steps "
-                f"to go on, or write its report again: rlcap report {self.root}"
-            )
-        return found
+        """The checkpoint to go on from in a run of `steps` steps: the one named, or for `auto` the newest whole one.
 
-    def _named(self, resume: str) -> Path:
-        if resume == "auto":
-            found = self.newest_checkpoint()
-            if found is None:
-                raise ConfigError(f"resume=auto: no whole checkpoint in {self.checkpoints}; start without resume")
-            return found
-        path = Path(resume)
-        if not (path / STATE).is_file():
+        A run that was killed between its last checkpoint and its end takes up the one before, and comes to the same end
+        again. ConfigError where there is none, it is not whole, or nothing is left to do.
+        """
+        if resume != "auto":
+            path = Path(resume)
+            if not (path / STATE).is_file():
+                raise ConfigError(
+                    f"resume={resume}: not a whole checkpoint (it lacks {STATE}); resume=auto finds the newest"
+                )
+            if _step(path) >= steps:
+                raise ConfigError(f"resume={resume} is past the last of {steps} steps; raise train.steps to go on")
+            return path
+        # Half-written ones (a kill during the write) are passed over.
+        whole = [path for path in self.checkpoints.glob("checkpoint-*") if (path / STATE).is_file()]
+        if (self.root / "summary.json").is_file() and any(_step(path) >= steps for path in whole):
             raise ConfigError(
-                f"resume={resume}: not a whole checkpoint (it lacks {STATE}); resume=auto finds the newest"
+                f"resume=auto: the run in {self.root} has ended after its {steps} steps; raise train.steps to go on, or "
+                f"write its report again: rlcap report {self.root}"
             )
-        return path
+        before = [path for path in whole if _step(path) < steps]
+        if not before:
+            raise ConfigError(
+                f"resume=auto: no whole checkpoint before step {steps} in {self.checkpoints}; start without resume, in "
+                "another output_dir"
+            )
+        return max(before, key=_step)
 
     def describe(self, config: Any, splits: Mapping[str, Sequence[Sample]], **more: Any) -> None:
         """Write config.yaml and run.json: what was asked, with which versions and code, on which data."""
@@ -108,8 +109,12 @@ class RunFolder:
             if int(path.stem) > step:
                 path.unlink()
         for path in self.checkpoints.glob("checkpoint-*"):
-            if int(path.name.split("-")[1]) > step:
+            if _step(path) > step:
                 shutil.rmtree(path)
+
+
+def _step(checkpoint: Path) -> int:
+    return int(checkpoint.name.split("-")[1])
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from rlcap.types import ConfigError
+
 ASSETS = Path(__file__).parent / "assets"
 NAMES = ("captioner", "adapter", "retriever", "judge-retriever", "nli")
 PREFIX = "lab:"
@@ -14,7 +16,7 @@ PREFIX = "lab:"
 def resolve(name: str) -> str:
     """`lab:NAME` → the folder's path, `local-dir:lab:NAME` → `local-dir:PATH`; anything else is returned as it is.
 
-    Raises FileNotFoundError for an unknown or unbuilt asset.
+    Raises ConfigError for an unknown or unbuilt asset.
     """
     schema = "local-dir:" if name.startswith("local-dir:") else ""
     rest = name.removeprefix(schema)
@@ -23,9 +25,9 @@ def resolve(name: str) -> str:
     asset = rest.removeprefix(PREFIX)
     folder = ASSETS / asset
     if asset not in NAMES:
-        raise FileNotFoundError(f"unknown lab asset {asset!r}; known: {', '.join(NAMES)}")
+        raise ConfigError(f"unknown lab asset {asset!r}; known: {', '.join(NAMES)}")
     if not folder.is_dir():
-        raise FileNotFoundError(f"lab asset {asset!r} is not built; run `rlcap lab build`")
+        raise ConfigError(f"lab asset {asset!r} is not built; run `rlcap lab build`")
     return schema + str(folder)
 
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 import pytest
 
 from rlcap.lab.assets import ASSETS, NAMES, resolve, resolve_all
+from rlcap.types import ConfigError
 
 
 def asset(name):
@@ -22,7 +23,7 @@ def asset(name):
 def test_names_resolve_to_folders_and_everything_else_stays():
     assert resolve("ViT-B-32") == "ViT-B-32"
     assert resolve("local-dir:/some/where") == "local-dir:/some/where"
-    with pytest.raises(FileNotFoundError, match="unknown lab asset 'captoner'; known: captioner"):
+    with pytest.raises(ConfigError, match="unknown lab asset 'captoner'; known: captioner"):
         resolve("lab:captoner")
     nli = asset("nli")
     assert resolve("local-dir:lab:nli") == f"local-dir:{nli}"

@@ -29,7 +29,7 @@ from rewards.style import Style
 from rlcap.lab.assets import resolve
 from rlcap.reward.base import Reward
 from rlcap.reward.card import find
-from rlcap.types import RewardBatch, Sample, Score
+from rlcap.types import ConfigError, RewardBatch, Sample, Score
 
 MADE = {
     "Chair": lambda: Chair(),
@@ -239,7 +239,7 @@ def test_hostile_captions_on_models_of_flesh_and_blood(made, images):
     """Tokenizers and towers instead of stand-ins: the lab's."""
     try:
         reward = made()
-    except FileNotFoundError as error:
+    except ConfigError as error:
         pytest.skip(str(error))
     rows = batch(images)
     scores = reward.score(rows)

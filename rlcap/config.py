@@ -108,9 +108,10 @@ class TrainConfig:
     epsilon: float = 0.2
     """PPO clip of the probability ratio; matters when iterations > 1."""
     aggregate: str = "normalize_then_sum"
-    """normalize_then_sum (GDPO), sum_then_normalize (GRPO) or sum_then_center (Dr. GRPO, MOCHa)."""
+    """normalize_then_sum (GDPO), sum_then_normalize (GRPO), sum_then_center (Dr. GRPO, MOCHa), sum_then_leave_one_out (RLOO),
+    sum_minus_running_mean (REINFORCE as in NDLB, DiscriTune) or sum_minus_greedy (SCST, CLIP-Caption-Reward)."""
     whiten: bool = True
-    """Divide the combined advantage by its std over the step's captions."""
+    """Divide the advantage by its std over the step's captions, in normalize_then_sum and sum_minus_…"""
     loss_type: str = "dapo"
     """TRL's token aggregation: dapo (all tokens of the step alike), grpo, dr_grpo, bnpo."""
     gradient_checkpointing: bool = False
@@ -310,7 +311,14 @@ def _typed(value: Any, hint: Any, path: str) -> Any:
     raise ConfigError(f"{path} must be {wanted}, got {value!r}")
 
 
-AGGREGATE = ("normalize_then_sum", "sum_then_normalize", "sum_then_center")
+AGGREGATE = (
+    "normalize_then_sum",
+    "sum_then_normalize",
+    "sum_then_center",
+    "sum_then_leave_one_out",
+    "sum_minus_running_mean",
+    "sum_minus_greedy",
+)
 """Names that `train.aggregate` may have; the formulas stand in `rlcap.algo.advantages`."""
 
 

@@ -205,7 +205,7 @@ def judge_batteries(
     """Every good caption with its battery, scored in one batch, ranked image by image."""
     import torch
 
-    from rlcap.algo.advantages import combine
+    from rlcap.algo.advantages import WITH_BASELINE, combine
 
     texts = [
         (i, name, caption)
@@ -225,7 +225,8 @@ def judge_batteries(
         mix.weights,
         torch.tensor([i for i, *_ in texts]),
         normalize=mix.normalize,
-        aggregate=aggregate,
+        # captions of one image are compared: a baseline that they share would change nothing
+        aggregate="sum_then_center" if aggregate in WITH_BASELINE else aggregate,
         spans=mix.spans,
     ).advantages
     judged = ~values.isnan()

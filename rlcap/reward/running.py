@@ -1,4 +1,4 @@
-"""The running scale of each component: what `normalize: running` divides by."""
+"""What is known of each component from past rounds: the scale that `normalize: running` divides by, and mean and std."""
 
 from __future__ import annotations
 
@@ -41,3 +41,55 @@ class RunningScale:
         """Take up the averages; components that the state doesn't know start afresh."""
         pairs = [state.get(name, (0.0, 0.0)) for name in self.names]
         self.variance, self.mass = [float(v) for v, _ in pairs], [float(m) for _, m in pairs]
+
+
+class RunningMoments:
+    """Mean and std of each component over the captions of past rounds.
+
+    Feed it the values of *all* processes. decay: weight of the past at each round, in (0, 1]; 1 remembers every caption
+    alike, so that with as many judged captions in each round the mean is the mean of all rounds' means, which is the
+    baseline of DiscriTune and NDLB; .99 looks back about a hundred rounds.
+    """
+
+    def __init__(self, names: Sequence[str], decay: float = 1.0) -> None:
+        if not 0 < decay <= 1:
+            raise ValueError(f"decay must lie in (0, 1], got {decay}")
+        self.names, self.decay = tuple(names), decay
+        self.count, self.mean, self.squares = ([0.0] * len(self.names) for _ in range(3))
+
+    def update(self, columns: Sequence[Sequence[float]]) -> None:
+        """One round's values, a sequence a component; NaN (abstained) is left out, and an empty column changes nothing."""
+        if len(columns) != len(self.names):
+            raise ValueError(f"{len(columns)} columns for the components {', '.join(self.names)}")
+        for k, column in enumerate(columns):
+            judged = [float(value) for value in column if not math.isnan(value)]
+            if not judged:
+                continue
+            # Two samples' means and squared deviations are merged (Chan, Golub and LeVeque 1979), the past one faded.
+            old, n = self.decay * self.count[k], len(judged)
+            mean = math.fsum(judged) / n
+            squares = math.fsum((value - mean) ** 2 for value in judged)
+            apart = mean - self.mean[k]
+            self.count[k] = old + n
+            self.mean[k] += apart * n / self.count[k]
+            self.squares[k] = self.decay * self.squares[k] + squares + apart * apart * old * n / self.count[k]
+
+    def means(self) -> list[float]:
+        """One a component; NaN before its first value."""
+        return [mean if count else math.nan for mean, count in zip(self.mean, self.count, strict=True)]
+
+    def stds(self) -> list[float]:
+        """One a component, of all captions and not within groups; NaN before its second value."""
+        return [
+            math.sqrt(squares / count) if count > 1 else math.nan
+            for squares, count in zip(self.squares, self.count, strict=True)
+        ]
+
+    def state_dict(self) -> dict[str, list[float]]:
+        """JSON-able: component → [count, mean, squared deviations]."""
+        return {name: [self.count[k], self.mean[k], self.squares[k]] for k, name in enumerate(self.names)}
+
+    def load_state_dict(self, state: Mapping[str, Sequence[float]]) -> None:
+        """Take up the moments; components that the state doesn't know start afresh."""
+        rows = [state.get(name, (0.0, 0.0, 0.0)) for name in self.names]
+        self.count, self.mean, self.squares = ([float(row[i]) for row in rows] for i in range(3))

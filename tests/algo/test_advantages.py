@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rlcap.algo.advantages import combine, group_mean, group_mean_std
+from rlcap.algo.advantages import AGGREGATE, WITH_BASELINE, combine, group_mean, group_mean_std, leave_one_out
 
 NAN = math.nan
 
@@ -24,6 +24,57 @@ def test_centre_only_golden():
     assert group_mean(column(1, 0, 0, 0), 4).tolist() == [0.75, -0.25, -0.25, -0.25]
 
 
+def test_leave_one_out_golden():
+    found = leave_one_out(column(1, 0, 0, 0, 3, 5, 5, 7), 4)
+    expected = [1, -1 / 3, -1 / 3, -1 / 3, 3 - 17 / 3, 0, 0, 7 - 13 / 3]
+    torch.testing.assert_close(found, torch.tensor(expected))
+    assert leave_one_out(column(2, NAN, NAN), 3).tolist() == [0, 0, 0]
+    torch.testing.assert_close(leave_one_out(column(2, NAN, 5), 3), column(-3, 0, 3))
+
+
+def test_leave_one_out_of_a_sum():
+    values = torch.tensor([[1.0, 10.0], [0.0, 20.0], [0.0, 30.0]])
+    found = combine(values, [2.0, 0.1], 3, aggregate="sum_then_leave_one_out").advantages
+    torch.testing.assert_close(found, leave_one_out(values @ torch.tensor([2.0, 0.1]), 3))
+
+
+def test_running_mean_golden():
+    # NDLB: (l - b) with b the mean of the batches before; here as rewards
+    values = column(-4.0, -2.0, -1.0, -3.0)[:, None]
+    found = combine(values, [0.5], 1, aggregate="sum_minus_running_mean", baseline=[-3.0], whiten=False)
+    assert found.advantages.tolist() == [-0.5, 0.5, 1.0, 0.0]
+
+
+def test_before_the_first_step_the_batch_is_its_own_baseline():
+    values = torch.tensor([[-4.0, 1.0], [-2.0, NAN]])
+    found = combine(values, [1.0, 1.0], 1, aggregate="sum_minus_running_mean", baseline=[NAN, 0.5], whiten=False)
+    assert found.advantages.tolist() == [-0.5, 1.0]
+
+
+def test_greedy_golden():
+    # SCST: each sample less the greedy caption of its image, a caption of either that wasn't judged counting for nothing
+    values = torch.tensor([[0.8, 1.0], [0.2, NAN], [0.5, 0.0], [0.9, 1.0]])
+    greedy = torch.tensor([[0.5, 0.5], [0.5, 0.5], [0.7, NAN], [0.7, NAN]])
+    found = combine(values, [1.0, 2.0], 2, aggregate="sum_minus_greedy", baseline=greedy, whiten=False).advantages
+    torch.testing.assert_close(found, column(0.3 + 1.0, -0.3, -0.2, 0.2))
+
+
+def test_whitening_divides_and_keeps_the_sign():
+    values = column(1.0, 2.0, 3.0, 4.0)[:, None]
+    plain, white = (
+        combine(values, [1.0], 1, aggregate="sum_minus_running_mean", baseline=[0.5], whiten=w).advantages
+        for w in (False, True)
+    )
+    torch.testing.assert_close(white, plain / plain.std())
+
+
+@pytest.mark.parametrize("aggregate", WITH_BASELINE)
+def test_an_abstention_never_makes_an_advantage_against_a_baseline(aggregate):
+    baseline = torch.full((4, 2), 0.25) if aggregate == "sum_minus_greedy" else [5.0, 0.25]
+    values = torch.tensor([[NAN, 0.25], [NAN, 0.25], [NAN, NAN], [NAN, 0.25]])
+    assert combine(values, [1.0, 1.0], 2, aggregate=aggregate, baseline=baseline).advantages.tolist() == [0.0] * 4
+
+
 def test_equal_to_trl_normalize_then_sum_without_abstentions():
     values = torch.randn(12, 3, generator=torch.Generator().manual_seed(0))
     weights = torch.tensor([1.0, 0.5, 2.0])
@@ -34,7 +85,7 @@ def test_equal_to_trl_normalize_then_sum_without_abstentions():
     torch.testing.assert_close(combine(values, weights, 4).advantages, expected, rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("aggregate", ["normalize_then_sum", "sum_then_normalize", "sum_then_center"])
+@pytest.mark.parametrize("aggregate", [name for name in AGGREGATE if name not in WITH_BASELINE])
 @pytest.mark.parametrize("normalize", ["group", "batch", "running", "none"])
 def test_abstention_on_half_of_equally_good_captions_gives_no_advantage(aggregate, normalize):
     # The level of the abstaining component (5) is far from zero: a sum that drops it would drop the caption.
@@ -128,6 +179,10 @@ def test_errors_name_what_was_seen():
         combine(torch.zeros(4, 1), [1.0], 4, aggregate="gdpoo")
     with pytest.raises(ValueError, match="normalize must be"):
         combine(torch.zeros(4, 1), [1.0], 4, normalize="grupo")
+    with pytest.raises(ValueError, match="needs a baseline"):
+        combine(torch.zeros(4, 1), [1.0], 4, aggregate="sum_minus_greedy")
+    with pytest.raises(ValueError, match=r"is \(4, 1\) as the values, got \(1,\)"):
+        combine(torch.zeros(4, 1), [1.0], 4, aggregate="sum_minus_greedy", baseline=[1.0])
     with pytest.raises(ValueError, match="infinite"):
         combine(torch.tensor([[math.inf], [0.0]]), [1.0], 2)
 
@@ -141,7 +196,7 @@ cell = st.one_of(st.just(NAN), st.floats(-10, 10, width=32))
         lambda k: st.lists(st.lists(cell, min_size=k, max_size=k), min_size=8, max_size=8).map(torch.tensor)
     ),
     st.sampled_from(["group", "batch", "none"]),
-    st.sampled_from(["normalize_then_sum", "sum_then_normalize", "sum_then_center"]),
+    st.sampled_from([name for name in AGGREGATE if name not in WITH_BASELINE]),
 )
 def test_any_pattern_of_abstentions_is_finite_and_sums_to_zero_in_each_group(values, normalize, aggregate):
     k = values.shape[1]

@@ -122,6 +122,26 @@ def test_params_win_over_context():
         ({"w": entry("Words", weight=math.nan)}, "finite number"),
         ({"w": entry("Words", normalize="grupo")}, r"unknown normalize of words 'grupo'; did you mean 'group'"),
         ({"w": {"reward": "rlcap.types:Score"}}, "not a subclass of Reward"),
+        ({"w": {"reward": 3}}, "mix.w.reward must be module:Class, got 3"),
+        ({"w": entry("Words", params=3)}, "mix.w.params must be a mapping, got 3"),
+        ({"w": entry("Words", params={"factor": "two"})}, "parameter factor of .*Words must be float, got 'two'"),
+        ({"w": entry("Words", params={"factor": [1]})}, r"factor of .* must be float, got \[1\]"),
+        (
+            {"l": {"reward": "rewards.length:Length", "params": {"low": "1e-1"}}},
+            r"mix.l: parameter low of rewards.length:Length must be float, got '1e-1' \(YAML reads 1e-3 as text",
+        ),
+        (
+            {"l": {"reward": "rewards.length:Length", "params": {"form": "gates"}}},
+            "parameter form of .* must be penalty or gate, got 'gates'",
+        ),
+        (
+            {"l": {"reward": "rewards.length:Length", "params": {"low": 3, "high": 1}}},
+            r"mix.l: rewards.length:Length: the gate needs 0 < low <= high, got \[3, 1\]",
+        ),
+        (
+            {"r": {"reward": "rewards.repetition:Repetition", "params": {"orders": 3}}},
+            r"parameter orders of .* must be Sequence\[int\], got 3",
+        ),
     ],
 )
 def test_errors_name_the_component_and_the_known(config, message):
@@ -173,7 +193,7 @@ def test_half_abstaining_on_equally_good_captions_gives_no_advantage():
     mix = Mix({"w": Component(Words()), "m": Component(Moody())})
     scores = mix.score(batch("a b.", "a b?", "a b.", "a b?"))
     assert scores.values[:, 1].isnan().sum() == 2
-    for aggregate in ("normalize_then_sum", "sum_then_normalize", "sum_then_center"):
+    for aggregate in ("normalize_then_sum", "sum_then_normalize", "sum_then_center", "sum_then_leave_one_out"):
         result = combine(scores.values, scores.weights, 4, normalize=mix.normalize, aggregate=aggregate)
         assert result.advantages.tolist() == [0, 0, 0, 0]
 

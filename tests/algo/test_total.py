@@ -1,0 +1,28 @@
+import math
+
+import pytest
+import torch
+
+from rlcap.algo.total import standardised_total
+
+NAN = math.nan
+
+
+def test_golden_and_abstentions_are_exactly_nothing():
+    values = torch.tensor([[1.0, 10.0], [3.0, NAN], [NAN, NAN], [NAN, 30.0]])
+    found = standardised_total(values, [1.0, 0.5], [2.0, 20.0], [0.5, 10.0])
+    assert found.tolist() == [-2.5, 2.0, 0.0, 0.5]
+
+
+def test_a_component_that_tells_nothing_apart_counts_for_nothing():
+    values = torch.tensor([[0.5 + 1e-6, 1.0], [0.5, 0.0]])
+    assert standardised_total(values, [1.0, 1.0], [0.5, 0.5], [1e-6, NAN]).tolist() == [0.0, 0.0]
+    wide = standardised_total(values, [0.0, 1.0], [0.5, 0.5], [1.0, 0.05], spans=[math.inf, 1000.0])
+    assert wide.tolist() == [0.0, 0.0]
+
+
+def test_errors():
+    with pytest.raises(ValueError, match="stds must have one entry for each of 2"):
+        standardised_total(torch.zeros(1, 2), [1.0, 1.0], [0.0, 0.0], [1.0])
+    with pytest.raises(ValueError, match="infinite"):
+        standardised_total(torch.tensor([[math.inf]]), [1.0], [0.0], [1.0])

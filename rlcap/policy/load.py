@@ -5,8 +5,6 @@ from __future__ import annotations
 import functools
 import re
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,7 @@ from transformers.pytorch_utils import Conv1D
 
 from rlcap.config import ConfigError, ModelConfig
 from rlcap.lab.assets import resolve
+from rlcap.scorers.loading import named
 
 TRAINABLE = ("lora-language", "lora-all", "projector", "full")
 _VISION = re.compile(r"(^|\.)(vision_tower|vision_model|visual|image_encoder|vision_encoder)(\.|$)|^encoder\.")
@@ -109,19 +108,6 @@ def _stay(module: torch.nn.Module, mode: bool = True) -> torch.nn.Module:
     return module
 
 
-@contextmanager
-def _named(key: str, name: str, kind: str) -> Iterator[None]:
-    """A library's error about what `key` names, several lines long, becomes one line with key, value and fix."""
-    try:
-        yield
-    except (OSError, ValueError) as error:
-        reason = next(iter(str(error).splitlines()), type(error).__name__).rstrip(".")
-        where = "" if name.startswith("lab:") or Path(name).exists() else " (there is no such folder)"
-        raise ConfigError(
-            f"{key} {name!r}{where} can't be loaded: {reason}; give {kind} or a name on the hub"
-        ) from error
-
-
 def load_policy(config: ModelConfig) -> Policy:
     """Base model, processor with left padding, and adapter (loaded and trainable, or fresh).
 
@@ -130,12 +116,12 @@ def load_policy(config: ModelConfig) -> Policy:
     """
     if config.trainable not in TRAINABLE:
         raise ConfigError(f"model.trainable must be one of {', '.join(TRAINABLE)}, got {config.trainable!r}")
-    with _named("model.base", config.base, "a model's folder"):
+    with named("model.base", config.base, "give a model's folder or hub name"):
         base = resolve(config.base)
         processor = AutoProcessor.from_pretrained(base, padding_side="left", trust_remote_code=config.trust_remote_code)
     if not getattr(processor, "chat_template", None):
         raise ConfigError(f"{config.base} has no chat template; only chat vision-language models are supported so far")
-    with _named("model.base", config.base, "a model's folder"):
+    with named("model.base", config.base, "give a model's folder or hub name"):
         model = AutoModelForImageTextToText.from_pretrained(
             base, dtype=pick_dtype(config.dtype), trust_remote_code=config.trust_remote_code, use_safetensors=True
         )
@@ -143,7 +129,9 @@ def load_policy(config: ModelConfig) -> Policy:
         adapter = resolve(config.adapter)
         if Path(adapter).is_dir() and not (Path(adapter) / "adapter_config.json").is_file():
             raise ConfigError(f"model.adapter {config.adapter} holds no adapter_config.json: it is not a peft adapter")
-        with _named("model.adapter", config.adapter, "a peft adapter's folder (null for a fresh adapter)"):
+        with named(
+            "model.adapter", config.adapter, "give a peft adapter's folder or hub name, or null for a fresh one"
+        ):
             model = PeftModel.from_pretrained(model, adapter, is_trainable=True)
         # On saving, peft looks on the hub for the base's vocabulary; the lab's base is no hub name and keeps its own.
         warnings.filterwarnings("ignore", message="Could not find a config file in lab:")

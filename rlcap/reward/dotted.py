@@ -5,11 +5,14 @@ Rewards, judges' engines and their like are named in YAML by where they live; th
 
 from __future__ import annotations
 
+import collections.abc
 import difflib
 import importlib
 import importlib.util
 import inspect
 import pkgutil
+import types
+import typing
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -50,7 +53,8 @@ def build(
 ) -> Any:
     """`factory(**params)`, completed by those entries of `context` that its signature names and `params` leaves open.
 
-    Raises ConfigError on a parameter that it doesn't have or on one that it lacks.
+    Raises ConfigError on a parameter that it doesn't have, on one that it lacks, on a plain value (number, text, choice,
+    list, mapping) of another type than its annotation's, and in place of the ValueError by which it refuses a value.
     """
     what = what or getattr(factory, "__name__", repr(factory))
     accepted = inspect.signature(factory).parameters
@@ -58,12 +62,64 @@ def build(
     for key in params:
         if key not in accepted and not open_ended:
             raise ConfigError(unknown(f"parameter of {what}", key, accepted))
+    hints = _hints(factory)
+    for key, value in params.items():
+        if key in hints and not _fits(value, hints[key]):
+            number = (
+                " (YAML reads 1e-3 as text: write 1.0e-3)" if isinstance(value, str) and _fits(0.5, hints[key]) else ""
+            )
+            raise ConfigError(f"parameter {key} of {what} must be {_wanted(hints[key])}, got {value!r}{number}")
     filled = {key: value for key, value in (context or {}).items() if key in accepted} | dict(params)
     for key, parameter in accepted.items():
         variadic = parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
         if parameter.default is parameter.empty and not variadic and key not in filled:
             raise ConfigError(f"{what} needs the parameter {key!r}; given: {', '.join(filled) or 'none'}")
-    return factory(**filled)
+    try:
+        return factory(**filled)
+    except ConfigError:
+        raise
+    except ValueError as error:
+        raise ConfigError(f"{what}: {error}") from error
+
+
+def _hints(factory: Any) -> dict[str, Any]:
+    try:
+        return typing.get_type_hints(factory.__init__ if isinstance(factory, type) else factory)
+    except (
+        NameError,
+        TypeError,
+    ):  # names known to type checkers alone, or no annotations: nothing to hold values against
+        return {}
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a value read from YAML fits an annotation; True for annotations other than those of plain values."""
+    origin = typing.get_origin(hint)
+    if origin in (typing.Union, types.UnionType):
+        return any(_fits(value, choice) for choice in typing.get_args(hint))
+    if origin is typing.Literal:
+        return value in typing.get_args(hint)
+    if hint is type(None):
+        return value is None
+    if hint in (int, float):
+        return isinstance(value, int if hint is int else int | float) and not isinstance(value, bool)
+    if hint in (bool, str):
+        return isinstance(value, hint)
+    if origin is collections.abc.Sequence:
+        return isinstance(value, list | tuple) and all(_fits(item, typing.get_args(hint)[0]) for item in value)
+    if origin is collections.abc.Mapping:
+        return isinstance(value, Mapping)
+    return True
+
+
+def _wanted(hint: Any) -> str:
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        return " or ".join(map(_wanted, typing.get_args(hint)))
+    if typing.get_origin(hint) is typing.Literal:
+        return " or ".join(map(str, typing.get_args(hint)))
+    if hint is type(None):
+        return "null"
+    return hint.__name__ if isinstance(hint, type) else str(hint).rpartition("abc.")[2]
 
 
 def _exists(module: str) -> bool:

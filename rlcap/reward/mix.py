@@ -103,6 +103,9 @@ class Mix:
             for key in entry:
                 if key not in KEYS:
                     raise ConfigError(f"mix.{name}: {unknown('key', str(key), KEYS)}")
+            for key, kinds, wanted in (("reward", str, "module:Class"), ("params", Mapping | None, "a mapping")):
+                if not isinstance(entry.get(key), kinds):
+                    raise ConfigError(f"mix.{name}.{key} must be {wanted}, got {entry[key]!r}")
             try:
                 kind = resolve(entry["reward"], Reward)
                 reward = build(kind, entry.get("params") or {}, context, entry["reward"])

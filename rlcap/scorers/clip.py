@@ -27,6 +27,7 @@ from torch import Tensor
 
 from rlcap.scorers.embeddings import EmbeddingCache, default_cache
 from rlcap.scorers.images import content_key, open_image
+from rlcap.scorers.loading import named
 from rlcap.scorers.sentences import split_sentences
 from rlcap.types import ConfigError
 
@@ -92,8 +93,7 @@ class ClipScorer:
             batch_size: images or sentences per forward pass.
 
         Raises:
-            ValueError: a built-in name without weights, or weights that are pickled.
-            FileNotFoundError: the local folder or its config is missing.
+            ConfigError: no such model, folder or tag, a built-in name without weights, or weights that are pickled.
         """
         import open_clip
 
@@ -115,9 +115,11 @@ class ClipScorer:
             known = open_clip.get_pretrained_cfg(model, pretrained) or {}
             if known.get("quick_gelu"):
                 options["force_quick_gelu"] = True  # open_clip only warns of the mismatch, and scores badly
-        network, _, preprocess = open_clip.create_model_and_transforms(
-            model, pretrained=pretrained, precision="fp32", device=device, weights_only=True, **options
-        )
+        fix = "`python -c 'import open_clip; print(open_clip.list_pretrained())'` lists names and tags"
+        with named("CLIP", label.strip(), fix, (OSError, ValueError, RuntimeError)):
+            network, _, preprocess = open_clip.create_model_and_transforms(
+                model, pretrained=pretrained, precision="fp32", device=device, weights_only=True, **options
+            )
         folder = Path(cache_dir) if cache_dir is not None else default_cache() / "embeddings"
         return cls(network, preprocess, open_clip.get_tokenizer(model), label.strip(), folder, batch_size)
 
@@ -209,7 +211,7 @@ class ClipScorer:
 
 def _refuse_pickles(folder: Path) -> None:
     if not folder.is_dir():
-        raise FileNotFoundError(f"CLIP folder {folder} does not exist; check the path after 'local-dir:'")
+        raise ConfigError(f"CLIP folder {folder} does not exist; check the path after 'local-dir:'")
     safe = sorted(path.name for path in folder.glob("*.safetensors"))
     pickled = sorted(path.name for pattern in ("*.bin", "*.pt", "*.pth") for path in folder.glob(pattern))
     # open_clip prefers its own pickle names to a safetensors file of another name

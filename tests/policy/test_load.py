@@ -12,11 +12,11 @@ from rlcap.types import ConfigError
     [
         (
             {"base": "/nowhere/captioner"},
-            r"model.base '/nowhere/captioner' \(there is no such folder\) can't be loaded",
+            r"model.base '/nowhere/captioner' \(there is no such file or folder here\) can't be loaded",
         ),
-        ({"base": "nobody/nothing"}, r"model.base 'nobody/nothing' .*give a model's folder or a name on the hub"),
+        ({"base": "nobody/nothing"}, r"model.base 'nobody/nothing' .*give a model's folder or hub name"),
         ({"base": "lab:captoner"}, "model.base 'lab:captoner' can't be loaded: unknown lab asset 'captoner'; known:"),
-        ({"adapter": "/nowhere/adapter"}, r"model.adapter '/nowhere/adapter' \(there is no such folder\)"),
+        ({"adapter": "/nowhere/adapter"}, r"model.adapter '/nowhere/adapter' \(there is no such file or folder here\)"),
         ({"adapter": "lab:adaptr"}, "unknown lab asset 'adaptr'"),
     ],
 )

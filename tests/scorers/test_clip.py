@@ -6,6 +6,7 @@ import torch
 from PIL import Image
 
 from rlcap.scorers.clip import ClipScorer
+from rlcap.types import ConfigError
 
 WORDS = [
     "<pad>",
@@ -170,7 +171,7 @@ def test_hollow_weights_are_refused(scorer):
 
 
 def test_refusals(folder, tmp_path):
-    with pytest.raises(FileNotFoundError, match="nowhere does not exist"):
+    with pytest.raises(ConfigError, match="nowhere does not exist"):
         ClipScorer.load(f"local-dir:{tmp_path}/nowhere")
     (tmp_path / "open_clip_config.json").write_text((folder / "open_clip_config.json").read_text())
     (tmp_path / "open_clip_pytorch_model.bin").write_bytes(b"pickle")
@@ -180,3 +181,9 @@ def test_refusals(folder, tmp_path):
         ClipScorer.load("ViT-B-32")
     with pytest.raises(ValueError, match="are not safetensors"):
         ClipScorer.load("ViT-B-32", pretrained=str(tmp_path / "open_clip_pytorch_model.bin"))
+    with pytest.raises(
+        ConfigError, match=r"CLIP 'ViT-B-99 openai' .*can't be loaded: Model config for 'ViT-B-99' not found"
+    ):
+        ClipScorer.load("ViT-B-99", "openai")
+    with pytest.raises(ConfigError, match=r"'opena' is not a known tag or valid file path; .*lists names and tags"):
+        ClipScorer.load("ViT-B-32", "opena")

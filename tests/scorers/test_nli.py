@@ -8,6 +8,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
 
 from rlcap.scorers.nli import NliScorer, label_columns
+from rlcap.types import ConfigError
 
 REAL = Path(__file__).parents[2].parent / "shared" / "real" / "nli-minilm"
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "a", "red", "blue", "ball", "dog", "the", "sleeps"]
@@ -103,6 +104,14 @@ def test_empty_weights_are_refused():
     model.classifier.weight = torch.nn.Parameter(torch.zeros(3, 0))
     with pytest.raises(ValueError, match=r"weights without elements .classifier\.weight"):
         NliScorer(model, tokenizer)
+
+
+def test_a_model_that_is_not_there_is_told_in_one_line():
+    with pytest.raises(
+        ConfigError, match=r"NLI model '/nowhere' \(there is no such file or folder here\) can't be loaded"
+    ) as told:
+        NliScorer.load("/nowhere")
+    assert "\n" not in str(told.value)
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="no real NLI model")

@@ -1,0 +1,33 @@
+"""Loading what a user named: a library's error about it becomes one line that says who asked, for what, and what to give."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rlcap.types import ConfigError
+
+
+@contextmanager
+def named(
+    what: str, name: str, fix: str, errors: tuple[type[Exception], ...] = (OSError, ValueError)
+) -> Iterator[None]:
+    """Around the calls that load it.
+
+    Args:
+        what: the configuration's key, or the kind of model.
+        name: the folder or hub name as the user wrote it.
+        fix: what to give instead.
+        errors: what the library raises where it can't find or read the thing; everything else passes through.
+
+    Raises:
+        ConfigError: in place of `errors`, with the first line of the library's message.
+    """
+    try:
+        yield
+    except errors as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__).rstrip(".")
+        place = name.removeprefix("local-dir:")
+        absent = "" if ":" in place or Path(place).exists() else " (there is no such file or folder here)"
+        raise ConfigError(f"{what} {name!r}{absent} can't be loaded: {reason:.300}; {fix}") from error

@@ -89,7 +89,8 @@ def plan(
     Args:
         images_per_step: distinct images of an optimiser step, over all processes; a multiple of `processes`.
         captions_per_image: the group size, TRL's `num_generations`; 2 at least, 4 or more to learn well.
-        micro_batch: captions of one forward pass on a device; must divide `images_per_step / processes × captions_per_image`.
+        micro_batch: captions of one forward pass on a device; must divide `images_per_step / processes × captions_per_image`
+            into whole groups, or a group into equal parts.
         processes: how many processes train, usually one a GPU.
         num_iterations: optimiser steps per round of generated captions (μ of GRPO, PPO's inner epochs).
 
@@ -113,20 +114,28 @@ def plan(
         )
     if images_per_step % processes:
         near = _nearest(
-            images_per_step, lambda n: n % processes == 0 and n // processes * captions_per_image % micro_batch == 0
+            images_per_step,
+            lambda n: n % processes == 0 and _fits(micro_batch, n // processes * captions_per_image, captions_per_image),
         )
         raise BatchingError(
             f"images_per_step {images_per_step} can't be shared out evenly to {processes} processes without splitting the "
             f"captions of an image; nearest possible with micro_batch {micro_batch}: images_per_step {_either(near)}"
         )
     local = images_per_step // processes * captions_per_image
-    if local % micro_batch:
-        near = _nearest(micro_batch, lambda n: local % n == 0, most=local)
+    if not _fits(micro_batch, local, captions_per_image):
+        near = _nearest(micro_batch, lambda n: _fits(n, local, captions_per_image), most=local)
         raise BatchingError(
             f"micro_batch {micro_batch} does not divide the {local} captions of a process "
-            f"({images_per_step} images / {processes} × {captions_per_image} captions); nearest possible: micro_batch {_either(near)}"
+            f"({images_per_step} images / {processes} × {captions_per_image} captions) into whole groups, or one group into "
+            f"equal parts; nearest possible: micro_batch {_either(near)}"
         )
     return Batching(images_per_step, captions_per_image, micro_batch, processes, num_iterations)
+
+
+def _fits(micro_batch: int, captions: int, group: int) -> bool:
+    """Whether micro-batches divide the captions, and hold whole groups or equal parts of one: a group's image and
+    instruction are read once a micro-batch."""
+    return captions % micro_batch == 0 and (micro_batch % group == 0 or group % micro_batch == 0)
 
 
 def _nearest(wanted, possible, most: int | None = None) -> list[int]:

@@ -21,6 +21,7 @@ every second run of 4 indices, and whole groups.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -35,6 +36,16 @@ def epoch_order(n: int, seed: int, epoch: int) -> np.ndarray:
     """The permutation of range(n) for an epoch (0-based): (n,) int64, the same on every machine and process."""
     # PCG64 and Generator.permutation are stable across platforms; torch.randperm promises no such thing.
     return np.random.Generator(np.random.PCG64([seed, epoch])).permutation(n)
+
+
+def points(seed: int, step: int, sample_id: str, captions: int, tokens: int) -> np.ndarray:
+    """The random numbers that decide the captions of an image in a step: (captions, tokens) float64 in [0, 1).
+
+    A function of its arguments: a resumed run, another number of processes or another order of images in a batch
+    draws the same captions (of the same weights).
+    """
+    image = int.from_bytes(hashlib.sha256(sample_id.encode("utf-8", "surrogatepass")).digest()[:8])
+    return np.random.Generator(np.random.PCG64([seed, step, image])).random((captions, tokens))
 
 
 class GroupSampler(Sampler[int]):

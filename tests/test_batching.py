@@ -35,6 +35,7 @@ def test_the_arithmetic():
         ((8, 8, 5), 1, "micro_batch 4 or 8"),
         ((8, 8, 100), 1, "micro_batch 32 or 64"),
         ((2, 4, 3), 2, "micro_batch 2 or 4"),
+        ((6, 8, 12), 1, "micro_batch 8 or 16"),  # 12 divides 48, and would cut every second group in two
     ],
 )
 def test_an_impossible_choice_proposes_two_that_work(numbers, processes, proposal):

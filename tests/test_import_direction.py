@@ -23,7 +23,7 @@ MAY = {
     "rlcap.lab": {"rlcap.types"},
     "rlcap.data": {"rlcap.scorers", "rlcap.types", "rlcap.config", "rlcap.lab"},
     "rlcap.policy": {"rlcap.scorers", "rlcap.types", "rlcap.config", "rlcap.lab", "rlcap.data"},
-    "rlcap.eval": {"rlcap.scorers", "rlcap.types", "rlcap.data", "rlcap.lab"},
+    "rlcap.eval": {"rlcap.scorers", "rlcap.types", "rlcap.data", "rlcap.lab", "rlcap.policy"},
     "rlcap.train": NOUNS
     | {"rlcap.scorers", "rlcap.reward", "rlcap.policy", "rlcap.data", "rlcap.algo", "rlcap.eval", "rlcap.lab"},
     "rewards": {"rlcap.reward", "rlcap.scorers", "rlcap.types"},

@@ -146,10 +146,12 @@ class Captioner(ABC):
         max_new_tokens: int,
         temperature: float = 1.0,
         top_p: float = 1.0,
+        points: torch.Tensor | None = None,
     ) -> Written:
-        """`captions` captions a prompt, B·captions rows; greedy where `temperature` is 0.
+        """`captions` captions a prompt, B·captions rows; greedy where `temperature` is 0. Stops when all have ended.
 
-        Stops when all have ended; draws from torch's global generator.
+        points: (B·captions, max_new_tokens) float64 in [0, 1), the random numbers that decide each token
+        (`rlcap.sampler.points`); by default from torch's global generator.
         """
         with evaluating(self.model):
             prefix = self.read(prompts)
@@ -158,10 +160,12 @@ class Captioner(ABC):
             ends = torch.tensor(self.end_ids, device=logits.device, dtype=torch.long)
             unsuitable = torch.tensor(self.unsuitable_ids(), device=logits.device, dtype=torch.long)
             running = torch.ones(len(logits), dtype=torch.bool, device=logits.device)
+            points = torch.rand(len(logits), max_new_tokens, dtype=torch.double) if points is None else points
+            points = points.to(logits.device)
             ids, masks, log_probs = [], [], []
             for step in range(max_new_tokens):
                 allowed = logits.index_fill(1, unsuitable, -torch.inf)
-                drawn = draw(allowed, temperature, top_p).masked_fill(~running, self.pad_id)
+                drawn = draw(allowed, temperature, top_p, points[:, step]).masked_fill(~running, self.pad_id)
                 ids.append(drawn)
                 masks.append(running)
                 log_probs.append(token_log_probs(logits, drawn, temperature or 1.0).masked_fill(~running, 0.0))

@@ -6,8 +6,10 @@ run again in the backward pass. Those of `prefix_cache` answer the same however 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
+from typing import Any
 
 from torch import nn
 from transformers.modeling_layers import GradientCheckpointingLayer
@@ -38,3 +40,32 @@ def keeping_the_cache(model: nn.Module) -> Iterator[None]:
     finally:
         for layer in layers:
             del layer._can_checkpoint_with_cache
+
+
+@contextmanager
+def recomputing_in(model: nn.Module, context: Callable[[nn.Module], AbstractContextManager]) -> Iterator[None]:
+    """Forwards within are run again in the backward pass inside `context(layer)`, whatever holds for the model by then.
+
+    Otherwise a layer that was run with one adapter would be run again with the one that is active when the gradient comes.
+    """
+    layers = checkpointed_layers(model)
+    before = [layer._gradient_checkpointing_func for layer in layers]
+    for layer, checkpoint in zip(layers, before, strict=True):
+        # a partial with the same keywords: `is_reentrant` reads them
+        keywords = getattr(checkpoint, "keywords", {})
+        layer._gradient_checkpointing_func = partial(_checkpoint_in, checkpoint, context, layer, **keywords)
+    try:
+        yield
+    finally:
+        for layer, checkpoint in zip(layers, before, strict=True):
+            layer._gradient_checkpointing_func = checkpoint
+
+
+def _checkpoint_in(
+    checkpoint: Callable, context: Callable, layer: nn.Module, run: Callable, *inputs: Any, **options: Any
+) -> Any:
+    def run_in_context(*values: Any, **keywords: Any) -> Any:
+        with context(layer):
+            return run(*values, **keywords)
+
+    return checkpoint(run_in_context, *inputs, **options)

@@ -34,15 +34,14 @@ def keep_nucleus(logits: torch.Tensor, top_p: float) -> torch.Tensor:
     return logits.masked_fill(outside, -torch.inf)
 
 
-def draw(logits: torch.Tensor, temperature: float, top_p: float) -> torch.Tensor:
-    """(N, V) logits → (N,) ids, drawn from torch's global generator; the likeliest where `temperature` is 0."""
+def draw(logits: torch.Tensor, temperature: float, top_p: float, points: torch.Tensor) -> torch.Tensor:
+    """(N, V) logits → (N,) ids, by the inverse of the distribution function at `points`, (N,) float64 in [0, 1); the
+    likeliest where `temperature` is 0."""
     if temperature == 0:
         return logits.argmax(-1)
-    probabilities = keep_nucleus(_scaled(logits, temperature), top_p).softmax(-1)
-    # by the inverse of the distribution function: one random number a row, where multinomial draws one a word
-    reached = probabilities.double().cumsum(-1)
-    point = torch.rand(len(logits), 1, dtype=torch.double, device=logits.device) * reached[:, -1:]
-    return torch.searchsorted(reached, point, right=True)[:, 0].clamp(max=logits.shape[-1] - 1)
+    reached = keep_nucleus(_scaled(logits, temperature), top_p).softmax(-1).double().cumsum(-1)
+    at = points[:, None] * reached[:, -1:]
+    return torch.searchsorted(reached, at, right=True)[:, 0].clamp(max=logits.shape[-1] - 1)
 
 
 def _scaled(logits: torch.Tensor, temperature: float) -> torch.Tensor:

@@ -1,7 +1,9 @@
-"""GRPO on TRL's trainer: bags from the curriculum, rewards from the mix, advantages that know abstentions.
+"""GRPO on TRL's trainer: shared prefixes, bags from the curriculum, rewards from the mix, advantages that know abstentions.
 
-Three seams of `trl.GRPOTrainer` are used: the sampler, the rewards, and the advantages in the generated batch. Sampling,
-log-probabilities, the clipped loss and the KL term stay TRL's.
+The seams of `trl.GRPOTrainer` that are used: the sampler, the generation round, the cut into micro-batches, and the
+log-probabilities. An image and its instruction are read once for the captions of its group, in generation, in the
+reference pass and in the update (`rlcap.policy.captioner`); the clipped loss, the KL term, the optimiser and the
+checkpoints stay TRL's. With `use_vllm` the round and the log-probabilities are TRL's too.
 """
 
 from __future__ import annotations
@@ -9,27 +11,35 @@ from __future__ import annotations
 import functools
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 import trl
 from accelerate.utils import gather
+from torch import Tensor
 from transformers import PrinterCallback, TrainerCallback
+from trl.models import unwrap_model_for_generation
+from trl.trainer.utils import use_adapter
 
-from rlcap.algo.advantages import combine
+from rlcap.algo.advantages import Advantages, combine
 from rlcap.batching import Batching
 from rlcap.config import GRPOConfig
 from rlcap.curriculum import Adaptive, AdaptiveState, Curriculum, Stage
 from rlcap.data.bags import random_distractors
 from rlcap.data.images import open_image
+from rlcap.policy.captioner import Captioner
+from rlcap.policy.families import captioner_of
+from rlcap.policy.prompt import Prompt
 from rlcap.reward.columns import pack
 from rlcap.reward.mix import Mix, MixScores
 from rlcap.sampler import GroupSampler, set_epoch
+from rlcap.train.rollout import Rollout, micro_batches, prepare, write
 from rlcap.train.rows import to_dataset
 from rlcap.train.run_folder import STATE, RunFolder, append_lines, write_text
-from rlcap.types import Sample
+from rlcap.types import RewardBatch, Sample
 
 
 def trl_config(config: GRPOConfig, batching: Batching, folder: RunFolder) -> trl.GRPOConfig:
@@ -57,6 +67,7 @@ def trl_config(config: GRPOConfig, batching: Batching, folder: RunFolder) -> trl
         top_k=0,
         use_vllm=train.use_vllm,
         gradient_checkpointing=train.gradient_checkpointing,
+        gradient_checkpointing_kwargs={"use_reentrant": False},  # the old variant gives a shared prefix no gradient
         bf16=not on_cpu and torch.cuda.is_bf16_supported(),
         use_cpu=on_cpu,
         seed=train.seed,
@@ -104,13 +115,16 @@ class GRPOTrainer(trl.GRPOTrainer):
         self.mix, self.curriculum, self.gallery = mix, curriculum, dict(gallery)
         self.curriculum_state = curriculum.start() if isinstance(curriculum, Adaptive) else None
         self.own_sampler = GroupSampler.of(batching, len(samples), config.train.seed)
-        self._scores: MixScores | None = None
+        self.processor, self.instruction = processor, instruction
+        self._reading: Sequence[Prompt] = ()
+        self._update_seconds = 0.0
         super().__init__(
             model=model,
             reward_funcs=[component.reward for component in mix.components.values()],
             args=trl_config(config, batching, folder),
             train_dataset=to_dataset(samples, instruction),
-            processing_class=processor,
+            # told of a tokenizer, TRL expects no tokens and names that only its own vision-language models have
+            processing_class=processor if config.train.use_vllm else getattr(processor, "tokenizer", processor),
             callbacks=[EpochOrder(), *callbacks],
         )
         self.remove_callback(PrinterCallback)  # the bar and metrics.jsonl say it all
@@ -137,18 +151,83 @@ class GRPOTrainer(trl.GRPOTrainer):
     def _random_bags(self, size: int) -> dict[str, tuple[str, ...]]:
         return random_distractors(self.gallery, min(size, len(self.gallery)), 0)
 
+    def captioner(self, model: Any) -> Captioner:
+        """`model` (wrapped or not) as a captioner."""
+        return captioner_of(model, self.processor)
+
+    def _prepare_inputs(self, generation_batch: list[dict[str, Any]]) -> dict[str, Any]:
+        """The micro-batch of this pass; a new round where the last one is used up. Groups stay whole and in order."""
+        if self.use_vllm:
+            return super()._prepare_inputs(generation_batch)
+        if self._step % (self.args.steps_per_generation * self.num_iterations) == 0 or self._buffered_inputs is None:
+            with self.phase("round"):
+                batch = self._generate_and_score_completions(generation_batch)
+            self._buffered_inputs = micro_batches(batch, self.args.per_device_train_batch_size)
+        return self._buffered_inputs[self._step % self.args.steps_per_generation]
+
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
-        start, stage = time.perf_counter(), self.stage
-        images = {path: open_image(path) for path in {row["image_path"] for row in inputs}}
-        bags = {row["sample_id"]: self.bag(row, stage) for row in inputs}
-        rows = [{**r, "image": images[r["image_path"]], "distractor_images": bags[r["sample_id"]]} for r in inputs]
-        output = super()._generate_and_score_completions(rows)
-        scores = self._scores
-        here = slice(self.accelerator.process_index * len(rows), (self.accelerator.process_index + 1) * len(rows))
-        values = gather(scores.values.to(self.accelerator.device)).cpu()
-        train = self.config.train
+        stage = self.stage
+        rows = [{**row, "distractor_images": self.bag(row, stage)} for row in inputs]
+        if self.use_vllm:
+            return self._vllm_round(rows, stage)
+        rollout = self.roll_out(rows)
+        learnt = self.learnt_from(rollout)
+        self._record(rows, rollout.batch, rollout.scores, learnt["advantages"], stage)
+        return rollout.batch_of(learnt, gather(rollout.mask.sum()).sum())
+
+    @torch.no_grad()
+    def roll_out(self, rows: Sequence[Mapping[str, Any]]) -> Rollout:
+        """Captions of N rows, scored."""
+        generation = self.config.generation
+        with (
+            self.phase("generate"),
+            unwrap_model_for_generation(self.model_wrapped, self.accelerator) as model,
+            self.accelerator.autocast(),
+        ):
+            captioner = self.captioner(model)
+            prompts = prepare(captioner, rows, self.num_generations, self.instruction)
+            written = write(
+                captioner,
+                prompts,
+                rows,
+                seed=self.config.train.seed,
+                step=self.state.global_step,
+                max_new_tokens=generation.max_new_tokens,
+                temperature=generation.temperature,
+                top_p=generation.top_p,
+            )
+        captions = self.processor.batch_decode(written.ids, skip_special_tokens=True)
+        ended = (torch.isin(written.ids, torch.tensor(captioner.end_ids, device=written.ids.device)) & (written.mask > 0)).any(1)
+        batch, scores = self.score(rows, [caption.strip() for caption in captions], (~ended).tolist())
+        old = ref = None
+        if self.num_iterations > 1:
+            with self.phase("old"):
+                old = self._log_probs(self.model, prompts, written.ids, written.mask)
+        if self.beta:
+            with self.phase("reference"):
+                ref = self._reference_log_probs(prompts, written.ids, written.mask)
+        return Rollout(rows, prompts, written.ids, written.mask, batch, scores, old, ref)
+
+    def score(
+        self, rows: Sequence[Mapping[str, Any]], captions: Sequence[Any], truncated: Sequence[bool]
+    ) -> tuple[RewardBatch, MixScores]:
+        """The mix's scores of N captions of this process."""
+        columns = {key: [row[key] for row in rows] for key in rows[0] if key not in ("prompt", "image")}
+        columns["truncated"] = list(truncated)
+        needs = frozenset().union(*self.mix.needs.values())
+        with self.phase("score"):
+            batch = pack([row["prompt"] for row in rows], captions, columns, needs)
+            return batch, self.mix.score(batch)
+
+    def learnt_from(self, rollout: Rollout) -> dict[str, Tensor]:
+        """What the update learns from: `advantages`, (N,) for GRPO, and what else a subclass's loss takes, N rows each."""
+        return {"advantages": self._advantages(rollout.scores)}
+
+    def _advantages(self, scores: MixScores) -> Tensor:
+        """(N,) of this process's captions; their statistics are of all processes'."""
+        device, train = self.accelerator.device, self.config.train
         combined = combine(
-            values,
+            gather(scores.values.to(device)).cpu(),
             self.mix.weights,
             self.num_generations,
             normalize=self.mix.normalize,
@@ -158,36 +237,109 @@ class GRPOTrainer(trl.GRPOTrainer):
             running_std=self.mix.running.stds(),
         )
         self.mix.running.update(combined.std_pooled)
-        output["advantages"] = combined.advantages[here].to(output["advantages"].device)
-        self._record(rows, scores, combined, here, stage)
-        self._log("seconds/generate_and_score", time.perf_counter() - start)
-        return output
+        self._log_spread(scores.names, combined)
+        count, rank = len(scores.values), self.accelerator.process_index
+        return combined.advantages[rank * count : (rank + 1) * count].to(device)
 
-    def _calculate_rewards(self, inputs: Any, prompts: Any, completions: Any, completion_ids_list: Any) -> torch.Tensor:
-        columns = {key: [row[key] for row in inputs] for key in inputs[0] if key not in ("prompt", "image")}
-        columns["truncated"] = [not ids or ids[-1] not in self.eos_token_ids for ids in completion_ids_list]
-        batch = pack(prompts, completions, columns, frozenset().union(*self.mix.needs.values()))
+    def _log_probs(self, model: Any, prompts: Sequence[Prompt], ids: Tensor, mask: Tensor) -> Tensor:
+        """(N, C) at the sampling temperature, micro-batch by micro-batch."""
+        whole = {"prompts": prompts, "completion_ids": ids, "completion_mask": mask}
+        parts = []
+        for part in micro_batches(whole, self.args.per_device_train_batch_size):
+            self._reading = part["prompts"]
+            part_ids, part_mask = part["completion_ids"], part["completion_mask"]
+            parts.append(self._get_per_token_logps_and_entropies(model, part_ids, part_mask, ids.shape[1])[0])
+        return torch.cat(parts)
+
+    def _reference_log_probs(self, prompts: Sequence[Prompt], ids: Tensor, mask: Tensor) -> Tensor:
+        if self.ref_model is not None:
+            return self._log_probs(self.ref_model, prompts, ids, mask)
+        inner = self.accelerator.unwrap_model(self.model)
+        with use_adapter(inner, "ref" if "ref" in inner.peft_config else None):
+            return self._log_probs(self.model, prompts, ids, mask)
+
+    def _compute_loss(self, model: Any, inputs: Mapping[str, Any]) -> Tensor:
+        self._reading = inputs.get("prompts", ())
+        return super()._compute_loss(model, inputs)
+
+    def _get_per_token_logps_and_entropies(
+        self,
+        model: Any,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        logits_to_keep: int,
+        *args: Any,
+        compute_entropy: bool = False,
+        **kwargs: Any,
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """(N, C) log-probabilities of the captions in `input_ids` that continue `self._reading`, and their entropies.
+
+        TRL's loss asks for them here; the prompts it would pass along are empty, as they were read apart.
+        """
+        if self.use_vllm:
+            return super()._get_per_token_logps_and_entropies(
+                model, input_ids, attention_mask, logits_to_keep, *args, compute_entropy=compute_entropy, **kwargs
+            )
+        with self.accelerator.autocast():
+            found = self.captioner(model).log_probs(
+                self._reading, input_ids, attention_mask, temperature=self.temperature, entropies=compute_entropy
+            )
+        return found.log_probs, found.entropies, None
+
+    def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Tensor:
+        before = sum(self._metrics["train"].get("seconds/round", ()))
         start = time.perf_counter()
-        self._scores, self._batch = self.mix.score(batch), batch
-        self._log("seconds/score", time.perf_counter() - start)
-        return gather(self._scores.values.to(self.accelerator.device))
+        loss = super().training_step(model, inputs, num_items_in_batch)
+        round_seconds = sum(self._metrics["train"].get("seconds/round", ())) - before
+        self._update_seconds += time.perf_counter() - start - round_seconds
+        if self._step % self.current_gradient_accumulation_steps == 0:
+            self._log("seconds/update", self._update_seconds)
+            self._update_seconds = 0.0
+        return loss
+
+    def _vllm_round(self, rows: list[dict[str, Any]], stage: Stage) -> dict[str, Any]:
+        """TRL's own round, with our scores and advantages in it."""
+        images = {path: open_image(path) for path in {row["image_path"] for row in rows}}
+        output = super()._generate_and_score_completions([{**r, "image": images[r["image_path"]]} for r in rows])
+        batch, scores = self._scored
+        advantages = self._advantages(scores)
+        self._record(rows, batch, scores, advantages, stage)
+        return {**output, "advantages": advantages.to(output["advantages"].device)}
+
+    def _calculate_rewards(self, inputs: Any, prompts: Any, completions: Any, completion_ids_list: Any) -> Tensor:
+        """Where TRL's own round asks for rewards."""
+        truncated = [not ids or ids[-1] not in self.eos_token_ids for ids in completion_ids_list]
+        self._scored = self.score(inputs, completions, truncated)
+        return gather(self._scored[1].values.to(self.accelerator.device))
 
     def _log(self, name: str, value: float) -> None:
         self._metrics["train"][name].append(float(value))
 
-    def _record(self, rows: Sequence[Mapping], scores: MixScores, combined: Any, here: slice, stage: Stage) -> None:
-        """Metrics of the step, the rollouts' file, and the adaptive curriculum's observation."""
-        for name, value in scores.metrics.items():
-            self._log(f"reward/{name}", value)
-        for k, name in enumerate(scores.names):
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Within, wall-clock seconds count as `seconds/<name>` of the step."""
+        start = time.perf_counter()
+        yield
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        self._log(f"seconds/{name}", time.perf_counter() - start)
+
+    def _log_spread(self, names: Sequence[str], combined: Advantages) -> None:
+        for k, name in enumerate(names):
             self._log(f"reward/{name}/std_within_group", combined.std_within_group[k])
             self._log(f"reward/{name}/dead_groups", combined.dead_share_by_component[k])
         self._log("dead_groups", combined.dead_share)
+
+    def _record(
+        self, rows: Sequence[Mapping], batch: RewardBatch, scores: MixScores, advantages: Tensor, stage: Stage
+    ) -> None:
+        """Metrics of the step, the rollouts' file, and the adaptive curriculum's observation."""
+        for name, value in scores.metrics.items():
+            self._log(f"reward/{name}", value)
         self._log("stage/bag_size", stage.bag_size)
-        lengths = [len(caption.split()) for caption in self._batch.captions]
+        lengths = [len(caption.split()) for caption in batch.captions]
         self._log("completions/mean_words", sum(lengths) / len(lengths))
-        self._log("completions/truncated", sum(self._batch.truncated) / len(lengths))
-        advantages = combined.advantages[here].tolist()
+        self._log("completions/truncated", sum(batch.truncated) / len(lengths))
         append_lines(
             self.folder.rollouts(self.accelerator.process_index),
             (
@@ -195,8 +347,8 @@ class GRPOTrainer(trl.GRPOTrainer):
                     "step": self.state.global_step + 1,
                     "sample_id": row["sample_id"],
                     "stage": stage.name,
-                    "caption": self._batch.captions[i],
-                    "advantage": advantages[i],
+                    "caption": batch.captions[i],
+                    "advantage": float(advantages[i].mean()),
                     "scores": {name: scores.scores[name][i].value for name in scores.names},
                     "abstained": {n: scores.scores[n][i].reason for n in scores.names if scores.scores[n][i].abstained},
                     "notes": {n: scores.scores[n][i].note for n in scores.names if scores.scores[n][i].note},

@@ -1,0 +1,106 @@
+"""A rollout: the captions of one generation round, from their images to what the update learns from.
+
+A round's tensors hold one row a caption, the G captions of an image side by side; its prompts are one an image. Both are
+cut into micro-batches here, so that the captions of an image share the pass over its image and instruction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rlcap.data.images import open_image
+from rlcap.policy.captioner import Captioner, Written
+from rlcap.policy.prompt import Prompt
+from rlcap.reward.mix import MixScores
+from rlcap.sampler import points
+from rlcap.types import RewardBatch
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """N = B·G captions of this process's B images."""
+
+    rows: Sequence[Mapping[str, Any]]
+    """N rows of the data set."""
+    prompts: Sequence[Prompt]
+    """B."""
+    ids: Tensor
+    """(N, C) tokens, padded on the right."""
+    mask: Tensor
+    """(N, C) 1 up to and with the end token."""
+    batch: RewardBatch
+    """The captions as the rewards see them."""
+    scores: MixScores
+    """Their scores; (N, K) values, NaN where a component abstained."""
+    old_log_probs: Tensor | None
+    """(N, C) under the policy that wrote them; None where the update's own first pass gives the same."""
+    ref_log_probs: Tensor | None
+    """(N, C) under the reference model; None without a KL term."""
+
+    def batch_of(self, learnt: Mapping[str, Tensor], items: Tensor) -> dict[str, Any]:
+        """What TRL's loss takes. `learnt`: further tensors of N rows. `items`: tokens of the round, over all processes."""
+        nothing = self.ids.new_zeros(len(self.ids), 0)  # the prompt is read apart from the captions
+        tensors = {
+            "prompt_ids": nothing,
+            "prompt_mask": nothing,
+            "completion_ids": self.ids,
+            "completion_mask": self.mask,
+            "old_per_token_logps": self.old_log_probs,
+            "ref_per_token_logps": self.ref_log_probs,
+            **learnt,
+        }
+        present = {name: tensor for name, tensor in tensors.items() if tensor is not None}
+        return {**present, "prompts": list(self.prompts), "num_items_in_batch": items}
+
+
+def micro_batches(batch: Mapping[str, Any], size: int) -> list[dict[str, Any]]:
+    """A round cut into micro-batches of `size` captions. A micro-batch holds whole groups, or a part of one.
+
+    Raises ValueError where `size` captions would be parts of several groups.
+    """
+    count = len(batch["completion_ids"])
+    group = count // len(batch["prompts"])
+    if size % group and group % size:
+        raise ValueError(f"a micro-batch of {size} captions cuts groups of {group} unevenly")
+    parts = []
+    for start in range(0, count, size):
+        rows = slice(start, start + size)
+        part = {n: v[rows] if torch.is_tensor(v) and v.dim() else v for n, v in batch.items()}
+        part["prompts"] = batch["prompts"][start // group : -(-(start + size) // group)]
+        parts.append(part)
+    return parts
+
+
+def prepare(captioner: Captioner, rows: Sequence[Mapping[str, Any]], group: int, instruction: str) -> list[Prompt]:
+    """The prompts of N rows in groups of `group`: each image is opened and seen once."""
+    return captioner.prepare([open_image(row["image_path"]) for row in rows[::group]], instruction)
+
+
+def write(
+    captioner: Captioner,
+    prompts: Sequence[Prompt],
+    rows: Sequence[Mapping[str, Any]],
+    *,
+    seed: int,
+    step: int,
+    max_new_tokens: int,
+    temperature: float,
+    top_p: float,
+) -> Written:
+    """Sample the captions of N rows; which ones is a function of the weights, (seed, step) and each row's `sample_id`."""
+    group = len(rows) // len(prompts)
+    drawn = [points(seed, step, row["sample_id"], group, max_new_tokens) for row in rows[::group]]
+    return captioner.generate(
+        prompts,
+        group,
+        max_new_tokens=max_new_tokens,
+        temperature=temperature,
+        top_p=top_p,
+        points=torch.from_numpy(np.concatenate(drawn)),
+    )

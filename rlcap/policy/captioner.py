@@ -197,22 +197,32 @@ class Captioner(ABC):
         Raises:
             ValueError: N is no multiple of B.
         """
-        if not prompts or len(ids) % len(prompts):
-            raise ValueError(f"{len(ids)} captions are not the same number for each of {len(prompts)} prompts")
-        captions = len(ids) // len(prompts)
-        reason = self.cannot_share() if shared else None
-        if reason:
-            warnings.warn(f"the prefix is read anew for each caption: {reason}", stacklevel=2)
-        parts = self._shared if shared and not reason else self._plain
         head = separable_head(self.writer())
         with states_for_logits(head):
-            states = list(parts(prompts, captions, ids))
+            states = list(self._in_order(prompts, ids, shared))
         found = [weigh(states, part, head, temperature, entropies) for states, part in states]
         columns = [torch.cat(values, 1) if values[0] is not None else None for values in zip(*found, strict=True)]
         return Weighed(*(x if x is None else x.masked_fill(mask == 0, 0.0) for x in columns))
 
-    def _shared(self, prompts, captions, ids) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    def states(self, prompts: Sequence[Prompt], ids: torch.Tensor, *, shared: bool = True) -> torch.Tensor:
+        """(N, C, D) what the last layer would make each of (N, C) tokens of: the state of the model before the token.
+
+        The rest as for `log_probs`. A model that caps its logits caps these as well, in the same way.
+        """
+        with states_for_logits(self.writer().get_output_embeddings()):
+            return torch.cat([states for states, _ in self._in_order(prompts, ids, shared)], 1)
+
+    def _in_order(self, prompts, ids, shared) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """(N, c, V) logits (or the states before them) and the (N, c) ids that they are of, in order."""
+        if not prompts or len(ids) % len(prompts):
+            raise ValueError(f"{len(ids)} captions are not the same number for each of {len(prompts)} prompts")
+        reason = self.cannot_share() if shared else None
+        if reason:
+            warnings.warn(f"the prefix is read anew for each caption: {reason}", stacklevel=3)
+        parts = self._shared if shared and not reason else self._plain
+        return parts(prompts, len(ids) // len(prompts), ids)
+
+    def _shared(self, prompts, captions, ids) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         prefix = self.read(prompts)
         yield prefix.logits.repeat_interleave(captions, 0)[:, None], ids[:, :1]
         if ids.shape[1] > 1:

@@ -11,7 +11,7 @@ import argparse
 import os
 import sys
 
-from rlcap.config import SFTConfig, load_config
+from rlcap.config import SFTConfig, check, load_config
 from rlcap.types import InputError
 
 
@@ -23,9 +23,11 @@ def parse_arguments() -> SFTConfig:
     if arguments.output_dir:
         overrides.append(f"output_dir={arguments.output_dir}")
     try:
-        return load_config(SFTConfig, arguments.config, overrides)
+        config = load_config(SFTConfig, arguments.config, overrides)
+        check(config)
     except InputError as error:
         parser.error(str(error))
+    return config
 
 
 def main() -> None:

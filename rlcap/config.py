@@ -1,25 +1,21 @@
-"""What a run is: dataclasses, YAML files, dotted overrides, and every cross-field check in one place.
+"""What a run is: its keys with their meaning as dataclasses, and every rule that bounds a value or spans fields.
 
     config = load_config(GRPOConfig, "my.yaml", ["train.steps=200", "mix.self_retrieval.weight=0.5"])
+    check(config)
 
-A YAML file says only what differs from the defaults; an override says one value, and is read as YAML. A key that does
-not exist is refused with the nearest one that does.
+How files and overrides are read stands in `rlcap.config_file`.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import difflib
 import math
-import types
-import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-import yaml
-
+from rlcap.config_file import dump as dump  # the one place that callers import from
+from rlcap.config_file import load_config as load_config
 from rlcap.types import ConfigError
 
 
@@ -51,6 +47,10 @@ class DataConfig:
     """`lab`, a .jsonl file, a COCO captions .json, or the folder of a Hugging Face data set on disk."""
     image_root: str | None = None
     """Folder that image paths are relative to; default: the file's own folder."""
+    split: str | None = None
+    """Of a Hugging Face data set that was saved with several splits: the one to take. Held-out images are drawn from it."""
+    columns: dict[str, str] = field(default_factory=dict)
+    """Our name (id, image, references, paragraph) → the source's own, where they differ: {references: captions}."""
     train: int | None = 560
     """Training images; null takes all that are not held out."""
     validation: int = 35
@@ -64,7 +64,7 @@ class DataConfig:
     on_bad: str = "error"
     """What a bad row does: error (stop, naming row and file) or skip (counted)."""
     max_pixels: int = 50_000_000
-    """An image of more pixels is refused before it is decoded."""
+    """An image of more pixels is a bad row, known from its header before anything is decoded."""
     bags: str | None = None
     """Bag file of `rlcap bags mine`; the lab and sources without bags need none."""
     instruction: str | None = None
@@ -160,7 +160,7 @@ class GRPOConfig:
     mix: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Component name → {reward: module:Class, weight, normalize, params}; null removes a component."""
     report_to: list[str] = field(default_factory=list)
-    """[wandb] or nothing."""
+    """wandb or nothing."""
     name: str | None = None
     """Name of the run; default: recipe and time."""
     output_dir: str | None = None
@@ -197,118 +197,11 @@ class SFTConfig:
     data: DataConfig = field(default_factory=lambda: DataConfig(train=6000, test=0, prior_breaking=0))
     train: SFTTrainConfig = field(default_factory=SFTTrainConfig)
     report_to: list[str] = field(default_factory=list)
-    """[wandb] or nothing."""
+    """wandb or nothing."""
     name: str | None = None
     """Name of the run; default: recipe and time."""
     output_dir: str | None = None
     """Run folder; default: runs/<name>. The adapter is in its `adapter/`."""
-
-
-def load_config(
-    kind: type, file: str | Path | None = None, overrides: Sequence[str] = (), defaults: str | Path | None = None
-):
-    """A checked config of `kind` from `defaults` (YAML), then `file` (YAML), then `overrides` (`dotted.key=value`).
-
-    An override may carry leading dashes (`--train.steps=5`), as W&B's sweep agents write them. Raises ConfigError on
-    unreadable YAML, unknown keys and values of the wrong type.
-    """
-    values: dict[str, Any] = {}
-    for path in (defaults, file):
-        if path is not None:
-            values = _merge(values, _read(Path(path)), kind)
-    for override in overrides:
-        key, separator, text = override.lstrip("-").partition("=")
-        if not separator:
-            raise ConfigError(f"override {override!r}: write key=value, for instance train.steps=100")
-        try:
-            value: Any = yaml.safe_load(text) if text else None
-        except yaml.YAMLError as error:
-            raise ConfigError(f"override {override!r}: {text!r} is not YAML: {error}") from error
-        for part in reversed(key.split(".")):
-            value = {part: value}
-        values = _merge(values, value, kind)
-    return _build(kind, values, "")
-
-
-def dump(config: Any) -> str:
-    """The config as YAML, every value written out; `load_config` reads it back."""
-    return yaml.safe_dump(dataclasses.asdict(config), sort_keys=False, allow_unicode=True)
-
-
-def _read(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise ConfigError(f"no config file {path}; those of the project are in recipes/configs/")
-    try:
-        data = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not YAML: {error}") from error
-    if data is None:
-        return {}
-    if not isinstance(data, dict):
-        raise ConfigError(f"{path} must hold a mapping of sections, got {type(data).__name__}")
-    return data
-
-
-def _merge(old: Mapping[str, Any], new: Mapping[str, Any], kind: Any) -> dict[str, Any]:
-    """`new` over `old`. Mappings merge key by key, except `curriculum`, whose forms exclude each other."""
-    merged = dict(old)
-    for key, value in new.items():
-        if isinstance(value, Mapping) and isinstance(merged.get(key), Mapping) and key != "curriculum":
-            merged[key] = _merge(merged[key], value, None)
-        else:
-            merged[key] = value
-    return merged
-
-
-def _build(kind: Any, values: Any, path: str) -> Any:
-    if not isinstance(values, Mapping):
-        raise ConfigError(f"{path or 'config'} must be a mapping, got {values!r}")
-    hints = typing.get_type_hints(kind)
-    known = {f.name for f in dataclasses.fields(kind)}
-    for key in values:
-        if key not in known:
-            near = difflib.get_close_matches(str(key), sorted(known), 1)
-            hint = f"did you mean {path}{near[0]}? " if near else ""
-            raise ConfigError(f"unknown key {path}{key}; {hint}known: {', '.join(sorted(known))}")
-    default = kind()
-    built: dict[str, Any] = {}
-    for name in known:
-        hint, current = hints[name], getattr(default, name)
-        if dataclasses.is_dataclass(hint):
-            given = values.get(name) or {}
-            if not isinstance(given, Mapping):
-                raise ConfigError(f"{path}{name} must be a mapping, got {given!r}; write {path}{name}.<key>=<value>")
-            merged = {**{f.name: getattr(current, f.name) for f in dataclasses.fields(hint)}, **given}
-            built[name] = _build(hint, merged, f"{path}{name}.")
-        elif name in values:
-            built[name] = _typed(values[name], hint, f"{path}{name}")
-        else:
-            built[name] = current
-    return kind(**built)
-
-
-def _typed(value: Any, hint: Any, path: str) -> Any:
-    if hint is Any:
-        return value
-    choices = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-    for choice in choices:
-        origin = typing.get_origin(choice) or choice
-        if choice is type(None) and value is None:
-            return None
-        if choice is float and isinstance(value, int | float) and not isinstance(value, bool):
-            return float(value)
-        if choice is float and isinstance(value, str):
-            # YAML reads 2e-3 (no dot) as text.
-            try:
-                return float(value)
-            except ValueError:
-                continue
-        if origin is int and isinstance(value, bool):
-            continue
-        if origin in (int, str, bool, list, dict) and isinstance(value, origin):
-            return value
-    wanted = " or ".join("null" if c is type(None) else getattr(c, "__name__", str(c)) for c in choices)
-    raise ConfigError(f"{path} must be {wanted}, got {value!r}")
 
 
 AGGREGATE = (
@@ -320,26 +213,56 @@ AGGREGATE = (
     "sum_minus_greedy",
 )
 """Names that `train.aggregate` may have; the formulas stand in `rlcap.algo.advantages`."""
+TARGETS = ("paragraph", "references")
+"""Names that `train.target` of maximum likelihood may have."""
+COLUMNS = ("id", "image", "references", "paragraph")
+"""What a row of data holds by our names; `data.columns` maps them to the source's."""
 
 
-def check(config: GRPOConfig) -> None:
+def check(config: GRPOConfig | SFTConfig) -> None:
     """Every rule that spans fields or bounds a value. Raises ConfigError with the key, the value and the fix."""
+    _check_shared(config)
+    if isinstance(config, SFTConfig):
+        _check_sft(config)
+    else:
+        _check_grpo(config)
+
+
+def _check_shared(config: GRPOConfig | SFTConfig) -> None:
+    data = config.data
+    _positive("model.lora_rank", config.model.lora_rank)
+    _positive("model.lora_alpha", config.model.lora_alpha)
+    if data.train is not None:
+        _positive("data.train", data.train)
+    for name in ("validation", "test", "prior_breaking"):
+        _not_negative(f"data.{name}", getattr(data, name))
+    _positive("data.max_pixels", data.max_pixels)
+    _one_of("data.on_bad", data.on_bad, ("error", "skip"))
+    for name, column in data.columns.items():
+        _one_of("a key of data.columns", str(name), COLUMNS)
+        if not isinstance(column, str):
+            raise ConfigError(f"data.columns.{name} must be the source's name for it, got {column!r}")
+    if data.source != "lab" and data.prior_breaking:
+        raise ConfigError("data.prior_breaking is a split of the lab: set it to 0 for your own data")
+    _not_negative("train.seed", config.train.seed)
+    for name in config.report_to:
+        _one_of("report_to", str(name), ("wandb",))
+
+
+def _check_sft(config: SFTConfig) -> None:
+    train = config.train
+    for name in ("steps", "batch_size", "micro_batch", "learning_rate"):
+        _positive(f"train.{name}", getattr(train, name))
+    _not_negative("train.weight_decay", train.weight_decay)
+    _one_of("train.target", train.target, TARGETS)
+    if train.batch_size % train.micro_batch:
+        raise ConfigError(
+            f"train.batch_size {train.batch_size} is not a multiple of train.micro_batch {train.micro_batch}"
+        )
+
+
+def _check_grpo(config: GRPOConfig) -> None:
     train, data, evaluation = config.train, config.data, config.evaluation
-
-    def positive(name: str, value: float) -> None:
-        if not 0 < value < math.inf:
-            raise ConfigError(f"{name} must be above 0, got {value}")
-
-    def not_negative(name: str, value: float) -> None:
-        if not 0 <= value < math.inf:
-            raise ConfigError(f"{name} must be 0 or more, got {value}")
-
-    def one_of(name: str, value: str, known: tuple[str, ...]) -> None:
-        if value not in known:
-            near = difflib.get_close_matches(value, known, 1)
-            hint = f" did you mean {near[0]!r}?" if near else ""
-            raise ConfigError(f"{name} is {value!r};{hint} known: {', '.join(known)}")
-
     for name in (
         "steps",
         "images_per_step",
@@ -348,31 +271,24 @@ def check(config: GRPOConfig) -> None:
         "iterations",
         "learning_rate",
         "save_every",
+        "keep_checkpoints",
     ):
-        positive(f"train.{name}", getattr(train, name))
+        _positive(f"train.{name}", getattr(train, name))
     for name in ("beta", "epsilon", "weight_decay"):
-        not_negative(f"train.{name}", getattr(train, name))
-    positive("train.max_grad_norm", train.max_grad_norm)
-    one_of("train.aggregate", train.aggregate, AGGREGATE)
-    if data.train is not None:
-        positive("data.train", data.train)
-    for name in ("validation", "test", "prior_breaking"):
-        not_negative(f"data.{name}", getattr(data, name))
-    positive("evaluation.batch_size", evaluation.batch_size)
-    not_negative("evaluation.panel", evaluation.panel)
-    positive("generation.max_new_tokens", config.generation.max_new_tokens)
-    positive("generation.temperature", config.generation.temperature)
-    positive("evaluation.every", evaluation.every)
+        _not_negative(f"train.{name}", getattr(train, name))
+    _positive("train.max_grad_norm", train.max_grad_norm)
+    _one_of("train.aggregate", train.aggregate, AGGREGATE)
+    _positive("evaluation.batch_size", evaluation.batch_size)
+    _not_negative("evaluation.panel", evaluation.panel)
+    _positive("generation.max_new_tokens", config.generation.max_new_tokens)
+    _positive("generation.temperature", config.generation.temperature)
+    _positive("evaluation.every", evaluation.every)
     if not 0 < config.generation.top_p <= 1:
         raise ConfigError(f"generation.top_p must lie in (0, 1], got {config.generation.top_p}")
     if train.captions_per_image < 2:
         raise ConfigError(
             f"train.captions_per_image is {train.captions_per_image}: a group needs 2 or more; 8 is usual"
         )
-    if data.on_bad not in ("error", "skip"):
-        raise ConfigError(f"data.on_bad must be error or skip, got {data.on_bad!r}")
-    if data.source != "lab" and data.prior_breaking:
-        raise ConfigError("data.prior_breaking is a split of the lab: set it to 0 for your own data")
     if not config.mix or all(entry is None for entry in config.mix.values()):
         raise ConfigError("mix is empty: name at least one reward, as recipes/configs/lab.yaml does")
     for name, entry in config.mix.items():
@@ -382,10 +298,30 @@ def check(config: GRPOConfig) -> None:
             raise ConfigError(
                 f"mix.{name} names no reward; {hint}a component needs `reward: module:Class`, got {entry!r}"
             )
-        for value in (entry or {}).get("params", {}).values() if entry else ():
+        params = (entry or {}).get("params") or {}
+        if not isinstance(params, Mapping):
+            raise ConfigError(f"mix.{name}.params must be a mapping, got {params!r}")
+        for value in params.values():
             if value == evaluation.retriever:
                 raise ConfigError(
                     f"evaluation.retriever is also a parameter of mix.{name}: evaluate with another model than you train on"
                 )
     if train.use_vllm and data.source == "lab":
         raise ConfigError("train.use_vllm is for GPUs; the lab's captioner is not a model that vLLM serves")
+
+
+def _positive(name: str, value: float) -> None:
+    if not 0 < value < math.inf:
+        raise ConfigError(f"{name} must be above 0, got {value}")
+
+
+def _not_negative(name: str, value: float) -> None:
+    if not 0 <= value < math.inf:
+        raise ConfigError(f"{name} must be 0 or more, got {value}")
+
+
+def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        near = difflib.get_close_matches(value, known, 1)
+        hint = f" did you mean {near[0]!r}?" if near else ""
+        raise ConfigError(f"{name} is {value!r};{hint} known: {', '.join(known)}")

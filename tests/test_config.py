@@ -51,7 +51,8 @@ def test_the_shipped_config_is_fit_to_run():
         ("train.whiten=1", "train.whiten must be bool, got 1"),
         ("train.learning_rate=fast", "train.learning_rate must be float, got 'fast'"),
         ("data.train=x", "data.train must be int or null, got 'x'"),
-        ("report_to=wandb", "report_to must be list.*got 'wandb'"),
+        ("report_to=3", "report_to must be list.*got 3"),
+        ("data.columns=captions", "data.columns must be dict.*got 'captions'"),
         ("mix=3", "mix must be dict.*got 3"),
         ("train=3", "train must be a mapping, got 3"),
         ("train.steps", "override 'train.steps': write key=value"),
@@ -83,6 +84,21 @@ def test_overrides_are_read_as_yaml_with_or_without_dashes():
     assert config.report_to == ["wandb"]
     assert config.mix["critique"]["weight"] == 0.25
     assert config.mix["critique"]["params"]["engine"] == "rlcap.lab.engine:LabCritic"
+
+
+def test_one_tracker_may_stand_without_brackets():
+    for text in ("wandb", "[wandb]"):
+        assert checked(f"report_to={text}").report_to == ["wandb"]
+    with pytest.raises(ConfigError, match="report_to is 'wandbb'; did you mean 'wandb'"):
+        checked("report_to=wandbb")
+
+
+def test_columns_are_a_mapping_of_our_names():
+    assert checked("data.columns.references=captions").data.columns == {"references": "captions"}
+    with pytest.raises(ConfigError, match=r"a key of data.columns is .reference.; did you mean 'references'"):
+        checked("data.columns.reference=captions")
+    with pytest.raises(ConfigError, match=r"data.columns.image must be the source's name for it, got 3"):
+        checked("data.columns.image=3")
 
 
 def test_an_equals_sign_may_stand_in_a_value():
@@ -164,18 +180,46 @@ def test_the_aggregates_are_those_of_the_formulas():
         ("generation.top_p=1.5", r"top_p must lie in \(0, 1\], got 1.5"),
         ("evaluation.every=0", "evaluation.every must be above 0"),
         ("train.captions_per_image=1", "a group needs 2 or more"),
-        ("data.on_bad=ignore", "data.on_bad must be error or skip, got 'ignore'"),
+        ("data.on_bad=ignore", "data.on_bad is 'ignore'; known: error, skip"),
         ("data.source=mine.jsonl", "data.prior_breaking is a split of the lab: set it to 0"),
         (
             "evaluation.retriever=local-dir:lab:retriever",
             "evaluation.retriever is also a parameter of mix.self_retrieval",
         ),
         ("train.use_vllm=true", "train.use_vllm is for GPUs"),
+        ("train.keep_checkpoints=0", "train.keep_checkpoints must be above 0"),
+        ("mix.length.params=3", "mix.length.params must be a mapping, got 3"),
     ],
 )
 def test_check_names_the_key_the_value_and_the_fix(override, message):
     with pytest.raises(ConfigError, match=message):
         checked(override)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("train.steps=0", "train.steps must be above 0, got 0"),
+        ("train.learning_rate=.nan", "train.learning_rate must be above 0, got nan"),
+        ("train.learning_rate=.inf", "train.learning_rate must be above 0, got inf"),
+        ("train.weight_decay=-1", "train.weight_decay must be 0 or more, got -1"),
+        ("train.batch_size=0", "train.batch_size must be above 0"),
+        ("train.micro_batch=-4", "train.micro_batch must be above 0, got -4"),
+        ("train.micro_batch=5", "train.batch_size 32 is not a multiple of train.micro_batch 5"),
+        ("train.target=paragraphs", "train.target is 'paragraphs'; did you mean 'paragraph'"),
+        ("train.seed=-1", "train.seed must be 0 or more, got -1"),
+        ("data.train=0", "data.train must be above 0, got 0"),
+        ("data.validation=-3", "data.validation must be 0 or more, got -3"),
+        ("data.max_pixels=0", "data.max_pixels must be above 0"),
+        ("data.on_bad=ignore", "data.on_bad is 'ignore'; known: error, skip"),
+        ("model.lora_rank=0", "model.lora_rank must be above 0, got 0"),
+        ("report_to=tensorbord", "report_to is 'tensorbord'; known: wandb"),
+    ],
+)
+def test_maximum_likelihood_has_bounds_too(override, message):
+    config = load_config(SFTConfig, None, [override])
+    with pytest.raises(ConfigError, match=message):
+        check(config)
 
 
 def test_a_mix_without_rewards_is_refused():

@@ -14,7 +14,7 @@ import torch
 from torch.utils.data import Dataset
 from transformers import Trainer, TrainingArguments
 
-from rlcap.config import ConfigError, SFTConfig
+from rlcap.config import ConfigError, SFTConfig, check
 from rlcap.data.images import open_image
 from rlcap.train.run_folder import RunFolder
 from rlcap.types import Sample
@@ -76,11 +76,8 @@ def build_trainer(
     policy: Any, samples: Sequence[Sample], config: SFTConfig, instruction: str, folder: RunFolder
 ) -> Trainer:
     """A transformers Trainer for the run; its progress bar shows loss and learning rate."""
+    check(config)
     train = config.train
-    if train.batch_size % train.micro_batch:
-        raise ConfigError(
-            f"train.batch_size {train.batch_size} is not a multiple of train.micro_batch {train.micro_batch}"
-        )
     arguments = TrainingArguments(
         output_dir=str(folder.checkpoints),
         max_steps=train.steps,

@@ -34,55 +34,71 @@ class Batching:
     micro_batch: int
     processes: int
     num_iterations: int
+    minibatches: int = 1
 
     @property
     def captions_per_step(self) -> int:
-        """Captions over all processes that one optimiser step learns from; TRL's `generation_batch_size`."""
+        """Captions over all processes that one optimiser step learns from."""
         return self.images_per_step * self.captions_per_image
 
     @property
+    def images_per_round(self) -> int:
+        """Distinct images over all processes whose captions are generated at once."""
+        return self.images_per_step * self.minibatches
+
+    @property
     def captions_per_process(self) -> int:
-        """Captions that a process generates at once; a multiple of `captions_per_image`."""
-        return self.captions_per_step // self.processes
+        """Captions that a process generates at once, its share of TRL's `generation_batch_size`; whole groups."""
+        return self.images_per_round * self.captions_per_image // self.processes
 
     @property
     def accumulation(self) -> int:
         """Micro-batches of a process in one optimiser step."""
-        return self.captions_per_process // self.micro_batch
+        return self.captions_per_step // self.processes // self.micro_batch
 
     def trl(self) -> dict[str, int]:
         """Arguments for `trl.GRPOConfig`. TRL works out `generation_batch_size` itself and refuses to be told both."""
         return {
             "per_device_train_batch_size": self.micro_batch,
             "gradient_accumulation_steps": self.accumulation,
-            "steps_per_generation": self.accumulation,
+            "steps_per_generation": self.accumulation * self.minibatches,
             "num_generations": self.captions_per_image,
             "num_iterations": self.num_iterations,
         }
 
     def steps_per_epoch(self, images: int) -> int:
-        """Optimiser steps of one pass over `images` images; what doesn't fill a step is left out this epoch."""
-        return images // self.images_per_step * self.num_iterations
+        """Optimiser steps of one pass over `images` images; what doesn't fill a round is left out this epoch."""
+        return images // self.images_per_round * self.steps_per_generation_round()
 
     def steps_per_generation_round(self) -> int:
         """Optimiser steps between two generations: the checkpoint interval must be a multiple of it."""
-        return self.num_iterations
+        return self.minibatches * self.num_iterations
 
     def describe(self) -> str:
         """The arithmetic, for the start of a run."""
         lines = [
             f"{self.images_per_step} images × {self.captions_per_image} captions = {self.captions_per_step} captions a step",
             f"on {self.processes} process{'es' * (self.processes > 1)}: {self.images_per_step // self.processes} images, "
-            f"{self.captions_per_process} captions each = {self.accumulation} × a micro-batch of {self.micro_batch}",
+            f"{self.captions_per_step // self.processes} captions each = {self.accumulation} × a micro-batch of {self.micro_batch}",
         ]
+        if self.minibatches > 1:
+            lines.append(
+                f"a round writes the captions of {self.minibatches} steps at once: {self.images_per_round} images"
+            )
         if self.num_iterations > 1:
-            lines.append(f"each round of captions is used for {self.num_iterations} optimiser steps")
+            lines.append(f"each round of captions is gone through {self.num_iterations} times")
         lines.append("TRL: " + ", ".join(f"{name}={value}" for name, value in self.trl().items()))
         return "\n".join(lines)
 
 
 def plan(
-    images_per_step: int, captions_per_image: int, micro_batch: int, *, processes: int = 1, num_iterations: int = 1
+    images_per_step: int,
+    captions_per_image: int,
+    micro_batch: int,
+    *,
+    processes: int = 1,
+    num_iterations: int = 1,
+    minibatches: int = 1,
 ) -> Batching:
     """The batching that these numbers describe.
 
@@ -92,7 +108,8 @@ def plan(
         micro_batch: captions of one forward pass on a device; must divide `images_per_step / processes × captions_per_image`
             into whole groups, or a group into equal parts.
         processes: how many processes train, usually one a GPU.
-        num_iterations: optimiser steps per round of generated captions (μ of GRPO, PPO's inner epochs).
+        num_iterations: how often a round of generated captions is gone through (μ of GRPO, PPO's epochs).
+        minibatches: optimiser steps that going through a round once makes, each on its own `images_per_step` images.
 
     Raises:
         BatchingError: impossible, with the two nearest possible choices.
@@ -103,6 +120,7 @@ def plan(
         ("micro_batch", micro_batch, 1),
         ("processes", processes, 1),
         ("num_iterations", num_iterations, 1),
+        ("minibatches", minibatches, 1),
     ):
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
             raise BatchingError(f"{name} is {value!r}; it must be a whole number of {least} or more")
@@ -115,7 +133,9 @@ def plan(
     if images_per_step % processes:
         near = _nearest(
             images_per_step,
-            lambda n: n % processes == 0 and _fits(micro_batch, n // processes * captions_per_image, captions_per_image),
+            lambda n: (
+                n % processes == 0 and _fits(micro_batch, n // processes * captions_per_image, captions_per_image)
+            ),
         )
         raise BatchingError(
             f"images_per_step {images_per_step} can't be shared out evenly to {processes} processes without splitting the "
@@ -129,7 +149,7 @@ def plan(
             f"({images_per_step} images / {processes} × {captions_per_image} captions) into whole groups, or one group into "
             f"equal parts; nearest possible: micro_batch {_either(near)}"
         )
-    return Batching(images_per_step, captions_per_image, micro_batch, processes, num_iterations)
+    return Batching(images_per_step, captions_per_image, micro_batch, processes, num_iterations, minibatches)
 
 
 def _fits(micro_batch: int, captions: int, group: int) -> bool:

@@ -78,8 +78,13 @@ class GroupSampler(Sampler[int]):
     @classmethod
     def of(cls, batching: Batching, images: int, seed: int = 0, shuffle: bool = True) -> GroupSampler:
         """The sampler that fits TRL's numbers in `batching`."""
-        repeats = batching.accumulation * batching.num_iterations
-        return cls(images, batching.images_per_step, batching.captions_per_image, repeats, seed, shuffle)
+        if images < batching.images_per_round and batching.minibatches > 1:
+            raise ConfigError(
+                f"the data set has {images} images but a round needs {batching.images_per_step} × {batching.minibatches} "
+                f"minibatches; lower one of the two"
+            )
+        repeats = batching.accumulation * batching.minibatches * batching.num_iterations
+        return cls(images, batching.images_per_round, batching.captions_per_image, repeats, seed, shuffle)
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch (0-based) that the next iteration goes through."""

@@ -20,7 +20,7 @@ def test_the_arithmetic():
     assert batching.describe().splitlines() == [
         "8 images × 8 captions = 64 captions a step",
         "on 2 processes: 4 images, 32 captions each = 4 × a micro-batch of 8",
-        "each round of captions is used for 4 optimiser steps",
+        "each round of captions is gone through 4 times",
         "TRL: per_device_train_batch_size=8, gradient_accumulation_steps=4, steps_per_generation=4, num_generations=8, "
         "num_iterations=4",
     ]
@@ -62,16 +62,25 @@ def test_small_groups_warn():
         plan(4, 4, 4)
 
 
+def test_minibatches_are_steps_of_one_round():
+    batching = plan(4, 4, 8, num_iterations=2, minibatches=3)
+    assert (batching.captions_per_step, batching.images_per_round, batching.captions_per_process) == (16, 12, 48)
+    assert (batching.accumulation, batching.steps_per_generation_round()) == (2, 6)
+    assert batching.trl()["steps_per_generation"] == 3 * batching.trl()["gradient_accumulation_steps"]
+    assert batching.steps_per_epoch(30) == 2 * 6
+    assert "a round writes the captions of 3 steps at once: 12 images" in batching.describe()
+
+
 @pytest.mark.parametrize("processes", [1, 2])
-@pytest.mark.parametrize("iterations", [1, 2])
-def test_trl_takes_the_numbers_and_means_the_same(tmp_path, monkeypatch, processes, iterations):
+@pytest.mark.parametrize(("iterations", "minibatches"), [(1, 1), (2, 1), (2, 3)])
+def test_trl_takes_the_numbers_and_means_the_same(tmp_path, monkeypatch, processes, iterations, minibatches):
     from trl import GRPOConfig
 
-    batching = plan(6, 4, 4, processes=processes, num_iterations=iterations)
+    batching = plan(6, 4, 4, processes=processes, num_iterations=iterations, minibatches=minibatches)
     monkeypatch.setattr(GRPOConfig, "world_size", property(lambda self: processes))
     config = GRPOConfig(output_dir=str(tmp_path), use_cpu=True, bf16=False, report_to="none", **batching.trl())
-    assert config.generation_batch_size == batching.captions_per_step == 24
-    assert config.generation_batch_size // config.num_generations == 6
-    # one generation is exactly one optimiser step per iteration
-    assert config.steps_per_generation == config.gradient_accumulation_steps
+    assert config.generation_batch_size == batching.captions_per_step * minibatches == 24 * minibatches
+    assert config.generation_batch_size // config.num_generations == batching.images_per_round
+    # one generation is exactly one optimiser step per iteration and minibatch
+    assert config.steps_per_generation == config.gradient_accumulation_steps * minibatches
     assert config.per_device_train_batch_size * config.steps_per_generation == batching.captions_per_process

@@ -7,6 +7,7 @@ from torch.utils.data import DataLoader
 
 from rlcap.batching import plan
 from rlcap.sampler import GroupSampler, epoch_order, set_epoch
+from rlcap.types import ConfigError
 
 STEP_0 = [4, 4, 5, 5, 2, 2, 6, 6]
 STEP_1 = [3, 3, 8, 8, 7, 7, 0, 0]
@@ -51,6 +52,16 @@ def test_the_order_is_a_function_of_seed_and_epoch():
     sampler.set_epoch(2)
     once, again = list(sampler), list(sampler)
     assert once == again
+
+
+def test_minibatches_come_from_one_round():
+    batching = plan(2, 4, 8, num_iterations=2, minibatches=3)
+    sampler = GroupSampler.of(batching, images=13)
+    rounds = np.array(list(sampler)).reshape(2, 3 * 2, 6 * 4)  # 2 rounds, gone through twice, of 6 images
+    assert (rounds == rounds[:, :1]).all()
+    assert len(set(rounds[:, 0].ravel().tolist())) == 12
+    with pytest.raises(ConfigError, match="5 images but a round needs 2 × 3 minibatches"):
+        GroupSampler.of(batching, images=5)
 
 
 def test_the_layout_is_that_of_trl():

@@ -11,7 +11,8 @@
 
 A mix scores; it neither sums nor normalises. The trainer gathers the values of all processes and hands them, with
 `mix.weights`, `mix.normalize`, `mix.spans` and `mix.running.stds()`, to `rlcap.algo.advantages.combine`, and its
-`std_pooled` back to `mix.running.update`.
+`std_pooled` back to `mix.running.update` (and the values to `mix.moments.update`, for the forms that compare with past
+captions).
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from rlcap.reward import runner
 from rlcap.reward.base import Reward
 from rlcap.reward.dotted import ConfigError, build, resolve, unknown
 from rlcap.reward.guard import Guard
-from rlcap.reward.running import RunningScale
+from rlcap.reward.running import RunningMoments, RunningScale
 from rlcap.types import RewardBatch, Score
 
 if TYPE_CHECKING:
@@ -85,6 +86,7 @@ class Mix:
         self.spans = tuple(c.reward.range[1] - c.reward.range[0] for c in self.components.values())
         self.guard = Guard(self.names, max_abstain, window, min(64, window))
         self.running = RunningScale(self.names, decay)
+        self.moments = RunningMoments(self.names)
 
     @classmethod
     def from_config(
@@ -154,8 +156,12 @@ class Mix:
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """JSON-able: the guard's window and the running scales, for checkpoints."""
-        return {"guard": self.guard.state_dict(), "running": self.running.state_dict()}
+        """JSON-able: the guard's window and what is known from past rounds, for checkpoints."""
+        return {
+            "guard": self.guard.state_dict(),
+            "running": self.running.state_dict(),
+            "moments": self.moments.state_dict(),
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take up a `state_dict`; a state of other components is refused, naming both sides."""
@@ -166,3 +172,4 @@ class Mix:
             )
         self.guard.load_state_dict(state["guard"])
         self.running.load_state_dict(state["running"])
+        self.moments.load_state_dict(state.get("moments", {}))

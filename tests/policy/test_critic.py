@@ -207,5 +207,5 @@ def test_errors(folder, tmp_path):
         critic.load(tmp_path)
     everything, other_captioner = load(folder, "lora-all")
     Critic.over(everything, other_captioner).save(tmp_path)
-    with pytest.raises(ConfigError, match="is of another model: .* more don't match"):
+    with pytest.raises(ConfigError, match=r"is of another model: .* more don't match"):
         critic.load(tmp_path)

@@ -1,28 +1,36 @@
-"""How much faster is a step whose captions share their image and instruction?
+"""How much faster is a GRPO step whose captions share their image and instruction?
 
-    python benchmarks/grpo_step.py --shapes vision text --generations 4 8 16 --json step.json
-    python benchmarks/grpo_step.py --layers 4 --width 128 --generations 8 --threads 1     # a glance, in a minute
+    python benchmarks/grpo_step.py --json step.json
+    python benchmarks/grpo_step.py --layers 4 --width 128 --shapes vision --generations 8     # a glance, in a minute
 
-A step is generating G captions an image and one update on them (log-probabilities, backward). `stock` is what a trainer
-does that knows nothing of groups, `transformers`' own `generate` and forward over G-fold prompts and pixels; `shared` is
-rlcap's captioner, its pass over the images counted to generation. Both run in turn in one process, on the same LLaVA of
-random weights with a LoRA on the language side, the same captions in the update; the best of `--repeats` counts. Captions
-are made to run to their full length. Shapes: `vision` has 576 visual and 64 caption tokens, `text` 64 and 200.
+`stock` is `trl.GRPOTrainer`, `shared` is rlcap's; both train the same LLaVA of random weights with a LoRA on the language
+side by `trainer.train()`, in turn in one process, on the same images and instruction, with the same sampling settings and
+a reward that costs nothing. A step is what lies between two optimiser steps: images processed, captions generated and
+scored, the update. No KL term (TRL's default); `reference` is the pass that one would need. Captions are made to run
+to their full length; the best of `--repeats` steps counts. Then both weigh the same captions, and loss and gradient are
+compared; peak memory is measured in a process of its own for each. Shapes: `vision` has 576 visual and 64 caption tokens,
+`text` 64 and 200.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import platform
+import subprocess
+import sys
+import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
+import trl
+from datasets import Dataset
 from peft import LoraConfig, get_peft_model
 from PIL import Image
 from tokenizers import Tokenizer, models, pre_tokenizers
+from tqdm import tqdm
 from transformers import (
     CLIPImageProcessor,
     CLIPVisionConfig,
@@ -31,20 +39,28 @@ from transformers import (
     LlavaForConditionalGeneration,
     LlavaProcessor,
     PreTrainedTokenizerFast,
+    PrinterCallback,
+    TrainerCallback,
 )
 
-from rlcap.policy.captioner import Captioner
-from rlcap.policy.families import captioner_of
+from rlcap.batching import plan
+from rlcap.config import GenerationConfig, GRPOConfig, TrainConfig
+from rlcap.curriculum import parse
 from rlcap.policy.load import lora_modules
-from rlcap.policy.tokens import token_log_probs
+from rlcap.reward.base import Reward
+from rlcap.reward.mix import Component, Mix
+from rlcap.train.grpo import GRPOTrainer, trl_config
+from rlcap.train.run_folder import RunFolder
+from rlcap.types import Sample, Score
 
 PATCH, WORDS = 14, 8000
 SHAPES = {"vision": {"side": 336, "length": 64}, "text": {"side": 112, "length": 200}}
 TEMPLATE = "<image> {{ messages[0]['content'][-1]['text'] }}"
+INSTRUCTION = " ".join(f"w{i}" for i in range(16))
 
 
-def build(side: int, layers: int, width: int) -> Captioner:
-    """A LLaVA of `layers` vision and as many text layers, adapted by a LoRA that has begun to learn."""
+def build(side: int, layers: int, width: int, device: str):
+    """A LLaVA of `layers` vision and as many text layers, adapted by a LoRA that has begun to learn; and its processor."""
     torch.manual_seed(0)
     words = ["<pad>", "</s>", "<unk>", "<image>", *(f"w{i}" for i in range(WORDS - 4))]
     core = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="<unk>"))
@@ -70,83 +86,205 @@ def build(side: int, layers: int, width: int) -> Captioner:
         ),
         image_token_index=3,
     )  # fmt: skip
-    model = LlavaForConditionalGeneration(config).eval()
+    model = LlavaForConditionalGeneration(config)
     lora = LoraConfig(r=16, target_modules=lora_modules(model, "lora-language"), init_lora_weights=False)
-    captioner = captioner_of(get_peft_model(model, lora), processor)
-    captioner.end_ids = []
-    return captioner
+    return get_peft_model(model, lora).to(device), processor
 
 
-def stock_inputs(captioner: Captioner, images: list[Image.Image], instruction: str, count: int) -> dict:
-    """Processor outputs for `count` copies of each image's prompt, those of an image side by side."""
-    inputs = captioner.processor(images=images, text=[f"<image> {instruction}"] * len(images), return_tensors="pt")
-    return {name: value.repeat_interleave(count, 0) for name, value in inputs.items()}
+class Parity(Reward):
+    """Costs nothing, and is not the same for all captions."""
+
+    name, range, needs = "parity", (0.0, 6.0), frozenset()
+
+    def score(self, batch):
+        return [Score(value(caption)) for caption in batch.captions]
 
 
-def stock_generate(captioner: Captioner, inputs: dict, length: int) -> torch.Tensor:
+def value(caption: str) -> float:
+    return float(len(caption) % 7)
+
+
+class Shared(GRPOTrainer):
+    """Ours, with captions of full length."""
+
+    def captioner(self, model):
+        captioner = super().captioner(model)
+        captioner.end_ids = []
+        return captioner
+
+
+class Stock(trl.GRPOTrainer):
+    """TRL's as it is, with a clock around its generation round."""
+
+    def _generate_and_score_completions(self, inputs):
+        start = time.perf_counter()
+        output = super()._generate_and_score_completions(inputs)
+        self._metrics["train"]["seconds/round"].append(time.perf_counter() - start)
+        return output
+
+
+class Clock(TrainerCallback):
+    """Seconds of each step, whole and of its round, since `clear`."""
+
+    def __init__(self) -> None:
+        self.steps: list[dict[str, float]] = []
+
+    def on_step_begin(self, *_, **__) -> None:
+        self.start = time.perf_counter()
+
+    def on_step_end(self, *_, **__) -> None:
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        self.steps.append({"step": time.perf_counter() - self.start})
+
+    def on_log(self, args, state, control, logs=None, **_) -> None:
+        if "seconds/round" in logs:
+            self.steps[-1]["generate"] = logs["seconds/round"]
+
+    def best(self) -> dict[str, float]:
+        """Of each part the fastest; the first step of all, which warms up, is left out."""
+        parts = [{**s, "update": s["step"] - s["generate"]} for s in self.steps[1:]]
+        return {name: min(part[name] for part in parts) for name in parts[0]}
+
+
+def trainers(shape: str, generations: int, args: argparse.Namespace, folder: Path, only: str | None = None) -> dict:
+    """{"stock": (trainer, clock), "shared": (trainer, clock)} on equal models."""
+    side, length = SHAPES[shape]["side"], SHAPES[shape]["length"]
+    rng = np.random.default_rng(0)
+    samples = []
+    for i in range(args.images):
+        path = folder / f"{i}.png"
+        Image.fromarray(rng.integers(0, 255, (side, side, 3), np.uint8)).save(path)
+        samples.append(Sample(id=str(i), image=str(path)))
+    captions = args.images * generations
+    train = TrainConfig(
+        steps=2, images_per_step=args.images, captions_per_image=generations, micro_batch=captions,
+        learning_rate=1e-6, beta=0.0, save_every=1000,
+    )  # fmt: skip
+    config = GRPOConfig(train=train, generation=GenerationConfig(max_new_tokens=length))
+    batching = plan(args.images, generations, captions)
+    made = {}
+    for name in (only,) if only else ("stock", "shared"):
+        model, processor = build(side, args.layers, args.width, args.device)
+        clock, run = Clock(), RunFolder(folder / name)
+        if name == "shared":
+            trainer = Shared(
+                model, processor, samples, config=config, batching=batching, folder=run,
+                mix=Mix({"parity": Component(Parity())}), curriculum=parse(2),
+                gallery={s.id: s.image for s in samples}, instruction=INSTRUCTION, callbacks=[clock],
+            )  # fmt: skip
+        else:
+            arguments = trl_config(config, batching, run)
+            arguments.generation_kwargs = {"min_new_tokens": length}
+            arguments.save_strategy = "no"
+            rows = [
+                {"prompt": [{"role": "user", "content": INSTRUCTION}], "image": Image.open(sample.image)}
+                for sample in samples
+            ]
+            trainer = Stock(
+                model=model, processing_class=processor, args=arguments, train_dataset=Dataset.from_list(rows),
+                reward_funcs=[lambda completions, **_: [value(c[0]["content"]) for c in completions]], callbacks=[clock],
+            )  # fmt: skip
+            trainer.remove_callback(PrinterCallback)
+        trainer.args.save_strategy = "no"
+        made[name] = trainer, clock
+    return made
+
+
+def gradient(trainer, batch: dict) -> tuple[float, torch.Tensor]:
+    """Loss of a batch and its gradient as one vector."""
+    trainer.model.zero_grad()
+    trainer.current_gradient_accumulation_steps = 1
+    loss = trainer._compute_loss(trainer.model, batch)
+    loss.backward()
+    return loss.item(), torch.cat([p.grad.flatten() for p in trainer.model.parameters() if p.grad is not None])
+
+
+def compare(stock: Stock, shared: Shared) -> dict[str, float]:
+    """How far the two are apart on the captions that `stock` writes, and what weighing them without gradient takes."""
+    rows = [row for row in stock.train_dataset for _ in range(stock.num_generations)]
+    theirs = stock._generate_and_score_completions(rows)
     with torch.no_grad():
-        out = captioner.model.generate(
-            **inputs, do_sample=True, top_k=0, max_new_tokens=length, min_new_tokens=length, pad_token_id=0
+        prompts = shared.captioner(shared.model).prepare([row["image"] for row in stock.train_dataset], INSTRUCTION)
+    nothing = theirs["completion_ids"].new_zeros(len(rows), 0)
+    kept = ("completion_ids", "completion_mask", "advantages", "num_items_in_batch")
+    ours = {name: theirs[name] for name in kept} | {"prompts": prompts, "prompt_ids": nothing, "prompt_mask": nothing}
+
+    def stock_log_probs():
+        return stock._get_per_token_logps_and_entropies(
+            stock.model,
+            torch.cat([theirs["prompt_ids"], theirs["completion_ids"]], 1),
+            torch.cat([theirs["prompt_mask"], theirs["completion_mask"]], 1),
+            theirs["completion_ids"].shape[1],
+            pixel_values=theirs["pixel_values"],
+            num_images=theirs["num_images"],
+        )[0]
+
+    def shared_log_probs():
+        return shared._log_probs(shared.model, prompts, theirs["completion_ids"], theirs["completion_mask"])
+
+    with torch.no_grad():
+        apart = (shared_log_probs() - stock_log_probs()).abs().max().item()
+        # as if the policy had moved on since it wrote them: with a ratio of 1 every loss would be 0
+        ours["old_per_token_logps"] = theirs["old_per_token_logps"] = stock_log_probs() + 0.1 * torch.randn(
+            theirs["completion_ids"].shape, device=nothing.device
         )
-    return out[:, inputs["input_ids"].shape[1] :]
+        took = {
+            f.__name__.removesuffix("_log_probs"): min(map(seconds, (f, f)))
+            for f in (stock_log_probs, shared_log_probs)
+        }
+    (loss, wanted), (our_loss, found) = gradient(stock, theirs), gradient(shared, ours)
+    return {
+        "max_logprob_difference": apart,
+        "relative_gradient_difference": ((found - wanted).norm() / wanted.norm()).item(),
+        "loss_stock": loss,
+        "loss_shared": our_loss,
+        "reference_ratio": took["stock"] / took["shared"],
+    }
 
 
-def stock_log_probs(captioner: Captioner, inputs: dict, ids: torch.Tensor) -> torch.Tensor:
-    full = dict(inputs, input_ids=torch.cat([inputs["input_ids"], ids], 1))
-    full["attention_mask"] = torch.ones_like(full["input_ids"])
-    logits = captioner.model(**full, logits_to_keep=ids.shape[1] + 1).logits[:, :-1]
-    return token_log_probs(logits, ids)
-
-
-def update(captioner: Captioner, log_probs: torch.Tensor, advantages: torch.Tensor) -> torch.Tensor:
-    """The gradient of a policy-gradient loss, as one vector."""
-    captioner.model.zero_grad()
-    (-(advantages[:, None] * log_probs).mean()).backward()
-    return torch.cat([p.grad.flatten() for p in captioner.model.parameters() if p.grad is not None])
-
-
-def seconds(call: Callable[[], object], clock: str = "wall") -> float:
-    now = time.process_time if clock == "cpu" else time.perf_counter
-    start = now()
+def seconds(call) -> float:
+    start = time.perf_counter()
     call()
-    return now() - start
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+def peak_memory(shape: str, generations: int, name: str, args: argparse.Namespace) -> float:
+    """GB at most, of a process that runs two steps of one side and nothing else (on a GPU: of its memory)."""
+    command = [sys.executable, __file__, "--shapes", shape, "--generations", str(generations), "--only", name]
+    for option in ("images", "layers", "width", "threads", "device"):
+        command += [f"--{option}", str(getattr(args, option))]
+    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
+
+
+def run_one(name: str, args: argparse.Namespace) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        trainers(args.shapes[0], args.generations[0], args, Path(folder), name)[name][0].train()
+    if torch.cuda.is_available():
+        peak = torch.cuda.max_memory_allocated()
+    else:  # not getrusage: a child starts with its parent's peak there
+        (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+        peak = int(line.split()[1]) * 1024
+    print(peak / 1e9)
 
 
 def measure(shape: str, generations: int, args: argparse.Namespace) -> dict:
     """Ratios (stock over shared) of one shape, and how far the two are apart in what they compute."""
+    with tempfile.TemporaryDirectory() as folder:
+        made = trainers(shape, generations, args, Path(folder))
+        apart = compare(made["stock"][0], made["shared"][0])
+        for _ in range(args.repeats):
+            for trainer, _clock in made.values():
+                trainer.train()
+        took = {name: clock.best() for name, (_, clock) in made.items()}
+    memory = {name: peak_memory(shape, generations, name, args) for name in ("stock", "shared")}
+    ratios = {f"{part}_ratio": took["stock"][part] / took["shared"][part] for part in ("step", "update", "generate")}
     side, length = SHAPES[shape]["side"], SHAPES[shape]["length"]
-    captioner, instruction = build(side, args.layers, args.width), " ".join(f"w{i}" for i in range(16))
-    rng = np.random.default_rng(0)
-    images = [Image.fromarray(rng.integers(0, 255, (side, side, 3), np.uint8)) for _ in range(args.images)]
-    inputs = stock_inputs(captioner, images, instruction, generations)
-    prompts = captioner.prepare(images, instruction)
-    ids = captioner.generate(prompts, generations, max_new_tokens=length).ids
-    mask, advantages = torch.ones_like(ids), torch.randn(len(ids))
-
-    def ours() -> torch.Tensor:
-        return captioner.log_probs(prompts, ids, mask).log_probs
-
-    with torch.no_grad():
-        apart = (ours() - stock_log_probs(captioner, inputs, ids)).abs().max().item()
-    theirs = update(captioner, stock_log_probs(captioner, inputs, ids), advantages)
-    gradient = ((update(captioner, ours(), advantages) - theirs).norm() / theirs.norm()).item()
-
-    phases = {
-        "stock_generate": lambda: stock_generate(captioner, inputs, length),
-        "shared_generate": lambda: captioner.generate(
-            captioner.prepare(images, instruction), generations, max_new_tokens=length
-        ),
-        "stock_update": lambda: update(captioner, stock_log_probs(captioner, inputs, ids), advantages),
-        "shared_update": lambda: update(captioner, ours(), advantages),
-    }
-    took = {name: min(seconds(call, args.clock) for _ in range(args.repeats)) for name, call in phases.items()}
-    stock, shared = (took[f"{side}_generate"] + took[f"{side}_update"] for side in ("stock", "shared"))
     return {
-        "shape": shape, "generations": generations, "step_ratio": stock / shared,
-        "update_ratio": took["stock_update"] / took["shared_update"],
-        "generate_ratio": took["stock_generate"] / took["shared_generate"],
-        "max_logprob_difference": apart, "relative_gradient_difference": gradient,
-        "seconds": took, "visual_tokens": (side // PATCH) ** 2, "caption_tokens": length,
+        "shape": shape, "generations": generations, **ratios, **apart, "seconds": took, "peak_memory_gb": memory,
+        "visual_tokens": (side // PATCH) ** 2, "caption_tokens": length,
     }  # fmt: skip
 
 
@@ -157,26 +295,37 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=2)
     parser.add_argument("--layers", type=int, default=8, help="of the vision tower, and of the language model")
     parser.add_argument("--width", type=int, default=384, help="of both; heads are 64 wide")
-    parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=2, help="times that each side trains two steps")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--clock", choices=("wall", "cpu"), default="wall", help="cpu where others use the machine")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--only", choices=("stock", "shared"), help="run two steps of one side, print its peak memory")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
+    if args.only:
+        return run_one(args.only, args)
     results = []
-    for shape in args.shapes:
-        for generations in args.generations:
-            found = measure(shape, generations, args)
-            results.append(found)
-            print(
-                f"{shape:>6} G={generations:<2} step {found['step_ratio']:.2f}x  update {found['update_ratio']:.2f}x  "
-                f"generate {found['generate_ratio']:.2f}x  log-probs apart {found['max_logprob_difference']:.1e}  "
-                f"gradients {found['relative_gradient_difference']:.1e}",
-                flush=True,
-            )
+    cases = [(shape, generations) for shape in args.shapes for generations in args.generations]
+    for shape, generations in tqdm(cases, desc="cases"):
+        found = measure(shape, generations, args)
+        results.append(found)
+        memory = found["peak_memory_gb"]
+        tqdm.write(
+            f"{shape:>6} G={generations:<2} step {found['step_ratio']:.2f}x  update {found['update_ratio']:.2f}x  "
+            f"generate {found['generate_ratio']:.2f}x  reference {found['reference_ratio']:.2f}x  "
+            f"memory {memory['shared']:.2f} of {memory['stock']:.2f} GB  "
+            f"log-probs apart {found['max_logprob_difference']:.1e}  gradients {found['relative_gradient_difference']:.1e}  "
+            f"loss {found['loss_stock']:.6f} and {found['loss_shared']:.6f}"
+        )
     if args.json:
-        settings = {name: value for name, value in vars(args).items() if name != "json"}
+        settings = {name: str(value) for name, value in vars(args).items() if name not in ("json", "only")}
+        settings |= {
+            "machine": platform.processor() or platform.machine(),
+            "torch": torch.__version__,
+            "trl": trl.__version__,
+        }
         args.json.write_text(json.dumps({"settings": settings, "results": results}, indent=1) + "\n")
+    return None
 
 
 if __name__ == "__main__":

@@ -96,17 +96,23 @@ class TrainConfig:
     micro_batch: int = 64
     """Captions that fit through one forward and backward pass of a device."""
     iterations: int = 1
-    """Optimiser steps on the same captions (μ); above 1 the ratio is clipped."""
+    """How often the captions of a round are learnt from (μ); above 1 the ratio is clipped."""
+    minibatches: int = 1
+    """Optimiser steps that learn from a round's captions once, each from its own `images_per_step` images."""
     learning_rate: float = 2e-3
-    """AdamW's; warm-up over the first tenth, then to a tenth by cosine. 1e-6 to 1e-5 for models of billions."""
+    """AdamW's. 1e-6 to 1e-5 for models of billions."""
+    schedule: str = "cosine"
+    """Of the learning rate: cosine (warm-up over the first tenth, then to a tenth by cosine) or constant."""
     weight_decay: float = 0.0
     """AdamW's."""
     max_grad_norm: float = 1.0
     """Gradients are clipped to this norm."""
     beta: float = 0.02
-    """KL penalty towards the reference model (the starting adapter), k3 estimator; 0 switches it off."""
+    """What a nat of KL from the reference model (the starting adapter) costs; 0 switches it off."""
+    kl: str = "loss"
+    """Where the KL counts: loss (a token, k3 estimator) or sequence (a caption's sum off its advantage, as in MOCHa)."""
     epsilon: float = 0.2
-    """PPO clip of the probability ratio; matters when iterations > 1."""
+    """PPO clip of the probability ratio; matters when a round is learnt from in several steps."""
     aggregate: str = "normalize_then_sum"
     """normalize_then_sum (GDPO), sum_then_normalize (GRPO), sum_then_center (Dr. GRPO, MOCHa), sum_then_leave_one_out (RLOO),
     sum_minus_running_mean (REINFORCE as in NDLB, DiscriTune) or sum_minus_greedy (SCST, CLIP-Caption-Reward)."""
@@ -170,6 +176,40 @@ class GRPOConfig:
 
 
 @dataclass
+class PPOTrainConfig(TrainConfig):
+    """PPO's: a critic beside the policy, credit token by token. `aggregate` has no meaning here."""
+
+    iterations: int = 2
+    """PPO's epochs: how often the captions of a round are learnt from."""
+    kl: str = "token"
+    """Where the KL counts: token (a reward at each, k1 estimator) or loss (k3)."""
+    kl_target: float | None = None
+    """Nats a caption that the coefficient `beta` is steered to (Ziegler et al. 2019); null keeps it as it is."""
+    kl_gain: float = 0.1
+    """How fast: a round changes the coefficient by a fifth of this at most."""
+    gamma: float = 1.0
+    """Discount a token, in [0, 1]."""
+    lam: float = 0.95
+    """λ of GAE, in [0, 1]: 1 compares with what came of the caption, 0 trusts the critic."""
+    whiten: bool = True
+    """Advantages of a round's tokens to mean 0 and std 1."""
+    value_learning_rate: float | None = None
+    """AdamW's for the critic; null takes learning_rate."""
+    value_coefficient: float = 0.5
+    """Weight of the critic's loss. Its gradient is clipped apart from the policy's, and Adam is blind to scale, so that it
+    matters little."""
+    value_clip: float | None = 0.2
+    """How far a round may move a value before the loss stops pulling, in stds of the reward; null: as far as it likes."""
+
+
+@dataclass
+class PPOConfig(GRPOConfig):
+    """A reinforcement run with a critic: `accelerate launch recipes/ppo.py`."""
+
+    train: PPOTrainConfig = field(default_factory=PPOTrainConfig)
+
+
+@dataclass
 class SFTTrainConfig:
     """Maximum likelihood's optimiser and clock."""
 
@@ -213,6 +253,10 @@ AGGREGATE = (
     "sum_minus_greedy",
 )
 """Names that `train.aggregate` may have; the formulas stand in `rlcap.algo.advantages`."""
+WITH_BASELINE = ("sum_minus_running_mean", "sum_minus_greedy")
+"""Those that compare with something else than the group."""
+SCHEDULES = ("cosine", "constant")
+"""Names that `train.schedule` may have."""
 TARGETS = ("paragraph", "references")
 """Names that `train.target` of maximum likelihood may have."""
 COLUMNS = ("id", "image", "references", "paragraph")
@@ -269,6 +313,7 @@ def _check_grpo(config: GRPOConfig) -> None:
         "captions_per_image",
         "micro_batch",
         "iterations",
+        "minibatches",
         "learning_rate",
         "save_every",
         "keep_checkpoints",
@@ -278,6 +323,8 @@ def _check_grpo(config: GRPOConfig) -> None:
         _not_negative(f"train.{name}", getattr(train, name))
     _positive("train.max_grad_norm", train.max_grad_norm)
     _one_of("train.aggregate", train.aggregate, AGGREGATE)
+    _one_of("train.schedule", train.schedule, SCHEDULES)
+    _one_of("train.kl", train.kl, ("token", "loss") if isinstance(train, PPOTrainConfig) else ("loss", "sequence"))
     _positive("evaluation.batch_size", evaluation.batch_size)
     _not_negative("evaluation.panel", evaluation.panel)
     _positive("generation.max_new_tokens", config.generation.max_new_tokens)
@@ -308,6 +355,33 @@ def _check_grpo(config: GRPOConfig) -> None:
                 )
     if train.use_vllm and data.source == "lab":
         raise ConfigError("train.use_vllm is for GPUs; the lab's captioner is not a model that vLLM serves")
+    if train.use_vllm and (train.aggregate == "sum_minus_greedy" or train.kl != "loss" or train.minibatches > 1):
+        raise ConfigError(
+            "train.use_vllm leaves the round to TRL, which has no greedy captions, no KL but in the loss and no minibatches: "
+            "set train.aggregate, train.kl=loss and train.minibatches=1, or train.use_vllm=false"
+        )
+    if isinstance(train, PPOTrainConfig):
+        _check_ppo(train)
+
+
+def _check_ppo(train: PPOTrainConfig) -> None:
+    for name in ("gamma", "lam"):
+        if not 0 <= getattr(train, name) <= 1:
+            raise ConfigError(f"train.{name} must lie in [0, 1], got {getattr(train, name)}")
+    for name in ("kl_target", "value_learning_rate", "value_clip"):
+        if getattr(train, name) is not None:
+            _positive(f"train.{name}", getattr(train, name))
+    _positive("train.kl_gain", train.kl_gain)
+    _not_negative("train.value_coefficient", train.value_coefficient)
+    if train.aggregate != TrainConfig.aggregate:
+        raise ConfigError(f"train.aggregate is {train.aggregate!r}, but PPO compares with its critic: leave it out")
+    if train.kl_target is not None and (train.kl != "token" or not train.beta):
+        raise ConfigError(
+            f"train.kl_target steers what a token's KL costs: it needs train.kl=token and train.beta above 0 to start from, "
+            f"got {train.kl!r} and {train.beta}"
+        )
+    if train.use_vllm:
+        raise ConfigError("train.use_vllm is GRPO's: PPO writes its captions itself")
 
 
 def _positive(name: str, value: float) -> None:

@@ -22,15 +22,16 @@ from accelerate.utils import gather
 from torch import Tensor
 from transformers import PrinterCallback, TrainerCallback
 from trl.models import unwrap_model_for_generation
-from trl.trainer.utils import use_adapter
 
 from rlcap.algo.advantages import Advantages, combine
+from rlcap.algo.kl import sequence_kl
 from rlcap.batching import Batching
 from rlcap.config import GRPOConfig
 from rlcap.curriculum import Adaptive, AdaptiveState, Curriculum, Stage
 from rlcap.data.bags import random_distractors
 from rlcap.data.images import open_image
-from rlcap.policy.captioner import Captioner
+from rlcap.policy.adapters import using_adapter
+from rlcap.policy.captioner import Captioner, Written
 from rlcap.policy.families import captioner_of
 from rlcap.policy.prompt import Prompt
 from rlcap.reward.columns import pack
@@ -47,17 +48,18 @@ def trl_config(config: GRPOConfig, batching: Batching, folder: RunFolder) -> trl
     train, generation = config.train, config.generation
     on_cpu = not torch.cuda.is_available()
     rounds = batching.steps_per_generation_round()
+    constant = train.schedule == "constant"
     return trl.GRPOConfig(
         output_dir=str(folder.checkpoints),
         **batching.trl(),
         max_steps=train.steps,
         learning_rate=train.learning_rate,
-        lr_scheduler_type="cosine_with_min_lr",
-        lr_scheduler_kwargs={"min_lr_rate": 0.1},
-        warmup_steps=max(1, train.steps // 10),
+        lr_scheduler_type="constant" if constant else "cosine_with_min_lr",
+        lr_scheduler_kwargs={} if constant else {"min_lr_rate": 0.1},
+        warmup_steps=0 if constant else max(1, train.steps // 10),
         weight_decay=train.weight_decay,
         max_grad_norm=train.max_grad_norm,
-        beta=train.beta,
+        beta=train.beta,  # also where the KL is no part of the loss: TRL keeps the starting adapter for it
         epsilon=train.epsilon,
         loss_type=train.loss_type,
         scale_rewards="group",
@@ -128,6 +130,8 @@ class GRPOTrainer(trl.GRPOTrainer):
             callbacks=[EpochOrder(), *callbacks],
         )
         self.remove_callback(PrinterCallback)  # the bar and metrics.jsonl say it all
+        if config.train.kl != "loss":
+            self.beta = 0.0
         self.reward_func_names = list(mix.names)
         self.reward_weights = torch.tensor(mix.weights, dtype=torch.float32)
 
@@ -196,17 +200,29 @@ class GRPOTrainer(trl.GRPOTrainer):
                 temperature=generation.temperature,
                 top_p=generation.top_p,
             )
-        captions = self.processor.batch_decode(written.ids, skip_special_tokens=True)
-        ended = (torch.isin(written.ids, torch.tensor(captioner.end_ids, device=written.ids.device)) & (written.mask > 0)).any(1)
-        batch, scores = self.score(rows, [caption.strip() for caption in captions], (~ended).tolist())
+            greedy = None
+            if self.config.train.aggregate == "sum_minus_greedy":
+                greedy = captioner.generate(prompts, 1, max_new_tokens=generation.max_new_tokens, temperature=0)
+        with self.phase("score"):
+            batch, scores = self.score(rows, *self._texts(written, captioner))
+            if greedy is not None:
+                _, of_greedy = self.score(rows[:: self.num_generations], *self._texts(greedy, captioner))
+                greedy = of_greedy.values.repeat_interleave(self.num_generations, 0)
         old = ref = None
-        if self.num_iterations > 1:
+        if self.batching.steps_per_generation_round() > 1:
             with self.phase("old"):
                 old = self._log_probs(self.model, prompts, written.ids, written.mask)
-        if self.beta:
+        if self.config.train.beta:
             with self.phase("reference"):
                 ref = self._reference_log_probs(prompts, written.ids, written.mask)
-        return Rollout(rows, prompts, written.ids, written.mask, batch, scores, old, ref)
+        return Rollout(rows, prompts, written.ids, written.mask, batch, scores, written.log_probs, old, ref, greedy)
+
+    def _texts(self, written: Written, captioner: Captioner) -> tuple[list[str], list[bool]]:
+        """Captions as rewards see them, and of each whether it was cut off at the token limit."""
+        texts = self.processor.batch_decode(written.ids, skip_special_tokens=True)
+        ends = torch.tensor(captioner.end_ids, device=written.ids.device)
+        ended = (torch.isin(written.ids, ends) & (written.mask > 0)).any(1)
+        return [text.strip() for text in texts], (~ended).tolist()
 
     def score(
         self, rows: Sequence[Mapping[str, Any]], captions: Sequence[Any], truncated: Sequence[bool]
@@ -215,19 +231,24 @@ class GRPOTrainer(trl.GRPOTrainer):
         columns = {key: [row[key] for row in rows] for key in rows[0] if key not in ("prompt", "image")}
         columns["truncated"] = list(truncated)
         needs = frozenset().union(*self.mix.needs.values())
-        with self.phase("score"):
-            batch = pack([row["prompt"] for row in rows], captions, columns, needs)
-            return batch, self.mix.score(batch)
+        batch = pack([row["prompt"] for row in rows], captions, columns, needs)
+        return batch, self.mix.score(batch)
 
     def learnt_from(self, rollout: Rollout) -> dict[str, Tensor]:
         """What the update learns from: `advantages`, (N,) for GRPO, and what else a subclass's loss takes, N rows each."""
-        return {"advantages": self._advantages(rollout.scores)}
+        train, advantages = self.config.train, self._advantages(rollout.scores, rollout.greedy)
+        if train.kl == "sequence" and train.beta:
+            kl = sequence_kl(rollout.sampled_log_probs, rollout.ref_log_probs, rollout.mask)
+            self._log("kl/caption", gather(kl).mean())
+            advantages = advantages - train.beta * kl
+        return {"advantages": advantages}
 
-    def _advantages(self, scores: MixScores) -> Tensor:
-        """(N,) of this process's captions; their statistics are of all processes'."""
+    def _advantages(self, scores: MixScores, greedy: Tensor | None = None) -> Tensor:
+        """(N,) of this process's captions; their statistics are of all processes'. `greedy`: as in `Rollout`."""
         device, train = self.accelerator.device, self.config.train
+        values = gather(scores.values.to(device)).cpu()
         combined = combine(
-            gather(scores.values.to(device)).cpu(),
+            values,
             self.mix.weights,
             self.num_generations,
             normalize=self.mix.normalize,
@@ -235,8 +256,10 @@ class GRPOTrainer(trl.GRPOTrainer):
             whiten=train.whiten,
             spans=self.mix.spans,
             running_std=self.mix.running.stds(),
+            baseline=self.mix.moments.means() if greedy is None else gather(greedy.to(device)).cpu(),
         )
         self.mix.running.update(combined.std_pooled)
+        self.mix.moments.update(values.T.tolist())
         self._log_spread(scores.names, combined)
         count, rank = len(scores.values), self.accelerator.process_index
         return combined.advantages[rank * count : (rank + 1) * count].to(device)
@@ -255,7 +278,7 @@ class GRPOTrainer(trl.GRPOTrainer):
         if self.ref_model is not None:
             return self._log_probs(self.ref_model, prompts, ids, mask)
         inner = self.accelerator.unwrap_model(self.model)
-        with use_adapter(inner, "ref" if "ref" in inner.peft_config else None):
+        with using_adapter(inner, "ref" if "ref" in inner.peft_config else None):
             return self._log_probs(self.model, prompts, ids, mask)
 
     def _compute_loss(self, model: Any, inputs: Mapping[str, Any]) -> Tensor:
@@ -309,7 +332,8 @@ class GRPOTrainer(trl.GRPOTrainer):
     def _calculate_rewards(self, inputs: Any, prompts: Any, completions: Any, completion_ids_list: Any) -> Tensor:
         """Where TRL's own round asks for rewards."""
         truncated = [not ids or ids[-1] not in self.eos_token_ids for ids in completion_ids_list]
-        self._scored = self.score(inputs, completions, truncated)
+        with self.phase("score"):
+            self._scored = self.score(inputs, completions, truncated)
         return gather(self._scored[1].values.to(self.accelerator.device))
 
     def _log(self, name: str, value: float) -> None:
@@ -369,8 +393,18 @@ class GRPOTrainer(trl.GRPOTrainer):
         self.accelerator.wait_for_everyone()
         if self.accelerator.is_main_process:
             folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
-            curriculum = self.curriculum_state.to_dict() if self.curriculum_state is not None else None
-            write_text(folder / STATE, json.dumps({"mix": self.mix.state_dict(), "curriculum": curriculum}))
+            write_text(folder / STATE, json.dumps(self.state_dict()))
+
+    def state_dict(self) -> dict[str, Any]:
+        """JSON-able: what a resumed run needs besides weights, optimiser and generators, which are TRL's to keep."""
+        curriculum = self.curriculum_state.to_dict() if self.curriculum_state is not None else None
+        return {"mix": self.mix.state_dict(), "curriculum": curriculum}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take up a `state_dict`."""
+        self.mix.load_state_dict(state["mix"])
+        if state["curriculum"] is not None:
+            self.curriculum_state = AdaptiveState.from_dict(state["curriculum"])
 
     def save_adapter(self) -> None:
         """Write the tuned adapter (safetensors) to the run folder; plain peft loads it."""
@@ -382,11 +416,8 @@ class GRPOTrainer(trl.GRPOTrainer):
             (self.folder.adapter / "README.md").unlink(missing_ok=True)  # peft's empty model card
 
     def restore(self, checkpoint: Path) -> None:
-        """Take up the mix's and the curriculum's state; weights, optimiser and generators are TRL's to load."""
-        state = json.loads((checkpoint / STATE).read_text())
-        self.mix.load_state_dict(state["mix"])
-        if state["curriculum"] is not None:
-            self.curriculum_state = AdaptiveState.from_dict(state["curriculum"])
+        """Take up what TRL doesn't load from a checkpoint."""
+        self.load_state_dict(json.loads((checkpoint / STATE).read_text()))
 
 
 class EpochOrder(TrainerCallback):

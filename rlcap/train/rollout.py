@@ -38,10 +38,14 @@ class Rollout:
     """The captions as the rewards see them."""
     scores: MixScores
     """Their scores; (N, K) values, NaN where a component abstained."""
+    sampled_log_probs: Tensor
+    """(N, C) as generation saw them; 0 where the mask is."""
     old_log_probs: Tensor | None
     """(N, C) under the policy that wrote them; None where the update's own first pass gives the same."""
     ref_log_probs: Tensor | None
     """(N, C) under the reference model; None without a KL term."""
+    greedy: Tensor | None = None
+    """(N, K) the scores of each image's greedy caption, where those are the baseline."""
 
     def batch_of(self, learnt: Mapping[str, Tensor], items: Tensor) -> dict[str, Any]:
         """What TRL's loss takes. `learnt`: further tensors of N rows. `items`: tokens of the round, over all processes."""

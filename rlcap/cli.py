@@ -8,10 +8,14 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rlcap.types import InputError
+
+if TYPE_CHECKING:
+    from rlcap.data.sources import SampleSet
 
 EXAMPLES = """\
 start here:
@@ -24,6 +28,7 @@ the lab:
 
 your own data:
   rlcap bags mine captions.json --image-root photos --clip ViT-B-32 --pretrained laion2b_s34b_b79k --out bags.json
+  rlcap bags convert truematch/5.json --out bags.json      TrueMatch's bags as a bag file for data.bags, or back
 
 rewards:
   rlcap rewards                                            what there is, and what each asks of a caption
@@ -37,6 +42,16 @@ captions that exist:
   rlcap report runs/a                                      a run's report.html again
 
 Each command has its own help: rlcap bags mine --help
+"""
+
+
+CONVERT = """\
+examples:
+  rlcap bags convert truematch/5.json --out bags.json      each image's neighbours are the others of its bag
+  rlcap bags convert bags.json --out 3.json --size 3       disjoint bags of 3, the images taking their turns as they stand
+
+Ids are matched as text: 139 in TrueMatch's file is the image of COCO's captions file whose id is 139. `rlcap bags mine
+--truematch FILE` writes better bags than the second: it still knows similarities and lets the most similar go first.
 """
 
 
@@ -86,14 +101,19 @@ def build_parser() -> argparse.ArgumentParser:
     build.add_argument("--only", action="append", metavar="NAME", help="this asset alone; may be repeated")
 
     bags = commands.add_parser("bags", help="bags of similar images").add_subparsers(metavar="ACTION", required=True)
-    mine = _command(bags, "mine", _bags_mine, "find each image's look-alikes; write a bag file for data.bags")
+    mine = _command(
+        bags,
+        "mine",
+        _bags_mine,
+        "find each image's look-alikes; write a bag file for data.bags; data.key=value overrides as in training",
+    )
     mine.add_argument("source", help="a .jsonl file, a COCO captions .json, or a Hugging Face data set's folder")
     mine.add_argument("--out", type=Path, required=True, help="the bag file (JSON)")
     mine.add_argument(
         "--clip", required=True, help="open_clip model: ViT-B-32, local-dir:FOLDER, hf-hub:NAME, lab:retriever"
     )
     mine.add_argument("--pretrained", help="open_clip's tag or a safetensors file, where --clip is a built-in name")
-    mine.add_argument("--image-root", help="folder that image paths start from (default: the source's own)")
+    _add_rows_options(mine)
     mine.add_argument(
         "--neighbours", type=_positive, default=32, help="look-alikes an image and level (default: %(default)s)"
     )
@@ -101,17 +121,36 @@ def build_parser() -> argparse.ArgumentParser:
         "--near-identical", type=float, default=0.97, help="drop pairs more similar than this (default: %(default)s)"
     )
     mine.add_argument("--no-text", dest="text", action="store_false", help="compare images alone, not references too")
-    mine.add_argument("--on-bad", choices=("error", "skip"), default="error", help="a bad row stops, or is counted")
     mine.add_argument("--truematch", type=Path, help="write disjoint bags here too, as TrueMatch's JSON")
     mine.add_argument("--size", type=_positive, default=5, help="images a bag of --truematch (default: %(default)s)")
+    convert = _command(
+        bags,
+        "convert",
+        _bags_convert,
+        "a TrueMatch file (JSON list of lists of ids) into a bag file, or a bag file into one",
+    )
+    convert.epilog = CONVERT
+    convert.formatter_class = argparse.RawDescriptionHelpFormatter
+    convert.add_argument("source", type=Path, help="the file to read; which of the two it is shows in it")
+    convert.add_argument("--out", type=Path, required=True, help="the file to write, of the other kind")
+    convert.add_argument(
+        "--level", default="hard", help="level of the bag file to write or read (default: %(default)s)"
+    )
+    convert.add_argument(
+        "--size", type=_positive, help="images a bag of the TrueMatch file (default: as the bag file was made, else 5)"
+    )
 
-    cider = _command(commands, "cider", _cider, "count the document frequencies that the CIDEr reward weighs words by")
+    cider = _command(
+        commands,
+        "cider",
+        _cider,
+        "count the document frequencies that the CIDEr reward weighs words by; data.key=value overrides",
+    )
     cider.add_argument("source", help="a .jsonl file, a COCO captions .json, a Hugging Face data set's folder, or lab")
     cider.add_argument(
         "--out", type=Path, required=True, help="the file (JSON) for rewards.cider:Cider's `frequencies`"
     )
-    cider.add_argument("--image-root", help="folder that image paths start from (default: the source's own)")
-    cider.add_argument("--on-bad", choices=("error", "skip"), default="error", help="a bad row stops, or is counted")
+    _add_rows_options(cider)
 
     rewards = _command(commands, "rewards", _rewards, "the rewards that there are, or one reward's card")
     rewards.add_argument("name", nargs="?", help="print this one's whole card")
@@ -167,6 +206,12 @@ def _command(commands: Any, name: str, run: Callable, help: str) -> argparse.Arg
     return parser
 
 
+def _add_rows_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--image-root", help="folder that image paths start from (default: the source's own)")
+    parser.add_argument("--on-bad", choices=("error", "skip"), help="a bad row stops (the default), or is counted")
+    parser.set_defaults(takes_overrides=True)
+
+
 def _positive(text: str) -> int:
     number = int(text)
     if number < 1:
@@ -210,14 +255,27 @@ def _lab_build(options: argparse.Namespace) -> None:
     build(options.out or ASSETS, options.seed, options.only, log=print)
 
 
+def _rows(options: argparse.Namespace) -> SampleSet:
+    """The rows of SOURCE as training would read them: what `data.` overrides and the options say."""
+    from rlcap.config import ConfigError, SFTConfig, check, load_config
+    from rlcap.data.load import load_rows
+
+    if strangers := [text for text in options.overrides if not text.lstrip("-").startswith("data.")]:
+        raise ConfigError(f"{strangers[0]}: only data. overrides apply here, such as data.columns.references=captions")
+    config = load_config(SFTConfig, None, options.overrides)
+    told = {"source": options.source, "image_root": options.image_root, "on_bad": options.on_bad}
+    config.data = replace(config.data, **{key: value for key, value in told.items() if value is not None})
+    check(config)
+    return load_rows(config.data)
+
+
 def _bags_mine(options: argparse.Namespace) -> None:
     from rlcap.data.bags import partition, write_truematch
     from rlcap.data.mining import features, mine
-    from rlcap.data.sources import load_samples
     from rlcap.lab.assets import PREFIX, resolve
     from rlcap.scorers.clip import ClipScorer
 
-    samples = load_samples(options.source, image_root=options.image_root, on_bad=options.on_bad)
+    samples = _rows(options)
     print(samples.describe())
     name = f"local-dir:{options.clip}" if options.clip.startswith(PREFIX) else options.clip
     scorer = ClipScorer.load(resolve(name), options.pretrained)
@@ -235,16 +293,34 @@ def _bags_mine(options: argparse.Namespace) -> None:
         print(f"{options.truematch}: {len(disjoint)} disjoint bags of {options.size}")
 
 
+def _bags_convert(options: argparse.Namespace) -> None:
+    from rlcap.data.bags import BagError, BagFile, from_bags, is_bag_file, partition, read_truematch, write_truematch
+
+    if is_bag_file(options.source):
+        bags = BagFile.read(options.source)
+        if options.level not in bags.levels:
+            raise BagError(f"--level {options.level}: {options.source} has {', '.join(bags.levels)}")
+        lists, size = bags.levels[options.level], options.size or bags.about.get("size", 5)
+        # A bag file knows the order of neighbours, not how near they are: images take their turns in the file's order.
+        disjoint = partition(lists, size, {id: (0.0,) * len(near) for id, near in lists.items()}, options.level)
+        write_truematch(disjoint, options.out)
+        print(f"{options.out}: TrueMatch's form, {len(disjoint)} disjoint bags of {size} of {len(lists)} images")
+    else:
+        disjoint = [replace(bag, level=options.level) for bag in read_truematch(options.source)]
+        from_bags(disjoint, model=f"TrueMatch {options.source.name}").write(options.out)
+        size = len(disjoint[0].ids)
+        print(f"{options.out}: a bag file for data.bags, {len(disjoint)} bags of {size}, level {options.level}")
+
+
 def _cider(options: argparse.Namespace) -> None:
     from rlcap.config import ConfigError, DataConfig
     from rlcap.data.load import load_splits
-    from rlcap.data.sources import load_samples
     from rlcap.scorers.cider import CiderD
 
     if options.source == "lab":
         samples = load_splits(DataConfig(validation=0, test=0, prior_breaking=0))[0]["train"]
     else:
-        samples = load_samples(options.source, image_root=options.image_root, on_bad=options.on_bad)
+        samples = _rows(options)
     texts = [sample.references for sample in samples if any(text.strip() for text in sample.references)]
     if len(texts) < 2:
         raise ConfigError(f"{options.source}: {len(texts)} images with references; frequencies need at least 2")

@@ -31,7 +31,9 @@ def test_help_teaches_and_is_quick():
         assert words in found.stdout
 
 
-@pytest.mark.parametrize("command", ["doctor", "lab export", "lab build", "bags mine", "score", "eval", "report"])
+@pytest.mark.parametrize(
+    "command", ["doctor", "lab export", "lab build", "bags mine", "bags convert", "score", "eval", "report"]
+)
 def test_every_command_has_help(command, capsys):
     with pytest.raises(SystemExit) as stopped:
         cli.main([*command.split(), "--help"])
@@ -45,6 +47,12 @@ def test_every_command_has_help(command, capsys):
         (["lab", "export", "--split", "tests", "--out", "x"], "the lab has train, validation, test, prior_breaking"),
         (["lab", "build", "--only", "captoner"], "the lab's assets are captioner"),
         (["bags", "mine", "nothing.json", "--clip", "x", "--out", "y"], "data source nothing.json does not exist"),
+        (
+            ["bags", "mine", "x.json", "--clip", "x", "--out", "y", "train.steps=3"],
+            "train.steps=3: only data. overrides apply",
+        ),
+        (["bags", "mine", "x.json", "--clip", "x", "--out", "y", "data.colums.id=a"], "did you mean data.columns"),
+        (["bags", "convert", "nothing.json", "--out", "y"], "bag file nothing.json does not exist"),
         (["score", "nothing.jsonl", "--config", str(LAB)], "no captions file nothing.jsonl"),
         (["score", "x.jsonl", "--config", "nothing.yaml"], "no config file nothing.yaml"),
         (["score", "x.jsonl", "--config", str(LAB), "train.stps=3"], "did you mean train.steps"),
@@ -106,6 +114,34 @@ def test_bags_are_mined_by_command(tmp_path, capsys):
     assert {len(bag) for bag in disjoint} == {3}
     assert len(ids) == len(set(ids)) > 0
     assert f"{len(disjoint)} disjoint bags of 3" in capsys.readouterr().out
+
+
+def test_rows_that_can_not_be_mined_are_one_line(tmp_path, capsys):
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text(json.dumps({"id": "a", "image": "a.jpg", "reference": ["A."]}))
+    command = ["bags", "mine", str(rows), "--clip", "lab:retriever", "--out", str(tmp_path / "bags.json")]
+    assert cli.main(command) == 2
+    told = capsys.readouterr().err
+    assert "line 1: unknown key 'reference', did you mean 'references'?" in told
+    assert told.count("\n") == 1
+    assert cli.main([*command, "data.columns.references=reference"]) == 2
+    assert "missing image" in capsys.readouterr().err
+    assert cli.main([*command, "--on-bad", "skip"]) == 2
+    assert "no usable row: {'misspelt key': 1}" in capsys.readouterr().err
+
+
+def test_truematch_bags_become_a_bag_file_and_come_back(tmp_path, capsys):
+    match, bags, back, pairs = (tmp_path / name for name in ("match.json", "bags.json", "back.json", "pairs.json"))
+    match.write_text("[[3310, 139, 42], [7, 8, 9]]")
+    assert cli.main(["bags", "convert", str(match), "--out", str(bags)]) == 0
+    assert "a bag file for data.bags, 2 bags of 3, level hard" in capsys.readouterr().out
+    assert json.loads(bags.read_text())["levels"]["hard"]["139"] == ["3310", "42"]
+    assert cli.main(["bags", "convert", str(bags), "--out", str(back)]) == 0
+    assert json.loads(back.read_text()) == json.loads(match.read_text())
+    assert cli.main(["bags", "convert", str(bags), "--out", str(pairs), "--size", "2"]) == 0
+    assert "2 disjoint bags of 2 of 6 images" in capsys.readouterr().out
+    assert cli.main(["bags", "convert", str(bags), "--out", str(back), "--level", "easy"]) == 2
+    assert "--level easy: " in capsys.readouterr().err
 
 
 def captions(path, rows):

@@ -8,7 +8,7 @@ A bag file says for each image which others resemble it, nearest first, at sever
 
 `attach` copies the lists into the samples: from there on the bag travels in the row, and no reward depends on how a batch
 was put together. `partition` cuts a data set into disjoint bags, as the TrueMatch benchmark does; its JSON (a list of
-lists of ids) is read and written too.
+lists of ids) is read and written too, and `from_bags` makes a bag file of such bags.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import hashlib
 import json
 import os
 import random
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -82,9 +83,13 @@ class BagFile:
             raise BagError(f"{path} is not a bag file: it has no 'levels'; make one with `rlcap bags mine`")
         if data.get("schema") != SCHEMA:
             raise BagError(f"{path} has schema {data.get('schema')!r}, this version reads {SCHEMA}; mine it again")
-        levels = {
-            level: {id: tuple(map(str, ids)) for id, ids in lists.items()} for level, lists in data["levels"].items()
-        }
+        levels = data["levels"]
+        if not isinstance(levels, dict) or not all(
+            isinstance(lists, dict) and all(isinstance(ids, list) for ids in lists.values())
+            for lists in levels.values()
+        ):
+            raise BagError(f"{path}: 'levels' must map a level to each image's list of ids; mine it again")
+        levels = {level: {id: tuple(map(str, ids)) for id, ids in lists.items()} for level, lists in levels.items()}
         return cls(data.get("model", ""), levels, data.get("fingerprint", ""), data.get("about", {}))
 
 
@@ -152,6 +157,25 @@ def partition(
     return bags
 
 
+def from_bags(bags: Sequence[Bag], model: str = "") -> BagFile:
+    """A bag file of disjoint bags of one size: each image's neighbours are the others of its bag, in the bag's order.
+
+    `partition` of its only level at `about["size"]`, with equal similarities, gives the bags again.
+
+    Raises:
+        BagError: no bags, or an image that stands in two, or twice in one.
+    """
+    if not bags:
+        raise BagError("there are no bags to make a bag file of")
+    counts = Counter(id for bag in bags for id in bag.ids)
+    if repeated := sorted(id for id, count in counts.items() if count > 1):
+        raise BagError(
+            f"{_some(repeated)} stand in more than one bag, or twice in one; an image has one list of neighbours"
+        )
+    lists = {id: tuple(other for other in bag.ids if other != id) for bag in bags for id in bag.ids}
+    return BagFile(model, {bags[0].level: lists}, about={"bags": len(bags), "size": len(bags[0].ids)})
+
+
 def random_distractors(ids: Iterable[str], size: int, seed: int = 0) -> dict[str, tuple[str, ...]]:
     """For each id, `size - 1` others by chance: a bag of `size` (RD100: 100).
 
@@ -171,6 +195,11 @@ def random_distractors(ids: Iterable[str], size: int, seed: int = 0) -> dict[str
     return drawn
 
 
+def is_bag_file(path: str | os.PathLike) -> bool:
+    """Whether a JSON file is a bag file by its form (an object), and not a TrueMatch file (a list). BagError: not JSON."""
+    return isinstance(_read_json(path), dict)
+
+
 def read_truematch(path: str | os.PathLike, known: Iterable[str] | None = None) -> list[Bag]:
     """Bags of a TrueMatch file: a JSON list of lists of ids (numbers or strings), all of one size.
 
@@ -180,6 +209,8 @@ def read_truematch(path: str | os.PathLike, known: Iterable[str] | None = None) 
     data = _read_json(path)
     if not isinstance(data, list) or not all(isinstance(bag, list) and len(bag) > 1 for bag in data) or not data:
         raise BagError(f"{path} is not a TrueMatch file: it must be a list of lists of two or more image ids")
+    if strange := [id for bag in data for id in bag if isinstance(id, bool) or not isinstance(id, int | str)]:
+        raise BagError(f"{path} holds {strange[0]!r:.60} where an image id should stand, a whole number or a text")
     if len(sizes := sorted({len(bag) for bag in data})) > 1:
         raise BagError(f"{path} mixes bags of {', '.join(map(str, sizes))} images; one file holds one size")
     bags = [Bag(tuple(map(str, bag))) for bag in data]

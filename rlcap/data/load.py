@@ -7,8 +7,9 @@ from pathlib import Path
 
 from rlcap.config import ConfigError, DataConfig
 from rlcap.data.bags import BagFile, attach
+from rlcap.data.images import limit_pixels
 from rlcap.data.prompts import INSTRUCTION
-from rlcap.data.sources import load_samples, split
+from rlcap.data.sources import SampleSet, load_samples, split
 from rlcap.lab import language as lab_language
 from rlcap.types import Sample
 
@@ -18,6 +19,21 @@ def instruction_for(config: DataConfig) -> str:
     if config.instruction:
         return config.instruction
     return lab_language.INSTRUCTION if config.source == "lab" else INSTRUCTION
+
+
+def load_rows(config: DataConfig) -> SampleSet:
+    """Every usable row of a source that is not the lab. `data.max_pixels` holds in this process from here on.
+
+    Raises DataError on a bad row (unless `data.on_bad` is skip) or a source that can't be read.
+    """
+    limit_pixels(config.max_pixels)
+    return load_samples(
+        config.source,
+        image_root=config.image_root,
+        on_bad=config.on_bad,
+        columns=config.columns,
+        split=config.split,
+    )
 
 
 def load_splits(config: DataConfig) -> tuple[dict[str, list[Sample]], list[str]]:
@@ -31,9 +47,7 @@ def load_splits(config: DataConfig) -> tuple[dict[str, list[Sample]], list[str]]
         counts = {name: getattr(config, name) for name in ("train", "validation", "test", "prior_breaking")}
         splits = {name: load_split(name, count, config.seed) for name, count in counts.items() if count}
         return splits, [f"lab: {', '.join(f'{len(rows)} {name}' for name, rows in splits.items())}"]
-    loaded = load_samples(
-        config.source, image_root=config.image_root, on_bad=config.on_bad, max_pixels=config.max_pixels
-    )
+    loaded = load_rows(config)
     lines, held = [loaded.describe()], config.validation + config.test
     if held >= len(loaded):
         raise ConfigError(

@@ -6,12 +6,14 @@
     held_out, rest = split(samples, holdout=40)
 
 A row holds an id and an image *path*; pixels stay on disk until somebody looks. Every file is checked at load, from its
-header and its last bytes (0.1 ms each), so that a missing or truncated photo stops the start of a run and not its third
-hour. A bad row is an error that names the row and the file, or with `on_bad="skip"` a counted skip.
+header and its last bytes (0.1 ms each), and the first time that it is seen by decoding it (rlcap.data.decoding), so that
+a missing or broken photo stops the start of a run and not its third hour. A bad row is an error that names the row and
+the file, or with `on_bad="skip"` a counted skip.
 """
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import io
 import json
@@ -23,14 +25,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from rlcap.data.images import MAX_PIXELS, ImageError, check_image
+from rlcap.config import COLUMNS
+from rlcap.data.decoding import undecodable
+from rlcap.data.images import ImageError, check_image
 from rlcap.scorers.embeddings import default_cache
 from rlcap.types import InputError, Sample
 
-Kind = Literal["auto", "jsonl", "coco", "hf"]
 OnBad = Literal["error", "skip"]
-
-_COLUMNS = {"id": "id", "image": "image", "references": "references", "paragraph": "paragraph"}
 
 
 class DataError(InputError):
@@ -108,24 +109,23 @@ class SampleSet(Sequence[Sample]):
 def load_samples(
     source: str | os.PathLike,
     *,
-    kind: Kind = "auto",
     image_root: str | os.PathLike | None = None,
     on_bad: OnBad = "error",
     columns: Mapping[str, str] | None = None,
     split: str | None = None,
-    max_pixels: int = MAX_PIXELS,
+    max_pixels: int | None = None,
     cache_dir: str | os.PathLike | None = None,
 ) -> SampleSet:
     """The samples of a source.
 
     Args:
-        source: a file or, for `hf`, the folder that `datasets.Dataset.save_to_disk` wrote.
-        kind: `jsonl` (an object a line), `coco` (captions JSON), `hf`; `auto` looks at the name.
+        source: a .jsonl file (an object a line), a COCO captions .json, or the folder that `datasets.Dataset.save_to_disk`
+            or `DatasetDict.save_to_disk` wrote.
         image_root: folder that relative image paths start from; by default the source's own folder.
         on_bad: `error` stops at the first bad row, `skip` leaves bad rows out and counts them.
-        columns: our name (id, image, references, paragraph) → the source's, where they differ.
-        split: the split to take of an `hf` folder that holds several.
-        max_pixels: images with more, by their header, are bad rows.
+        columns: our name (id, image, references, paragraph) → the source's, where they differ; not for COCO's.
+        split: the split to take of a folder that holds several.
+        max_pixels: images with more, by their header, are bad rows; None for the process's limit.
         cache_dir: where images that a data set stores as bytes are written, once, by content.
 
     Raises:
@@ -136,21 +136,24 @@ def load_samples(
         raise DataError(f"data source {source} does not exist; check the path")
     if on_bad not in ("error", "skip"):
         raise DataError(f"on_bad is {on_bad!r}; write 'error' or 'skip'")
-    names = {**_COLUMNS, **(columns or {})}
-    if unknown := sorted(set(names) - set(_COLUMNS)):
-        raise DataError(f"columns: unknown {', '.join(map(repr, unknown))}; known are {', '.join(_COLUMNS)}")
+    names = {**{name: name for name in COLUMNS}, **(columns or {})}
+    if unknown := sorted(set(names) - set(COLUMNS)):
+        raise DataError(f"data.columns: unknown {', '.join(map(repr, unknown))}; known are {', '.join(COLUMNS)}")
     root = Path(image_root) if image_root is not None else (source if source.is_dir() else source.parent)
-    kind = _guess(source) if kind == "auto" else kind
-    if kind == "jsonl":
-        rows = _jsonl_rows(source, names)
-    elif kind == "coco":
-        rows = _coco_rows(source)
-    elif kind == "hf":
+    if source.is_dir():
         cache = Path(cache_dir) if cache_dir is not None else default_cache() / "images"
-        rows = _hf_rows(source, names, split, cache)
-    else:
-        raise DataError(f"data kind {kind!r} is unknown; known are auto, jsonl, coco, hf")
-    return _collect(rows, source, root, on_bad, max_pixels)
+        return _collect(_hf_rows(source, names, split, cache), source, root, on_bad, max_pixels)
+    if split is not None:
+        raise DataError(f"data.split is {split!r}, but {source} is one file without splits; leave data.split out")
+    if source.suffix in (".jsonl", ".ndjson"):
+        return _collect(_jsonl_rows(source, names), source, root, on_bad, max_pixels)
+    if source.suffix != ".json":
+        raise DataError(
+            f"can't tell what {source} is from its name: .jsonl (an object a line) or .json (COCO captions)"
+        )
+    if columns:
+        raise DataError(f"data.columns is for .jsonl files and data sets; {source} is COCO captions, which has its own")
+    return _collect(_coco_rows(source), source, root, on_bad, max_pixels)
 
 
 def split(samples: SampleSet, holdout: int | float, seed: int = 0) -> tuple[SampleSet, SampleSet]:
@@ -204,25 +207,32 @@ class _BadRow(Exception):
         self.reason, self.file = reason, file
 
 
-def _collect(rows: Iterable[_Row], source: Path, root: Path, on_bad: OnBad, max_pixels: int) -> SampleSet:
-    samples: dict[str, Sample] = {}
-    pixels, skips = [], []
+def _collect(rows: Iterable[_Row], source: Path, root: Path, on_bad: OnBad, max_pixels: int | None) -> SampleSet:
+    good: dict[str, tuple[Sample, int, str]] = {}
+    skips: list[Skip] = []
+
+    def refuse(where: str, bad: _BadRow) -> None:
+        if on_bad == "error":
+            raise DataError(f"{source}, {where}: {bad}; or leave such rows out: data.on_bad=skip") from bad.__cause__
+        skips.append(Skip(where, bad.file, bad.reason))
+
     for row in rows:
         try:
             sample, size = _checked(row, source, root, max_pixels)
-            if sample.id in samples:
-                detail = f"id {sample.id!r} is already that of {samples[sample.id].image}; give every row its own id"
+            if sample.id in good:
+                detail = f"id {sample.id!r} is already that of {good[sample.id][0].image}; give every row its own id"
                 raise _BadRow("duplicate id", str(source), detail)
         except _BadRow as bad:
-            if on_bad == "error":
-                raise DataError(
-                    f'{source}, {row.where}: {bad}; or skip such rows with on_bad: "skip"'
-                ) from bad.__cause__
-            skips.append(Skip(row.where, bad.file, bad.reason))
+            refuse(row.where, bad)
             continue
-        samples[sample.id] = sample
-        pixels.append(size)
-    result = SampleSet(tuple(samples.values()), tuple(skips), source.name, tuple(pixels))
+        good[sample.id] = sample, size, row.where
+    broken = undecodable([sample.image for sample, _, _ in good.values()])
+    for sample, _, where in list(good.values()):
+        if (error := broken.get(sample.image)) is not None:
+            refuse(where, _BadRow(error.kind, sample.image, f"id {sample.id!r}: {error}"))
+            del good[sample.id]
+    samples = tuple(sample for sample, _, _ in good.values())
+    result = SampleSet(samples, tuple(skips), source.name, tuple(size for _, size, _ in good.values()))
     if not samples:
         raise DataError(
             f"{source} has no usable row: {result.skipped or 'it is empty'}; check the path and image_root {root}"
@@ -230,17 +240,23 @@ def _collect(rows: Iterable[_Row], source: Path, root: Path, on_bad: OnBad, max_
     return result
 
 
-def _checked(row: _Row, source: Path, root: Path, max_pixels: int) -> tuple[Sample, int]:
+def _checked(row: _Row, source: Path, root: Path, max_pixels: int | None) -> tuple[Sample, int]:
     """The sample of a row and its pixels."""
     if row.problem is not None:
         raise row.problem
     if not isinstance(row.image, str) or not row.image.strip():
         raise _BadRow("no image", str(source), f"the row has no image path (saw {row.image!r}); every row needs one")
     id = str(row.id) if row.id is not None and str(row.id).strip() else row.image
+    if not isinstance(row.references, str | list | tuple | None):
+        detail = f"id {id!r} has references {row.references!r}; write a text or a list of texts"
+        raise _BadRow("no text", str(source), detail)
     references = [row.references] if isinstance(row.references, str) else list(row.references or ())
     for text in [*references, *([] if row.paragraph is None else [row.paragraph])]:
-        if not isinstance(text, str) or not text.strip():
-            what = "paragraph" if text is row.paragraph else "reference"
+        what = "paragraph" if text is row.paragraph else "reference"
+        if not isinstance(text, str):
+            detail = f"id {id!r} ({row.image}) has the {what} {text!r:.80}, which is not text"
+            raise _BadRow("no text", str(source), detail)
+        if not text.strip():
             detail = f"id {id!r} ({row.image}) has an empty {what} ({text!r}); write a text or leave it out"
             raise _BadRow(f"empty {what}", str(source), detail)
     path = os.path.join(root, row.image)  # an absolute path stays what it is
@@ -253,69 +269,91 @@ def _checked(row: _Row, source: Path, root: Path, max_pixels: int) -> tuple[Samp
     return Sample(id, path, texts, paragraph, meta=row.meta), width * height
 
 
-def _guess(source: Path) -> Kind:
-    if source.is_dir():
-        return "hf"
-    if source.suffix in (".jsonl", ".ndjson"):
-        return "jsonl"
-    if source.suffix == ".json":
-        return "coco"
-    raise DataError(f"can't tell what {source} is from its name; say kind: jsonl, coco or hf")
-
-
-def _from_mapping(where: str, record: Mapping[str, Any], names: Mapping[str, str]) -> _Row:
+def _from_mapping(where: str, record: Mapping[str, Any], names: Mapping[str, str], source: Path) -> _Row:
     meta = {key: value for key, value in record.items() if key not in names.values()}
+    for key in meta:
+        # A row that has the name itself may have others like it: image beside image_id.
+        near = difflib.get_close_matches(
+            str(key).lower(), [n for n in names.values() if n not in record], 1, cutoff=0.8
+        )
+        if near:
+            detail = f"unknown key {key!r}, did you mean {near[0]!r}? Rename it, or map it with data.columns"
+            return _Row(where, problem=_BadRow("misspelt key", str(source), detail))
     get = record.get
     return _Row(where, get(names["id"]), get(names["image"]), get(names["references"]), get(names["paragraph"]), meta)
 
 
 def _jsonl_rows(source: Path, names: Mapping[str, str]) -> Iterator[_Row]:
-    with source.open(encoding="utf-8") as file:
+    with source.open("rb") as file:
         for number, line in enumerate(file, 1):
             if not line.strip():
                 continue
+            where = f"line {number}"
             try:
-                record = json.loads(line)
+                record = json.loads(line.decode("utf-8-sig"))
                 if not isinstance(record, dict):
                     raise ValueError(f"a {type(record).__name__} instead of an object")
+            except UnicodeDecodeError as error:
+                seen = line[error.start : error.start + 1]
+                detail = f"the line is not UTF-8 (byte {seen!r} at {error.start}); save the file as UTF-8"
+                yield _Row(where, problem=_BadRow("not UTF-8", str(source), detail))
             except ValueError as error:
-                bad = _BadRow("not JSON", str(source), f"the line is not a JSON object ({error}); fix or remove it")
-                yield _Row(f"line {number}", problem=bad)
-                continue
-            yield _from_mapping(f"line {number}", record, names)
+                detail = f"the line is not a JSON object ({error}); fix or remove it"
+                yield _Row(where, problem=_BadRow("not JSON", str(source), detail))
+            else:
+                yield _from_mapping(where, record, names, source)
 
 
 def _coco_rows(source: Path) -> Iterator[_Row]:
+    needs = "it needs 'images' and 'annotations', lists of objects, in UTF-8"
     try:
         data = json.loads(source.read_text(encoding="utf-8"))
-        images, annotations = data["images"], data["annotations"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise DataError(
-            f"{source} is not a COCO captions file ({error!r}); it needs 'images' and 'annotations'"
-        ) from error
+    except ValueError as error:
+        raise DataError(f"{source} is not a COCO captions file ({error}); {needs}") from error
+    lists = [data.get(name) for name in ("images", "annotations")] if isinstance(data, dict) else []
+    if not lists or not all(isinstance(rows, list) and all(isinstance(row, dict) for row in rows) for rows in lists):
+        raise DataError(f"{source} is not a COCO captions file; {needs}")
+    images, annotations = lists
     captions: dict[Any, list[str]] = {}
-    for annotation in annotations:
+    for number, annotation in enumerate(annotations, 1):
         if "caption" not in annotation:
             raise DataError(
                 f"{source}: annotation {annotation.get('id')} has no caption; take the captions_*.json file"
             )
-        captions.setdefault(annotation["image_id"], []).append(annotation["caption"])
-    for image in images:
-        yield _Row(f"image {image['id']}", image["id"], image.get("file_name"), captions.get(image["id"], ()))
+        if "image_id" not in annotation:
+            detail = f"it has no image_id, only {', '.join(annotation)}"
+            yield _Row(f"annotation {number}", problem=_BadRow("no image_id", str(source), detail))
+            continue
+        captions.setdefault(str(annotation["image_id"]), []).append(annotation["caption"])
+    for number, image in enumerate(images, 1):
+        if image.get("id") is None:
+            detail = f"it has no id, only {', '.join(image)}: annotations name images by it"
+            yield _Row(f"image number {number}", problem=_BadRow("no id", str(source), detail))
+            continue
+        yield _Row(f"image {image['id']}", image["id"], image.get("file_name"), captions.get(str(image["id"]), ()))
 
 
 def _hf_rows(source: Path, names: Mapping[str, str], split: str | None, cache: Path) -> Iterator[_Row]:
     import datasets
 
-    data = datasets.load_from_disk(str(source))
+    try:
+        data = datasets.load_from_disk(str(source))
+    except (FileNotFoundError, ValueError) as error:
+        raise DataError(f"{source} is not a data set that save_to_disk of `datasets` wrote ({error})") from error
     if isinstance(data, datasets.DatasetDict):
         if split not in data:
-            raise DataError(f"{source} holds the splits {', '.join(data)}; choose one with split (saw {split!r})")
+            raise DataError(
+                f"{source} holds the splits {', '.join(data)}; choose one: data.split={next(iter(data), 'NAME')} (saw {split!r})"
+            )
         data = data[split]
-    if names["image"] not in data.column_names:
-        raise DataError(
-            f"{source} has no column {names['image']!r}; it has {', '.join(data.column_names)}: map it with columns"
-        )
+    elif split is not None:
+        raise DataError(f"data.split is {split!r}, but {source} was saved without splits; leave data.split out")
+    wanted = {name: column for name, column in names.items() if name == "image" or column != name}
+    for name, column in wanted.items():
+        if column not in data.column_names:
+            raise DataError(
+                f"{source} has no column {column!r}; it has {', '.join(data.column_names)}: say which, data.columns.{name}=NAME"
+            )
     for name, feature in data.features.items():
         if isinstance(feature, datasets.Image):
             data = data.cast_column(
@@ -325,7 +363,7 @@ def _hf_rows(source: Path, names: Mapping[str, str], split: str | None, cache: P
         image = record[names["image"]]
         if isinstance(image, Mapping):
             record = {**record, names["image"]: _stored_image(image, cache)}
-        yield _from_mapping(f"row {number}", record, names)
+        yield _from_mapping(f"row {number}", record, names, source)
 
 
 def _stored_image(image: Mapping[str, Any], cache: Path) -> str | None:

@@ -6,6 +6,8 @@ from rlcap.data.bags import (
     BagError,
     BagFile,
     attach,
+    from_bags,
+    is_bag_file,
     partition,
     random_distractors,
     read_truematch,
@@ -45,7 +47,9 @@ def test_files_that_are_none(tmp_path):
     path = tmp_path / "bags.json"
     with pytest.raises(BagError, match="does not exist"):
         BagFile.read(path)
-    for content, message in (("{", "not JSON"), ("[]", "no 'levels'"), ('{"schema": 9, "levels": {}}', "schema 9")):
+    for content, message in (("{", "not JSON"), ("[]", "no 'levels'"), ('{"schema": 9, "levels": {}}', "schema 9"),
+                             ('{"schema": 1, "levels": [1]}', "'levels' must map a level"),
+                             ('{"schema": 1, "levels": {"hard": {"a": 3}}}', "'levels' must map a level")):  # fmt: skip
         path.write_text(content)
         with pytest.raises(BagError, match=message):
             BagFile.read(path)
@@ -102,7 +106,29 @@ def test_truematch(tmp_path):
     assert json.loads((tmp_path / "out.json").read_text()) == [[3310, 139, 42], [7, 8, 9], ["007", "x", 1]]
     with pytest.raises(BagError, match="names '42', '8', '9'"):
         read_truematch(path, known=["3310", "139", "7"])
-    for content, message in (("[[1, 2], [3]]", "lists of two or more"), ("[[1, 2], [3, 4, 5]]", "mixes bags of 2, 3")):
+    for content, message in (
+        ("[[1, 2], [3]]", "lists of two or more"),
+        ("[[1, null]]", "holds None where"),
+        ("[[1, [2]]]", "holds .2. where"),
+        ("[[1, 2], [3, 4, 5]]", "mixes bags of 2, 3"),
+    ):
         path.write_text(content)
         with pytest.raises(BagError, match=message):
             read_truematch(path)
+
+
+def test_disjoint_bags_as_a_bag_file_and_back(tmp_path):
+    bags = [Bag(("a", "b", "c")), Bag(("f", "e", "d"))]
+    file = from_bags(bags, "TrueMatch")
+    assert file.levels == {"hard": {"a": ("b", "c"), "b": ("a", "c"), "c": ("a", "b"), "f": ("e", "d"), "e": ("f", "d"),
+                                    "d": ("f", "e")}}  # fmt: skip
+    file.write(tmp_path / "bags.json")
+    read = BagFile.read(tmp_path / "bags.json")
+    lists = read.levels["hard"]
+    assert partition(lists, read.about["size"], {id: (0.0,) * len(near) for id, near in lists.items()}) == bags
+    write_truematch(bags, tmp_path / "3.json")
+    assert (is_bag_file(tmp_path / "bags.json"), is_bag_file(tmp_path / "3.json")) == (True, False)
+    with pytest.raises(BagError, match="'a' stand in more than one bag"):
+        from_bags([*bags, Bag(("x", "a", "y"))])
+    with pytest.raises(BagError, match="no bags"):
+        from_bags([])

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rlcap.data.images import ImageError, check_image, content_key, open_image
+from rlcap.data.images import MAX_PIXELS, ImageError, check_image, content_key, decode_image, limit_pixels, open_image
 
 
 def photo(size=(64, 48), mode="RGB", seed=0):
@@ -55,6 +55,80 @@ def test_too_many_pixels_are_refused_from_the_header(tmp_path):
     path = saved(tmp_path / "big.png", Image.new("L", (4000, 3000)))
     with pytest.raises(ImageError, match=r"4000 × 3000 = 12,000,000 pixels, the limit is 1,000,000"):
         open_image(path, max_pixels=1_000_000)
+
+
+@pytest.fixture
+def own_limit():
+    """The process's limit may be changed; afterwards it is as it was."""
+    pillows = Image.MAX_IMAGE_PIXELS
+    yield
+    limit_pixels(MAX_PIXELS)
+    Image.MAX_IMAGE_PIXELS = pillows
+
+
+def test_the_processs_limit_holds_wherever_none_is_named(tmp_path, own_limit):
+    path = saved(tmp_path / "a.png")
+    limit_pixels(64 * 48 - 1)
+    for opener in (open_image, check_image, decode_image):
+        with pytest.raises(ImageError, match=r"3,072 pixels, the limit is 3,071; .*data\.max_pixels"):
+            opener(path)
+    limit_pixels(64 * 48)
+    assert open_image(path).size == (64, 48)
+    assert open_image(path, max_pixels=5000).size == (64, 48)
+
+
+def test_a_raised_limit_is_not_undercut_by_pillows(tmp_path, own_limit, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    path = saved(tmp_path / "a.png")
+    with pytest.raises(ImageError, match="decompression bomb"):
+        open_image(path)
+    limit_pixels(100_000)
+    assert open_image(path).size == (64, 48)
+
+
+def broken_in_the_middle(path):
+    """A PNG whose pixels can't be unpacked, a JPEG with a marker where none may stand: header and end are whole."""
+    saved(path, photo((200, 150)))
+    data = bytearray(path.read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + 40] = b"\xff" * 40 if path.suffix == ".png" else b"\xff\xc4\x00\x03" * 10
+    path.write_bytes(bytes(data))
+    return path
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png"])
+def test_what_is_broken_in_its_middle_shows_only_when_decoded(tmp_path, suffix):
+    path = broken_in_the_middle(tmp_path / f"a.{suffix}")
+    assert check_image(path) == (200, 150)
+    for opener in (decode_image, open_image):
+        with pytest.raises(ImageError, match="decoding failed") as caught:
+            opener(path)
+        assert caught.value.kind == "broken image"
+    assert decode_image(saved(path, photo((200, 150)))) is None
+
+
+def test_each_file_is_decoded_once_until_it_changes(tmp_path, monkeypatch):
+    from rlcap.data import decoding
+
+    good, broken = saved(tmp_path / "good.png"), broken_in_the_middle(tmp_path / "broken.png")
+    looked = []
+    monkeypatch.setattr(decoding, "decode_image", lambda path: (looked.append(path), decode_image(path)))
+
+    def found():
+        looked.clear()
+        return list(decoding.undecodable([str(good), str(broken), str(good)], tmp_path / "deep" / "notes.txt"))
+
+    assert found() == [str(broken)]
+    assert sorted(looked) == sorted([str(good), str(broken)])
+    assert found() == [str(broken)]
+    assert looked == [str(broken)]  # what is broken is looked at again: it may have been mended
+    with (tmp_path / "deep" / "notes.txt").open("a") as notes:
+        notes.write("0123456789")  # a kill in the middle of a note
+    saved(good, photo((10, 10)))
+    saved(broken)
+    assert found() == []
+    assert len(looked) == 2
+    assert (found(), looked) == ([], [])
 
 
 def test_a_decompression_bomb_costs_nothing(tmp_path):

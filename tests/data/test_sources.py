@@ -61,6 +61,10 @@ def bad_rows(folder):
     (folder / "text.jpg").write_text("hello")
     photo(folder / "whole.jpg")
     (folder / "cut.jpg").write_bytes((folder / "whole.jpg").read_bytes()[:-100])
+    photo(folder / "middle.png")
+    data = (folder / "middle.png").read_bytes()
+    half = len(data) // 2
+    (folder / "middle.png").write_bytes(data[:half] + b"\xff" * 20 + data[half + 20 :])
     good = row(folder, "other")
     return [
         ({**good, "image": "gone.jpg"}, "missing image", r"line 2.*other.*gone\.jpg"),
@@ -72,12 +76,23 @@ def bad_rows(folder):
         ({**good, "references": ["A dog.", "  "]}, "empty reference", r"line 2.*other.*'  '"),
         ({**good, "paragraph": ""}, "empty paragraph", r"line 2.*other"),
         ({**good, "id": "first"}, "duplicate id", r"line 2: id 'first' is already that of .*first\.jpg"),
+        ({**good, "references": 5}, "no text", r"line 2.*'other' has references 5; write a text or a list"),
+        ({**good, "references": {"a": "b"}}, "no text", r"line 2.*'other' has references \{"),
+        ({**good, "references": ["A.", 5]}, "no text", r"line 2.*the reference 5, which is not text"),
+        ({**good, "paragraph": 5}, "no text", r"line 2.*the paragraph 5, which is not text"),
+        (
+            {"id": "x", "image": "first.jpg", "reference": ["A."]},
+            "misspelt key",
+            r"'reference', did you mean 'references'\?",
+        ),
+        ({"id": "x", "Image": "first.jpg"}, "misspelt key", r"unknown key 'Image', did you mean 'image'\?"),
+        ({**good, "image": "middle.png"}, "broken image", r"line 2: id 'other': broken image: .*middle\.png"),
         ('{"id": ', "not JSON", "line 2"),
         ("[1]", "not JSON", "line 2.*list instead of an object"),
     ]
 
 
-@pytest.mark.parametrize("case", range(11))
+@pytest.mark.parametrize("case", range(18))
 def test_a_bad_row_is_named_or_counted(tmp_path, case):
     bad, reason, message = bad_rows(tmp_path)[case]
     source = jsonl(tmp_path, [row(tmp_path, "first"), bad, row(tmp_path, "last")])
@@ -105,8 +120,33 @@ def test_sources_that_are_none(tmp_path):
     with pytest.raises(DataError, match="not a COCO captions file"):
         load_samples(tmp_path / "list.json")
     (tmp_path / "rows.csv").write_text("a")
-    with pytest.raises(DataError, match="say kind: jsonl, coco or hf"):
+    with pytest.raises(DataError, match=r"can't tell what .*rows\.csv is from its name: \.jsonl"):
         load_samples(tmp_path / "rows.csv")
+    with pytest.raises(DataError, match="not a data set that save_to_disk"):
+        load_samples(tmp_path)
+    source = jsonl(tmp_path, [row(tmp_path, "a")])
+    with pytest.raises(DataError, match=r"data\.split is 'train', but .*rows\.jsonl is one file"):
+        load_samples(source, split="train")
+    with pytest.raises(DataError, match=r"data\.columns is for \.jsonl files and data sets"):
+        load_samples(tmp_path / "list.json", columns={"id": "key"})
+
+
+def test_a_file_that_is_not_utf_8(tmp_path):
+    rows = [row(tmp_path, "first"), row(tmp_path, "café", references="Un café."), row(tmp_path, "last")]
+    source = tmp_path / "rows.jsonl"
+    source.write_bytes("\n".join(json.dumps(r, ensure_ascii=False) for r in rows).encode("latin-1"))
+    with pytest.raises(
+        DataError, match=r"rows\.jsonl, line 2: the line is not UTF-8 \(byte b'\\xe9' at 11\); save the file as UTF-8"
+    ):
+        load_samples(source)
+    assert load_samples(source, on_bad="skip").skipped == {"not UTF-8": 1}
+    source.write_bytes(b"\xef\xbb\xbf" + json.dumps(rows[0]).encode())  # a byte order mark is no fault
+    assert len(load_samples(source)) == 1
+
+
+def test_other_keys_are_kept_even_beside_one_they_resemble(tmp_path):
+    samples = load_samples(jsonl(tmp_path, [row(tmp_path, "a", image_id=7, images=["b"], licence=3)]))
+    assert samples[0].meta == {"image_id": 7, "images": ["b"], "licence": 3}
 
 
 def test_coco(tmp_path):
@@ -126,6 +166,39 @@ def test_coco(tmp_path):
     assert [(s.id, s.references) for s in samples] == [("7", ("A dog.", "B"))]
 
 
+@pytest.mark.parametrize(
+    ("images", "annotations", "reason", "message"),
+    [
+        ([{"file_name": "a.jpg"}], [], "no id", "image number 2: it has no id, only file_name"),
+        ([], [{"caption": "A."}], "no image_id", "annotation 1: it has no image_id, only caption"),
+        ([], [{"caption": 5, "image_id": 1}], "no text", "the reference 5, which is not text"),
+        ([{"id": 2}], [], "no image", "saw None"),
+    ],
+)
+def test_coco_rows_without_what_they_need(tmp_path, images, annotations, reason, message):
+    images = [
+        {"id": 1, "file_name": photo(tmp_path / "1.jpg")},
+        *images,
+        {"id": "z", "file_name": photo(tmp_path / "z.jpg")},
+    ]
+    source = tmp_path / "captions.json"
+    source.write_text(json.dumps({"images": images, "annotations": annotations}))
+    with pytest.raises(DataError, match=message):
+        load_samples(source)
+    assert load_samples(source, on_bad="skip").skipped == {reason: 1}
+
+
+@pytest.mark.parametrize(
+    "content", [b'{"images": 3, "annotations": []}', b'{"images": [3], "annotations": []}', b'["\xe9"]', b"3"]
+)
+def test_files_that_are_no_coco(tmp_path, content):
+    source = tmp_path / "captions.json"
+    source.write_bytes(content)
+    with pytest.raises(DataError, match="not a COCO captions file") as told:
+        load_samples(source)
+    assert len(str(told.value)) < 400
+
+
 def test_hugging_face_paths_bytes_and_splits(tmp_path, monkeypatch):
     import datasets
 
@@ -143,7 +216,7 @@ def test_hugging_face_paths_bytes_and_splits(tmp_path, monkeypatch):
     data = datasets.Dataset.from_dict({"id": ["x", "y", "z"], "image": entries, "references": [["A."]] * 3})
     data = data.cast_column("image", datasets.Image())
     datasets.DatasetDict({"train": data}).save_to_disk(tmp_path / "dict")
-    with pytest.raises(DataError, match="holds the splits train"):
+    with pytest.raises(DataError, match=r"holds the splits train; choose one: data\.split=train \(saw None\)"):
         load_samples(tmp_path / "dict")
     samples = load_samples(tmp_path / "dict", split="train", cache_dir=tmp_path / "cache", on_bad="skip")
     assert [s.id for s in samples] == ["x", "y"]
@@ -151,8 +224,53 @@ def test_hugging_face_paths_bytes_and_splits(tmp_path, monkeypatch):
     assert samples[0].image.endswith(".png")
     assert Path(samples[0].image).read_bytes() == content
     assert samples.skipped == {"not an image": 1}
-    with pytest.raises(DataError, match="no column 'picture'; it has id, image"):
+    with pytest.raises(
+        DataError, match=r"no column 'picture'; it has id, image, references: .*data\.columns\.image=NAME"
+    ):
         load_samples(tmp_path / "paths", columns={"image": "picture"})
+    with pytest.raises(DataError, match=r"data\.split is 'train', but .*paths was saved without splits"):
+        load_samples(tmp_path / "paths", split="train")
+
+
+def test_a_configuration_names_split_and_columns(tmp_path):
+    import datasets
+
+    from rlcap.config import SFTConfig, load_config
+    from rlcap.data.load import load_splits
+
+    for i in range(6):
+        photo(tmp_path / f"{i}.png", seed=i)
+    rows = {"key": list("abcdef"), "picture": [str(tmp_path / f"{i}.png") for i in range(6)], "captions": [["A."]] * 6}
+    data = datasets.Dataset.from_dict(rows).cast_column("picture", datasets.Image())
+    datasets.DatasetDict({"train": data, "other": data.select(range(2))}).save_to_disk(tmp_path / "set")
+    names = ["data.columns.id=key", "data.columns.image=picture", "data.columns.references=captions"]
+    held = [f"data.source={tmp_path}/set", "data.train=null", "data.validation=2"]
+    config = load_config(SFTConfig, None, [*held, *names, "data.split=train"])
+    splits, _ = load_splits(config.data)
+    assert sorted(sample.id for rows in splits.values() for sample in rows) == list("abcdef")
+    assert {name: len(rows) for name, rows in splits.items()} == {"train": 4, "validation": 2}
+    assert splits["train"][0].references == ("A.",)
+    with pytest.raises(DataError, match=r"holds the splits train, other; choose one: data\.split=train"):
+        load_splits(load_config(SFTConfig, None, [*held, *names]).data)
+
+
+def test_the_configured_limit_of_pixels_reaches_every_later_opening(tmp_path):
+    from rlcap.config import DataConfig
+    from rlcap.data.images import MAX_PIXELS, ImageError, limit_pixels, open_image
+    from rlcap.data.load import load_rows
+
+    source = jsonl(tmp_path, [row(tmp_path, "a")])
+    try:
+        with pytest.raises(DataError, match="768 pixels, the limit is 700"):
+            load_rows(DataConfig(str(source), max_pixels=700))
+        load_rows(DataConfig(str(source), max_pixels=768))
+        assert open_image(tmp_path / "a.jpg").size == (32, 24)
+        photo(tmp_path / "b.jpg")
+        limit_pixels(700)
+        with pytest.raises(ImageError, match="the limit is 700"):
+            open_image(tmp_path / "b.jpg")
+    finally:
+        limit_pixels(MAX_PIXELS)
 
 
 def test_the_fingerprint_follows_texts_ids_and_images(tmp_path):

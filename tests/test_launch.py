@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from safetensors.torch import load_file
 
 from rlcap.config import GRPOConfig, check, load_config
-from rlcap.lab.assets import ASSETS, NAMES
+from rlcap.lab.assets import ASSETS, NAMES, resolve
 
 ROOT = Path(__file__).parents[1]
 ACCELERATE = ROOT / "launch" / "accelerate"
@@ -132,3 +133,33 @@ def test_one_step_of_the_main_job_on_two_processes(config, environment, tmp_path
     ]
     assert (tmp_path / "run" / "adapter" / "adapter_model.safetensors").stat().st_size > 1000
     assert (tmp_path / "run" / "report.html").exists()
+
+
+@pytest.mark.slow
+def test_two_processes_do_what_one_does(tmp_path):
+    """The same captions, the same advantages and, but for rounding, the same update."""
+    runs = {name: tmp_path / name for name in ("cpu", "ddp")}
+    for name, out in runs.items():
+        done = launch(f"{name}.yaml", out)
+        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    rows = {name: sorted(map(caption, rollouts(out)), key=str) for name, out in runs.items()}
+    assert len(rows["cpu"]) == 8
+    assert len({row[1] for row in rows["cpu"]}) > 4, "captions that are all the same compare nothing"
+    assert [row[:2] for row in rows["cpu"]] == [row[:2] for row in rows["ddp"]]
+    assert [row[2] for row in rows["cpu"]] == pytest.approx([row[2] for row in rows["ddp"]], abs=1e-5)
+    one, two, start = (load_file(folder / "adapter_model.safetensors") for folder in (
+        runs["cpu"] / "adapter", runs["ddp"] / "adapter", Path(resolve("lab:adapter")),
+    ))  # fmt: skip
+    moved = sum((one[name] - start[name].float()).square().sum() for name in one) ** 0.5
+    apart = sum((one[name] - two[name]).square().sum() for name in one) ** 0.5
+    assert moved > 0
+    assert apart < 1e-4 * moved
+
+
+def rollouts(folder):
+    for path in folder.glob("rollouts*.jsonl"):
+        yield from (json.loads(line) for line in path.read_text().splitlines())
+
+
+def caption(row):
+    return row["sample_id"], row["caption"], row["advantage"]

@@ -12,6 +12,7 @@ import torch
 from tqdm.auto import tqdm
 
 from rlcap.data.images import open_image
+from rlcap.policy.captioner import base_of
 from rlcap.policy.families import captioner_of
 from rlcap.types import Sample
 
@@ -42,7 +43,8 @@ def caption_samples(
         ConfigError: a family that isn't known.
         ImageError: an image that can't be opened, by name.
     """
-    captioner = captioner_of(model, processor)
+    # the base alone: on what is wrapped around it, ZeRO-3 waits for the other processes at each forward
+    captioner = captioner_of(base_of(model), processor)
     captions: list[str] = []
     with _random_states_kept(), tqdm(total=len(samples), desc="captions", disable=not progress) as bar:
         for start in range(0, len(samples), batch_size):

@@ -51,7 +51,7 @@ def weigh(
     if head is None:
         return token_log_probs(states, ids, temperature), entropy(states, temperature) if entropies else None
     weight = head.weight
-    rows = max(1, FLOATS // len(weight))
+    rows = max(1, FLOATS // getattr(weight, "ds_shape", weight.shape)[0])  # under ZeRO-3 the shape itself is empty
 
     def piece(states: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
         logits = head(states.to(weight.dtype))

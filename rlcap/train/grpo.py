@@ -26,12 +26,12 @@ from trl.models import unwrap_model_for_generation
 from rlcap.algo.advantages import Advantages, combine
 from rlcap.algo.kl import sequence_kl
 from rlcap.batching import Batching
-from rlcap.config import GRPOConfig
+from rlcap.config import GRPOConfig, PPOConfig
 from rlcap.curriculum import Adaptive, AdaptiveState, Curriculum, Stage
 from rlcap.data.bags import random_distractors
 from rlcap.data.images import open_image
 from rlcap.policy.adapters import using_adapter
-from rlcap.policy.captioner import Captioner, Written
+from rlcap.policy.captioner import Captioner, Written, base_of
 from rlcap.policy.families import captioner_of
 from rlcap.policy.prompt import Prompt
 from rlcap.reward.columns import pack
@@ -82,6 +82,8 @@ def trl_config(config: GRPOConfig, batching: Batching, folder: RunFolder) -> trl
         report_to=config.report_to or "none",
         run_name=folder.root.name,
         remove_unused_columns=False,
+        # Policy and critic are run one after the other, and neither sees the other's parameters.
+        ddp_find_unused_parameters=False if isinstance(config, PPOConfig) else None,
         shuffle_dataset=False,
         dataloader_num_workers=0,
         dataloader_pin_memory=not on_cpu,
@@ -188,7 +190,9 @@ class GRPOTrainer(trl.GRPOTrainer):
             unwrap_model_for_generation(self.model_wrapped, self.accelerator) as model,
             self.accelerator.autocast(),
         ):
-            captioner = self.captioner(model)
+            # the base alone: processes write captions of different lengths, and on what is wrapped around it ZeRO-3 waits
+            # for the others at each forward
+            captioner = self.captioner(base_of(model))
             prompts = prepare(captioner, rows, self.num_generations, self.instruction)
             written = write(
                 captioner,

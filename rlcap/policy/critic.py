@@ -31,7 +31,7 @@ ADAPTER, HEAD = "critic", "value_head"
 """Names of the adapter and of the linear layer, which is a module of the peft model. (Many a model has modules called `value`,
 whose names would be taken for an adapter's.)"""
 FILE = "critic.safetensors"
-_OWN = re.compile(rf"(^|\.){ADAPTER}(\.|$)|^{HEAD}\.")
+_OWN = re.compile(rf"(^|\.)({ADAPTER}(\.|$)|{HEAD}\.)")
 
 
 class Critic:

@@ -1,0 +1,154 @@
+"""PPO on GRPO's rollout, rewards, curriculum, logging and checkpoints: a critic gives each token its own advantage.
+
+Of `GRPOTrainer` three things change. What is learnt from a round: the mix's total and the KL as rewards of tokens,
+generalised advantages over the critic's values. The loss: the critic's is added to the policy's, which stays TRL's. And
+the optimiser: the critic has its own learning rate and its own gradient norm. Ziegler et al. 2019 (arXiv 1909.08593) with
+the reward of a mix in place of a reward model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate.utils import gather
+from torch import Tensor
+
+from rlcap.algo.advantages import combine
+from rlcap.algo.gae import gae, moments, token_rewards, whiten
+from rlcap.algo.kl import AdaptiveKL, k1
+from rlcap.algo.total import standardised_total
+from rlcap.algo.value_loss import explained_variance, value_loss
+from rlcap.config import PPOConfig
+from rlcap.policy.captioner import evaluating
+from rlcap.policy.critic import Critic, belongs_to_critic
+from rlcap.policy.families import captioner_of
+from rlcap.train.grpo import GRPOTrainer
+from rlcap.train.rollout import Rollout, micro_batches
+
+
+class PPOTrainer(GRPOTrainer):
+    """`GRPOTrainer` with a critic. The arguments are the same; `model` must be in peft, and gets the critic's adapter.
+
+    Raises ConfigError for a model without an adapter.
+    """
+
+    def __init__(self, model: Any, processor: Any, *args: Any, config: PPOConfig, **kwargs: Any) -> None:
+        self.critic = Critic.over(model, captioner_of(model, processor))
+        train = config.train
+        adaptive = train.kl_target is not None
+        self.kl = AdaptiveKL(train.beta, train.kl_target, train.kl_gain) if adaptive else None
+        super().__init__(model, processor, *args, config=config, **kwargs)
+        self.critic.require_grad()  # peft froze it when TRL added the reference
+
+    @property
+    def kl_coefficient(self) -> float:
+        """What a nat costs at a token, at present; 0 where the KL is part of the loss."""
+        train = self.config.train
+        if train.kl != "token":
+            return 0.0
+        return self.kl.coefficient if self.kl is not None else train.beta
+
+    @torch.no_grad()
+    def learnt_from(self, rollout: Rollout) -> dict[str, Tensor]:
+        """`advantages`, `values` and `returns`, (N, C) each, 0 where the mask is."""
+        train, mask = self.config.train, rollout.mask
+        with self.phase("values"), evaluating(self.model), self.accelerator.autocast():
+            values = self._values(rollout)
+        scores = self._total(rollout)
+        kl, per_caption = torch.zeros_like(values), 0.0
+        if rollout.ref_log_probs is not None:
+            kl = k1(rollout.sampled_log_probs, rollout.ref_log_probs) * mask
+            per_caption = float(gather(kl.sum(1)).mean())
+        rewards = token_rewards(scores, kl, mask, self.kl_coefficient)
+        advantages, returns = gae(rewards, values, mask, gamma=train.gamma, lam=train.lam)
+        self._log("value/explained_variance", explained_variance(values, returns, mask))
+        self._log("value/mean", values.sum() / mask.sum())
+        self._log("kl/caption", per_caption)
+        self._log("kl/coefficient", self.kl_coefficient)
+        if self.kl is not None:
+            self.kl = self.kl.observe(per_caption)
+        if train.whiten:
+            totals = gather(moments(advantages, mask)[None]).sum(0)
+            advantages = whiten(advantages, mask, totals)
+        return {"advantages": advantages, "values": values, "returns": returns}
+
+    def _values(self, rollout: Rollout) -> Tensor:
+        """(N, C) of the critic as it is, micro-batch by micro-batch."""
+        whole = {"prompts": rollout.prompts, "completion_ids": rollout.ids, "completion_mask": rollout.mask}
+        captioner = self.captioner(self.model)
+        return torch.cat(
+            [
+                self.critic.values(captioner, part["prompts"], part["completion_ids"], part["completion_mask"])
+                for part in micro_batches(whole, self.args.per_device_train_batch_size)
+            ]
+        )
+
+    def _total(self, rollout: Rollout) -> Tensor:
+        """(N,) one reward a caption of this process, in units of all captions' spread so far."""
+        device, mix = self.accelerator.device, self.mix
+        values = gather(rollout.scores.values.to(device)).cpu()
+        # within groups nothing is compared here; their spread is what the dashboard shows of a component
+        self._log_spread(mix.names, combine(values, mix.weights, self.num_generations, spans=mix.spans))
+        mix.moments.update(values.T.tolist())
+        total = standardised_total(
+            rollout.scores.values, mix.weights, mix.moments.means(), mix.moments.stds(), mix.spans
+        ).to(device)
+        self._log("reward/total", gather(total).mean())
+        return total
+
+    def _compute_loss(self, model: Any, inputs: Mapping[str, Any]) -> Tensor:
+        train, ids, mask = self.config.train, inputs["completion_ids"], inputs["completion_mask"]
+        loss = super()._compute_loss(model, inputs)
+        with self.accelerator.autocast():
+            values = self.critic.values(self.captioner(model), inputs["prompts"], ids, mask)
+        errors = (value_loss(values, inputs["values"], inputs["returns"], train.value_clip) * mask).sum()
+        self._log("value/loss", errors.detach() / mask.sum())
+        # the mean over all tokens of the step: a round's tokens are `minibatches` steps'
+        tokens = inputs["num_items_in_batch"] / self.accelerator.num_processes / self.batching.minibatches
+        return loss + train.value_coefficient * errors / tokens
+
+    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
+        """TRL's, with the critic in groups of their own."""
+        if self.optimizer is not None:
+            return self.optimizer
+        optimizer = super().create_optimizer(model)
+        owner = self.model if model is None else model
+        critics = {id(p) for name, p in owner.named_parameters() if belongs_to_critic(name)}
+        rate = self.config.train.value_learning_rate or self.config.train.learning_rate
+        for group in list(optimizer.param_groups):
+            mine = [p for p in group["params"] if id(p) in critics]
+            group["params"] = [p for p in group["params"] if id(p) not in critics]
+            if mine:
+                optimizer.add_param_group({**group, "params": mine, "lr": rate})
+        return optimizer
+
+    def _clip_grad_norm(self, model: Any) -> Tensor:
+        """The policy's norm, each of the two clipped by its own: a critic that is still far off must not slow the policy."""
+        if self.is_deepspeed_enabled or self.is_fsdp_enabled:
+            return super()._clip_grad_norm(model)  # they clip what they sharded themselves, and only as a whole
+        critics, policys = [], []
+        for name, parameter in model.named_parameters():
+            (critics if belongs_to_critic(name) else policys).append(parameter)
+        self._log("value/grad_norm", self.accelerator.clip_grad_norm_(critics, self.args.max_grad_norm))
+        return self.accelerator.clip_grad_norm_(policys, self.args.max_grad_norm)
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
+        super()._save(output_dir, state_dict)
+        self.critic.save(Path(output_dir or self.args.output_dir), state_dict)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        super()._load_from_checkpoint(resume_from_checkpoint, model)
+        if not self.is_fsdp_enabled:  # whose own checkpoint holds the whole model
+            self.critic.load(Path(resume_from_checkpoint))
+        self.critic.require_grad()
+
+    def state_dict(self) -> dict[str, Any]:
+        return super().state_dict() | {"kl": self.kl.to_dict() if self.kl is not None else None}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        super().load_state_dict(state)
+        if self.kl is not None and state.get("kl"):
+            self.kl = AdaptiveKL.from_dict(state["kl"])

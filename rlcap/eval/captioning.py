@@ -52,7 +52,7 @@ def caption_samples(
             with torch.no_grad():
                 prompts = captioner.prepare([open_image(sample.image) for sample in part], instruction)
             written = captioner.generate(prompts, 1, max_new_tokens=max_new_tokens, temperature=0)
-            captions += [text.strip() for text in processor.batch_decode(written.ids, skip_special_tokens=True)]
+            captions += captioner.decode(written.ids)
             bar.update(len(part))
     return captions
 

@@ -97,11 +97,11 @@ class Captioner(ABC):
         self.model, self.processor = model, processor
         self.base = base_of(model)
         self.kind: str = self.base.config.model_type
-        tokenizer = getattr(processor, "tokenizer", processor)
+        self.tokenizer = getattr(processor, "tokenizer", processor)
         ends = self.writer().generation_config.eos_token_id
-        ends = tokenizer.eos_token_id if ends is None else ends
+        ends = self.tokenizer.eos_token_id if ends is None else ends
         self.end_ids: list[int] = list(ends) if isinstance(ends, list | tuple) else [ends]
-        self.pad_id: int = self.end_ids[0] if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+        self.pad_id: int = self.end_ids[0] if self.tokenizer.pad_token_id is None else self.tokenizer.pad_token_id
 
     def writer(self) -> torch.nn.Module:
         """The module that writes: its generation config says which tokens end a caption, its last layer has the words."""
@@ -128,6 +128,19 @@ class Captioner(ABC):
     @abstractmethod
     def whole(self, prompts: Sequence[Prompt], ids: torch.Tensor) -> torch.Tensor:
         """(N, C, V) logits of (N, C) ids after N prompts, everything in one forward and nothing shared."""
+
+    def encode(self, caption: str, instruction: str) -> list[int]:
+        """The tokens of a caption as it continues a prompt, with the end token."""
+        text = f" {caption}" if instruction else caption
+        return [*self.tokenizer(text, add_special_tokens=False)["input_ids"], self.end_ids[0]]
+
+    def decode(self, ids: torch.Tensor) -> list[str]:
+        """(N, C) tokens → N captions, without special tokens and outer space."""
+        return [text.strip() for text in self.tokenizer.batch_decode(ids, skip_special_tokens=True)]
+
+    def visual_tokens(self, image: Image) -> int | None:
+        """How many tokens of the prompt an image takes; None where the decoder looks at it in another way."""
+        return None
 
     def unsuitable_ids(self) -> list[int]:
         """Tokens that a caption must not hold, whatever their probability: placeholders of images."""

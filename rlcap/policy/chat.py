@@ -97,6 +97,10 @@ class ChatCaptioner(Captioner):
         inputs |= {name: torch.cat([inputs[name], value], -1) for name, value in added.items()}
         return self._run(**inputs, logits_to_keep=count + 1)[:, :-1]
 
+    def visual_tokens(self, image: Image.Image) -> int:
+        ids = self._process([image], "describe")["input_ids"]
+        return int(torch.isin(ids, torch.tensor(self.unsuitable_ids())).sum())
+
     def unsuitable_ids(self) -> list[int]:
         return sorted({i for name in PLACEHOLDERS if (i := getattr(self.base.config, name, None)) is not None})
 

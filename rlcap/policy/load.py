@@ -12,11 +12,14 @@ from typing import Any
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch.nn.modules.batchnorm import _BatchNorm
-from transformers import AutoModelForImageTextToText, AutoProcessor
+from transformers import AutoModelForImageTextToText
 from transformers.pytorch_utils import Conv1D
 
 from rlcap.config import ConfigError, ModelConfig
 from rlcap.lab.assets import resolve
+from rlcap.policy.captioner import Captioner
+from rlcap.policy.families import captioner_of
+from rlcap.policy.processor import load_processor
 from rlcap.scorers.loading import named
 
 TRAINABLE = ("lora-language", "lora-all", "projector", "full")
@@ -53,6 +56,11 @@ class Policy:
         lines = [f"{trainable:,} of {total:,} parameters are trained ({trainable / total:.2%})"]
         lines += [f"  {count:>12,}  {name}" for name, count in sorted(groups.items())]
         return "\n".join(lines)
+
+    @property
+    def captioner(self) -> Captioner:
+        """The model as its family's captioner."""
+        return captioner_of(self.model, self.processor)
 
     @property
     def trainable_parameters(self) -> int:
@@ -111,16 +119,14 @@ def _stay(module: torch.nn.Module, mode: bool = True) -> torch.nn.Module:
 def load_policy(config: ModelConfig) -> Policy:
     """Base model, processor with left padding, and adapter (loaded and trainable, or fresh).
 
-    Raises ConfigError for unknown choices, for models without a chat template, and where a folder or hub name can't be
-    found or loaded.
+    Raises ConfigError for unknown choices, for a family that isn't known, and where a folder or hub name can't be found
+    or loaded.
     """
     if config.trainable not in TRAINABLE:
         raise ConfigError(f"model.trainable must be one of {', '.join(TRAINABLE)}, got {config.trainable!r}")
     with named("model.base", config.base, "give a model's folder or hub name"):
         base = resolve(config.base)
-        processor = AutoProcessor.from_pretrained(base, padding_side="left", trust_remote_code=config.trust_remote_code)
-    if not getattr(processor, "chat_template", None):
-        raise ConfigError(f"{config.base} has no chat template; only chat vision-language models are supported so far")
+        processor = load_processor(base, config.trust_remote_code)
     with named("model.base", config.base, "give a model's folder or hub name"):
         model = AutoModelForImageTextToText.from_pretrained(
             base, dtype=pick_dtype(config.dtype), trust_remote_code=config.trust_remote_code, use_safetensors=True
@@ -149,4 +155,5 @@ def load_policy(config: ModelConfig) -> Policy:
         )
         model = get_peft_model(model, lora)
     keep_frozen_statistics(model)
+    captioner_of(model, processor)  # a family that isn't known is refused here, before anything is spent
     return Policy(model, processor, config.base, config.adapter)

@@ -223,10 +223,9 @@ class GRPOTrainer(trl.GRPOTrainer):
 
     def _texts(self, written: Written, captioner: Captioner) -> tuple[list[str], list[bool]]:
         """Captions as rewards see them, and of each whether it was cut off at the token limit."""
-        texts = self.processor.batch_decode(written.ids, skip_special_tokens=True)
         ends = torch.tensor(captioner.end_ids, device=written.ids.device)
         ended = (torch.isin(written.ids, ends) & (written.mask > 0)).any(1)
-        return [text.strip() for text in texts], (~ended).tolist()
+        return captioner.decode(written.ids), (~ended).tolist()
 
     def score(
         self, rows: Sequence[Mapping[str, Any]], captions: Sequence[Any], truncated: Sequence[bool]

@@ -16,6 +16,9 @@ from transformers import Trainer, TrainingArguments
 
 from rlcap.config import ConfigError, SFTConfig, check
 from rlcap.data.images import open_image
+from rlcap.policy.families import captioner_of
+from rlcap.policy.load import Policy
+from rlcap.policy.prompt import pad
 from rlcap.train.run_folder import RunFolder
 from rlcap.types import Sample
 
@@ -73,7 +76,7 @@ class CaptionCollator:
 
 
 def build_trainer(
-    policy: Any, samples: Sequence[Sample], config: SFTConfig, instruction: str, folder: RunFolder
+    policy: Policy, samples: Sequence[Sample], config: SFTConfig, instruction: str, folder: RunFolder
 ) -> Trainer:
     """A transformers Trainer for the run; its progress bar shows loss and learning rate."""
     check(config)
@@ -97,9 +100,25 @@ def build_trainer(
         seed=train.seed,
         dataloader_pin_memory=torch.cuda.is_available(),
     )
-    return Trainer(
-        model=policy.model,
-        args=arguments,
-        train_dataset=Captions(samples, train.target, train.seed),
-        data_collator=CaptionCollator(policy.processor, instruction),
-    )
+    rows = Captions(samples, train.target, train.seed)
+    if getattr(policy.processor, "chat_template", None):
+        collator = CaptionCollator(policy.processor, instruction)
+        return Trainer(model=policy.model, args=arguments, train_dataset=rows, data_collator=collator)
+    return ClassicTrainer(policy, instruction, args=arguments, train_dataset=rows)
+
+
+class ClassicTrainer(Trainer):
+    """For captioners without a chat template (BLIP, GIT, ViT-GPT2, …): the loss is what their captioner says of the
+    captions, as in reinforcement."""
+
+    def __init__(self, policy: Policy, instruction: str, **arguments: Any) -> None:
+        super().__init__(model=policy.model, data_collator=list, **arguments)
+        self.processor, self.instruction = policy.processor, instruction
+
+    def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, **_: Any) -> torch.Tensor:
+        captioner = captioner_of(model, self.processor)
+        prompts = captioner.prepare([open_image(row["image"]) for row in inputs], self.instruction)
+        tokens = [torch.tensor(captioner.encode(row["text"], self.instruction)) for row in inputs]
+        ids = pad(tokens, captioner.pad_id, side="right").to(captioner.base.device)
+        mask = pad([torch.ones_like(row) for row in tokens], 0, side="right").to(captioner.base.device)
+        return -captioner.log_probs(prompts, ids, mask).log_probs.sum() / mask.sum()

@@ -148,7 +148,7 @@ def test_photos_of_any_size_and_mode_share_a_batch(models, photos):
     from rlcap.train.sft import CaptionCollator
 
     policy = load_policy(ModelConfig(base=str(models / "captioner"), adapter=None, lora_rank=2))
-    assert count_visual_tokens(policy.processor, photos).tolist() == [36] * 4
+    assert count_visual_tokens(policy.captioner, photos).tolist() == [36] * 4
     batch = CaptionCollator(policy.processor, "Describe.")([{"image": path, "text": "A red wall."} for path in photos])
     assert batch["pixel_values"].shape == (4, 3, 192, 192)
     learnt = batch["labels"][0][batch["labels"][0] != -100]

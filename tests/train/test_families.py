@@ -1,0 +1,112 @@
+"""Every family that the README names learns: by maximum likelihood, by GRPO and by PPO; what is saved is what was trained."""
+
+import json
+
+import captioners
+import pytest
+import torch
+from captioners import images
+from peft import PeftModel
+from transformers import AutoModelForImageTextToText
+
+from rlcap.batching import plan
+from rlcap.config import (
+    GenerationConfig,
+    GRPOConfig,
+    ModelConfig,
+    PPOConfig,
+    PPOTrainConfig,
+    SFTConfig,
+    SFTTrainConfig,
+    TrainConfig,
+)
+from rlcap.curriculum import parse
+from rlcap.eval.captioning import caption_samples
+from rlcap.policy.families import FAMILIES
+from rlcap.policy.load import load_policy
+from rlcap.reward.mix import Mix
+from rlcap.train.run_folder import RunFolder
+from rlcap.types import Sample
+
+INSTRUCTION = "describe the image"
+MIX = {"length": {"reward": "rewards.length:Length", "params": {"target": 3}}}
+TRAIN = {
+    "steps": 2,
+    "images_per_step": 2,
+    "captions_per_image": 4,
+    "micro_batch": 4,
+    "learning_rate": 0.05,
+    "save_every": 9,
+}
+
+
+@pytest.fixture(scope="module", params=sorted(FAMILIES))
+def folder(request, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("model")
+    captioners.build(request.param.replace("-", "_").replace(" with ", "_"), folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def samples(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("images")
+    rows = []
+    for i, image in enumerate(images(4)):
+        image.save(folder / f"{i}.png")
+        rows.append(Sample(str(i), str(folder / f"{i}.png"), references=("a red ball .",), paragraph="a red ball ."))
+    return rows
+
+
+def adapter(policy):
+    return {n: p.detach().clone() for n, p in policy.model.named_parameters() if ".default." in n}
+
+
+def captions(model, processor, samples):
+    return caption_samples(model, processor, samples, instruction=INSTRUCTION, max_new_tokens=6)
+
+
+def assert_learnt_and_saved(policy, before, base, saved, samples):
+    after = adapter(policy)
+    assert any(not before[name].equal(after[name]) for name in before)
+    assert all(torch.isfinite(value).all() for value in after.values())
+    plain = PeftModel.from_pretrained(AutoModelForImageTextToText.from_pretrained(base), saved).eval()
+    assert captions(plain, policy.processor, samples) == captions(policy.model, policy.processor, samples)
+
+
+def test_maximum_likelihood(folder, samples, tmp_path):
+    from rlcap.train.sft import build_trainer
+
+    policy = load_policy(ModelConfig(base=str(folder), adapter=None))
+    before = adapter(policy)
+    config = SFTConfig(train=SFTTrainConfig(steps=3, batch_size=4, micro_batch=2, learning_rate=0.05))
+    trainer = build_trainer(policy, samples, config, INSTRUCTION, RunFolder(tmp_path / "run"))
+    result = trainer.train()
+    losses = [row["loss"] for row in trainer.state.log_history if "loss" in row]
+    assert losses[-1] < losses[0]
+    assert result.global_step == 3
+    policy.model.save_pretrained(tmp_path / "adapter")
+    assert_learnt_and_saved(policy, before, folder, tmp_path / "adapter", samples)
+
+
+@pytest.mark.parametrize("algorithm", ["grpo", "ppo"])
+def test_reinforcement(folder, samples, tmp_path, algorithm):
+    from rlcap.train.grpo import GRPOTrainer
+    from rlcap.train.ppo import PPOTrainer
+
+    policy = load_policy(ModelConfig(base=str(folder), adapter=None))
+    before = adapter(policy)
+    kinds = {"grpo": (GRPOTrainer, GRPOConfig, TrainConfig), "ppo": (PPOTrainer, PPOConfig, PPOTrainConfig)}
+    trainer_kind, config_kind, train_kind = kinds[algorithm]
+    config = config_kind(train=train_kind(**TRAIN), generation=GenerationConfig(max_new_tokens=6))
+    run = RunFolder(tmp_path / "run")
+    run.root.mkdir()
+    trainer = trainer_kind(
+        policy.model, policy.processor, samples, config=config, batching=plan(2, 4, 4), folder=run,
+        mix=Mix.from_config(MIX), curriculum=parse(2), gallery={s.id: s.image for s in samples}, instruction=INSTRUCTION,
+    )  # fmt: skip
+    trainer.train()
+    trainer.save_adapter()
+    rows = [json.loads(line) for line in run.rollouts(0).read_text().splitlines()]
+    assert len(rows) == 2 * 2 * 4
+    assert {row["scores"]["length"] for row in rows} - {None}
+    assert_learnt_and_saved(policy, before, folder, run.adapter, samples)

@@ -9,14 +9,16 @@ Every key with its meaning stands in rlcap/config.py; report.html in the run fol
 """
 
 import argparse
-import os
+import functools
 import sys
-import warnings
+import time
 from pathlib import Path
 
 from rlcap.config import GRPOConfig, check, load_config
+from rlcap.train.process import prepare
 from rlcap.types import InputError
 
+STARTED = time.monotonic()
 DEFAULTS = Path(__file__).parent / "configs" / "lab.yaml"
 
 
@@ -51,17 +53,21 @@ def main() -> None:
     from rlcap.policy.load import load_policy
     from rlcap.policy.visual_tokens import count_visual_tokens, describe_visual_tokens
     from rlcap.reward.mix import Mix
-    from rlcap.train.callbacks import Interrupt, MetricsFile, Progress, Schedule
+    from rlcap.train.callbacks import Begin, Interrupt, MetricsFile, Progress, Schedule
+    from rlcap.train.clock import Clock
     from rlcap.train.evaluate import Evaluation, build_evaluator
     from rlcap.train.grpo import GRPOTrainer
-    from rlcap.train.run_folder import RunFolder
+    from rlcap.train.run_folder import RunFolder, step_of
 
     # Told that there is no GPU, accelerate joins CPU processes over gloo; untold, each would believe it is alone.
     state = PartialState(cpu=not torch.cuda.is_available())
     say = print if state.is_main_process else (lambda *_: None)
     set_seed(config.train.seed)
-    folder = RunFolder.create("grpo", config.name, config.output_dir, config.resume is not None, state.is_main_process)
-    state.wait_for_everyone()
+    folder = RunFolder.choose("grpo", config.name, config.output_dir, config.resume)
+    checkpoint = folder.checkpoint(config.resume, config.train.steps) if config.resume else None
+    if config.resume:
+        say(f"resuming from {checkpoint or 'the beginning: there is no whole checkpoint yet'}")
+    clock = Clock(folder, STARTED)
 
     # ---- data: rows with paths; the main process draws the lab's images, the others find them ----------------------
     with state.main_process_first():
@@ -94,7 +100,9 @@ def main() -> None:
     # ---- the policy: base + adapter; the reference model is the adapter as it is now -------------------------------
     policy = load_policy(config.model)
     say(policy.describe())
-    say(describe_visual_tokens(count_visual_tokens(policy.processor, [sample.image for sample in splits["train"]])))
+    say(describe_visual_tokens(count_visual_tokens(policy.captioner, [sample.image for sample in splits["train"]])))
+    facts = {"trainable_parameters": policy.trainable_parameters, "processes": state.num_processes}
+    begin = functools.partial(folder.begin, config, splits, step_of(checkpoint), seconds_before=clock.before, **facts)
     evaluation = Evaluation(evaluator, policy, mix, splits, folder, config.evaluation)
     trainer = GRPOTrainer(
         policy.model,
@@ -108,30 +116,24 @@ def main() -> None:
         gallery=gallery,
         instruction=instruction,
         callbacks=[
+            Begin(begin),
             Progress(mix.names),
-            MetricsFile(folder),
+            MetricsFile(folder, clock),
             Schedule(evaluation, config.evaluation.every),
             Interrupt(),
         ],
     )
     evaluation.trainer = trainer
-    if state.is_main_process:
-        folder.describe(config, splits, trainable_parameters=policy.trainable_parameters, processes=state.num_processes)
 
     # ---- train -----------------------------------------------------------------------------------------------------
-    checkpoint = folder.checkpoint(config.resume, config.train.steps) if config.resume else None
     if checkpoint:
-        say(f"resuming from {checkpoint}")
         trainer.restore(checkpoint)
-        if state.is_main_process:
-            folder.rewind(int(checkpoint.name.split("-")[1]))
-        state.wait_for_everyone()
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
 
     # ---- what remains: the adapter, the summary, the report --------------------------------------------------------
     trainer.save_adapter()
     if state.is_main_process:
-        summarise(folder.root)
+        summarise(folder.root, clock.seconds())
         print(f"report: {write_report(folder.root)}")
         if "wandb" in config.report_to:
             from rlcap.train.wandb_tables import log_tables
@@ -140,10 +142,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    # Waiting threads that spin make a step many times slower wherever another process wants a core.
-    defaults = {"OMP_WAIT_POLICY": "PASSIVE", "TOKENIZERS_PARALLELISM": "false", "WANDB_PROJECT": "rlcap"}
-    os.environ.update({name: value for name, value in defaults.items() if name not in os.environ})
-    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
+    prepare()
     try:
         main()
     except InputError as error:

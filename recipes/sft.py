@@ -8,10 +8,11 @@ The adapter is written to <run folder>/adapter; give it to recipes/grpo.py as mo
 """
 
 import argparse
-import os
+import functools
 import sys
 
 from rlcap.config import SFTConfig, check, load_config
+from rlcap.train.process import prepare
 from rlcap.types import InputError
 
 
@@ -40,6 +41,7 @@ def main() -> None:
     from rlcap.data.load import instruction_for, load_splits
     from rlcap.policy.load import load_policy
     from rlcap.policy.visual_tokens import count_visual_tokens, describe_visual_tokens
+    from rlcap.train.callbacks import Begin
     from rlcap.train.run_folder import RunFolder
     from rlcap.train.sft import build_trainer
 
@@ -47,18 +49,18 @@ def main() -> None:
     state = PartialState(cpu=not torch.cuda.is_available())
     say = print if state.is_main_process else (lambda *_: None)
     set_seed(config.train.seed)
-    folder = RunFolder.create("sft", config.name, config.output_dir, False, state.is_main_process)
+    folder = RunFolder.choose("sft", config.name, config.output_dir)
 
     with state.main_process_first():
         splits, lines = load_splits(config.data)
     say("\n".join(lines))
     policy = load_policy(config.model)
     say(policy.describe())
-    say(describe_visual_tokens(count_visual_tokens(policy.processor, [sample.image for sample in splits["train"]])))
+    say(describe_visual_tokens(count_visual_tokens(policy.captioner, [sample.image for sample in splits["train"]])))
 
     trainer = build_trainer(policy, splits["train"], config, instruction_for(config.data), folder)
-    if state.is_main_process:
-        folder.describe(config, splits, trainable_parameters=policy.trainable_parameters, processes=state.num_processes)
+    facts = {"trainable_parameters": policy.trainable_parameters, "processes": state.num_processes}
+    trainer.add_callback(Begin(functools.partial(folder.begin, config, splits, **facts)))
     trainer.train()
     if state.is_main_process:
         trainer.accelerator.unwrap_model(trainer.model).save_pretrained(folder.adapter)
@@ -66,9 +68,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    # Waiting threads that spin make a step many times slower wherever another process wants a core.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    prepare()
     try:
         main()
     except InputError as error:

@@ -31,8 +31,8 @@ def summarise(run_dir: str | os.PathLike, seconds: float | None = None, n_steps:
 
     Args:
         run_dir: the run folder.
-        seconds: how long the run took; by default what the last line of `metrics.jsonl` or an earlier summary says,
-            else 0.
+        seconds: how long the run took over all its sessions, from start to summary; by default the longer of what an
+            earlier summary and the last line of `metrics.jsonl` say, else 0.
         n_steps: training steps; by default the last one that `metrics.jsonl` or `captions/` knows.
 
     Raises:
@@ -134,8 +134,6 @@ def _last_metrics(run_dir: Path) -> dict[str, Any]:
 
 
 def _seconds(run_dir: Path, last: dict[str, Any]) -> float:
-    if last.get("seconds"):
-        return float(last["seconds"])
     path = run_dir / "summary.json"
     earlier = json.loads(path.read_text(encoding="utf-8")).get("seconds") if path.exists() else None
-    return float(earlier or 0.0)
+    return float(max(earlier or 0.0, last.get("seconds") or 0.0))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import signal
-import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from accelerate import PartialState
 from tqdm import tqdm
 from transformers import TrainerCallback
 
+from rlcap.train.clock import Clock
 from rlcap.train.run_folder import RunFolder, append_lines
 
 
@@ -48,18 +49,31 @@ class Progress(TrainerCallback):
             self.bar.close()
 
 
-class MetricsFile(TrainerCallback):
-    """One row of metrics.jsonl an optimiser step."""
+class Begin(TrainerCallback):
+    """Calls `begin()` on the main process, and all wait for it, once the trainer holds its model and checkpoint: a start
+    that fails before leaves the run folder as it was. Stands before every callback that writes."""
 
-    def __init__(self, folder: RunFolder) -> None:
-        self.folder, self.start = folder, time.time()
+    def __init__(self, begin: Callable[[], None]) -> None:
+        self.begin = begin
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if state.is_world_process_zero:
+            self.begin()
+        PartialState().wait_for_everyone()
+
+
+class MetricsFile(TrainerCallback):
+    """One row of metrics.jsonl an optimiser step; its seconds are those of the run, earlier sessions included."""
+
+    def __init__(self, folder: RunFolder, clock: Clock) -> None:
+        self.folder, self.clock = folder, clock
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Mapping[str, Any] | None = None, **_: Any) -> None:
         if not state.is_world_process_zero or not logs or ("loss" not in logs and "grad_norm" not in logs):
             return
         kept = {k: v for k, v in logs.items() if isinstance(v, int | float) and math.isfinite(v)}
         append_lines(
-            self.folder.metrics, [{"step": state.global_step, "seconds": time.time() - self.start, "metrics": kept}]
+            self.folder.metrics, [{"step": state.global_step, "seconds": self.clock.seconds(), "metrics": kept}]
         )
 
 

@@ -31,6 +31,8 @@ from rlcap.types import Sample
 PACKAGES = ("rlcap", "torch", "transformers", "trl", "peft", "accelerate", "datasets", "open_clip_torch", "textgrad")
 STATE = "rlcap_state.json"
 """Written last into a checkpoint: a checkpoint without it is not whole."""
+TRACES = ("config.yaml", "metrics.jsonl", "captions", "adapter")
+"""What tells that a folder holds a run."""
 
 
 class RunFolder:
@@ -45,27 +47,32 @@ class RunFolder:
         self.adapter = root / "adapter"
 
     @classmethod
-    def create(cls, recipe: str, name: str | None, output_dir: str | None, resume: bool, main: bool) -> RunFolder:
-        """The folder, made by the main process. ConfigError if it already holds a run that is not to be resumed."""
-        root = Path(output_dir) if output_dir else Path("runs") / (name or f"{recipe}-{time.strftime('%Y%m%d-%H%M%S')}")
-        folder = cls(root)
-        if main:
-            if folder.metrics.exists() and not resume:
-                raise ConfigError(
-                    f"{root} already holds a run; choose another output_dir, or go on with it: resume=auto"
-                )
-            for path in (folder.captions, folder.checkpoints):
-                path.mkdir(parents=True, exist_ok=True)
+    def choose(cls, recipe: str, name: str | None, output_dir: str | None, resume: str | None = None) -> RunFolder:
+        """The run's folder, the same on every process; nothing is written yet (`begin` does that).
+
+        Without a name the main process's clock gives one and the others are told: each would have its own second.
+        ConfigError where the folder already holds a run that is not to be resumed, or `auto` has no folder to look in.
+        """
+        from accelerate.utils import broadcast_object_list
+
+        if resume == "auto" and not (name or output_dir):
+            raise ConfigError("resume=auto needs the run's folder: say --output_dir runs/NAME")
+        root = output_dir or str(Path("runs") / (name or f"{recipe}-{time.strftime('%Y%m%d-%H%M%S')}"))
+        folder = cls(Path(broadcast_object_list([root])[0]))
+        if not resume and any((folder.root / trace).exists() for trace in TRACES):
+            further = "" if recipe == "sft" else ", or go on with it: resume=auto"
+            raise ConfigError(f"{folder.root} already holds a run; choose another output_dir{further}")
         return folder
 
     def rollouts(self, rank: int) -> Path:
         return self.root / ("rollouts.jsonl" if rank == 0 else f"rollouts-{rank}.jsonl")
 
-    def checkpoint(self, resume: str, steps: int) -> Path:
+    def checkpoint(self, resume: str, steps: int) -> Path | None:
         """The checkpoint to go on from in a run of `steps` steps: the one named, or for `auto` the newest whole one.
 
         A run that was killed between its last checkpoint and its end takes up the one before, and comes to the same end
-        again. ConfigError where there is none, it is not whole, or nothing is left to do.
+        again; one that was killed before its first starts from the beginning (None). ConfigError where the one named is
+        not whole, where nothing is left to do, or where a finished run has no checkpoints left.
         """
         if resume != "auto":
             path = Path(resume)
@@ -83,6 +90,13 @@ class RunFolder:
                 f"resume=auto: the run in {self.root} has ended after its {steps} steps; raise train.steps to go on, or "
                 f"write its report again: rlcap report {self.root}"
             )
+        if not whole:
+            if left := [name for name in ("summary.json", "adapter") if (self.root / name).exists()]:
+                raise ConfigError(
+                    f"resume=auto: {self.root} has no checkpoint but holds {left[0]} of a run that came to its end; choose "
+                    "another output_dir"
+                )
+            return None
         before = [path for path in whole if _step(path) < steps]
         if not before:
             raise ConfigError(
@@ -91,11 +105,23 @@ class RunFolder:
             )
         return max(before, key=_step)
 
-    def describe(self, config: Any, splits: Mapping[str, Sequence[Sample]], **more: Any) -> None:
-        """Write config.yaml and run.json: what was asked, with which versions and code, on which data."""
+    def begin(
+        self,
+        config: Any,
+        splits: Mapping[str, Sequence[Sample]],
+        step: int = -1,
+        *,
+        seconds_before: float = 0.0,
+        **more: Any,
+    ) -> None:
+        """Make the folder what a session starts from: nothing logged after `step` (−1: nothing at all), config.yaml and
+        run.json, which say what was asked, with which versions and code, on which data."""
+        for path in (self.captions, self.checkpoints):
+            path.mkdir(parents=True, exist_ok=True)
+        self.rewind(step)
         data = {name: {"images": len(rows), "fingerprint": fingerprint(rows)} for name, rows in splits.items()}
         facts = {"versions": versions(), "python": platform.python_version(), "git": git_commit()}
-        facts |= {"seed": config.train.seed, "data": data, **more}
+        facts |= {"seed": config.train.seed, "data": data, "seconds_before": seconds_before, **more}
         write_text(self.root / "config.yaml", dump(config))
         write_text(self.root / "run.json", json.dumps(facts, indent=2))
 
@@ -111,6 +137,11 @@ class RunFolder:
         for path in self.checkpoints.glob("checkpoint-*"):
             if _step(path) > step:
                 shutil.rmtree(path)
+
+
+def step_of(checkpoint: Path | None) -> int:
+    """Steps that a checkpoint has behind it, by its name; −1 for none: not even the first evaluation was done."""
+    return -1 if checkpoint is None else _step(checkpoint)
 
 
 def _step(checkpoint: Path) -> int:

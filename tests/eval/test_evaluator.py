@@ -154,6 +154,8 @@ def test_the_summary_is_rebuilt_from_the_captions_alone(made, tmp_path):
     assert again == want | {"seconds": 0.0}
     (tmp_path / "metrics.jsonl").write_text('{"step": 44, "seconds": 9.5, "metrics": {}}\n{"step": 4')
     assert summarise(tmp_path) == want | {"seconds": 9.5, "steps": 44}
+    # The end of a run lies after its last step: made again, its summary keeps the time that it took.
+    assert summarise(tmp_path, seconds=11.0)["seconds"] == summarise(tmp_path)["seconds"] == 11.0
 
 
 def test_a_folder_without_captions_says_what_to_do(tmp_path):

@@ -35,6 +35,10 @@ def environment(tmp: Path) -> dict[str, str]:
     return {**os.environ, "RLCAP_CACHE": str(tmp / "cache"), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
 
 
+def run(line: list[str], tmp: Path) -> subprocess.CompletedProcess:
+    return subprocess.run(line, cwd=ROOT, env=environment(tmp), capture_output=True, text=True)
+
+
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory) -> Path:
     """A finished run. Five images and two a step: it goes through two epochs."""
@@ -63,6 +67,10 @@ def test_a_run_leaves_everything_it_promises(whole):
     summary = json.loads((whole / "summary.json").read_text())
     assert summary["schema"] == 1
     assert summary["steps"] == 4
+    rows = [json.loads(line) for line in (whole / "metrics.jsonl").read_text().splitlines()]
+    assert (
+        summary["seconds"] > rows[-1]["seconds"] > 2
+    )  # the last evaluation comes after the last step; imports take seconds
     read = {(e["step"], e["split"]): e for e in summary["evaluations"]}
     assert {(0, "test"), (4, "test"), (2, "validation"), (4, "prior_breaking")} <= set(read)
     assert read[0, "test"]["n"] == 14
@@ -128,6 +136,74 @@ def test_a_killed_run_resumes_to_the_same_bits(whole, tmp_path):
     assert (whole / "captions" / "4.jsonl").read_text() == (output / "captions" / "4.jsonl").read_text()
 
 
+def test_a_run_killed_before_its_first_checkpoint_starts_again_in_its_folder(whole, tmp_path):
+    output = tmp_path / "early"
+    process = subprocess.Popen(
+        command(output, "train.save_every=4"), cwd=ROOT, env=environment(whole.parent), stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    deadline = time.time() + 240
+    while not (output / "metrics.jsonl").exists():
+        assert process.poll() is None, "the run ended before its first step"
+        assert time.time() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not list((output / "checkpoints").glob("*/rlcap_state.json"))
+    spent = json.loads((output / "metrics.jsonl").read_text().splitlines()[0])["seconds"]
+    start = time.monotonic()
+    done = run(command(output, "train.save_every=4", "resume=auto"), whole.parent)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "resuming from the beginning: there is no whole checkpoint yet" in done.stdout
+    straight, resumed = weights(whole), weights(output)
+    assert all(straight[name].equal(resumed[name]) for name in straight)
+    for name in ("rollouts.jsonl", "panel.jsonl"):
+        assert (whole / name).read_text() == (output / name).read_text()
+    seconds = json.loads((output / "summary.json").read_text())["seconds"]
+    assert spent < json.loads((output / "run.json").read_text())["seconds_before"] + 0.1 < seconds
+    assert seconds < spent + time.monotonic() - start + 5
+
+
+def test_a_resume_that_fails_leaves_the_folder_as_it_was(whole):
+    before = {path: path.read_bytes() for path in whole.rglob("*") if path.is_file()}
+    done = run(command(whole, "resume=auto", "train.steps=6", "mix.style=null"), whole.parent)
+    assert done.returncode != 0
+    assert "does not match the configured mix" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert before == {path: path.read_bytes() for path in whole.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("recipe", ["grpo", "sft"])
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("data.source=nothing.jsonl", "error: data source nothing.jsonl does not exist"),
+        ("model.adapter=/nowhere", "error: model.adapter '/nowhere' (there is no such file or folder here)"),
+    ],
+)
+def test_a_start_that_fails_leaves_no_folder_behind(recipe, argument, message, tmp_path):
+    small = ["data.train=7", "data.validation=7", "data.test=0", "data.prior_breaking=0"]
+    line = [sys.executable, f"recipes/{recipe}.py", f"--output_dir={tmp_path / 'out'}", *small, argument]
+    done = run(line, tmp_path)
+    assert done.returncode != 0
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_maximum_likelihood_does_not_overwrite_an_earlier_run(tmp_path):
+    small = ["train.steps=1", "train.batch_size=2", "train.micro_batch=2", "data.train=7", "data.validation=0"]
+    line = [sys.executable, "recipes/sft.py", f"--output_dir={tmp_path / 'sft'}", *small]
+    done = run(line, tmp_path)
+    assert done.returncode == 0, done.stderr[-3000:]
+    adapter = tmp_path / "sft" / "adapter" / "adapter_model.safetensors"
+    before = adapter.read_bytes()
+    done = run(line, tmp_path)
+    assert done.returncode != 0
+    assert "already holds a run; choose another output_dir\n" in done.stderr
+    assert adapter.read_bytes() == before
+
+
 def test_ctrl_c_leaves_a_checkpoint_and_a_report(whole, tmp_path):
     output = tmp_path / "stopped"
     process = subprocess.Popen(
@@ -145,6 +221,12 @@ def test_ctrl_c_leaves_a_checkpoint_and_a_report(whole, tmp_path):
     assert list((output / "checkpoints").glob("checkpoint-*/rlcap_state.json"))
     assert (output / "adapter" / "adapter_model.safetensors").exists()
     assert (output / "report.html").exists()
+    stopped_at = json.loads((output / "summary.json").read_text())["steps"]
+    more = f"train.steps={stopped_at + 1}"
+    done = run(command(output, more, "train.save_every=400", "resume=auto"), whole.parent)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert f"resuming from {output}/checkpoints/checkpoint-{stopped_at}" in done.stdout
+    assert json.loads((output / "summary.json").read_text())["steps"] == stopped_at + 1
 
 
 def test_a_second_run_does_not_overwrite_the_first(whole):

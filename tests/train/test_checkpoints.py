@@ -1,8 +1,16 @@
-"""Which checkpoint a resumed run goes on from."""
+"""Which folder a run gets, which checkpoint a resumed run goes on from, and how long it took."""
+
+import json
+import os
+import subprocess
+import sys
+import time
 
 import pytest
 
-from rlcap.train.run_folder import STATE, RunFolder
+from rlcap.config import SFTConfig
+from rlcap.train.clock import Clock
+from rlcap.train.run_folder import STATE, RunFolder, append_lines, read_lines, step_of
 from rlcap.types import ConfigError
 
 
@@ -38,3 +46,81 @@ def test_what_can_not_be_gone_on_from_is_named(folder):
         folder.checkpoint(str(folder.checkpoints / "checkpoint-12"), 20)
     with pytest.raises(ConfigError, match="past the last of 9 steps"):
         folder.checkpoint(str(folder.checkpoints / "checkpoint-9"), 9)
+
+
+def test_a_run_killed_before_its_first_checkpoint_starts_from_the_beginning(tmp_path):
+    (tmp_path / "checkpoints" / "checkpoint-2").mkdir(parents=True)  # cut short
+    assert RunFolder(tmp_path).checkpoint("auto", 20) is None
+    assert RunFolder(tmp_path / "not there").checkpoint("auto", 20) is None
+    assert step_of(None) == -1
+    (tmp_path / "adapter").mkdir()
+    with pytest.raises(ConfigError, match="has no checkpoint but holds adapter of a run that came to its end"):
+        RunFolder(tmp_path).checkpoint("auto", 20)
+
+
+def test_nothing_is_left_of_what_a_new_beginning_writes_again(folder):
+    folder.captions.mkdir()
+    for path in (folder.metrics, folder.panel, folder.rollouts(0), folder.rollouts(1)):
+        append_lines(path, [{"step": step} for step in (0, 5)])
+    for step in (0, 5):
+        (folder.captions / f"{step}.jsonl").write_text("{}")
+    folder.begin(SFTConfig(), {}, step_of(folder.checkpoints / "checkpoint-4"), seconds_before=3.0)
+    assert read_lines(folder.panel) == read_lines(folder.rollouts(1)) == [{"step": 0}]
+    assert [path.name for path in folder.captions.iterdir()] == ["0.jsonl"]
+    assert [path.name for path in folder.checkpoints.iterdir()] == ["checkpoint-4"]
+    assert json.loads((folder.root / "run.json").read_text())["seconds_before"] == 3.0
+    folder.begin(SFTConfig(), {}, step_of(None))
+    assert read_lines(folder.panel) == read_lines(folder.metrics) == read_lines(folder.rollouts(1)) == []
+    assert not [*folder.captions.iterdir(), *folder.checkpoints.iterdir()]
+
+
+@pytest.mark.parametrize("trace", ["config.yaml", "metrics.jsonl", "captions", "adapter"])
+def test_a_folder_that_holds_a_run_is_not_taken(tmp_path, trace):
+    assert RunFolder.choose("grpo", None, str(tmp_path)).root == tmp_path
+    (tmp_path / trace).mkdir()
+    with pytest.raises(
+        ConfigError, match=r"already holds a run; choose another output_dir, or go on with it: resume=auto"
+    ):
+        RunFolder.choose("grpo", None, str(tmp_path))
+    with pytest.raises(ConfigError, match=r"already holds a run; choose another output_dir$"):
+        RunFolder.choose("sft", None, str(tmp_path))
+    assert RunFolder.choose("grpo", None, str(tmp_path), "auto").root == tmp_path
+
+
+def test_choosing_a_folder_makes_none(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert RunFolder.choose("grpo", "mine", None).root.as_posix() == "runs/mine"
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(ConfigError, match="resume=auto needs the run's folder: say --output_dir"):
+        RunFolder.choose("grpo", None, None, "auto")
+
+
+def test_all_processes_take_the_main_ones_folder(tmp_path):
+    script = tmp_path / "choose.py"
+    script.write_text(
+        "import os, time\n"
+        "from accelerate import PartialState\n"
+        "from rlcap.train.run_folder import RunFolder\n"
+        "PartialState(cpu=True)\n"
+        "time.strftime = lambda _: 'second ' + os.environ['RANK']\n"
+        "print(RunFolder.choose('sft', None, None).root, flush=True)\n"
+    )
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", str(script)]
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.stdout.split("\n")[:2] == ["runs/sft-second 0"] * 2, done.stderr[-2000:]
+
+
+def test_seconds_are_those_of_all_sessions(tmp_path):
+    folder = RunFolder(tmp_path)
+    clock = Clock(folder, time.monotonic() - 5)
+    assert 5 <= clock.seconds() < 6
+    folder.begin(SFTConfig(), {}, seconds_before=clock.before)
+    append_lines(folder.metrics, [{"step": 1, "seconds": 7.0}, {"step": 2, "seconds": 9.0}])
+    second = Clock(folder, time.monotonic() - 2)  # after a kill: what was logged counts, though step 2 is done again
+    assert 11 <= second.seconds() < 12
+    folder.begin(SFTConfig(), {}, 1, seconds_before=second.before)
+    third = Clock(folder, time.monotonic())  # killed before it logged anything
+    assert third.before == 9.0
+    (tmp_path / "summary.json").write_text('{"seconds": 30.5}')
+    assert Clock(folder, time.monotonic()).before == 30.5

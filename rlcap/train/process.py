@@ -1,0 +1,22 @@
+"""What a recipe's process is told before torch and its friends are imported."""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+
+DEFAULTS = {
+    "OMP_WAIT_POLICY": "PASSIVE",  # waiting threads that spin make a step many times slower where others want a core
+    "TOKENIZERS_PARALLELISM": "false",
+    "TQDM_DELAY": "2",  # no bar for what is done in two seconds, such as loading a small model
+    "WANDB_PROJECT": "rlcap",
+}
+
+
+def prepare() -> None:
+    """Set `DEFAULTS` where the user has not, and silence what tells nobody anything; real warnings stay."""
+    os.environ.update({name: value for name, value in DEFAULTS.items() if name not in os.environ})
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
+    # DeepSpeed, where it is installed, is imported by accelerate and warns of a missing GPU also when nobody asked for it.
+    logging.getLogger("DeepSpeed").addFilter(lambda record: "Setting accelerator to CPU" not in record.getMessage())

@@ -57,6 +57,7 @@ def main() -> None:
     from rlcap.train.clock import Clock
     from rlcap.train.evaluate import Evaluation, build_evaluator
     from rlcap.train.grpo import GRPOTrainer
+    from rlcap.train.preflight import preflight
     from rlcap.train.run_folder import RunFolder, step_of
 
     # Told that there is no GPU, accelerate joins CPU processes over gloo; untold, each would believe it is alone.
@@ -124,6 +125,9 @@ def main() -> None:
         ],
     )
     evaluation.trainer = trainer
+    if not trainer.is_deepspeed_enabled:  # which shards the weights later
+        paths = list(gallery.values())
+        say(preflight(policy.captioner, paths, batching, instruction, config.generation.max_new_tokens).describe())
 
     # ---- train -----------------------------------------------------------------------------------------------------
     if checkpoint:

@@ -25,7 +25,7 @@ from trl.models import unwrap_model_for_generation
 
 from rlcap.algo.advantages import Advantages, combine
 from rlcap.algo.kl import sequence_kl
-from rlcap.batching import Batching
+from rlcap.batching import Batching, BatchingError
 from rlcap.config import GRPOConfig, PPOConfig
 from rlcap.curriculum import Adaptive, AdaptiveState, Curriculum, Stage
 from rlcap.data.bags import random_distractors
@@ -315,13 +315,24 @@ class GRPOTrainer(trl.GRPOTrainer):
     def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Tensor:
         before = sum(self._metrics["train"].get("seconds/round", ()))
         start = time.perf_counter()
-        loss = super().training_step(model, inputs, num_items_in_batch)
+        try:
+            loss = super().training_step(model, inputs, num_items_in_batch)
+        except torch.OutOfMemoryError as error:
+            raise self._out_of_memory() from error
         round_seconds = sum(self._metrics["train"].get("seconds/round", ())) - before
         self._update_seconds += time.perf_counter() - start - round_seconds
         if self._step % self.current_gradient_accumulation_steps == 0:
             self._log("seconds/update", self._update_seconds)
             self._update_seconds = 0.0
         return loss
+
+    def _out_of_memory(self) -> BatchingError:
+        smaller = self.batching.smaller_micro_batches()
+        fix = f"set train.micro_batch={smaller[0]}" if smaller else "shorten generation.max_new_tokens"
+        return BatchingError(
+            f"out of memory in step {self.state.global_step + 1} with train.micro_batch={self.batching.micro_batch}: {fix}, or "
+            "train.gradient_checkpointing=true, and go on from the last checkpoint with resume=auto"
+        )
 
     def _vllm_round(self, rows: list[dict[str, Any]], stage: Stage) -> dict[str, Any]:
         """TRL's own round, with our scores and advantages in it."""

@@ -56,6 +56,11 @@ class Batching:
         """Micro-batches of a process in one optimiser step."""
         return self.captions_per_step // self.processes // self.micro_batch
 
+    def smaller_micro_batches(self) -> list[int]:
+        """Possible micro-batches below this one, the largest first: what to try when memory runs out."""
+        captions, group = self.captions_per_process, self.captions_per_image
+        return [n for n in range(self.micro_batch - 1, 0, -1) if _fits(n, captions, group)]
+
     def trl(self) -> dict[str, int]:
         """Arguments for `trl.GRPOConfig`. TRL works out `generation_batch_size` itself and refuses to be told both."""
         return {
@@ -65,10 +70,6 @@ class Batching:
             "num_generations": self.captions_per_image,
             "num_iterations": self.num_iterations,
         }
-
-    def steps_per_epoch(self, images: int) -> int:
-        """Optimiser steps of one pass over `images` images; what doesn't fill a round is left out this epoch."""
-        return images // self.images_per_round * self.steps_per_generation_round()
 
     def steps_per_generation_round(self) -> int:
         """Optimiser steps between two generations: the checkpoint interval must be a multiple of it."""

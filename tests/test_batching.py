@@ -16,7 +16,6 @@ def test_the_arithmetic():
         "num_iterations": 4,
     }
     assert (batching.captions_per_step, batching.captions_per_process) == (64, 32)
-    assert batching.steps_per_epoch(100) == 12 * 4
     assert batching.describe().splitlines() == [
         "8 images × 8 captions = 64 captions a step",
         "on 2 processes: 4 images, 32 captions each = 4 × a micro-batch of 8",
@@ -67,7 +66,6 @@ def test_minibatches_are_steps_of_one_round():
     assert (batching.captions_per_step, batching.images_per_round, batching.captions_per_process) == (16, 12, 48)
     assert (batching.accumulation, batching.steps_per_generation_round()) == (2, 6)
     assert batching.trl()["steps_per_generation"] == 3 * batching.trl()["gradient_accumulation_steps"]
-    assert batching.steps_per_epoch(30) == 2 * 6
     assert "a round writes the captions of 3 steps at once: 12 images" in batching.describe()
 
 

@@ -37,8 +37,14 @@ def arguments(question: str, out: str) -> argparse.Namespace:
     return parser.parse_args()
 
 
-def train(out: Path, variants: Mapping[str, Sequence[str]], seeds: Sequence[int], overrides: Sequence[str]) -> dict:
-    """Run `recipes/grpo.py` for each (variant, seed) that has no summary yet; {variant: {seed: seconds and peak MB}}."""
+def train(
+    out: Path,
+    variants: Mapping[str, Sequence[str]],
+    seeds: Sequence[int],
+    overrides: Sequence[str],
+    recipe: str = "recipes/grpo.py",
+) -> dict:
+    """Run `recipe` for each (variant, seed) that has no summary yet; {variant: {seed: seconds and peak MB}}."""
     cost: dict[str, dict[int, dict[str, float]]] = {}
     for name, changes in variants.items():
         for seed in seeds:
@@ -49,7 +55,7 @@ def train(out: Path, variants: Mapping[str, Sequence[str]], seeds: Sequence[int]
                     sys.executable,
                     "-m",
                     "accelerate.commands.launch",
-                    "recipes/grpo.py",
+                    recipe,
                     f"--output_dir={folder.resolve()}",
                 ]
                 start = time.time()

@@ -1,0 +1,45 @@
+"""Does PPO reach what GRPO reaches, with the same number of captions?
+
+    python benchmarks/ppo.py --json benchmarks/results/ppo.json
+
+Both recipes with the lab's default mix and curriculum, 48 steps of 8 images and 8 captions, over three seeds. Last step
+and difference to the own start; then PPO minus GRPO, seed by seed and image by image.
+"""
+
+from __future__ import annotations
+
+from lab_runs import arguments, row, show, train, values, write_json
+
+from rlcap.eval.statistics import across_difference
+
+COLUMNS = (
+    "test/bag5_recall_at_1",
+    "test/hallucination_rate",
+    "test/fact_recall",
+    "test/singles_out",
+    "test/repetition",
+    "test/mean_words",
+)
+
+
+def main() -> None:
+    asked = arguments(__doc__, "ppo")
+    cost = {}
+    for name in ("grpo", "ppo"):
+        cost |= train(asked.out, {name: []}, asked.seeds, asked.overrides, f"recipes/{name}.py")
+    results = {
+        name: {column: row(asked.out, name, asked.seeds, *column.split("/")) for column in COLUMNS} for name in cost
+    }
+    show(f"Last step, and difference to the own start; 95 % intervals over {len(asked.seeds)} seeds", results, COLUMNS)
+    print("\nPPO minus GRPO, at the end:")
+    gaps = {}
+    for column in COLUMNS:
+        split, metric = column.split("/")
+        ends = [values(asked.out, name, asked.seeds, split, metric, True) for name in ("grpo", "ppo")]
+        gaps[column] = across_difference(*ends)._asdict()
+        print(f"  {column}: {gaps[column]['mean']:+.3f} [{gaps[column]['low']:+.3f}, {gaps[column]['high']:+.3f}]")
+    write_json(asked.json, seeds=asked.seeds, results=results, ppo_minus_grpo=gaps, cost=cost)
+
+
+if __name__ == "__main__":
+    main()

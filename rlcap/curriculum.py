@@ -44,12 +44,6 @@ class Stage:
     def distractors(self) -> int:
         return self.bag_size - 1
 
-    def images_per_batch(self, batch: int = 100) -> int:
-        """Images of a batch made of whole bags: floor(batch / size) · size, as published (100, 99, 100, 98, …)."""
-        if batch < self.bag_size:
-            raise ConfigError(f"a batch of {batch} images holds no bag of {self.bag_size}; raise it to {self.bag_size}")
-        return batch // self.bag_size * self.bag_size
-
 
 @dataclass(frozen=True, slots=True)
 class BagCurri:
@@ -57,8 +51,6 @@ class BagCurri:
 
     starts: tuple[float, ...]
     stages: tuple[Stage, ...]
-    epochs: int | None = None
-    """Length of the schedule in epochs, where it was written in epochs."""
 
     def __post_init__(self) -> None:
         if not self.starts or len(self.starts) != len(self.stages):
@@ -79,22 +71,12 @@ class BagCurri:
         epochs = ends[-1][0]
         starts = (0, *(end for end, _ in ends[:-1]))
         stages = tuple(Stage(f"bag{size}", size, level) for _, size in ends)
-        return cls(tuple(start / epochs for start in starts), stages, epochs)
+        return cls(tuple(start / epochs for start in starts), stages)
 
     def stage_at(self, progress: float, state: AdaptiveState | None = None) -> Stage:
         """The stage at `progress` = steps done / steps of the run. Values outside [0, 1] take the nearest stage."""
         # A share of steps such as 3/20 must land on its boundary although floats can miss it by an ulp.
         return self.stages[max(0, bisect.bisect_right(self.starts, progress + 1e-9) - 1)]
-
-    def stage_of_epoch(self, epoch: int) -> Stage:
-        """The stage of a 0-based epoch; needs a schedule written in epochs. Later epochs keep the last stage."""
-        if self.epochs is None:
-            raise ConfigError("this BagCurri is written over progress, not epochs; use stage_at(progress)")
-        return self.stage_at(epoch / self.epochs)
-
-    @property
-    def max_bag_size(self) -> int:
-        return max(stage.bag_size for stage in self.stages)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,10 +91,6 @@ class Constant:
 
     def stage_at(self, progress: float, state: AdaptiveState | None = None) -> Stage:
         return Stage(f"{self.level}{self.bag_size}", self.bag_size, self.level)
-
-    @property
-    def max_bag_size(self) -> int:
-        return self.bag_size
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,10 +155,6 @@ class Adaptive:
         """The stage in `state`; the progress plays no part. Without a state, the first stage."""
         index = min((state or self.start()).index, len(self.sizes) - 1)
         return Stage(f"adaptive{self.sizes[index]}", self.sizes[index], self.level)
-
-    @property
-    def max_bag_size(self) -> int:
-        return self.sizes[-1]
 
 
 Curriculum = BagCurri | Constant | Adaptive

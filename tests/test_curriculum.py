@@ -8,8 +8,8 @@ from rlcap.curriculum import Adaptive, AdaptiveState, BagCurri, Constant, Stage,
 def test_the_published_schedule_epoch_by_epoch():
     curriculum = BagCurri.published()
     expected = [2] * 3 + [3] * 5 + [5] * 2 + [7] * 2 + [10] * 2 + [15] * 3 + [20] * 3
-    assert [curriculum.stage_of_epoch(epoch).bag_size for epoch in range(20)] == expected
-    assert {curriculum.stage_of_epoch(epoch).level for epoch in range(20)} == {"hard"}
+    assert [curriculum.stage_at(epoch / 20).bag_size for epoch in range(20)] == expected
+    assert {curriculum.stage_at(epoch / 20).level for epoch in range(20)} == {"hard"}
 
 
 @pytest.mark.parametrize(
@@ -17,16 +17,8 @@ def test_the_published_schedule_epoch_by_epoch():
 )
 def test_boundaries_in_one_based_epochs(last, sizes):
     curriculum = BagCurri.published()
-    assert (curriculum.stage_of_epoch(last - 1).bag_size, curriculum.stage_of_epoch(last).bag_size) == sizes
+    assert (curriculum.stage_at((last - 1) / 20).bag_size, curriculum.stage_at(last / 20).bag_size) == sizes
     assert (curriculum.stage_at(last / 20 - 1e-6).bag_size, curriculum.stage_at(last / 20).bag_size) == sizes
-
-
-def test_images_and_bags_per_batch_of_100():
-    stages = BagCurri.published().stages
-    assert [stage.images_per_batch(100) for stage in stages] == [100, 99, 100, 98, 100, 90, 100]
-    assert [stage.images_per_batch(100) // stage.bag_size for stage in stages] == [50, 33, 20, 14, 10, 6, 5]
-    with pytest.raises(ValueError, match="raise it to 20"):
-        stages[-1].images_per_batch(8)
 
 
 def test_progress_is_reached_by_any_number_of_steps():
@@ -37,7 +29,6 @@ def test_progress_is_reached_by_any_number_of_steps():
         assert sizes.index(20) == 17 * steps // 20
     assert curriculum.stage_at(1.0).bag_size == 20
     assert curriculum.stage_at(1.7).bag_size == 20
-    assert curriculum.max_bag_size == 20
 
 
 def test_parsing():

@@ -29,10 +29,6 @@ class Interval(NamedTuple):
     low: float
     high: float
 
-    @property
-    def excludes_zero(self) -> bool:
-        return self.low > 0 or self.high < 0
-
 
 NOTHING = Interval(float("nan"), float("nan"), float("nan"))
 

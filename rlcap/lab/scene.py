@@ -56,16 +56,6 @@ def holds(relation: str, first: Thing, second: Thing) -> bool:
     return {"left of": x1 < x2, "right of": x1 > x2, "above": y1 < y2, "below": y1 > y2}[relation]
 
 
-def unusual_share(scene: Scene) -> float:
-    """Share of the scene's (thing, attribute) pairs that break the kind's habit, in [0, 1]."""
-    broken = total = 0
-    for thing in scene.things:
-        colour, size, fill, places = USUAL[thing.kind]
-        broken += (thing.colour != colour) + (thing.size != size) + (thing.fill != fill) + (thing.place not in places)
-        total += 4
-    return broken / total
-
-
 def sample_thing(rng: random.Random, kind: str, free: list[str], habit: float) -> Thing:
     """A thing of this kind in one of the `free` places, each attribute usual with probability `habit`."""
     colour, size, fill, places = USUAL[kind]

@@ -8,7 +8,7 @@ asserts nothing. Judging is exact, because the scene is known.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from rlcap.lab.language import NUMBERS, PLURALS
@@ -269,10 +269,3 @@ def grammatical_share(caption: str) -> float:
     if not found:
         return 0.0
     return sum(bool(_SENTENCE.fullmatch("".join(_CLASS.get(w, "?") for w in s))) for s in found) / len(found)
-
-
-def category_rate(verdicts: Sequence[Verdict], categories: Iterable[str]) -> float:
-    """False claims over claims of the given kinds, pooled over captions; 0 where there are none."""
-    wanted = set(categories)
-    judged = [true for v in verdicts for claim, true in v.claims.items() if claim.what in wanted]
-    return judged.count(False) / len(judged) if judged else 0.0

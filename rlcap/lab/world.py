@@ -58,12 +58,7 @@ CONFUSABLE = {
 """Kind → the kind that a weak detector takes it for."""
 
 
-def place_of(column: int, row: int) -> str:
-    """The place of a cell of the three by three grid; column and row are 0, 1 or 2, from the top left."""
-    return PLACES[3 * row + column]
-
-
 def cell_of(place: str) -> tuple[int, int]:
-    """(column, row) of a place, each 0, 1 or 2."""
+    """(column, row) of a place in the three by three grid, each 0, 1 or 2, from the top left."""
     index = PLACES.index(place)
     return index % 3, index // 3

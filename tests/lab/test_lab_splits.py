@@ -3,9 +3,10 @@ import random
 from collections import Counter
 
 import pytest
+from habits import unusual_share
 from PIL import Image
 
-from rlcap.lab.scene import Scene, distance, unusual_share
+from rlcap.lab.scene import Scene, distance
 from rlcap.lab.splits import BUCKETS, FAMILY, bucket, draw_family, draw_scene, export, load_split
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from rlcap.lab.language import tell_all, vocabulary
 from rlcap.lab.scene import Scene, Thing, sample_scene
-from rlcap.lab.truth import Assertion, category_rate, facts, fit, grammatical_share, judge, read, sentences, singles_out
+from rlcap.lab.truth import Assertion, facts, fit, grammatical_share, judge, read, sentences, singles_out
 
 # column:      left              middle             right
 # top                            1 large blue ball
@@ -84,13 +84,6 @@ def test_golden_judgements(caption, claims, wrong, told):
 
 def test_a_relation_names_the_other_thing_too():
     assert judge("the boat is to the left of the tree.", SCENE).claims[Assertion("relation", "boat", "left of", "tree")]
-
-
-def test_rates_by_category_are_pooled_over_captions():
-    verdicts = [judge(text, SCENE) for text in ("a red boat", "a blue ball", "a green tree on snow.", "two balls.")]
-    assert category_rate(verdicts, ["colour"]) == pytest.approx(1 / 3)
-    assert category_rate(verdicts, ["background", "count"]) == 0.5
-    assert category_rate(verdicts, ["relation"]) == 0.0
 
 
 def test_singling_out_by_truth():

@@ -86,6 +86,12 @@ def about(name: str) -> About:
     return About(name.replace("_", " "), 0, "number")
 
 
+def standard(name: str) -> str:
+    """The name by which `HEADLINES` and the report know a metric: that of a split with fewer than 100 images, `rd42_…`, goes
+    as `rd100_…`."""
+    return re.sub(r"^rd\d+_", "rd100_", name)
+
+
 def reading_order(names: set[str]) -> list[str]:
     """Retrieval first (bags by size, then random), ranks last of them, then the catalogue's order, then the rest."""
 

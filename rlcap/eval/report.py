@@ -18,7 +18,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from rlcap.eval.captions_file import Table, write_atomically
-from rlcap.eval.catalogue import HEADLINES, about, reading_order
+from rlcap.eval.catalogue import HEADLINES, about, reading_order, standard
 from rlcap.eval.charts import swatch
 from rlcap.eval.run_files import RunFiles, read_run, thumbnail
 from rlcap.eval.training_charts import held_out_chart, other_charts, reward_chart, risen_rewards
@@ -93,7 +93,7 @@ def _verdict(name: str, difference: dict[str, float]) -> str:
 def _cards(change: dict[str, Any]) -> list[dict[str, Any]]:
     cards = []
     for wanted, names in HEADLINES:
-        name = next((name for name in names if name in change["metrics"]), None)
+        name = next((found for name in names for found in change["metrics"] if standard(found) == name), None)
         if name:
             found = change["metrics"][name]
             cards.append({"wanted": wanted, "verdict": _verdict(name, found["difference"]), **_cells(name, found)})
@@ -137,7 +137,7 @@ def _divergence(files: RunFiles, main: dict[str, Any] | None) -> str | None:
     fell = [
         about(name).label.lower()
         for name, found in main["metrics"].items()
-        if name in _MAIN and _verdict(name, found["difference"]) == "worse"
+        if standard(name) in _MAIN and _verdict(name, found["difference"]) == "worse"
     ]
     if rose and fell:
         return f"Rewards rose ({', '.join(rose)}) while held-out metrics got worse: {'; '.join(fell)}."
@@ -152,7 +152,7 @@ def _comparison(summary: dict[str, Any], change: dict[str, Any]) -> dict[str, An
     rows = []
     for name in reading_order(set(change["metrics"])):
         found, what = change["metrics"][name], about(name)
-        row = {"verdict": _verdict(name, found["difference"]), "main": name in _MAIN, **_cells(name, found)}
+        row = {"verdict": _verdict(name, found["difference"]), "main": standard(name) in _MAIN, **_cells(name, found)}
         for key, values in (("before_interval", first), ("after_interval", last)):
             one = values.get(name)
             row[key] = f"{what.format(one['low'])} – {what.format(one['high'])}" if one else ""
@@ -168,7 +168,13 @@ def _single(summary: dict[str, Any]) -> list[dict[str, Any]]:
         for name in reading_order(set(evaluation["metrics"])):
             value, what = evaluation["metrics"][name], about(name)
             interval = f"{what.format(value['low'])} – {what.format(value['high'])}"
-            row = {"name": name, "label": what.label, "main": name in _MAIN, "verdict": "", "n": evaluation["n"]}
+            row = {
+                "name": name,
+                "label": what.label,
+                "main": standard(name) in _MAIN,
+                "verdict": "",
+                "n": evaluation["n"],
+            }
             row |= {"before": what.format(value["mean"]), "before_interval": interval}
             rows.append(
                 row | dict.fromkeys(("after", "after_interval", "difference", "interval", "relative", "unit"), "")

@@ -131,6 +131,20 @@ def test_a_metric_that_got_worse_is_called_so(tmp_path):
     assert "1 min 50 s" in text
 
 
+def test_random_others_are_counted_as_they_are_and_shown_with_the_main_metrics(tmp_path):
+    for step, hits in ((0, 10), (40, 40)):
+        rows = [
+            {"sample_id": f"{i}", "image": "", "caption": "a ball.", "split": "test",
+             "metrics": {"rd42_recall_at_1": float(i < hits), "rd42_mean_rank": 3.0}}
+            for i in range(42)
+        ]  # fmt: skip
+        write_rows(tmp_path, step, rows)
+    assert "rd42_recall_at_1" in summarise(tmp_path)["changes"][0]["metrics"]
+    text = visible(write_report(tmp_path).read_text())
+    assert "Finds its image among 41 random others" in text
+    assert "The captions became more distinctive." in text
+
+
 def test_thumbnails_are_small(samples, tmp_path):
     from PIL import Image
 

@@ -19,10 +19,13 @@ def value_loss(values: Tensor, old_values: Tensor, returns: Tensor, clip: float 
     return errors / 2
 
 
-def explained_variance(values: Tensor, returns: Tensor, mask: Tensor) -> float:
-    """1 − Var(R − V) / Var(R) over the tokens that count: 1 where the critic knows, 0 where it says nothing, below 0 where it
-    misleads; NaN where the returns don't differ."""
-    counts = mask.bool()
-    returns, errors = returns[counts].double(), (returns - values)[counts].double()
-    spread = returns.var(correction=0) if len(returns) else torch.tensor(0.0)
-    return float(1 - errors.var(correction=0) / spread) if spread > 0 else float("nan")
+def explained_variance(errors: Tensor, returns: Tensor) -> float:
+    """1 − Var(R − V) / Var(R): 1 where the critic knows, 0 where it says nothing, below 0 where it misleads.
+
+    errors, returns: (3,) each, the `rlcap.algo.gae.moments` of R − V and of R, summed over processes. NaN where the returns
+    don't differ.
+    """
+    of_errors, of_returns = (
+        squares / count - (total / count) ** 2 for count, total, squares in (errors.tolist(), returns.tolist())
+    )
+    return 1 - of_errors / of_returns if of_returns > 0 else float("nan")

@@ -64,15 +64,16 @@ class PPOTrainer(GRPOTrainer):
             per_caption = float(gather(kl.sum(1)).mean())
         rewards = token_rewards(scores, kl, mask, self.kl_coefficient)
         advantages, returns = gae(rewards, values, mask, gamma=train.gamma, lam=train.lam)
-        self._log("value/explained_variance", explained_variance(values, returns, mask))
-        self._log("value/mean", values.sum() / mask.sum())
+        totals = gather(torch.stack([moments(x, mask) for x in (returns - values, returns, values, advantages)])[None])
+        errors, targets, predicted, spread = totals.sum(0)
+        self._log("value/explained_variance", explained_variance(errors, targets))
+        self._log("value/mean", predicted[1] / predicted[0])
         self._log("kl/caption", per_caption)
         self._log("kl/coefficient", self.kl_coefficient)
         if self.kl is not None:
             self.kl = self.kl.observe(per_caption)
         if train.whiten:
-            totals = gather(moments(advantages, mask)[None]).sum(0)
-            advantages = whiten(advantages, mask, totals)
+            advantages = whiten(advantages, mask, spread)
         return {"advantages": advantages, "values": values, "returns": returns}
 
     def _values(self, rollout: Rollout) -> Tensor:
@@ -105,7 +106,8 @@ class PPOTrainer(GRPOTrainer):
         with self.accelerator.autocast():
             values = self.critic.values(self.captioner(model), inputs["prompts"], ids, mask)
         errors = (value_loss(values, inputs["values"], inputs["returns"], train.value_clip) * mask).sum()
-        self._log("value/loss", errors.detach() / mask.sum())
+        summed, count = self.accelerator.reduce(torch.stack([errors.detach(), mask.sum()]))
+        self._log("value/loss", summed / count)
         # the mean over all tokens of the step: a round's tokens are `minibatches` steps'
         tokens = inputs["num_items_in_batch"] / self.accelerator.num_processes / self.batching.minibatches
         return loss + train.value_coefficient * errors / tokens

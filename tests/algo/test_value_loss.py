@@ -3,6 +3,7 @@ import math
 import pytest
 import torch
 
+from rlcap.algo.gae import moments
 from rlcap.algo.value_loss import explained_variance, value_loss
 
 
@@ -28,7 +29,11 @@ def test_a_value_past_its_clip_on_the_right_side_is_left_alone():
 
 def test_explained_variance():
     returns, mask = torch.tensor([[1.0, 2.0, 3.0, 99.0]]), torch.tensor([[1, 1, 1, 0]])
-    assert explained_variance(returns, returns, mask) == 1
-    assert explained_variance(torch.zeros(1, 4), returns, mask) == pytest.approx(0)
-    assert explained_variance(-returns, returns, mask) == pytest.approx(-3)
-    assert math.isnan(explained_variance(returns, torch.ones(1, 4), mask))
+
+    def share(values, returns):
+        return explained_variance(moments(returns - values, mask), moments(returns, mask))
+
+    assert share(returns, returns) == 1
+    assert share(torch.full((1, 4), 5.0), returns) == pytest.approx(0)
+    assert share(-returns, returns) == pytest.approx(-3)
+    assert math.isnan(share(returns, torch.ones(1, 4)))

@@ -24,12 +24,12 @@ from rlcap.curriculum import parse
 from rlcap.eval.captioning import caption_samples
 from rlcap.policy.families import FAMILIES
 from rlcap.policy.load import load_policy
-from rlcap.reward.mix import Mix
+from rlcap.reward.base import Reward
+from rlcap.reward.mix import Component, Mix
 from rlcap.train.run_folder import RunFolder
-from rlcap.types import Sample
+from rlcap.types import Sample, Score
 
 INSTRUCTION = "describe the image"
-MIX = {"length": {"reward": "rewards.length:Length", "params": {"target": 3}}}
 TRAIN = {
     "steps": 2,
     "images_per_step": 2,
@@ -38,6 +38,15 @@ TRAIN = {
     "learning_rate": 0.05,
     "save_every": 9,
 }
+
+
+class Letters(Reward):
+    """Not the same for two captions, whatever a model without sense babbles."""
+
+    name, range, needs = "letters", (0.0, 1.0), frozenset()
+
+    def score(self, batch):
+        return [Score(sum(map(ord, caption)) % 97 / 97) for caption in batch.captions]
 
 
 @pytest.fixture(scope="module", params=sorted(FAMILIES))
@@ -102,11 +111,11 @@ def test_reinforcement(folder, samples, tmp_path, algorithm):
     run.root.mkdir()
     trainer = trainer_kind(
         policy.model, policy.processor, samples, config=config, batching=plan(2, 4, 4), folder=run,
-        mix=Mix.from_config(MIX), curriculum=parse(2), gallery={s.id: s.image for s in samples}, instruction=INSTRUCTION,
+        mix=Mix({"letters": Component(Letters())}), curriculum=parse(2), gallery={s.id: s.image for s in samples}, instruction=INSTRUCTION,
     )  # fmt: skip
     trainer.train()
     trainer.save_adapter()
     rows = [json.loads(line) for line in run.rollouts(0).read_text().splitlines()]
     assert len(rows) == 2 * 2 * 4
-    assert {row["scores"]["length"] for row in rows} - {None}
+    assert len({row["scores"]["letters"] for row in rows}) > 1
     assert_learnt_and_saved(policy, before, folder, run.adapter, samples)

@@ -64,7 +64,9 @@ def test_captions_do_not_depend_on_the_order_of_images_or_on_what_was_drawn_befo
         prompts = prepare(captioner, rows, 2, "describe")
         options = {"seed": 3, "step": 1, "max_new_tokens": 7, "temperature": 1.0, "top_p": 1.0}
         written = write(captioner, prompts, rows, **options)
-        return {r["sample_id"] + str(i % 2): ids.tolist() for i, (r, ids) in enumerate(zip(rows, written.ids, strict=True))}
+        return {
+            r["sample_id"] + str(i % 2): ids.tolist() for i, (r, ids) in enumerate(zip(rows, written.ids, strict=True))
+        }
 
     forth = captions(rows)
     assert len({tuple(ids) for ids in forth.values()}) > 3

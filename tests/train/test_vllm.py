@@ -2,6 +2,7 @@
 
 import json
 import random
+from typing import ClassVar
 
 import pytest
 import torch
@@ -19,7 +20,7 @@ from rlcap.types import Sample
 class StandIn:
     """`trl.generation.vllm_generation.VLLMGeneration` as the trainer sees it; it babbles."""
 
-    made = []
+    made: ClassVar[list] = []
 
     def __init__(self, **options):
         self.options, self.synced, self.asked = options, 0, []

@@ -158,7 +158,7 @@ def trainers(shape: str, generations: int, args: argparse.Namespace, folder: Pat
         samples.append(Sample(id=str(i), image=str(path)))
     captions = args.images * generations
     train = TrainConfig(
-        steps=2, images_per_step=args.images, captions_per_image=generations, micro_batch=captions,
+        steps=1 if only else 2, images_per_step=args.images, captions_per_image=generations, micro_batch=captions,
         learning_rate=1e-6, beta=0.0, save_every=1000,
     )  # fmt: skip
     config = GRPOConfig(train=train, generation=GenerationConfig(max_new_tokens=length))
@@ -252,7 +252,7 @@ def seconds(call) -> float:
 
 
 def peak_memory(shape: str, generations: int, name: str, args: argparse.Namespace) -> float:
-    """GB at most, of a process that runs two steps of one side and nothing else (on a GPU: of its memory)."""
+    """GB at most, of a process that runs a step of one side and nothing else (on a GPU: of its memory)."""
     command = [sys.executable, __file__, "--shapes", shape, "--generations", str(generations), "--only", name]
     for option in ("images", "layers", "width", "threads", "device"):
         command += [f"--{option}", str(getattr(args, option))]
@@ -298,7 +298,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=2, help="times that each side trains two steps")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--only", choices=("stock", "shared"), help="run two steps of one side, print its peak memory")
+    parser.add_argument("--only", choices=("stock", "shared"), help="run one step of one side, print its peak memory")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)

@@ -1,0 +1,97 @@
+"""Which captioner families are held to what, by the tests that ran.
+
+    python benchmarks/families.py                  runs tests/policy and tests/train on every family, prints the table
+    python benchmarks/families.py --readme         … and puts it between README's marks
+
+A tick means that every test behind the column passed for the family, a dash that it does not apply (skipped).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import subprocess
+import sys
+import tempfile
+from collections import defaultdict
+from pathlib import Path
+from xml.etree import ElementTree
+
+ROOT = Path(__file__).resolve().parent.parent
+FILES = ("tests/policy/test_families.py", "tests/train/test_families.py")
+COLUMNS = {
+    "shared prefix = plain path": ("test_shared_is_plain", "test_shared_is_plain_where_everything_is_trained"),
+    "greedy = its own `generate`": ("test_greedy_captions_are_the_models_own",),
+    "ragged batch = singles": ("test_a_ragged_batch_is_its_singles",),
+    "gradient checkpointing": ("test_checkpointed_layers_share_too",),
+    "bf16": ("test_bfloat16",),
+    "LoRA choices": ("test_trainable_names",),
+    "several images": ("test_several_images_a_prompt",),
+    "SFT": ("test_maximum_likelihood",),
+    "GRPO": ("test_reinforcement-grpo",),
+    "PPO": ("test_reinforcement-ppo",),
+}
+MARKS = {"passed": "✓", "skipped": "–", "failed": "✗", "absent": "?"}
+BEGIN, END = "<!-- families: python benchmarks/families.py --readme -->", "<!-- /families -->"
+
+
+def outcomes(report: Path) -> dict[str, dict[str, str]]:
+    """Family → test → passed, skipped or failed."""
+    found: dict[str, dict[str, str]] = defaultdict(dict)
+    for case in ElementTree.parse(report).iter("testcase"):
+        named = re.fullmatch(r"(\w+)\[(.+)\]", case.get("name", ""))
+        if not named:
+            continue
+        test, family = named.groups()
+        for algorithm in ("grpo", "ppo"):
+            if family.endswith(f"-{algorithm}"):
+                test, family = f"{test}-{algorithm}", family.removesuffix(f"-{algorithm}")
+        kinds = {child.tag for child in case}
+        found[family][test] = (
+            "failed" if kinds & {"failure", "error"} else "skipped" if "skipped" in kinds else "passed"
+        )
+    return found
+
+
+def cell(tests: dict[str, str], wanted: tuple[str, ...]) -> str:
+    seen = {tests.get(name, "absent") for name in wanted}
+    for kind in ("failed", "absent", "passed", "skipped"):
+        if kind in seen:
+            return kind
+    raise AssertionError(seen)
+
+
+def table(results: dict[str, dict[str, str]]) -> str:
+    lines = ["| family | " + " | ".join(COLUMNS) + " |", "| --- " * (len(COLUMNS) + 1) + "|"]
+    for family in sorted(results):
+        lines.append(f"| {family} | " + " | ".join(MARKS[results[family][name]] for name in COLUMNS) + " |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--readme", action="store_true", help="write the table into README.md")
+    parser.add_argument("--json", type=Path)
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder) / "report.xml"
+        subprocess.run([sys.executable, "-m", "pytest", *FILES, f"--junitxml={report}"], cwd=ROOT, check=False)
+        results = {
+            family: {name: cell(tests, wanted) for name, wanted in COLUMNS.items()}
+            for family, tests in outcomes(report).items()
+            if "test_shared_is_plain" in tests
+        }
+    text = table(results)
+    print(text)
+    if args.json:
+        args.json.write_text(json.dumps(results, indent=1) + "\n")
+    if args.readme:
+        readme = ROOT / "README.md"
+        before, rest = readme.read_text().split(BEGIN)
+        readme.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{rest.split(END)[1]}")
+    sys.exit(any("failed" in row.values() for row in results.values()))
+
+
+if __name__ == "__main__":
+    main()

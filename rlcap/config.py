@@ -35,6 +35,8 @@ class ModelConfig:
     """Scale of a fresh LoRA: alpha / rank multiplies its output."""
     dtype: str = "auto"
     """float32, bfloat16, or auto: bfloat16 on a GPU that has it, else float32."""
+    load_in_4bit: bool = False
+    """Keep the base's linear layers in 4 bits (NF4, double quantisation: QLoRA); needs bitsandbytes and a LoRA."""
     trust_remote_code: bool = False
     """Run code that a hub repository brings. Off unless asked for by name."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib.util
 import re
 import warnings
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from typing import Any
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch.nn.modules.batchnorm import _BatchNorm
-from transformers import AutoModelForImageTextToText
+from transformers import AutoModelForImageTextToText, BitsAndBytesConfig
 from transformers.pytorch_utils import Conv1D
 
 from rlcap.config import ConfigError, ModelConfig
@@ -116,6 +117,23 @@ def _stay(module: torch.nn.Module, mode: bool = True) -> torch.nn.Module:
     return module
 
 
+def _quantised(config: ModelConfig) -> dict[str, Any]:
+    """Loading options of a QLoRA base (Dettmers et al. 2023, arXiv 2305.14314, §3): NF4, double quantisation."""
+    if not config.load_in_4bit:
+        return {}
+    if config.trainable == "full":
+        raise ConfigError("model.load_in_4bit freezes the base: choose a LoRA (model.trainable), not full")
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise ConfigError("model.load_in_4bit needs bitsandbytes: pip install bitsandbytes")
+    wanted = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=pick_dtype(config.dtype),
+    )
+    return {"quantization_config": wanted}
+
+
 def load_policy(config: ModelConfig) -> Policy:
     """Base model, processor with left padding, and adapter (loaded and trainable, or fresh).
 
@@ -129,7 +147,11 @@ def load_policy(config: ModelConfig) -> Policy:
         processor = load_processor(base, config.trust_remote_code)
     with named("model.base", config.base, "give a model's folder or hub name"):
         model = AutoModelForImageTextToText.from_pretrained(
-            base, dtype=pick_dtype(config.dtype), trust_remote_code=config.trust_remote_code, use_safetensors=True
+            base,
+            dtype=pick_dtype(config.dtype),
+            trust_remote_code=config.trust_remote_code,
+            use_safetensors=True,
+            **_quantised(config),
         )
     if config.adapter is not None:
         adapter = resolve(config.adapter)

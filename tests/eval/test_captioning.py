@@ -89,5 +89,5 @@ def test_a_peft_model_captions_and_can_be_trained_afterwards(world):
 
 
 def test_an_unknown_family_is_refused(world):
-    with pytest.raises(ConfigError, match="'bert'.*tested: blip"):
+    with pytest.raises(ConfigError, match=r"'bert'.*tested: blip"):
         captions((BertLMHeadModel(BertConfig(num_hidden_layers=1)), world[1], world[2]))

@@ -1,6 +1,8 @@
 """What can't be loaded is told in one line that names the key, the value and what to give instead."""
 
 import pytest
+import torch
+from captioners import build, images
 
 from rlcap.config import ModelConfig
 from rlcap.policy.load import load_policy
@@ -31,3 +33,28 @@ def test_a_folder_that_holds_no_model(tmp_path):
         load_policy(ModelConfig(base=str(tmp_path)))
     with pytest.raises(ConfigError, match=r"holds no adapter_config.json: it is not a peft adapter"):
         load_policy(ModelConfig(adapter=str(tmp_path)))
+
+
+def test_a_base_in_four_bits_takes_a_lora(tmp_path):
+    pytest.importorskip("bitsandbytes", reason='bitsandbytes is not installed: pip install -e ".[qlora]"')
+    build("qwen2_5_vl", tmp_path)
+    policy = load_policy(ModelConfig(base=str(tmp_path), adapter=None, load_in_4bit=True))
+    kinds = {type(m.base_layer).__name__ for m in policy.model.modules() if hasattr(m, "base_layer")}
+    assert kinds == {"Linear4bit"}
+    captioner = policy.captioner
+    prompts = captioner.prepare(images(2), "describe")
+    written = captioner.generate(prompts, 2, max_new_tokens=4)
+    shared, plain = (
+        captioner.log_probs(prompts, written.ids, written.mask, shared=shared).log_probs for shared in (True, False)
+    )
+    assert torch.allclose(shared, plain, atol=1e-4)
+    shared.sum().backward()
+    assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in policy.model.parameters())
+
+
+def test_four_bits_need_bitsandbytes_and_a_lora(monkeypatch):
+    with pytest.raises(ConfigError, match="choose a LoRA"):
+        load_policy(ModelConfig(adapter=None, load_in_4bit=True, trainable="full"))
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match="pip install bitsandbytes"):
+        load_policy(ModelConfig(adapter=None, load_in_4bit=True))

@@ -19,13 +19,13 @@ class Progress(TrainerCallback):
     """A bar with reward components, their within-group std, abstentions and length; one line of text where no terminal
     is attached. Main process only."""
 
-    def __init__(self, components: Sequence[str]) -> None:
-        self.components, self.bar = tuple(components), None
+    def __init__(self, components: Sequence[str], name: str = "grpo") -> None:
+        self.components, self.name, self.bar = tuple(components), name, None
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if state.is_world_process_zero:
             self.bar = tqdm(
-                total=state.max_steps, initial=state.global_step, desc="grpo", unit="step", dynamic_ncols=True
+                total=state.max_steps, initial=state.global_step, desc=self.name, unit="step", dynamic_ncols=True
             )
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Mapping[str, Any] | None = None, **_: Any) -> None:

@@ -17,6 +17,7 @@ from PIL import Image
 from rlcap.batching import Batching, BatchingError
 from rlcap.data.images import open_image
 from rlcap.policy.captioner import Captioner
+from rlcap.policy.critic import Critic
 
 LOOKED_AT = 10_000
 """Images whose size is read to find the largest, spread over the data."""
@@ -46,8 +47,16 @@ class Preflight:
         )
 
 
-def preflight(captioner: Captioner, paths: Sequence[str], batching: Batching, instruction: str, tokens: int) -> Preflight:
-    """Run one micro-batch's forward and backward pass with the largest image; gradients are dropped again.
+def preflight(
+    captioner: Captioner,
+    paths: Sequence[str],
+    batching: Batching,
+    instruction: str,
+    tokens: int,
+    critic: Critic | None = None,
+) -> Preflight:
+    """Run one micro-batch's forward and backward pass with the largest image, the critic's too where there is one;
+    gradients are dropped again.
 
     Raises BatchingError where it does not fit, with the largest micro-batch that does.
     """
@@ -57,7 +66,7 @@ def preflight(captioner: Captioner, paths: Sequence[str], batching: Batching, in
     for captions in (batching.micro_batch, *batching.smaller_micro_batches()):
         images = max(1, captions // batching.captions_per_image)
         try:
-            peak = _update(captioner, [opened] * images, captions, instruction, tokens)
+            peak = _update(captioner, [opened] * images, captions, instruction, tokens, critic)
         except torch.OutOfMemoryError:
             _drop_gradients(captioner)
             torch.cuda.empty_cache()
@@ -75,13 +84,24 @@ def preflight(captioner: Captioner, paths: Sequence[str], batching: Batching, in
     )
 
 
-def _update(captioner: Captioner, images: list[Image.Image], captions: int, instruction: str, tokens: int) -> int:
+def _update(
+    captioner: Captioner,
+    images: list[Image.Image],
+    captions: int,
+    instruction: str,
+    tokens: int,
+    critic: Critic | None,
+) -> int:
     """Peak bytes of an update on `captions` captions."""
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
     ids = torch.full((captions, tokens), captioner.end_ids[0], device=captioner.base.device)
     prompts = captioner.prepare(images, instruction)
-    captioner.log_probs(prompts, ids, torch.ones_like(ids), entropies=True).log_probs.mean().backward()
+    mask = torch.ones_like(ids)
+    loss = captioner.log_probs(prompts, ids, mask, entropies=True).log_probs.mean()
+    if critic is not None:
+        loss = loss + critic.values(captioner, prompts, ids, mask).mean()
+    loss.backward()
     _drop_gradients(captioner)
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated()

@@ -1,0 +1,45 @@
+"""Reinforcement fine-tuning of a captioner: PPO, with a critic beside the policy that judges each token.
+
+    accelerate launch recipes/ppo.py                                   the embedded lab, minutes on two CPU cores
+    accelerate launch recipes/ppo.py train.lam=1.0 train.kl_target=6   single values, dotted
+    accelerate launch recipes/ppo.py --config my.yaml                  the file of a GRPO run will do, but for `aggregate`
+    accelerate launch recipes/ppo.py --output_dir runs/a resume=auto   go on after a kill or Ctrl-C
+
+Captions, rewards, curriculum, evaluation and checkpoints are those of recipes/grpo.py. The critic is an adapter of its own
+over the same frozen base; `adapter/` of the run folder holds the policy's alone, and loads in plain peft.
+Every key with its meaning stands in rlcap/config.py (PPOTrainConfig).
+"""
+
+import sys
+import time
+from pathlib import Path
+
+from rlcap.config import PPOConfig
+from rlcap.train.arguments import parse
+from rlcap.train.process import prepare
+from rlcap.types import InputError
+
+STARTED = time.monotonic()
+CONFIGS = Path(__file__).parent / "configs"
+
+
+def main() -> None:
+    config = parse(PPOConfig, __doc__, CONFIGS / "lab_ppo.yaml", under=CONFIGS / "lab.yaml")
+
+    # the heavy imports come after the arguments: --help and a typo answer at once
+    from rlcap.train.ppo import PPOTrainer
+    from rlcap.train.session import say, set_up
+
+    # run folder, data, bags' curriculum, rewards, policy: rlcap/train/session.py, in the order in which it happens
+    session = set_up(config, "ppo", STARTED)
+    trainer = PPOTrainer(**session.for_trainer())
+    say(trainer.critic.describe())
+    session.run(trainer)  # ends with the adapter, summary.json and report.html
+
+
+if __name__ == "__main__":
+    prepare()
+    try:
+        main()
+    except InputError as error:
+        sys.exit(f"error: {error}")

@@ -1,0 +1,167 @@
+"""A reinforcement recipe from its configuration to the trainer, and from the trained policy to the report.
+
+    session = set_up(config, "grpo", started)
+    trainer = GRPOTrainer(**session.for_trainer())
+    session.run(trainer)
+
+What every recipe of the kind has in common stands here, in the order in which it happens.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import PartialState
+from accelerate.utils import set_seed
+
+from rlcap import curriculum as curricula
+from rlcap.batching import Batching, plan
+from rlcap.config import GRPOConfig
+from rlcap.data.load import instruction_for, load_splits
+from rlcap.eval.report import write_report
+from rlcap.eval.summary import summarise
+from rlcap.lab.assets import resolve_all
+from rlcap.policy.load import Policy, load_policy
+from rlcap.policy.visual_tokens import count_visual_tokens, describe_visual_tokens
+from rlcap.reward.mix import Mix
+from rlcap.train.callbacks import Begin, Interrupt, MetricsFile, Progress, Schedule
+from rlcap.train.clock import Clock
+from rlcap.train.evaluate import Evaluation, build_evaluator
+from rlcap.train.preflight import preflight
+from rlcap.train.run_folder import RunFolder, step_of
+from rlcap.types import Sample
+
+
+def say(text: str) -> None:
+    """Print, once for all processes."""
+    if PartialState().is_main_process:
+        print(text)
+
+
+@dataclass
+class Session:
+    """One process's part of a run; `set_up` makes it."""
+
+    recipe: str
+    config: GRPOConfig
+    folder: RunFolder
+    checkpoint: Path | None
+    """What the run goes on from."""
+    clock: Clock
+    splits: Mapping[str, Sequence[Sample]]
+    instruction: str
+    batching: Batching
+    curriculum: curricula.Curriculum
+    mix: Mix
+    policy: Policy
+    evaluation: Evaluation
+
+    @property
+    def gallery(self) -> dict[str, str]:
+        """Id → path of the training images, which bags are made of."""
+        return {sample.id: sample.image for sample in self.splits["train"]}
+
+    def for_trainer(self) -> dict[str, Any]:
+        """The arguments of `GRPOTrainer` and its kin."""
+        facts = {"trainable_parameters": self.policy.trainable_parameters, "processes": PartialState().num_processes}
+        before = {"seconds_before": self.clock.before}
+        return {
+            "model": self.policy.model,
+            "processor": self.policy.processor,
+            "samples": self.splits["train"],
+            "config": self.config,
+            "batching": self.batching,
+            "folder": self.folder,
+            "mix": self.mix,
+            "curriculum": self.curriculum,
+            "gallery": self.gallery,
+            "instruction": self.instruction,
+            "callbacks": [
+                Begin(
+                    functools.partial(
+                        self.folder.begin, self.config, self.splits, step_of(self.checkpoint), **before, **facts
+                    )
+                ),
+                Progress(self.mix.names, self.recipe),
+                MetricsFile(self.folder, self.clock),
+                Schedule(self.evaluation, self.config.evaluation.every),
+                Interrupt(),
+            ],
+        }
+
+    def run(self, trainer: Any) -> None:
+        """Try the largest image, train, and leave adapter, summary and report in the run folder."""
+        self.evaluation.trainer = trainer
+        if not trainer.is_deepspeed_enabled:  # which shards the weights later
+            captioner, tokens = self.policy.captioner, self.config.generation.max_new_tokens
+            critic = getattr(trainer, "critic", None)
+            paths = list(self.gallery.values())
+            say(preflight(captioner, paths, self.batching, self.instruction, tokens, critic).describe())
+        if self.checkpoint:
+            trainer.restore(self.checkpoint)
+        trainer.train(resume_from_checkpoint=str(self.checkpoint) if self.checkpoint else None)
+        trainer.save_adapter()
+        if PartialState().is_main_process:
+            summarise(self.folder.root, self.clock.seconds())
+            print(f"report: {write_report(self.folder.root)}")
+            if "wandb" in self.config.report_to:
+                from rlcap.train.wandb_tables import log_tables
+
+                log_tables(self.folder)
+
+
+def set_up(config: GRPOConfig, recipe: str, started: float) -> Session:
+    """Everything before the trainer. started: `time.monotonic()` at the recipe's start.
+
+    Raises InputError where something that the user gave can't be used; nothing has been written by then.
+    """
+    # Told that there is no GPU, accelerate joins CPU processes over gloo; untold, each would believe it is alone.
+    state = PartialState(cpu=not torch.cuda.is_available())
+    set_seed(config.train.seed)
+    folder = RunFolder.choose(recipe, config.name, config.output_dir, config.resume)
+    checkpoint = folder.checkpoint(config.resume, config.train.steps) if config.resume else None
+    if config.resume:
+        say(f"resuming from {checkpoint or 'the beginning: there is no whole checkpoint yet'}")
+    clock = Clock(folder, started)
+
+    # ---- data: rows with paths; the main process draws the lab's images, the others find them ----------------------
+    with state.main_process_first():
+        splits, lines = load_splits(config.data)
+    say("\n".join(lines))
+    instruction, images = instruction_for(config.data), [sample.image for sample in splits["train"]]
+
+    # ---- batches and curriculum ------------------------------------------------------------------------------------
+    train = config.train
+    batching = plan(
+        train.images_per_step,
+        train.captions_per_image,
+        train.micro_batch,
+        processes=state.num_processes,
+        num_iterations=train.iterations,
+        minibatches=train.minibatches,
+    )
+    curriculum = curricula.parse(config.curriculum)
+    say(batching.describe())
+    say(curricula.describe(curriculum))
+
+    # ---- frozen scorers, before any DeepSpeed configuration exists -------------------------------------------------
+    mix = Mix.from_config(
+        resolve_all({name: entry for name, entry in config.mix.items() if entry is not None}),
+        context={"device": str(state.device), "gallery": images},
+        max_abstain=train.max_abstain,
+    )
+    evaluator = build_evaluator(config, splits, instruction, folder, str(state.device))
+
+    # ---- the policy: base + adapter; the reference model is the adapter as it is now -------------------------------
+    policy = load_policy(config.model)
+    say(policy.describe())
+    say(describe_visual_tokens(count_visual_tokens(policy.captioner, images)))
+    evaluation = Evaluation(evaluator, policy, mix, splits, folder, config.evaluation)
+    return Session(
+        recipe, config, folder, checkpoint, clock, splits, instruction, batching, curriculum, mix, policy, evaluation
+    )

@@ -1,0 +1,32 @@
+"""A batch of maximum likelihood is what the user states, on however many processes."""
+
+from types import SimpleNamespace
+
+import pytest
+from tiny import captioner
+
+from rlcap.config import SFTConfig, SFTTrainConfig
+from rlcap.policy.load import Policy
+from rlcap.train.run_folder import RunFolder
+from rlcap.train.sft import build_trainer
+from rlcap.types import ConfigError, Sample
+
+SAMPLES = [Sample("a", "a.png", paragraph="a ball .")]
+
+
+def build(tmp_path, monkeypatch, processes):
+    monkeypatch.setattr("rlcap.train.sft.PartialState", lambda: SimpleNamespace(num_processes=processes))
+    config = SFTConfig(train=SFTTrainConfig(batch_size=32, micro_batch=8))
+    policy = Policy(*captioner(), "tiny", None)
+    return build_trainer(policy, SAMPLES, config, "describe", RunFolder(tmp_path)).args
+
+
+@pytest.mark.parametrize(("processes", "accumulation"), [(1, 4), (2, 2), (4, 1)])
+def test_the_batch_is_shared_out(tmp_path, monkeypatch, processes, accumulation):
+    arguments = build(tmp_path, monkeypatch, processes)
+    assert (arguments.per_device_train_batch_size, arguments.gradient_accumulation_steps) == (8, accumulation)
+
+
+def test_a_batch_that_cant_be_shared_out(tmp_path, monkeypatch):
+    with pytest.raises(ConfigError, match="32 is not a multiple of train.micro_batch 8 on 3 processes"):
+        build(tmp_path, monkeypatch, 3)

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from accelerate import PartialState
 from torch.utils.data import Dataset
 from transformers import Trainer, TrainingArguments
 
@@ -80,12 +81,18 @@ def build_trainer(
 ) -> Trainer:
     """A transformers Trainer for the run; its progress bar shows loss and learning rate."""
     check(config)
-    train = config.train
+    train, processes = config.train, PartialState().num_processes
+    accumulation, rest = divmod(train.batch_size, train.micro_batch * processes)
+    if rest:
+        raise ConfigError(
+            f"train.batch_size {train.batch_size} can't be shared out to {processes} processes in micro-batches of "
+            f"{train.micro_batch}; a multiple of {train.micro_batch * processes} can"
+        )
     arguments = TrainingArguments(
         output_dir=str(folder.checkpoints),
         max_steps=train.steps,
         per_device_train_batch_size=train.micro_batch,
-        gradient_accumulation_steps=train.batch_size // train.micro_batch,
+        gradient_accumulation_steps=accumulation,
         learning_rate=train.learning_rate,
         weight_decay=train.weight_decay,
         lr_scheduler_type="cosine",

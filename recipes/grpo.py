@@ -8,14 +8,12 @@
 Every key with its meaning stands in rlcap/config.py; report.html in the run folder shows what came of it.
 """
 
-import sys
 import time
 from pathlib import Path
 
 from rlcap.config import GRPOConfig
 from rlcap.train.arguments import parse
-from rlcap.train.process import prepare
-from rlcap.types import InputError
+from rlcap.train.process import run
 
 STARTED = time.monotonic()
 LAB = Path(__file__).parent / "configs" / "lab.yaml"
@@ -35,8 +33,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    prepare()
-    try:
-        main()
-    except InputError as error:
-        sys.exit(f"error: {error}")
+    run(main)

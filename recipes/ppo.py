@@ -10,14 +10,12 @@ over the same frozen base; `adapter/` of the run folder holds the policy's alone
 Every key with its meaning stands in rlcap/config.py (PPOTrainConfig).
 """
 
-import sys
 import time
 from pathlib import Path
 
 from rlcap.config import PPOConfig
 from rlcap.train.arguments import parse
-from rlcap.train.process import prepare
-from rlcap.types import InputError
+from rlcap.train.process import run
 
 STARTED = time.monotonic()
 CONFIGS = Path(__file__).parent / "configs"
@@ -38,8 +36,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    prepare()
-    try:
-        main()
-    except InputError as error:
-        sys.exit(f"error: {error}")
+    run(main)

@@ -7,32 +7,15 @@
 The adapter is written to <run folder>/adapter; give it to recipes/grpo.py as model.adapter.
 """
 
-import argparse
 import functools
-import sys
 
-from rlcap.config import SFTConfig, check, load_config
-from rlcap.train.process import prepare
-from rlcap.types import InputError
-
-
-def parse_arguments() -> SFTConfig:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", help="YAML file (default: the lab)")
-    parser.add_argument("--output_dir", help="run folder (default: runs/<name>)")
-    arguments, overrides = parser.parse_known_args()
-    if arguments.output_dir:
-        overrides.append(f"output_dir={arguments.output_dir}")
-    try:
-        config = load_config(SFTConfig, arguments.config, overrides)
-        check(config)
-    except InputError as error:
-        parser.error(str(error))
-    return config
+from rlcap.config import SFTConfig
+from rlcap.train.arguments import parse
+from rlcap.train.process import run
 
 
 def main() -> None:
-    config = parse_arguments()
+    config = parse(SFTConfig, __doc__)
 
     import torch
     from accelerate import PartialState
@@ -68,8 +51,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    prepare()
-    try:
-        main()
-    except InputError as error:
-        sys.exit(f"error: {error}")
+    run(main)

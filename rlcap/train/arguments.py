@@ -1,4 +1,4 @@
-"""A reinforcement recipe's command line: a YAML file and single values over it. Imports nothing heavy."""
+"""A recipe's command line: a YAML file and single values over it. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from rlcap.config_file import load_config
 from rlcap.types import InputError
 
 
-def parse(kind: type, description: str, lab: Path, under: Path | None = None) -> Any:
+def parse(kind: type, description: str, lab: Path | None = None, under: Path | None = None) -> Any:
     """The checked config of `kind` that the command line asks for; a mistake in it ends the process with one line.
 
-    lab: the YAML file that is read where `--config` names none; under: one that it builds on.
+    lab: the YAML file that is read where `--config` names none (default: the values in rlcap/config.py are the lab's);
+    under: one that it builds on.
     """
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", help=f"YAML file (default: {lab})")
+    parser.add_argument("--config", help=f"YAML file (default: {lab or 'the lab'})")
     parser.add_argument("--output_dir", help="run folder (default: runs/<name>)")
     arguments, overrides = parser.parse_known_args()
     overrides += [f"output_dir={arguments.output_dir}"] if arguments.output_dir else []

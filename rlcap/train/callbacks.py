@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 import signal
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import torch
 from accelerate import PartialState
+from accelerate.utils import gather
 from tqdm import tqdm
 from transformers import TrainerCallback
 
@@ -101,26 +104,37 @@ class Schedule(TrainerCallback):
 
 
 class Interrupt(TrainerCallback):
-    """Ctrl-C (or SIGTERM) finishes the step, writes a checkpoint and stops; a second one stops at once."""
+    """Ctrl-C (or SIGTERM) finishes the step, writes a checkpoint and stops, on all processes; a second Ctrl-C stops at
+    once."""
 
     def __init__(self) -> None:
-        self.asked, self.previous = False, {}
+        self.asked, self.since, self.previous = False, 0.0, {}
 
     def _ask(self, number: int, _frame: Any) -> None:
-        if self.asked:
+        # a launcher that is stopped by Ctrl-C sends its processes a SIGTERM on top: no second wish
+        if self.asked and number == signal.SIGINT and time.monotonic() - self.since > 1:
             raise KeyboardInterrupt
-        self.asked = True
-        print("\nstopping after this step with a checkpoint; once more stops at once", flush=True)
+        if not self.asked:
+            self.asked, self.since = True, time.monotonic()
+            print("\nstopping after this step with a checkpoint; once more stops at once", flush=True)
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
             self.previous[number] = signal.signal(number, self._ask)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
-        if self.asked:
+        if _anywhere(self.asked):
             control.should_save = control.should_training_stop = True
         return control
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         for number, handler in self.previous.items():
             signal.signal(number, handler)
+
+
+def _anywhere(flag: bool) -> bool:
+    """Whether the flag is set on any process: the signal reaches them at different steps, and all must stop after one."""
+    if PartialState().num_processes == 1:
+        return flag
+    flags = torch.tensor([float(flag)], device=PartialState().device)
+    return bool(gather(flags).any())

@@ -1,10 +1,14 @@
-"""What a recipe's process is told before torch and its friends are imported."""
+"""A recipe's process: what it is told before torch and its friends are imported, and how it ends when it can't go on."""
 
 from __future__ import annotations
 
 import logging
 import os
+import sys
 import warnings
+from collections.abc import Callable
+
+from rlcap.types import InputError
 
 DEFAULTS = {
     "OMP_WAIT_POLICY": "PASSIVE",  # waiting threads that spin make a step many times slower where others want a core
@@ -20,3 +24,14 @@ def prepare() -> None:
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
     # DeepSpeed, where it is installed, is imported by accelerate and warns of a missing GPU also when nobody asked for it.
     logging.getLogger("DeepSpeed").addFilter(lambda record: "Setting accelerator to CPU" not in record.getMessage())
+
+
+def run(main: Callable[[], None]) -> None:
+    """`prepare`, then the recipe; what the user can mend, and Ctrl-C, end it with one line instead of a traceback."""
+    prepare()
+    try:
+        main()
+    except InputError as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit("\nstopped; the same command with resume=auto goes on from the last checkpoint")

@@ -1,0 +1,46 @@
+"""Ctrl-C ends a run after its step; what a launcher sends on top of it is no second wish."""
+
+import signal
+from types import SimpleNamespace
+
+import pytest
+
+from rlcap.train.callbacks import Interrupt
+
+
+@pytest.fixture
+def interrupt():
+    callback = Interrupt()
+    callback.on_train_begin(None, None, None)
+    yield callback
+    callback.on_train_end(None, None, None)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def stops(callback):
+    control = SimpleNamespace(should_save=False, should_training_stop=False)
+    callback.on_step_end(None, None, control)
+    return control.should_save and control.should_training_stop
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_one_signal_stops_after_the_step(interrupt, number, capsys):
+    assert not stops(interrupt)
+    signal.raise_signal(number)
+    assert stops(interrupt)
+    assert "once more stops at once" in capsys.readouterr().out
+
+
+def test_a_launchers_own_signals_do_not_cut_the_step(interrupt):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGINT, signal.SIGTERM):
+        signal.raise_signal(number)
+    assert stops(interrupt)
+
+
+def test_a_second_ctrl_c_stops_at_once(interrupt, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    signal.raise_signal(signal.SIGINT)
+    now[0] += 1.5
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)

@@ -255,8 +255,6 @@ AGGREGATE = (
     "sum_minus_greedy",
 )
 """Names that `train.aggregate` may have; the formulas stand in `rlcap.algo.advantages`."""
-WITH_BASELINE = ("sum_minus_running_mean", "sum_minus_greedy")
-"""Those that compare with something else than the group."""
 SCHEDULES = ("cosine", "constant")
 """Names that `train.schedule` may have."""
 TARGETS = ("paragraph", "references")

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from rlcap.config import ConfigError, GRPOConfig, SFTConfig, check, dump, load_config
+from rlcap.config import ConfigError, GRPOConfig, PPOConfig, SFTConfig, check, dump, load_config
 
 LAB = Path(__file__).parents[1] / "recipes" / "configs" / "lab.yaml"
 MIX = {"length": {"reward": "rewards.length:Length"}}
@@ -220,6 +220,37 @@ def test_maximum_likelihood_has_bounds_too(override, message):
     config = load_config(SFTConfig, None, [override])
     with pytest.raises(ConfigError, match=message):
         check(config)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["train.gamma=1.1"], r"train.gamma must lie in \[0, 1\], got 1.1"),
+        (["train.minibatches=0"], "train.minibatches must be above 0"),
+        (["train.value_learning_rate=0"], "train.value_learning_rate must be above 0"),
+        (["train.value_coefficient=-1"], "train.value_coefficient must be 0 or more"),
+        (["train.kl=sequence"], "train.kl is 'sequence'; known: token, loss"),
+        (
+            ["train.kl=loss", "train.kl_target=6"],
+            "needs train.kl=token and train.beta above 0 to start from, got 'loss'",
+        ),
+        (["train.beta=0", "train.kl_target=6"], "got 'token' and 0.0"),
+        (["train.aggregate=sum_then_center"], "PPO compares with its critic: leave it out"),
+        (["train.schedule=linear"], "train.schedule is 'linear'; known: cosine, constant"),
+        (["train.use_vllm=true", "data.source=mine.jsonl", "data.prior_breaking=0"], "train.use_vllm"),
+    ],
+)
+def test_ppo_has_bounds_of_its_own(overrides, message):
+    with pytest.raises(ConfigError, match=message):
+        check(load_config(PPOConfig, LAB, overrides))
+    check(load_config(PPOConfig, LAB.with_name("lab_ppo.yaml"), ["train.kl_target=6"], defaults=LAB))
+
+
+def test_a_configuration_of_grpo_knows_no_critic():
+    with pytest.raises(ConfigError, match="unknown key train.lam"):
+        load_config(GRPOConfig, None, ["train.lam=0.9"])
+    with pytest.raises(ConfigError, match="train.kl is 'token'; known: loss, sequence"):
+        checked("train.kl=token")
 
 
 def test_a_mix_without_rewards_is_refused():

@@ -247,9 +247,9 @@ def test_ppo_has_bounds_of_its_own(overrides, message):
 
 
 def test_a_configuration_of_grpo_knows_no_critic():
-    with pytest.raises(ConfigError, match="unknown key train.lam"):
+    with pytest.raises(ConfigError, match=r"unknown key train\.lam"):
         load_config(GRPOConfig, None, ["train.lam=0.9"])
-    with pytest.raises(ConfigError, match="train.kl is 'token'; known: loss, sequence"):
+    with pytest.raises(ConfigError, match=r"train\.kl is 'token'; known: loss, sequence"):
         checked("train.kl=token")
 
 

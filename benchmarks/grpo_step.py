@@ -49,8 +49,9 @@ from rlcap.curriculum import parse
 from rlcap.policy.load import lora_modules
 from rlcap.reward.base import Reward
 from rlcap.reward.mix import Component, Mix
-from rlcap.train.grpo import GRPOTrainer, trl_config
+from rlcap.train.grpo import GRPOTrainer
 from rlcap.train.run_folder import RunFolder
+from rlcap.train.trl_config import trl_config
 from rlcap.types import Sample, Score
 
 PATCH, WORDS = 14, 8000

@@ -26,7 +26,7 @@ from trl.models import unwrap_model_for_generation
 from rlcap.algo.advantages import Advantages, combine
 from rlcap.algo.kl import sequence_kl
 from rlcap.batching import Batching, BatchingError
-from rlcap.config import GRPOConfig, PPOConfig
+from rlcap.config import GRPOConfig
 from rlcap.curriculum import Adaptive, AdaptiveState, Curriculum, Stage
 from rlcap.data.bags import random_distractors
 from rlcap.data.images import open_image
@@ -37,57 +37,11 @@ from rlcap.policy.prompt import Prompt
 from rlcap.reward.columns import pack
 from rlcap.reward.mix import Mix, MixScores
 from rlcap.sampler import GroupSampler, set_epoch
-from rlcap.train.rollout import Rollout, micro_batches, prepare, write
+from rlcap.train.rollout import Rollout, as_rows, micro_batches, prepare, write
 from rlcap.train.rows import to_dataset
 from rlcap.train.run_folder import STATE, RunFolder, append_lines, write_text
+from rlcap.train.trl_config import trl_config
 from rlcap.types import RewardBatch, Sample
-
-
-def trl_config(config: GRPOConfig, batching: Batching, folder: RunFolder) -> trl.GRPOConfig:
-    """TRL's configuration for ours. Every value that TRL would default otherwise is set here."""
-    train, generation = config.train, config.generation
-    on_cpu = not torch.cuda.is_available()
-    rounds = batching.steps_per_generation_round()
-    constant = train.schedule == "constant"
-    return trl.GRPOConfig(
-        output_dir=str(folder.checkpoints),
-        **batching.trl(),
-        max_steps=train.steps,
-        learning_rate=train.learning_rate,
-        lr_scheduler_type="constant" if constant else "cosine_with_min_lr",
-        lr_scheduler_kwargs={} if constant else {"min_lr_rate": 0.1},
-        warmup_steps=0 if constant else max(1, train.steps // 10),
-        weight_decay=train.weight_decay,
-        max_grad_norm=train.max_grad_norm,
-        beta=train.beta,  # also where the KL is no part of the loss: TRL keeps the starting adapter for it
-        epsilon=train.epsilon,
-        loss_type=train.loss_type,
-        scale_rewards="group",
-        max_completion_length=generation.max_new_tokens,
-        temperature=generation.temperature,
-        top_p=generation.top_p,
-        top_k=0,
-        use_vllm=train.use_vllm,
-        gradient_checkpointing=train.gradient_checkpointing,
-        gradient_checkpointing_kwargs={"use_reentrant": False},  # the old variant gives a shared prefix no gradient
-        bf16=not on_cpu and torch.cuda.is_bf16_supported(),
-        use_cpu=on_cpu,
-        seed=train.seed,
-        data_seed=train.seed,
-        save_strategy="steps",
-        save_steps=-(-train.save_every // rounds) * rounds,
-        save_total_limit=train.keep_checkpoints,
-        logging_steps=1,
-        disable_tqdm=True,
-        report_to=config.report_to or "none",
-        run_name=folder.root.name,
-        remove_unused_columns=False,
-        # Policy and critic are run one after the other, and neither sees the other's parameters.
-        ddp_find_unused_parameters=False if isinstance(config, PPOConfig) else None,
-        shuffle_dataset=False,
-        dataloader_num_workers=0,
-        dataloader_pin_memory=not on_cpu,
-    )
 
 
 class GRPOTrainer(trl.GRPOTrainer):
@@ -378,22 +332,9 @@ class GRPOTrainer(trl.GRPOTrainer):
         lengths = [len(caption.split()) for caption in batch.captions]
         self._log("completions/mean_words", sum(lengths) / len(lengths))
         self._log("completions/truncated", sum(batch.truncated) / len(lengths))
-        append_lines(
-            self.folder.rollouts(self.accelerator.process_index),
-            (
-                {
-                    "step": self.state.global_step + 1,
-                    "sample_id": row["sample_id"],
-                    "stage": stage.name,
-                    "caption": batch.captions[i],
-                    "advantage": float(advantages[i].mean()),
-                    "scores": {name: scores.scores[name][i].value for name in scores.names},
-                    "abstained": {n: scores.scores[n][i].reason for n in scores.names if scores.scores[n][i].abstained},
-                    "notes": {n: scores.scores[n][i].note for n in scores.names if scores.scores[n][i].note},
-                }
-                for i, row in enumerate(rows)
-            ),
-        )
+        head = {"step": self.state.global_step + 1, "stage": stage.name}
+        written = (head | row for row in as_rows([r["sample_id"] for r in rows], batch.captions, advantages, scores))
+        append_lines(self.folder.rollouts(self.accelerator.process_index), written)
         recalls = [value for name, value in scores.metrics.items() if name.endswith("/bag_recall_at_1")]
         if isinstance(self.curriculum, Adaptive) and recalls:
             mean = gather(torch.tensor([recalls[0]], device=self.accelerator.device)).mean().item()

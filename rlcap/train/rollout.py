@@ -6,7 +6,7 @@ cut into micro-batches here, so that the captions of an image share the pass ove
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,6 +79,25 @@ def micro_batches(batch: Mapping[str, Any], size: int) -> list[dict[str, Any]]:
         part["prompts"] = batch["prompts"][start // group : -(-(start + size) // group)]
         parts.append(part)
     return parts
+
+
+def as_rows(
+    ids: Sequence[str], captions: Sequence[str], advantages: Tensor, scores: MixScores
+) -> Iterator[dict[str, Any]]:
+    """What the run folder keeps of N captions: of each its scores, the reasons of abstentions, and what judges noted.
+
+    advantages: (N,), or (N, C), of which the mean over tokens is kept.
+    """
+    for i, (id, caption) in enumerate(zip(ids, captions, strict=True)):
+        mine = {name: scores.scores[name][i] for name in scores.names}
+        yield {
+            "sample_id": id,
+            "caption": caption,
+            "advantage": float(advantages[i].mean()),
+            "scores": {name: score.value for name, score in mine.items()},
+            "abstained": {name: score.reason for name, score in mine.items() if score.abstained},
+            "notes": {name: score.note for name, score in mine.items() if score.note},
+        }
 
 
 def prepare(captioner: Captioner, rows: Sequence[Mapping[str, Any]], group: int, instruction: str) -> list[Prompt]:

@@ -1,0 +1,57 @@
+"""From our configuration to TRL's."""
+
+from __future__ import annotations
+
+import torch
+import trl
+
+from rlcap.batching import Batching
+from rlcap.config import GRPOConfig, PPOConfig
+from rlcap.train.run_folder import RunFolder
+
+
+def trl_config(config: GRPOConfig, batching: Batching, folder: RunFolder) -> trl.GRPOConfig:
+    """TRL's configuration for ours. Every value that TRL would default otherwise is set here."""
+    train, generation = config.train, config.generation
+    on_cpu = not torch.cuda.is_available()
+    rounds = batching.steps_per_generation_round()
+    constant = train.schedule == "constant"
+    return trl.GRPOConfig(
+        output_dir=str(folder.checkpoints),
+        **batching.trl(),
+        max_steps=train.steps,
+        learning_rate=train.learning_rate,
+        lr_scheduler_type="constant" if constant else "cosine_with_min_lr",
+        lr_scheduler_kwargs={} if constant else {"min_lr_rate": 0.1},
+        warmup_steps=0 if constant else max(1, train.steps // 10),
+        weight_decay=train.weight_decay,
+        max_grad_norm=train.max_grad_norm,
+        beta=train.beta,  # also where the KL is no part of the loss: TRL keeps the starting adapter for it
+        epsilon=train.epsilon,
+        loss_type=train.loss_type,
+        scale_rewards="group",
+        max_completion_length=generation.max_new_tokens,
+        temperature=generation.temperature,
+        top_p=generation.top_p,
+        top_k=0,
+        use_vllm=train.use_vllm,
+        gradient_checkpointing=train.gradient_checkpointing,
+        gradient_checkpointing_kwargs={"use_reentrant": False},  # the old variant gives a shared prefix no gradient
+        bf16=not on_cpu and torch.cuda.is_bf16_supported(),
+        use_cpu=on_cpu,
+        seed=train.seed,
+        data_seed=train.seed,
+        save_strategy="steps",
+        save_steps=-(-train.save_every // rounds) * rounds,
+        save_total_limit=train.keep_checkpoints,
+        logging_steps=1,
+        disable_tqdm=True,
+        report_to=config.report_to or "none",
+        run_name=folder.root.name,
+        remove_unused_columns=False,
+        # Policy and critic are run one after the other, and neither sees the other's parameters.
+        ddp_find_unused_parameters=False if isinstance(config, PPOConfig) else None,
+        shuffle_dataset=False,
+        dataloader_num_workers=0,
+        dataloader_pin_memory=not on_cpu,
+    )

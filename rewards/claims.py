@@ -25,6 +25,7 @@ from rlcap.reward.base import Reward
 from rlcap.reward.cache import ReplyCache, default_folder
 from rlcap.reward.claim_list import Claim, ClaimReader, claims_text, facts_of
 from rlcap.reward.judge import Patience
+from rlcap.reward.limits import Limits
 from rlcap.reward.prompt import Prompt
 from rlcap.types import RewardBatch, Score
 
@@ -67,6 +68,7 @@ class Claims(Reward):
         retries: int = 3,
         backoff: float = 1.0,
         concurrency: int = 8,
+        limits: Mapping[str, Any] | None = None,
     ) -> None:
         if form not in ("f1", "precision", "recall") or not 0 <= unknown <= 1:
             raise ValueError(f"form is f1, precision or recall, unknown in [0, 1]; got {form!r} and {unknown}")
@@ -77,7 +79,8 @@ class Claims(Reward):
         asked = Prompt.read(prompt or Path(__file__).parent / "prompts" / "claims.txt")
         store = ReplyCache(cache or default_folder() / "claims.sqlite")
         patience = Patience(timeout, retries, backoff, concurrency)
-        self.reader = ClaimReader(engine, asked, store, sampling, image, patience, self.version)
+        self.reader = ClaimReader(engine, asked, store, sampling, image, patience, self.version, Limits.of(limits))
+        self.judges = (self.reader.judge,)
         self.form, self.unknown = form, unknown
 
     async def ascore(self, batch: RewardBatch) -> list[Score]:

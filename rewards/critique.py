@@ -22,6 +22,7 @@ from rlcap.reward.base import Reward
 from rlcap.reward.cache import ReplyCache, default_folder
 from rlcap.reward.critic import Critic
 from rlcap.reward.judge import Patience
+from rlcap.reward.limits import Limits
 from rlcap.reward.prompt import Prompt
 from rlcap.reward.verdict import Verdict
 from rlcap.types import RewardBatch, Score
@@ -36,7 +37,7 @@ class Critique(Reward):
     """engine: an EngineLM object, or what `rlcap.reward.engines.load_engine` takes (`litellm:openai/gpt-4o-mini`,
     `transformers:PATH`, `module:Class`, a mapping with parameters). penalty: off the value for each wrong claim; .1 makes
     one cost as much as a point of the grade. prompt: path of another prompt file. sampling: passed to every call.
-    image: whether a multimodal engine gets the image. cache: sqlite file; `:memory:` for none on disk. The rest: `Patience`.
+    image: whether a multimodal engine gets the image. cache: sqlite file; `:memory:` for none on disk. limits: see `Limits`. The rest: `Patience`.
 
     The empty caption gets the lowest value without asking anyone.
     """
@@ -55,6 +56,7 @@ class Critique(Reward):
         retries: int = 3,
         backoff: float = 1.0,
         concurrency: int = 8,
+        limits: Mapping[str, Any] | None = None,
     ) -> None:
         if isinstance(engine, str | Mapping):
             from rlcap.reward.engines import load_engine
@@ -69,7 +71,9 @@ class Critique(Reward):
             image,
             Patience(timeout, retries, backoff, concurrency),
             self.version,
+            Limits.of(limits),
         )
+        self.judges = (self.critic.judge,)
 
     async def ascore(self, batch: RewardBatch) -> list[Score]:
         rows = [i for i, caption in enumerate(batch.captions) if caption.strip()]

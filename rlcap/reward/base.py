@@ -18,11 +18,16 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
-from typing import Any, ClassVar
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from rlcap.reward.columns import NEEDS, pack
+from rlcap.reward.spending import BudgetSpent
+from rlcap.reward.tally import Tally
 from rlcap.types import RewardBatch, Score
+
+if TYPE_CHECKING:
+    from rlcap.reward.judge import Judge
 
 
 class Reward:
@@ -38,6 +43,8 @@ class Reward:
     """Change it whenever the same caption would get another score: caches key on it."""
     metrics: dict[str, float]
     """Scalars about the batch judged last (in-bag recall, cache hit share, …); may be empty."""
+    judges: Sequence[Judge] = ()
+    """Whom it asks, if anyone: their calls, latency and cost are logged, and their budgets kept."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -72,6 +79,19 @@ class Reward:
         """The same for rewards that wait for something else than this machine."""
         return self.score(batch)
 
+    @property
+    def all_metrics(self) -> dict[str, float]:
+        """`metrics`, and of its judges `Tally.metrics` of the last batch, `dollars_total` and `tokens_total`."""
+        if not self.judges:
+            return dict(self.metrics)
+        total = {f"{name}_total": sum(j.budget.spent[name] for j in self.judges) for name in ("dollars", "tokens")}
+        return {**self.metrics, **Tally.sum(judge.tally for judge in self.judges).metrics(), **total}
+
+    @property
+    def stop_reason(self) -> str | None:
+        """Why no further batch should be given to it (a judge's budget), or None."""
+        return next((reason for judge in self.judges if (reason := judge.budget.stop_reason)), None)
+
     def checked(self, scores: list[Score], batch: RewardBatch) -> list[Score]:
         """The scores, if there is exactly one `Score` a caption; TypeError or ValueError otherwise."""
         if len(scores) != len(batch):
@@ -92,13 +112,16 @@ class Reward:
         """TRL's signature: one value a completion, None where the reward abstained.
 
         `log_metric`, when TRL gives it, receives the abstain rate and `metrics`; `log_extra` the critiques.
-        Raises ColumnError when the data lacks a column that the reward needs.
+        Raises ColumnError when the data lacks a column that the reward needs, BudgetSpent where a judge's budget has no
+        room for the batch.
         """
+        if self.stop_reason:
+            raise BudgetSpent(f"{self.name}: {self.stop_reason}; raise the limit, or take the reward out")
         batch = pack(prompts, completions, columns, self.needs)
         scores = self.checked(self.score(batch), batch)
         if log_metric is not None and scores:
             log_metric(f"{self.name}/abstain_rate", sum(score.abstained for score in scores) / len(scores))
-            for key, value in self.metrics.items():
+            for key, value in self.all_metrics.items():
                 log_metric(f"{self.name}/{key}", value)
         if log_extra is not None and any(score.note for score in scores):
             log_extra(f"{self.name}/note", [score.note or "" for score in scores])

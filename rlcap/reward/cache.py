@@ -11,6 +11,7 @@ import json
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,23 @@ def content_hash(**parts: Any) -> str:
 
 def _storable(reply: str) -> str:
     return reply.encode("utf-8", "replace").decode()
+
+
+def _open(path: str, patience: float = 30.0) -> sqlite3.Connection:
+    """A connection that waits `patience` seconds for other writers."""
+    connection = sqlite3.connect(path, timeout=patience)
+    until = time.monotonic() + patience
+    while True:
+        try:  # sqlite does not wait by itself where two processes switch a new file to its log at the same time
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("PRAGMA synchronous=NORMAL")
+            connection.execute("CREATE TABLE IF NOT EXISTS replies (key TEXT PRIMARY KEY, reply TEXT NOT NULL)")
+            return connection
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > until:
+                connection.close()
+                raise
+            time.sleep(0.01)
 
 
 def default_folder() -> Path:
@@ -46,7 +64,10 @@ class ReplyCache:
         self._local = threading.local()
         self._memory: dict[str, str] | None = {} if self.path == ":memory:" else None
         if self._memory is None:
-            Path(self.path).parent.mkdir(parents=True, exist_ok=True)
+            try:
+                Path(self.path).parent.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise self._unusable(error) from error
 
     def get(self, keys: Sequence[str]) -> dict[str, str]:
         """The known ones among the keys."""
@@ -70,12 +91,15 @@ class ReplyCache:
 
     def _connection(self) -> sqlite3.Connection:
         if getattr(self._local, "process", None) != os.getpid():
-            connection = sqlite3.connect(self.path, timeout=30)
-            connection.execute("PRAGMA journal_mode=WAL")
-            connection.execute("PRAGMA synchronous=NORMAL")
-            connection.execute("CREATE TABLE IF NOT EXISTS replies (key TEXT PRIMARY KEY, reply TEXT NOT NULL)")
-            self._local.connection, self._local.process = connection, os.getpid()
+            try:
+                self._local.connection = _open(self.path)
+            except sqlite3.Error as error:
+                raise self._unusable(error) from error
+            self._local.process = os.getpid()
         return self._local.connection
+
+    def _unusable(self, error: Exception) -> ConfigError:
+        return ConfigError(f"cache {self.path} can't be used ({error}): delete the file, or name another by `cache`")
 
     def __getstate__(self) -> dict[str, Any]:
         return {"path": self.path}

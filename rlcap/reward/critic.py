@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from rlcap.reward.cache import ReplyCache, content_hash
-from rlcap.reward.judge import Patience, Question, ask
+from rlcap.reward.judge import Judge, Patience, Question
+from rlcap.reward.limits import Limits
 from rlcap.reward.prompt import Prompt, fence
 from rlcap.reward.verdict import VerdictError, parse
 from rlcap.scorers.images import ImageError, content_key, open_image
@@ -51,9 +52,10 @@ class Critic:
         image: bool = True,
         patience: Patience | None = None,
         version: str = "1",
+        limits: Limits | None = None,
     ) -> None:
         self.engine, self.prompt, self.cache, self.version = engine, prompt, cache, version
-        self.sampling, self.patience = dict(sampling or {}), patience or Patience()
+        self.sampling, self.judge = dict(sampling or {}), Judge(engine, patience, limits)
         self.sees = image and bool(getattr(engine, "is_multimodal", False))
         self.knows = bool(getattr(engine, "accepts_sample", False))
         self.cache_hits = 0.0
@@ -99,7 +101,7 @@ class Critic:
                 questions[key] = self._question(captions[first[key]], samples[first[key]])
             except ImageError as error:
                 opinions[key] = Opinion(None, str(error))
-        answers = await ask(self.engine, list(questions.values()), self.sampling, self.patience)
+        answers = await self.judge.ask(list(questions.values()), self.sampling)
         for key, answer in zip(questions, answers, strict=True):
             if answer.reply is None:
                 opinions[key] = Opinion(None, answer.reason)
@@ -129,7 +131,7 @@ class Critic:
     def _question(self, caption: str, sample: Sample) -> Question:
         text = self.prompt.fill(self.fields(caption, sample))
         content = [text, _image_bytes(sample)] if self.sees else text
-        return Question(content, self.prompt.system, sample)
+        return Question(content, self.prompt.system, sample, lambda reply: self.parse(reply, sample))
 
     def _opinion(self, reply: str, sample: Sample) -> Opinion:
         try:

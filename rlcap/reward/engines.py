@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import base64
 import importlib
+import math
 import os
 import tempfile
 import threading
@@ -20,6 +21,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rlcap.reward.dotted import ConfigError, build, resolve
+from rlcap.reward.spending import Reply, estimate
 
 
 def load_engine(spec: str | Mapping[str, Any] | Any) -> Any:
@@ -64,8 +66,11 @@ def quiet_litellm() -> None:
 class LiteLLM:
     """A provider behind LiteLLM. model: its name there (`openai/gpt-4o-mini`, `ollama/llama3.2`, …).
 
-    base_url: an OpenAI-compatible server. is_multimodal: send the image too. timeout: seconds, of the HTTP request.
+    base_url: an OpenAI-compatible server. is_multimodal: send the image too. timeout: seconds, of the HTTP request, where
+    whoever asks names none.
     """
+
+    accepts_timeout = True
 
     def __init__(
         self,
@@ -84,8 +89,9 @@ class LiteLLM:
         # Everything that changes replies stands in the name, which goes into the cache key.
         self.model_string = f"litellm:{model}@{base_url or 'default'} t={temperature} max={max_tokens}"
 
-    def generate(self, content: Any, system_prompt: str | None = None, **sampling: Any) -> str:
-        """One reply. Raises litellm's exceptions, which carry `status_code`."""
+    def generate(self, content: Any, system_prompt: str | None = None, **sampling: Any) -> Reply:
+        """One reply, with its tokens, and its dollars where LiteLLM knows them. Raises litellm's exceptions, which carry
+        `status_code`."""
         quiet_litellm()
         litellm = importlib.import_module("litellm")
         litellm.suppress_debug_info = True
@@ -98,10 +104,15 @@ class LiteLLM:
             api_base=self.base_url,
             api_key=os.environ[self._api_key_env] if self._api_key_env else None,
             num_retries=0,  # the judge retries, with its own patience
+            max_retries=0,  # nor does the client below
             drop_params=True,
             **options,
         )
-        return response.choices[0].message.content or ""
+        text = (response.choices[0].message.content if response.choices else None) or ""
+        usage, dollars = getattr(response, "usage", None), response._hidden_params.get("response_cost")
+        read, written = (_tokens(getattr(usage, name, None)) for name in ("prompt_tokens", "completion_tokens"))
+        asked = [system_prompt or "", *([content] if isinstance(content, str) else content)]
+        return Reply(text, read or estimate(asked), written or estimate(text), dollars)
 
     __call__ = generate
 
@@ -114,6 +125,7 @@ class LocalChat:
 
     is_multimodal = False
     max_concurrency = 1
+    repeatable = True
 
     def __init__(
         self, model: str, device: str = "cpu", max_tokens: int = 400, dtype: str = "auto", gguf_file: str | None = None
@@ -148,6 +160,11 @@ class LocalChat:
         return self._tokenizer.decode(output[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
 
     __call__ = generate
+
+
+def _tokens(said: Any) -> int:
+    """A server's count of tokens, 0 where it is no sensible number."""
+    return int(said) if isinstance(said, int | float) and math.isfinite(said) and said > 0 else 0
 
 
 def _parts(content: list[str | bytes]) -> list[dict[str, Any]]:

@@ -1,12 +1,15 @@
-"""Asking a judge: bounded concurrency, a timeout a call, retries, and an answer that says why there is none.
+"""Asking a judge: bounded concurrency, a timeout a call, retries, limits, and an answer that says why there is none.
 
 An engine is textgrad's `EngineLM` protocol, by duck typing:
 
-    engine.generate(content, system_prompt=None, **sampling) -> str      content: a str, or a list of str and image bytes
+    engine.generate(content, system_prompt=None, **sampling) -> str      content: a str, or a list of str and image bytes;
+                                                  a `rlcap.reward.spending.Reply` is a str that says what it cost
     engine.model_string                                                  goes into the cache key
     engine.is_multimodal        (default False)   whether image bytes may be given
     engine.max_concurrency      (default: any)    1 for a model in this process
     engine.accepts_sample       (default False)   whether `generate(..., sample=Sample)` is understood (a simulated judge)
+    engine.accepts_timeout      (default False)   whether `generate(..., timeout=seconds)` is understood
+    engine.repeatable           (default False)   whether the same question always gets the same reply
 
 textgrad's own call path is not used: its cache key is salted per process, its multimodal check knows seven model names,
 its LiteLLM engine drops the sampling parameters, and its backward prompts show only the ends of a long caption.
@@ -15,21 +18,32 @@ its LiteLLM engine drops the sampling parameters, and its backward prompts show 
 from __future__ import annotations
 
 import asyncio
-import os
 import random
-import re
 import threading
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rlcap.types import Sample
+from rlcap.reward.breaker import Breaker
+from rlcap.reward.failures import classify, fix, redact, retry_after, root, tell
+from rlcap.reward.limits import Limits
+from rlcap.reward.rate import RateLimit
+from rlcap.reward.spending import Budget, Reply, estimate
+from rlcap.reward.tally import Tally
+from rlcap.reward.verdict import VerdictError
+from rlcap.types import ConfigError, InputError, Sample
+
+LONGEST_PAUSE = 60.0
+"""Seconds between two attempts at most, whatever the server asks for."""
 
 _JITTER = random.Random()  # its own: retries must not move the run's random state
 
 
-class JudgeError(RuntimeError):
-    """The engine can't work at all (a refused key, an unknown model, a bug): retrying or abstaining would hide it."""
+class JudgeError(InputError):
+    """The engine can't work at all (a refused key, an unknown model, a bug): retrying or abstaining would hide it.
+
+    One line, without a key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +53,13 @@ class Question:
     content: str | list[str | bytes]
     system: str
     sample: Sample
+    check: Callable[[str], Any] | None = None
+    """Raises VerdictError for a reply that is none; the question is put once more then."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The reply, or None with the reason why there is none."""
+    """The reply (its last attempt may be unreadable), or None with the reason why there is none."""
 
     reply: str | None
     reason: str | None = None
@@ -64,72 +80,154 @@ class Patience:
 
     def __post_init__(self) -> None:
         if self.timeout <= 0 or self.retries < 0 or self.backoff < 0 or self.concurrency < 1:
-            raise ValueError(f"timeout > 0, retries >= 0, backoff >= 0 and concurrency >= 1, got {self}")
+            raise ConfigError(f"timeout > 0, retries >= 0, backoff >= 0 and concurrency >= 1, got {self}")
 
 
-async def ask(
-    engine: Any, questions: Sequence[Question], sampling: Mapping[str, Any], patience: Patience
-) -> list[Answer]:
-    """All answers, in the questions' order.
+@dataclass(frozen=True, slots=True)
+class _Attempt:
+    """What came of one call. kind: fine, unreadable, refused, or the failures that may pass: transient, busy."""
 
-    Transient failures (connection, timeout, 408, 409, 429, 5xx) are retried and then answered with a reason; so are
-    requests that the provider refuses (400, 413, 422: a content filter, too long an input), without a retry.
-    Raises JudgeError, with secrets blacked out, for everything else.
+    kind: str
+    reply: str | None = None
+    reason: str | None = None
+    pause: float = 0.0
+    """Seconds that the server wants to be left alone."""
+
+
+class Judge:
+    """An engine with patience and limits, and what it has cost. One event loop at a time asks it.
+
+    clock: seconds, monotonic. sleep: a coroutine function of seconds.
     """
-    places = asyncio.Semaphore(min(patience.concurrency, getattr(engine, "max_concurrency", None) or 10**6))
 
-    async def one(question: Question) -> Answer:
-        reason = ""
-        for attempt in range(patience.retries + 1):
-            if attempt:
-                await asyncio.sleep(patience.backoff * 2 ** (attempt - 1) * _JITTER.uniform(0.5, 1.5))
+    def __init__(
+        self,
+        engine: Any,
+        patience: Patience | None = None,
+        limits: Limits | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self.engine, self.patience = engine, patience or Patience()
+        self.limits = (limits or Limits()).of_this_process()
+        self.breaker = Breaker(self.limits.failures, self.limits.cool_down, clock)
+        self.budget = Budget(self.limits.dollars, self.limits.tokens)
+        self.tally = Tally()
+        """Of the batch asked last."""
+        self._requests = RateLimit(self.limits.requests_per_minute, clock)
+        self._tokens = RateLimit(self.limits.tokens_per_minute, clock)
+        self._clock, self._sleep = clock, sleep
+        self._fatal: JudgeError | None = None
+
+    async def ask(self, questions: Sequence[Question], sampling: Mapping[str, Any]) -> list[Answer]:
+        """All answers, in the questions' order.
+
+        Failures that may pass (connection, timeout, 408, 409, 425, 429, 5xx, what no client can read) are retried and then
+        answered with a reason. So are, without a retry, requests that the provider refuses for their content (a filter,
+        too long an input) and questions that a limit forbids. A reply that fails its question's check gets one more
+        attempt, and is then returned as it is. Raises JudgeError for everything else (400, 401, 403, a bug).
+        """
+        self.tally, self._fatal = Tally(), None
+        self.budget.begin()
+        bound = getattr(self.engine, "max_concurrency", None) or self.patience.concurrency
+        places = asyncio.Semaphore(min(self.patience.concurrency, bound))
+        tasks = [asyncio.ensure_future(self._answer(question, sampling, places)) for question in questions]
+        try:
+            return list(await asyncio.gather(*tasks))
+        finally:
+            for task in tasks:  # where one has raised, the others end
+                task.cancel()
+            self.budget.end()
+
+    async def _answer(self, question: Question, sampling: Mapping[str, Any], places: asyncio.Semaphore) -> Answer:
+        again = 0 if getattr(self.engine, "repeatable", False) else 1  # attempts left for a reply that can't be read
+        found = _Attempt("transient")
+        for number in range(self.patience.retries + 1):
+            if number:
+                backoff = self.patience.backoff * 2 ** (number - 1) * _JITTER.uniform(0.5, 1.5)
+                await self._sleep(min(max(backoff, found.pause), LONGEST_PAUSE))
             async with places:
-                try:
-                    reply = await asyncio.wait_for(_in_thread(engine, question, sampling), patience.timeout)
-                except TimeoutError:
-                    reason = f"timeout after {patience.timeout:g} s"
-                    continue
-                except Exception as error:
-                    error = root(error)
-                    kind, reason = classify(error), f"{type(error).__name__}: {redact(str(error))[:200]}"
-                    if kind == "fatal":
-                        raise JudgeError(f"judge {engine.model_string}: {reason}") from None  # its text may hold a key
-                    if kind == "refused":
-                        return Answer(None, f"refused: {reason}")
-                    continue
-            return Answer(reply) if isinstance(reply, str) and reply.strip() else Answer(None, "empty reply")
-        return Answer(None, f"{reason} ({patience.retries + 1} attempts)")
+                if self._fatal is not None:
+                    raise self._fatal
+                forbidden = self.budget.exhausted or self.breaker.refusal()
+                if forbidden:
+                    return Answer(None, forbidden)
+                self.tally.retries += number > 0
+                found = await self._attempt(question, sampling)
+            self.tally.failures += found.kind != "fine"
+            if found.kind in ("fine", "refused"):
+                return Answer(found.reply, found.reason)
+            if found.kind == "unreadable":
+                again -= 1
+                if again < 0:
+                    break
+        if found.kind == "unreadable":
+            return Answer(found.reply, found.reason)
+        return Answer(None, f"{found.reason} ({self.patience.retries + 1} attempts)")
 
-    return list(await asyncio.gather(*(one(question) for question in questions)))
+    async def _attempt(self, question: Question, sampling: Mapping[str, Any]) -> _Attempt:
+        parts = [question.content] if isinstance(question.content, str) else question.content
+        asked = estimate([question.system, *parts])
+        wait = max(self._requests.take(1), self._tokens.take(asked))
+        if wait:
+            await self._sleep(wait)
+        if getattr(self.engine, "accepts_timeout", False):
+            sampling = {
+                **sampling,
+                "timeout": self.patience.timeout,
+            }  # so that a call given up ends on its own side too
+        start = self._clock()
+        self.tally.calls += 1
+        try:
+            reply = await asyncio.wait_for(_in_thread(self.engine, question, sampling), self.patience.timeout)
+        except TimeoutError:
+            return self._failed(_Attempt("transient", reason=f"timeout after {self.patience.timeout:g} s"))
+        except Exception as error:
+            return self._failed(self._sorted(root(error)))
+        finally:
+            self.tally.seconds.append(self._clock() - start)
+        self.breaker.succeeded()
+        if not isinstance(reply, str) or not reply.strip():
+            return _Attempt("unreadable", reason="empty reply")
+        self._pay(reply, asked)
+        text = redact(reply)  # a server may echo what it was sent
+        try:
+            if question.check is not None:
+                question.check(text)
+        except VerdictError:
+            return _Attempt("unreadable", text)
+        return _Attempt("fine", text)
 
+    def _failed(self, attempt: _Attempt) -> _Attempt:
+        if attempt.kind == "transient":
+            self.breaker.failed(str(attempt.reason))
+        return attempt
 
-def root(error: BaseException) -> BaseException:
-    """The failure itself, out of tenacity's RetryError in which textgrad's engines wrap it."""
-    attempt = getattr(error, "last_attempt", None)
-    inner = attempt.exception() if attempt is not None else None
-    return error if inner is None else root(inner)
+    def _sorted(self, error: BaseException) -> _Attempt:
+        kind = classify(error)
+        if kind == "fatal":  # from None: the cause's text may hold a key
+            raise self._error(f"{tell(error)}{fix(error)}") from None
+        return _Attempt(kind, None, f"refused: {tell(error)}" if kind == "refused" else tell(error), retry_after(error))
 
+    def _pay(self, reply: str, asked: int) -> None:
+        read, written, dollars = asked, estimate(reply), None
+        if isinstance(reply, Reply):
+            read, written, dollars = reply.read, reply.written, reply.dollars
+        if self.limits.prices is not None:
+            dollars = (read * self.limits.prices[0] + written * self.limits.prices[1]) / 1e6
+        if dollars is None and self.limits.dollars is not None:
+            raise self._error(
+                "limits.dollars can't be kept, as nobody knows what a reply costs; give limits.prices: [dollars per million "
+                "tokens read, written]"
+            )
+        self._tokens.settle(read + written - asked)
+        self.budget.pay(read + written, dollars or 0.0)
+        self.tally.tokens += read + written
+        self.tally.dollars += dollars or 0.0
 
-def classify(error: BaseException) -> str:
-    """`transient`, `refused` (this request only) or `fatal`."""
-    status = getattr(error, "status_code", None) or getattr(error, "code", None)
-    if isinstance(status, int):
-        if status in (408, 409, 425, 429) or status >= 500:
-            return "transient"
-        return "refused" if status in (400, 413, 422) else "fatal"
-    if isinstance(error, ConnectionError | TimeoutError):
-        return "transient"
-    # httpx, openai and litellm each have their own classes; they agree on these words.
-    return "transient" if re.search(r"Timeout|Connect|RateLimit|Unavailable", type(error).__name__) else "fatal"
-
-
-def redact(text: str) -> str:
-    """The text with keys blacked out: those of the environment, and whatever looks like one."""
-    for name, value in os.environ.items():
-        if re.search(r"KEY|TOKEN|SECRET|PASSWORD", name) and len(value) >= 8:
-            text = text.replace(value, "***")
-    text = re.sub(r"(?i)\b(bearer|api[-_ ]?key\S*?)([:=\s]+)['\"]?[\w.*-]{8,}", r"\1\2***", text)
-    return re.sub(r"\b(?:sk|pk|rk|hf|gsk|xai)[-_][\w*-]{6,}|\bAIza[\w-]{20,}", "***", text)
+    def _error(self, text: str) -> JudgeError:
+        self._fatal = JudgeError(redact(f"judge {self.engine.model_string}: {text}"))
+        return self._fatal
 
 
 async def _in_thread(engine: Any, question: Question, sampling: Mapping[str, Any]) -> Any:

@@ -155,12 +155,23 @@ class Mix:
             self.names, values, {name: outcome.scores for name, outcome in outcomes.items()}, self.weights, metrics
         )
 
+    @property
+    def stop_reason(self) -> str | None:
+        """Why the run should stop after this step, with a checkpoint: a judge's budget has no room for another batch. Or
+        None. A step that goes on regardless spends what is left, and then its captions abstain."""
+        reasons = ((name, component.reward.stop_reason) for name, component in self.components.items())
+        return next((f"reward component {name!r}: {reason}" for name, reason in reasons if reason), None)
+
     def state_dict(self) -> dict[str, Any]:
-        """JSON-able: the guard's window and what is known from past rounds, for checkpoints."""
+        """JSON-able: the guard's window, what is known from past rounds, and what judges have cost, for checkpoints."""
         return {
             "guard": self.guard.state_dict(),
             "running": self.running.state_dict(),
             "moments": self.moments.state_dict(),
+            "budgets": {
+                name: [judge.budget.state_dict() for judge in component.reward.judges]
+                for name, component in self.components.items()
+            },
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -173,3 +184,6 @@ class Mix:
         self.guard.load_state_dict(state["guard"])
         self.running.load_state_dict(state["running"])
         self.moments.load_state_dict(state.get("moments", {}))
+        for name, budgets in state.get("budgets", {}).items():
+            for judge, budget in zip(self.components[name].reward.judges, budgets, strict=False):
+                judge.budget.load_state_dict(budget)

@@ -14,11 +14,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from rlcap.reward.base import Reward
-from rlcap.types import RewardBatch, Score
+from rlcap.types import InputError, RewardBatch, Score
 
 
 class RewardError(RuntimeError):
     """A component of the mix failed (it did not abstain): its name stands first in the message."""
+
+
+class RewardRefused(RewardError, InputError):
+    """It failed by something that the user gave (a refused key, a file that is missing): the message says all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +62,13 @@ def _timed(name: str, reward: Reward, batch: RewardBatch) -> Outcome:
     try:
         scores = reward.checked(reward.score(batch), batch)
     except Exception as error:
-        raise RewardError(f"reward component {name!r} failed: {type(error).__name__}: {error}") from error
-    return Outcome(scores, time.perf_counter() - start, dict(reward.metrics))
+        raise _named(name, error) from error
+    return Outcome(scores, time.perf_counter() - start, reward.all_metrics)
+
+
+def _named(name: str, error: Exception) -> RewardError:
+    kind = RewardRefused if isinstance(error, InputError) else RewardError
+    return kind(f"reward component {name!r} failed: {type(error).__name__}: {error}")
 
 
 class _Background:
@@ -94,8 +103,8 @@ class _Background:
         try:
             scores = reward.checked(await reward.ascore(batch), batch)
         except Exception as error:
-            raise RewardError(f"reward component {name!r} failed: {type(error).__name__}: {error}") from error
-        return Outcome(scores, time.perf_counter() - start, dict(reward.metrics))
+            raise _named(name, error) from error
+        return Outcome(scores, time.perf_counter() - start, reward.all_metrics)
 
     def join(self) -> dict[str, Outcome]:
         try:

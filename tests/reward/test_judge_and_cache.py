@@ -2,13 +2,15 @@
 
 import asyncio
 import multiprocessing
+import sqlite3
 import threading
 import time
 
 import pytest
 
 from rlcap.reward.cache import ReplyCache, content_hash
-from rlcap.reward.judge import JudgeError, Patience, Question, ask, classify, redact
+from rlcap.reward.failures import classify, redact
+from rlcap.reward.judge import Judge, JudgeError, Patience, Question
 from rlcap.reward.prompt import Prompt, fence, fenced, harmless
 from rlcap.reward.verdict import Verdict, VerdictError, parse
 from rlcap.types import ConfigError, Sample
@@ -102,6 +104,41 @@ def test_cache_is_shared_by_processes_and_threads(tmp_path):
     assert found["k74"] == "r74"
 
 
+def _write_at_once(path, start, gate):
+    cache = ReplyCache(path)
+    gate.wait(60)
+    for i in range(start, start + 200):
+        cache.put(f"k{i}", f"process {start}: " + "x" * 500)
+
+
+def test_two_processes_that_make_the_cache_and_write_at_once_lose_nothing(tmp_path):
+    path, context = str(tmp_path / "replies.sqlite"), multiprocessing.get_context("fork")
+    gate = context.Barrier(2)
+    workers = [context.Process(target=_write_at_once, args=(path, start, gate)) for start in (0, 100)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(100)
+    assert [worker.exitcode for worker in workers] == [0, 0]
+    cache = ReplyCache(path)
+    found = cache.get([f"k{i}" for i in range(1000)])
+    assert len(found) == 300
+    assert {found[f"k{i}"][:13] for i in range(100)} == {"process 0: xx"}
+    assert cache.get(["k150"]) == {"k150": found["k150"]}  # whichever came first, and for all the same
+    with sqlite3.connect(path) as connection:
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+def test_what_is_no_cache_is_named(tmp_path):
+    path = tmp_path / "replies.sqlite"
+    path.write_text("my notes, longer than a header of sqlite " * 20)
+    with pytest.raises(ConfigError, match=r"cache .*replies.sqlite can't be used \(file is not a database\)"):
+        ReplyCache(path).get(["k"])
+    with pytest.raises(ConfigError, match="can't be used"):
+        ReplyCache(tmp_path / "replies.sqlite" / "below.sqlite")
+
+
 class Engine:
     """Answers what its script says; an exception in it is raised."""
 
@@ -133,7 +170,7 @@ class ApiError(Exception):
 
 def put(engine, n=1, **patience):
     questions = [Question("q", "s", Sample("a", ""))] * n
-    return asyncio.run(ask(engine, questions, {}, Patience(**({"backoff": 0.001} | patience))))
+    return asyncio.run(Judge(engine, Patience(**({"backoff": 0.001} | patience))).ask(questions, {}))
 
 
 def test_transient_failures_are_retried_and_then_abstain_with_a_reason():
@@ -154,7 +191,7 @@ def test_a_refused_request_abstains_at_once_and_a_refused_key_stops_the_run(monk
     monkeypatch.setenv("MY_PROVIDER_KEY", "correct-horse-battery")
     with pytest.raises(JudgeError) as caught:
         put(Engine([ApiError(401, "bad key correct-horse-battery, sk-abcdef123456")]))
-    assert str(caught.value) == "judge fake: ApiError: bad key ***, ***"
+    assert str(caught.value) == "judge fake: ApiError: bad key ***, ***; check the key in the environment (api_key_env)"
     assert caught.value.__cause__ is None
     with pytest.raises(JudgeError, match="KeyError"):
         put(Engine([KeyError("bug")]))
@@ -195,12 +232,17 @@ def test_classes_and_redaction():
     class RateLimitError(Exception):
         pass
 
-    assert classify(RateLimitError()) == "transient"
+    assert classify(RateLimitError()) == classify(ApiError(429)) == "busy"
+    assert classify(ApiError(429, "You exceeded your current quota")) == "fatal"
+    assert classify(ApiError(400, "unknown parameter")) == "fatal"
+    assert classify(ApiError(400, "maximum context length is 4096 tokens")) == "refused"
+    assert classify(ApiError(200, "no JSON")) == "transient"
     assert classify(ApiError(404)) == "fatal"
     assert classify(ApiError(422)) == "refused"
     assert redact("Authorization: Bearer abcdefgh123456 ok") == "Authorization: Bearer *** ok"
     assert redact("the key is fine") == "the key is fine"
     assert redact("api_key=abcdefgh1234") == "api_key=***"
+    assert redact("at http://me:pass@host/v1") == "at http://***@host/v1"
 
 
 def test_half_a_surrogate_pair_neither_stops_the_cache_nor_reaches_a_prompt(tmp_path):

@@ -1,0 +1,153 @@
+"""How close to the ideal is a batch judged by a slow and faulty judge, and does a fault ever change a reward?
+
+    python benchmarks/judge_runtime.py --json judge_runtime.json
+
+A judge's server that speaks OpenAI's protocol runs in a process of its own: each reply takes 200 ms, and each twentieth
+request meets a fault (a 500, a hang, a web page, half a JSON, prose, a grade of 9999, in turn). A mix of two judges scores
+64 captions through the LiteLLM engine, 16 calls at once, 8 of each judge. The ideal is 128 calls x 200 ms / 16. Then the
+same batch is scored again from the cache on disk, and by a server without faults. Targets: 1.5 times the ideal, 50 ms, and
+not one reward that differs. Exits with 1 where one is missed. Loading litellm and the first connection are not counted: a
+warming batch of other captions goes before.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+SERVER = ROOT / "tests" / "support" / "judge_server.py"
+KINDS = ("500", "hang", "html", "half", "rude", "score")
+JUDGES = 2
+WITHIN_IDEAL = 1.5
+CACHED_SECONDS = 0.05
+
+
+@contextmanager
+def server(latency: float, every: int) -> Iterator[str]:
+    """The url of a judge in a process of its own."""
+    command = [sys.executable, str(SERVER), "--latency", str(latency), "--every", str(every), "--kinds", *KINDS]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    try:
+        yield process.stdout.readline().strip()
+    finally:
+        process.kill()
+        process.wait()
+
+
+def mix_of(url: str, folder: Path, concurrency: int, timeout: float):
+    """Two judges with a cache each in the folder, who share `concurrency` calls."""
+    from rewards.critique import Critique
+    from rlcap.reward.mix import Component, Mix
+
+    engine = {"engine": "litellm:openai/judge", "base_url": url, "api_key_env": "RLCAP_BENCHMARK_KEY"}
+    options = {"timeout": timeout, "backoff": 0.02, "concurrency": concurrency // JUDGES}
+    return Mix(
+        {
+            f"judge_{k}": Component(Critique(engine, penalty=k / 10, cache=str(folder / f"{k}.sqlite"), **options))
+            for k in range(JUDGES)
+        }
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """One batch."""
+
+    seconds: float
+    values: list[list[float | None]]
+    """By caption and judge, None for an abstention."""
+    calls: int
+    failures: int
+    latency_p95: float
+
+
+def judged(mix, captions: Sequence[str]) -> Judged:
+    from rlcap.types import RewardBatch, Sample
+
+    batch = RewardBatch(captions, [Sample("a", "", references=("a ball",))] * len(captions))
+    start = time.perf_counter()
+    found = mix.score(batch)
+    seconds = time.perf_counter() - start
+    total = {key: sum(found.metrics[f"{name}/{key}"] for name in mix.names) for key in ("calls", "failures")}
+    late = max(found.metrics.get(f"{name}/latency_p95", 0.0) for name in mix.names)
+    columns = [[score.value for score in found.scores[name]] for name in mix.names]
+    return Judged(seconds, list(zip(*columns, strict=True)), int(total["calls"]), int(total["failures"]), late)
+
+
+def measure(args: argparse.Namespace) -> dict[str, Judged]:
+    """The batch with faults, again from the cache, and without faults."""
+    captions = [f"Caption number {i}: a ball, and what lies beside it." for i in range(args.captions)]
+    warming = [f"Warming {i}." for i in range(args.concurrency)]
+    found = {}
+    for name, every in (("faulty", args.every), ("faultless", 0)):
+        with tempfile.TemporaryDirectory() as folder, server(args.latency, every) as url:
+            judged(mix_of(url, Path(folder), args.concurrency, timeout=20.0), warming)
+            found[name] = judged(mix_of(url, Path(folder), args.concurrency, args.timeout), captions)
+            if every:
+                found["cached"] = judged(mix_of(url, Path(folder), args.concurrency, args.timeout), captions)
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--captions", type=int, default=64)
+    parser.add_argument("--concurrency", type=int, default=16, help="calls at once, of both judges together")
+    parser.add_argument("--latency", type=float, default=0.2, help="seconds of a reply")
+    parser.add_argument("--every", type=int, default=20, help="each so-maniest request meets a fault")
+    parser.add_argument("--timeout", type=float, default=0.6, help="seconds after which a call is given up")
+    parser.add_argument("--json", type=Path)
+    args = parser.parse_args()
+    os.environ["RLCAP_BENCHMARK_KEY"] = "sk-of-this-benchmark-only"
+    sys.path.insert(0, str(ROOT))
+    found = measure(args)
+    ideal = args.captions * JUDGES * args.latency / args.concurrency
+    faulty, cached, faultless = found["faulty"], found["cached"], found["faultless"]
+    pairs = [
+        (a, b)
+        for row, other in zip(faulty.values, faultless.values, strict=True)
+        for a, b in zip(row, other, strict=True)
+    ]
+    changed = sum(a is not None and a != b for a, b in pairs)
+    abstained = sum(a is None for a, _ in pairs)
+    targets = {
+        f"within {WITHIN_IDEAL} x ideal": faulty.seconds <= WITHIN_IDEAL * ideal,
+        f"cached within {CACHED_SECONDS * 1000:.0f} ms": cached.seconds <= CACHED_SECONDS and cached.calls == 0,
+        "no reward changed": changed == 0 and cached.values == faulty.values,
+    }
+    print("| batch | seconds | of the ideal | calls | faults met | latency p95 |\n|---|---|---|---|---|---|")
+    for name, one in found.items():
+        ratio = f"{one.seconds / ideal:.2f}"
+        print(f"| {name} | {one.seconds:.3f} | {ratio} | {one.calls} | {one.failures} | {one.latency_p95:.3f} s |")
+    print(f"\nideal {ideal:.2f} s; of {len(pairs)} rewards {changed} changed and {abstained} abstained")
+    for name, met in targets.items():
+        print(f"{'met   ' if met else 'MISSED'} {name}")
+    if args.json:
+        content = {
+            "machine": {"platform": platform.platform(), "cores": os.cpu_count(), "load": os.getloadavg()[0]},
+            "ideal_seconds": ideal,
+            **{
+                name: {"seconds": o.seconds, "calls": o.calls, "failures": o.failures, "latency_p95": o.latency_p95}
+                for name, o in found.items()
+            },
+            "rewards": len(pairs),
+            "changed": changed,
+            "abstained": abstained,
+            "targets": targets,
+        }
+        args.json.write_text(json.dumps(content, indent=1) + "\n")
+    sys.exit(0 if all(targets.values()) else 1)
+
+
+if __name__ == "__main__":
+    main()

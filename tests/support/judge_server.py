@@ -1,0 +1,187 @@
+"""A judge behind OpenAI's protocol on this machine, with faults on order.
+
+    with JudgeServer() as server:
+        server.faults = {0: "hang", 3: "html"}         # request number → one of FAULTS, or a status
+        Critique({"engine": "litellm:openai/m", "base_url": server.url}, ...)
+
+    python tests/support/judge_server.py --latency .2 --every 20      a process of its own; prints its url
+
+An honest reply grades the caption by its content alone, so that whatever arrives can be told from what should have.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import math
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from rlcap.reward.prompt import fenced
+from rlcap.reward.verdict import Verdict
+
+FAULTS = (
+    "500",
+    "hang",
+    "html",
+    "half",
+    "cut",
+    "wrong",
+    "no_choices",
+    "no_text",
+    "number",
+    "rude",
+    "score",
+    "nan",
+    "bill",
+)
+"""An error, silence, a web page, half a JSON, a connection cut in the middle, another JSON, an envelope without a choice,
+without a text, with a number as text, prose, a grade of 9999, a grade of nan, and a bill of nan tokens for a sound reply."""
+
+
+def grade(caption: str) -> float:
+    """What an honest reply says: 0, .1, …, 10."""
+    return int(hashlib.sha256(caption.encode()).hexdigest(), 16) % 101 / 10
+
+
+def verdict(caption: str) -> str:
+    return Verdict("As it is.", (), (), grade(caption)).text()
+
+
+class JudgeServer(ThreadingHTTPServer):
+    """latency: seconds of each reply. every: each so-maniest request meets one of `kinds` in turn, beside `faults`."""
+
+    daemon_threads = True
+    request_queue_size = 256
+
+    def __init__(self, latency: float = 0.0, every: int = 0, kinds: tuple[str, ...] = FAULTS) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.latency, self.every, self.kinds = latency, every, kinds
+        self.faults: dict[int, str] = {}
+        self.headers: dict[str, str] = {}
+        """Sent along with errors."""
+        self.seen: list[tuple[dict[str, str], Any]] = []
+        """(headers, body) of each request."""
+        self.now = self.peak = 0
+        self.lock, self.closing = threading.Lock(), threading.Event()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}/v1"
+
+    def fault(self, number: int) -> str | None:
+        if self.every and number % self.every == self.every // 3:
+            return self.kinds[number // self.every % len(self.kinds)]
+        return self.faults.get(number)
+
+    def reply(self, prompt: str) -> str:
+        """What it says to a question."""
+        return verdict(fenced("caption", prompt))
+
+    def __enter__(self) -> JudgeServer:
+        threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.closing.set()
+        self.shutdown()
+        self.server_close()
+
+    def handle_error(self, request: Any, address: Any) -> None:
+        """A client that gave up is nothing to tell."""
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+
+    def do_POST(self) -> None:
+        server = self.server
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        with server.lock:
+            fault = server.fault(len(server.seen))
+            server.seen.append((dict(self.headers), body))
+            server.now += 1
+            server.peak = max(server.peak, server.now)
+        try:
+            server.closing.wait(60 if fault == "hang" else server.latency)
+            self.answer(fault, body)
+        finally:
+            with server.lock:
+                server.now -= 1
+
+    def answer(self, fault: str | None, body: Any) -> None:
+        if fault is not None and fault.isdecimal():
+            message = f"no, {self.headers['Authorization']}"  # as bad as it gets: an error that repeats the key
+            return self.send(int(fault), json.dumps({"error": {"message": message, "type": "e", "code": None}}))
+        content = body["messages"][-1]["content"]
+        text: Any = self.server.reply(content if isinstance(content, str) else content[0]["text"])
+        usage: dict[str, Any] = {"prompt_tokens": 100, "completion_tokens": 20, "total_tokens": 120}
+        match fault:
+            case "rude":
+                text = f"I'd rather not. {self.headers['Authorization']}"
+            case "score":
+                text = text[: text.index("<score>")] + "<score>9999</score>"
+            case "nan":
+                text = text[: text.index("<score>")] + "<score>nan</score>"
+            case "no_text":
+                text = None
+            case "number":
+                text = 10
+            case "bill":
+                usage["prompt_tokens"] = math.nan
+        choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}
+        whole = {
+            "id": "x",
+            "object": "chat.completion",
+            "created": 0,
+            "model": "m",
+            "choices": [choice],
+            "usage": usage,
+        }
+        if fault == "no_choices":
+            whole["choices"] = []
+        payload = json.dumps(whole)
+        match fault:
+            case "html":
+                self.send(200, "<html><body>Please log in</body></html>", kind="text/html")
+            case "half":
+                self.send(200, payload[: len(payload) // 2])
+            case "cut":
+                self.send(200, payload[: len(payload) // 2], length=len(payload))
+            case "wrong":
+                self.send(200, '{"score": 10}')
+            case _:
+                self.send(200, payload)
+
+    def send(self, status: int, text: str, kind: str = "application/json", length: int | None = None) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(length or len(text.encode())))
+        for name, value in (self.server.headers if status != 200 else {}).items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(text.encode())
+        self.close_connection |= length is not None
+
+    def log_message(self, *_: Any) -> None:
+        """Silence."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--latency", type=float, default=0.0, help="seconds of each reply")
+    parser.add_argument("--every", type=int, default=0, help="each so-maniest request meets a fault; 0: none")
+    parser.add_argument("--kinds", nargs="+", default=list(FAULTS), choices=FAULTS)
+    args = parser.parse_args()
+    with JudgeServer(args.latency, args.every, tuple(args.kinds)) as server:
+        print(server.url, flush=True)
+        while True:
+            time.sleep(60)
+
+
+if __name__ == "__main__":
+    main()

@@ -300,33 +300,63 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--only", choices=("stock", "shared"), help="run one step of one side, print its peak memory")
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--json", type=Path, help="written after each case; cases that it holds already are kept")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     if args.only:
         return run_one(args.only, args)
-    results = []
+    settings = {
+        name: str(value) for name, value in vars(args).items() if name not in ("json", "only", "shapes", "generations")
+    }
+    settings |= {
+        "machine": platform.processor() or platform.machine(),
+        "torch": torch.__version__,
+        "trl": trl.__version__,
+    }
+    results = measured_before(args.json, settings)
+    done = {(found["shape"], found["generations"]) for found in results}
     cases = [(shape, generations) for shape in args.shapes for generations in args.generations]
-    for shape, generations in tqdm(cases, desc="cases"):
+    for shape, generations in tqdm([case for case in cases if case not in done], desc="cases"):
         found = measure(shape, generations, args)
         results.append(found)
-        memory = found["peak_memory_gb"]
-        tqdm.write(
-            f"{shape:>6} G={generations:<2} step {found['step_ratio']:.2f}x  update {found['update_ratio']:.2f}x  "
-            f"generate {found['generate_ratio']:.2f}x  reference {found['reference_ratio']:.2f}x  "
-            f"memory {memory['shared']:.2f} of {memory['stock']:.2f} GB  "
-            f"log-probs apart {found['max_logprob_difference']:.1e}  gradients {found['relative_gradient_difference']:.1e}  "
-            f"loss {found['loss_stock']:.6f} and {found['loss_shared']:.6f}"
-        )
-    if args.json:
-        settings = {name: str(value) for name, value in vars(args).items() if name not in ("json", "only")}
-        settings |= {
-            "machine": platform.processor() or platform.machine(),
-            "torch": torch.__version__,
-            "trl": trl.__version__,
-        }
-        args.json.write_text(json.dumps({"settings": settings, "results": results}, indent=1) + "\n")
+        tqdm.write(line(found))
+        if args.json:
+            args.json.write_text(json.dumps({"settings": settings, "results": results}, indent=1) + "\n")
+    print("\n" + table(results))
     return None
+
+
+def measured_before(path: Path | None, settings: dict[str, str]) -> list[dict]:
+    """The cases that the file already holds, if it was measured with the same settings."""
+    if path is None or not path.exists():
+        return []
+    content = json.loads(path.read_text())
+    return content["results"] if content["settings"] == settings else []
+
+
+def line(found: dict) -> str:
+    memory = found["peak_memory_gb"]
+    return (
+        f"{found['shape']:>6} G={found['generations']:<2} step {found['step_ratio']:.2f}x  "
+        f"log-probs apart {found['max_logprob_difference']:.1e}  gradients {found['relative_gradient_difference']:.1e}  "
+        f"loss {found['loss_stock']:.6f} and {found['loss_shared']:.6f}  memory {memory['shared']:.2f} of {memory['stock']:.2f} GB"
+    )
+
+
+def table(results: list[dict]) -> str:
+    """Markdown: how many times as fast as TRL."""
+    lines = [
+        "| visual tokens | caption tokens | G | whole step | generate | update | reference pass | peak memory |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for found in sorted(results, key=lambda case: (-case["visual_tokens"], case["generations"])):
+        parts = " | ".join(f"{found[f'{part}_ratio']:.1f} ×" for part in ("step", "generate", "update", "reference"))
+        memory = found["peak_memory_gb"]
+        lines.append(
+            f"| {found['visual_tokens']} | {found['caption_tokens']} | {found['generations']} | {parts} | "
+            f"{memory['shared']:.1f} of {memory['stock']:.1f} GB |"
+        )
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -63,6 +63,13 @@ def quiet_litellm() -> None:
     os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
 
 
+def _litellm() -> Any:
+    quiet_litellm()
+    litellm = importlib.import_module("litellm")
+    litellm.suppress_debug_info = True
+    return litellm
+
+
 class LiteLLM:
     """A provider behind LiteLLM. model: its name there (`openai/gpt-4o-mini`, `ollama/llama3.2`, …).
 
@@ -86,15 +93,14 @@ class LiteLLM:
             raise ConfigError(f"the environment variable {api_key_env} is empty: export the provider's key in it")
         self.model, self.base_url, self.is_multimodal, self.timeout = model, base_url, is_multimodal, timeout
         self.temperature, self.max_tokens, self._api_key_env = temperature, max_tokens, api_key_env
+        _litellm()  # loading it takes seconds, which no call's timeout should pay for
         # Everything that changes replies stands in the name, which goes into the cache key.
         self.model_string = f"litellm:{model}@{base_url or 'default'} t={temperature} max={max_tokens}"
 
     def generate(self, content: Any, system_prompt: str | None = None, **sampling: Any) -> Reply:
         """One reply, with its tokens, and its dollars where LiteLLM knows them. Raises litellm's exceptions, which carry
         `status_code`."""
-        quiet_litellm()
-        litellm = importlib.import_module("litellm")
-        litellm.suppress_debug_info = True
+        litellm = _litellm()
         messages = [{"role": "system", "content": system_prompt}] if system_prompt else []
         messages.append({"role": "user", "content": content if isinstance(content, str) else _parts(content)})
         options = {"temperature": self.temperature, "max_tokens": self.max_tokens, "timeout": self.timeout} | sampling

@@ -1,10 +1,7 @@
 """Engines for real: a local chat model, and a server that speaks OpenAI's protocol on localhost."""
 
-import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-
 import pytest
+from judge_server import JudgeServer
 from PIL import Image
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
@@ -13,6 +10,7 @@ from rewards.critique import Critique
 from rlcap.reward.dotted import ConfigError
 from rlcap.reward.engines import load_engine
 from rlcap.reward.judge import JudgeError
+from rlcap.reward.spending import estimate
 from rlcap.reward.verdict import Verdict
 from rlcap.types import RewardBatch, Sample
 
@@ -21,42 +19,17 @@ KEY = "sk-very-secret-123456"
 
 @pytest.fixture
 def server(monkeypatch):
-    """Answers with the status codes that `.statuses` holds, then with verdicts; keeps what it was sent."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self):
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            self.server.seen.append((dict(self.headers), body))
-            status = self.server.statuses.pop(0) if self.server.statuses else 200
-            if status == 200:
-                text = Verdict("Good.", (), (), 8).text()
-                choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}
-                answer = {"id": "x", "object": "chat.completion", "created": 0, "model": "m", "choices": [choice]}
-            else:
-                answer = {"error": {"message": f"no, {self.headers['Authorization']}", "type": "e", "code": None}}
-            payload = json.dumps(answer).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(payload)))
-            self.end_headers()
-            self.wfile.write(payload)
-
-        def log_message(self, *args):
-            pass
-
+    """Answers with verdicts of 8; keeps what it was sent."""
     monkeypatch.setenv("MY_JUDGE_KEY", KEY)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.seen, server.statuses = [], []
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield server
-    server.shutdown()
-    server.server_close()
+    with JudgeServer() as server:
+        server.reply = lambda prompt: Verdict("Good.", (), (), 8).text()
+        yield server
 
 
 def judge(server, **options):
     engine = {
         "engine": "litellm:openai/m",
-        "base_url": f"http://127.0.0.1:{server.server_port}/v1",
+        "base_url": server.url,
         "api_key_env": "MY_JUDGE_KEY",
         "temperature": 0.25,
         **options,
@@ -65,7 +38,7 @@ def judge(server, **options):
 
 
 def test_an_openai_compatible_server_is_asked_as_configured_and_retried(server):
-    server.statuses = [429, 503]
+    server.faults = {0: "429", 1: "503"}
     reward = judge(server)
     rows = RewardBatch(["A ball."], [Sample("a", "", references=("a ball",))])
     assert reward.score(rows)[0].value == 0.8
@@ -78,12 +51,22 @@ def test_an_openai_compatible_server_is_asked_as_configured_and_retried(server):
 
 
 def test_a_refused_key_stops_and_is_not_told(server):
-    server.statuses = [401] * 9
+    server.fault = lambda number: "401"
     rows = RewardBatch(["A ball."], [Sample("a", "", references=("a ball",))])
     with pytest.raises(JudgeError, match="AuthenticationError") as caught:
         judge(server).score(rows)
     assert KEY not in str(caught.value)
     assert len(server.seen) == 1
+
+
+def test_a_reply_says_what_it_cost(server):
+    options = {"base_url": server.url, "api_key_env": "MY_JUDGE_KEY"}
+    reply = load_engine({"engine": "litellm:openai/m", **options}).generate("x" * 400, system_prompt="y" * 40)
+    assert (reply.read, reply.written, reply.dollars) == (100, 20, None)  # nobody knows what this model costs
+    assert load_engine({"engine": "litellm:openai/gpt-4o-mini", **options}).generate("x").dollars > 0
+    server.usage = None
+    reply = load_engine({"engine": "litellm:openai/m", **options}).generate("x" * 400, system_prompt="y" * 40)
+    assert (reply.read, reply.written) == (110, estimate(reply))
 
 
 def test_a_judge_that_sees_is_sent_the_image(server, tmp_path):

@@ -162,7 +162,7 @@ def test_broken_replies_are_not_cached(make, tmp_path):
             return "hm" if len(self.prompts) == 1 else reply(5)
 
     engine = Moody()
-    reward = make(engine, cache=str(tmp_path / "c.sqlite"))
+    reward = make(engine, cache=str(tmp_path / "c.sqlite"), retries=0)
     assert reward.score(batch("a"))[0].abstained
     assert reward.score(batch("a"))[0].value == 0.5
 

@@ -65,6 +65,8 @@ class JudgeServer(ThreadingHTTPServer):
         """Sent along with errors."""
         self.seen: list[tuple[dict[str, str], Any]] = []
         """(headers, body) of each request."""
+        self.usage: dict[str, Any] | None = {"prompt_tokens": 100, "completion_tokens": 20, "total_tokens": 120}
+        """The bill of each reply."""
         self.now = self.peak = 0
         self.lock, self.closing = threading.Lock(), threading.Event()
 
@@ -119,7 +121,7 @@ class Handler(BaseHTTPRequestHandler):
             return self.send(int(fault), json.dumps({"error": {"message": message, "type": "e", "code": None}}))
         content = body["messages"][-1]["content"]
         text: Any = self.server.reply(content if isinstance(content, str) else content[0]["text"])
-        usage: dict[str, Any] = {"prompt_tokens": 100, "completion_tokens": 20, "total_tokens": 120}
+        usage = self.server.usage
         match fault:
             case "rude":
                 text = f"I'd rather not. {self.headers['Authorization']}"
@@ -132,7 +134,7 @@ class Handler(BaseHTTPRequestHandler):
             case "number":
                 text = 10
             case "bill":
-                usage["prompt_tokens"] = math.nan
+                usage = {**usage, "prompt_tokens": math.nan}
         choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}
         whole = {
             "id": "x",

@@ -66,7 +66,7 @@ class JudgeServer(ThreadingHTTPServer):
         self.seen: list[tuple[dict[str, str], Any]] = []
         """(headers, body) of each request."""
         self.usage: dict[str, Any] | None = {"prompt_tokens": 100, "completion_tokens": 20, "total_tokens": 120}
-        """The bill of each reply."""
+        """The bill of each reply; None: none is sent."""
         self.now = self.peak = 0
         self.lock, self.closing = threading.Lock(), threading.Event()
 
@@ -136,14 +136,9 @@ class Handler(BaseHTTPRequestHandler):
             case "bill":
                 usage = {**usage, "prompt_tokens": math.nan}
         choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}
-        whole = {
-            "id": "x",
-            "object": "chat.completion",
-            "created": 0,
-            "model": "m",
-            "choices": [choice],
-            "usage": usage,
-        }
+        whole = {"id": "x", "object": "chat.completion", "created": 0, "model": "m", "choices": [choice]}
+        if usage is not None:
+            whole["usage"] = usage
         if fault == "no_choices":
             whole["choices"] = []
         payload = json.dumps(whole)

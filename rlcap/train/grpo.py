@@ -43,6 +43,9 @@ from rlcap.train.run_folder import STATE, RunFolder, append_lines, write_text
 from rlcap.train.trl_config import trl_config
 from rlcap.types import RewardBatch, Sample
 
+MODEL_PHASES = ("generate", "old", "reference", "values")
+"""Phases of a round in which the captioner (or its critic) computes."""
+
 
 class GRPOTrainer(trl.GRPOTrainer):
     """`trl.GRPOTrainer` with a mix, a curriculum and an order that resumes.
@@ -277,8 +280,15 @@ class GRPOTrainer(trl.GRPOTrainer):
         self._update_seconds += time.perf_counter() - start - round_seconds
         if self._step % self.current_gradient_accumulation_steps == 0:
             self._log("seconds/update", self._update_seconds)
+            self._log("outside_model_share", self._outside_model(self._update_seconds))
             self._update_seconds = 0.0
         return loss
+
+    def _outside_model(self, update: float) -> float:
+        """Share of the step in which the captioner did not compute: scoring, packing, logging. In [0, 1]."""
+        spent = {name: sum(self._metrics["train"].get(f"seconds/{name}", ())) for name in ("round", *MODEL_PHASES)}
+        outside = spent["round"] - sum(spent[name] for name in MODEL_PHASES)
+        return max(0.0, outside) / (spent["round"] + update)
 
     def _out_of_memory(self) -> BatchingError:
         smaller = self.batching.smaller_micro_batches()

@@ -81,6 +81,11 @@ def test_a_run_leaves_everything_it_promises(whole):
     assert {"reward/self_retrieval/mean", "reward/critique/std_within_group", "dead_groups", "stage/bag_size"} <= set(
         rows[0]["metrics"]
     )
+    for row in rows:
+        seconds = {name.removeprefix("seconds/"): v for name, v in row["metrics"].items() if name.startswith("seconds/")}
+        assert {"generate", "score", "reference", "update", "round"} <= set(seconds)
+        assert seconds["generate"] + seconds["score"] + seconds["reference"] <= seconds["round"]
+        assert 0 < row["metrics"]["outside_model_share"] < 1
     captions = [json.loads(line) for line in (whole / "captions" / "0.jsonl").read_text().splitlines()]
     assert {"sample_id", "image", "caption"} <= set(captions[0])
 

@@ -7,7 +7,8 @@ request meets a fault (a 500, a hang, a web page, half a JSON, prose, a grade of
 64 captions through the LiteLLM engine, 16 calls at once, 8 of each judge. The ideal is 128 calls x 200 ms / 16. Then the
 same batch is scored again from the cache on disk, and by a server without faults. Targets: 1.5 times the ideal, 50 ms, and
 not one reward that differs. Exits with 1 where one is missed. Loading litellm and the first connection are not counted: a
-warming batch of other captions goes before.
+warming batch of other captions goes before. A bare client, 16 threads that post the same 128 questions to the faultless
+server and don't read what comes back, shows in the same minute what the machine itself makes of the ideal.
 """
 
 from __future__ import annotations
@@ -20,9 +21,11 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -69,6 +72,8 @@ class Judged:
     """By caption and judge, None for an abstention."""
     calls: int
     failures: int
+    latency_p50: float
+    """Of the slower judge's calls, retries and timeouts included; as is p95. Seconds."""
     latency_p95: float
 
 
@@ -80,13 +85,36 @@ def judged(mix, captions: Sequence[str]) -> Judged:
     found = mix.score(batch)
     seconds = time.perf_counter() - start
     total = {key: sum(found.metrics[f"{name}/{key}"] for name in mix.names) for key in ("calls", "failures")}
-    late = max(found.metrics.get(f"{name}/latency_p95", 0.0) for name in mix.names)
+    late = [max(found.metrics.get(f"{name}/latency_p{q}", 0.0) for name in mix.names) for q in (50, 95)]
     columns = [[score.value for score in found.scores[name]] for name in mix.names]
-    return Judged(seconds, list(zip(*columns, strict=True)), int(total["calls"]), int(total["failures"]), late)
+    return Judged(seconds, list(zip(*columns, strict=True)), int(total["calls"]), int(total["failures"]), *late)
 
 
-def measure(args: argparse.Namespace) -> dict[str, Judged]:
-    """The batch with faults, again from the cache, and without faults."""
+def bare(url: str, captions: Sequence[str], concurrency: int) -> float:
+    """Seconds that plain threads take for the same questions."""
+    from rewards.critique import Critique
+    from rlcap.types import Sample
+
+    critic = Critique("litellm:openai/judge", cache=":memory:").critic
+    sample = Sample("a", "", references=("a ball",))
+
+    def post(caption: str) -> None:
+        user = {"role": "user", "content": critic.prompt.fill(critic.fields(caption, sample))}
+        body = {"model": "judge", "messages": [{"role": "system", "content": critic.prompt.system}, user]}
+        head = {"Content-Type": "application/json", "Authorization": "Bearer none"}
+        request = urllib.request.Request(f"{url}/chat/completions", json.dumps(body).encode(), head)
+        with urllib.request.urlopen(request) as response:
+            response.read()
+
+    with ThreadPoolExecutor(concurrency) as pool:
+        list(pool.map(post, captions[:concurrency]))
+        start = time.perf_counter()
+        list(pool.map(post, list(captions) * JUDGES))
+        return time.perf_counter() - start
+
+
+def measure(args: argparse.Namespace) -> tuple[dict[str, Judged], float]:
+    """The batch with faults, again from the cache, and without faults; and the seconds of a bare client."""
     captions = [f"Caption number {i}: a ball, and what lies beside it." for i in range(args.captions)]
     warming = [f"Warming {i}." for i in range(args.concurrency)]
     found = {}
@@ -96,7 +124,9 @@ def measure(args: argparse.Namespace) -> dict[str, Judged]:
             found[name] = judged(mix_of(url, Path(folder), args.concurrency, args.timeout), captions)
             if every:
                 found["cached"] = judged(mix_of(url, Path(folder), args.concurrency, args.timeout), captions)
-    return found
+            else:
+                bare_seconds = bare(url, captions, args.concurrency)
+    return found, bare_seconds
 
 
 def main() -> None:
@@ -110,7 +140,7 @@ def main() -> None:
     args = parser.parse_args()
     os.environ["RLCAP_BENCHMARK_KEY"] = "sk-of-this-benchmark-only"
     sys.path.insert(0, str(ROOT))
-    found = measure(args)
+    found, bare_seconds = measure(args)
     ideal = args.captions * JUDGES * args.latency / args.concurrency
     faulty, cached, faultless = found["faulty"], found["cached"], found["faultless"]
     pairs = [
@@ -125,10 +155,12 @@ def main() -> None:
         f"cached within {CACHED_SECONDS * 1000:.0f} ms": cached.seconds <= CACHED_SECONDS and cached.calls == 0,
         "no reward changed": changed == 0 and cached.values == faulty.values,
     }
-    print("| batch | seconds | of the ideal | calls | faults met | latency p95 |\n|---|---|---|---|---|---|")
+    print("| batch | seconds | of the ideal | calls | failed | latency p50 | p95 |\n|---|---|---|---|---|---|---|")
     for name, one in found.items():
         ratio = f"{one.seconds / ideal:.2f}"
-        print(f"| {name} | {one.seconds:.3f} | {ratio} | {one.calls} | {one.failures} | {one.latency_p95:.3f} s |")
+        late = f"{one.latency_p50:.3f} s | {one.latency_p95:.3f} s"
+        print(f"| {name} | {one.seconds:.3f} | {ratio} | {one.calls} | {one.failures} | {late} |")
+    print(f"| bare client | {bare_seconds:.3f} | {bare_seconds / ideal:.2f} | {len(pairs)} | 0 | | |")
     print(f"\nideal {ideal:.2f} s; of {len(pairs)} rewards {changed} changed and {abstained} abstained")
     for name, met in targets.items():
         print(f"{'met   ' if met else 'MISSED'} {name}")
@@ -136,10 +168,8 @@ def main() -> None:
         content = {
             "machine": {"platform": platform.platform(), "cores": os.cpu_count(), "load": os.getloadavg()[0]},
             "ideal_seconds": ideal,
-            **{
-                name: {"seconds": o.seconds, "calls": o.calls, "failures": o.failures, "latency_p95": o.latency_p95}
-                for name, o in found.items()
-            },
+            "bare_seconds": bare_seconds,
+            **{name: {k: v for k, v in asdict(one).items() if k != "values"} for name, one in found.items()},
             "rewards": len(pairs),
             "changed": changed,
             "abstained": abstained,

@@ -49,7 +49,13 @@ class Letters(Reward):
         return [Score(sum(map(ord, caption)) % 97 / 97) for caption in batch.captions]
 
 
-@pytest.fixture(scope="module", params=sorted(FAMILIES))
+QUICK = ("blip-2", "qwen2_5_vl", "vision-encoder-decoder")
+"""Families of each kind that are always tried; the others are slow together."""
+
+
+@pytest.fixture(
+    scope="module", params=[f if f in QUICK else pytest.param(f, marks=pytest.mark.slow) for f in sorted(FAMILIES)]
+)
 def folder(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("model")
     captioners.build(request.param.replace("-", "_").replace(" with ", "_"), folder)

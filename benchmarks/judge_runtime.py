@@ -135,7 +135,7 @@ def main() -> None:
     parser.add_argument("--concurrency", type=int, default=16, help="calls at once, of both judges together")
     parser.add_argument("--latency", type=float, default=0.2, help="seconds of a reply")
     parser.add_argument("--every", type=int, default=20, help="each so-maniest request meets a fault")
-    parser.add_argument("--timeout", type=float, default=0.6, help="seconds after which a call is given up")
+    parser.add_argument("--timeout", type=float, default=0.4, help="seconds after which a call is given up")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     os.environ["RLCAP_BENCHMARK_KEY"] = "sk-of-this-benchmark-only"

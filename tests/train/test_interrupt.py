@@ -10,11 +10,11 @@ from rlcap.train.callbacks import Interrupt
 
 @pytest.fixture
 def interrupt():
-    callback = Interrupt()
+    callback, before = Interrupt(), signal.getsignal(signal.SIGINT)
     callback.on_train_begin(None, None, None)
     yield callback
     callback.on_train_end(None, None, None)
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def stops(callback):

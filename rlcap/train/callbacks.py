@@ -10,10 +10,11 @@ from typing import Any
 
 import torch
 from accelerate import PartialState
-from accelerate.utils import gather
+from accelerate.utils import gather, gather_object
 from tqdm import tqdm
 from transformers import TrainerCallback
 
+from rlcap.reward.mix import Mix
 from rlcap.train.clock import Clock
 from rlcap.train.run_folder import RunFolder, append_lines
 
@@ -101,6 +102,21 @@ class Schedule(TrainerCallback):
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self.evaluate(state.global_step, True)
+
+
+class Spent(TrainerCallback):
+    """Stops with a checkpoint, on all processes alike, after the step that leaves a judge's budget no room for another."""
+
+    def __init__(self, mix: Mix) -> None:
+        self.mix = mix
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
+        reasons = [reason for reason in gather_object([self.mix.stop_reason]) if reason]
+        if reasons:
+            control.should_save = control.should_training_stop = True
+            if state.is_world_process_zero:
+                print(f"\nstopping with a checkpoint: {reasons[0]}; raise it and go on with resume=auto", flush=True)
+        return control
 
 
 class Interrupt(TrainerCallback):

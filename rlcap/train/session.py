@@ -29,7 +29,7 @@ from rlcap.lab.assets import resolve_all
 from rlcap.policy.load import Policy, load_policy
 from rlcap.policy.visual_tokens import count_visual_tokens, describe_visual_tokens
 from rlcap.reward.mix import Mix
-from rlcap.train.callbacks import Begin, Interrupt, MetricsFile, Progress, Schedule
+from rlcap.train.callbacks import Begin, Interrupt, MetricsFile, Progress, Schedule, Spent
 from rlcap.train.clock import Clock
 from rlcap.train.evaluate import Evaluation, build_evaluator
 from rlcap.train.preflight import preflight
@@ -90,6 +90,7 @@ class Session:
                 Progress(self.mix.names, self.recipe),
                 MetricsFile(self.folder, self.clock),
                 Schedule(self.evaluation, self.config.evaluation.every),
+                Spent(self.mix),
                 Interrupt(),
             ],
         }

@@ -45,8 +45,9 @@ def main() -> None:
     facts = {"trainable_parameters": policy.trainable_parameters, "processes": state.num_processes}
     trainer.add_callback(Begin(functools.partial(folder.begin, config, splits, **facts)))
     trainer.train()
+    weights = trainer.accelerator.get_state_dict(trainer.model_wrapped)  # on all processes: ZeRO-3 has shards of them
     if state.is_main_process:
-        trainer.accelerator.unwrap_model(trainer.model).save_pretrained(folder.adapter)
+        trainer.accelerator.unwrap_model(trainer.model).save_pretrained(folder.adapter, state_dict=weights)
         print(f"adapter: {folder.adapter}")
 
 

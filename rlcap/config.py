@@ -305,6 +305,9 @@ def _check_sft(config: SFTConfig) -> None:
         )
 
 
+LOSS_TYPES = ("dapo", "grpo", "dr_grpo", "bnpo")
+
+
 def _check_grpo(config: GRPOConfig) -> None:
     train, data, evaluation = config.train, config.data, config.evaluation
     for name in (
@@ -324,6 +327,7 @@ def _check_grpo(config: GRPOConfig) -> None:
     _positive("train.max_grad_norm", train.max_grad_norm)
     _one_of("train.aggregate", train.aggregate, AGGREGATE)
     _one_of("train.schedule", train.schedule, SCHEDULES)
+    _one_of("train.loss_type", train.loss_type, LOSS_TYPES)
     _one_of("train.kl", train.kl, ("token", "loss") if isinstance(train, PPOTrainConfig) else ("loss", "sequence"))
     _positive("evaluation.batch_size", evaluation.batch_size)
     _not_negative("evaluation.panel", evaluation.panel)
@@ -344,6 +348,11 @@ def _check_grpo(config: GRPOConfig) -> None:
             hint = f"did you mean mix.{near[0]}? " if near else ""
             raise ConfigError(
                 f"mix.{name} names no reward; {hint}a component needs `reward: module:Class`, got {entry!r}"
+            )
+        if entry is not None and "normalize" in entry and train.aggregate != "normalize_then_sum":
+            raise ConfigError(
+                f"mix.{name}.normalize has no effect with train.aggregate={train.aggregate}, which adds raw components: leave "
+                "it out, or aggregate by normalize_then_sum"
             )
         params = (entry or {}).get("params") or {}
         if not isinstance(params, Mapping):

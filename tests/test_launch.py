@@ -105,11 +105,13 @@ def launch(config, out, *more, **environment):
     )
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("config", "environment"),
-    [("ddp.yaml", {}), ("zero2.yaml", {"DS_ACCELERATOR": "cpu"}), ("zero3.yaml", {"DS_ACCELERATOR": "cpu"})],
-    ids=["ddp", "zero2", "zero3"],
+    [
+        pytest.param("ddp.yaml", {}, id="ddp", marks=pytest.mark.slow),  # below, beside one process
+        pytest.param("zero2.yaml", {"DS_ACCELERATOR": "cpu"}, id="zero2"),
+        pytest.param("zero3.yaml", {"DS_ACCELERATOR": "cpu"}, id="zero3", marks=pytest.mark.slow),
+    ],
 )
 def test_one_step_of_the_main_job_on_two_processes(config, environment, tmp_path):
     if "DS_ACCELERATOR" in environment:
@@ -135,7 +137,6 @@ def test_one_step_of_the_main_job_on_two_processes(config, environment, tmp_path
     assert (tmp_path / "run" / "report.html").exists()
 
 
-@pytest.mark.slow
 def test_two_processes_do_what_one_does(tmp_path):
     """The same captions, the same advantages and, but for rounding, the same update."""
     runs = {name: tmp_path / name for name in ("cpu", "ddp")}

@@ -146,6 +146,19 @@ class Captioner(ABC):
         """Tokens that a caption must not hold, whatever their probability: placeholders of images."""
         return []
 
+    def by_way_of_the_whole(self, part: torch.nn.Module, **inputs: Any) -> Any:
+        """What `part` of the base makes of `inputs`, called through the whole model's forward: there DDP prepares its
+        exchange of gradients, which a part called by itself would never take part in."""
+        own = self.base.__dict__.get("forward")  # TRL puts one there
+        self.base.forward = lambda **inputs: part(**inputs)
+        try:
+            return self.model(**inputs)
+        finally:
+            if own is None:
+                del self.base.forward
+            else:
+                self.base.forward = own
+
     def cannot_share(self) -> str | None:
         """Why the shared prefix can't be used as things are; None where it can."""
         return None

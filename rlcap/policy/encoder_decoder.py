@@ -194,7 +194,8 @@ class BlipCaptioner(EncoderDecoderCaptioner):
     def _decode(
         self, inputs: dict[str, Any], ids: torch.Tensor, mask: torch.Tensor, cache: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        out = self.base.text_decoder(
+        out = self.by_way_of_the_whole(
+            self.base.text_decoder,
             **inputs, input_ids=ids, attention_mask=mask, past_key_values=cache, use_cache=cache is not None,
             position_ids=(mask.cumsum(-1) - 1).clamp(min=0)[:, -ids.shape[1] :],
         )  # fmt: skip

@@ -105,12 +105,15 @@ class Schedule(TrainerCallback):
 
 
 class Spent(TrainerCallback):
-    """Stops with a checkpoint, on all processes alike, after the step that leaves a judge's budget no room for another."""
+    """Stops with a checkpoint, on all processes alike, after the step that leaves a judge's budget no room for another.
+    steps: as of `Interrupt`."""
 
-    def __init__(self, mix: Mix) -> None:
-        self.mix = mix
+    def __init__(self, mix: Mix, steps: int = 1) -> None:
+        self.mix, self.steps = mix, steps
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
+        if state.global_step % self.steps:
+            return control
         reasons = [reason for reason in gather_object([self.mix.stop_reason]) if reason]
         if reasons:
             control.should_save = control.should_training_stop = True
@@ -121,10 +124,14 @@ class Spent(TrainerCallback):
 
 class Interrupt(TrainerCallback):
     """Ctrl-C (or SIGTERM) finishes the step, writes a checkpoint and stops, on all processes; a second Ctrl-C stops at
-    once."""
+    once.
 
-    def __init__(self) -> None:
-        self.asked, self.since, self.previous = False, 0.0, {}
+    steps: optimiser steps that learn from the same captions. A run stops after the last of them: in their midst it could
+    not go on as if it had never stopped.
+    """
+
+    def __init__(self, steps: int = 1) -> None:
+        self.steps, self.asked, self.since, self.previous = steps, False, 0.0, {}
 
     def _ask(self, number: int, _frame: Any) -> None:
         # a launcher that is stopped by Ctrl-C sends its processes a SIGTERM on top: no second wish
@@ -139,7 +146,7 @@ class Interrupt(TrainerCallback):
             self.previous[number] = signal.signal(number, self._ask)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
-        if _anywhere(self.asked):
+        if state.global_step % self.steps == 0 and _anywhere(self.asked):
             control.should_save = control.should_training_stop = True
         return control
 

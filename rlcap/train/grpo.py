@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 import trl
-from accelerate.utils import gather
+from accelerate.utils import gather, gather_object
 from torch import Tensor
 from transformers import PrinterCallback, TrainerCallback
 from trl.models import unwrap_model_for_generation
@@ -26,12 +26,12 @@ from trl.models import unwrap_model_for_generation
 from rlcap.algo.advantages import Advantages, combine
 from rlcap.algo.kl import sequence_kl
 from rlcap.batching import Batching, BatchingError
-from rlcap.config import GRPOConfig
+from rlcap.config import ConfigError, GRPOConfig
 from rlcap.curriculum import Adaptive, AdaptiveState, Curriculum, Stage
 from rlcap.data.bags import random_distractors
 from rlcap.data.images import open_image
 from rlcap.policy.adapters import using_adapter
-from rlcap.policy.captioner import Captioner, Written, base_of
+from rlcap.policy.captioner import Captioner, Written, base_of, evaluating
 from rlcap.policy.families import captioner_of
 from rlcap.policy.prompt import Prompt
 from rlcap.reward.columns import pack
@@ -39,7 +39,7 @@ from rlcap.reward.mix import Mix, MixScores
 from rlcap.sampler import GroupSampler, set_epoch
 from rlcap.train.rollout import Rollout, as_rows, micro_batches, prepare, write
 from rlcap.train.rows import to_dataset
-from rlcap.train.run_folder import STATE, RunFolder, append_lines, write_text
+from rlcap.train.run_folder import STATE, RunFolder, append_lines, step_of, write_text
 from rlcap.train.trl_config import trl_config
 from rlcap.types import RewardBatch, Sample
 
@@ -225,13 +225,14 @@ class GRPOTrainer(trl.GRPOTrainer):
         return combined.advantages[rank * count : (rank + 1) * count].to(device)
 
     def _log_probs(self, model: Any, prompts: Sequence[Prompt], ids: Tensor, mask: Tensor) -> Tensor:
-        """(N, C) at the sampling temperature, micro-batch by micro-batch."""
+        """(N, C) at the sampling temperature, in evaluation mode as in sampling, micro-batch by micro-batch."""
         whole = {"prompts": prompts, "completion_ids": ids, "completion_mask": mask}
         parts = []
-        for part in micro_batches(whole, self.args.per_device_train_batch_size):
-            self._reading = part["prompts"]
-            part_ids, part_mask = part["completion_ids"], part["completion_mask"]
-            parts.append(self._get_per_token_logps_and_entropies(model, part_ids, part_mask, ids.shape[1])[0])
+        with evaluating(model):
+            for part in micro_batches(whole, self.args.per_device_train_batch_size):
+                self._reading = part["prompts"]
+                part_ids, part_mask = part["completion_ids"], part["completion_mask"]
+                parts.append(self._get_per_token_logps_and_entropies(model, part_ids, part_mask, ids.shape[1])[0])
         return torch.cat(parts)
 
     def _reference_log_probs(self, prompts: Sequence[Prompt], ids: Tensor, mask: Tensor) -> Tensor:
@@ -336,19 +337,21 @@ class GRPOTrainer(trl.GRPOTrainer):
         self, rows: Sequence[Mapping], batch: RewardBatch, scores: MixScores, advantages: Tensor, stage: Stage
     ) -> None:
         """Metrics of the step, the rollouts' file, and the adaptive curriculum's observation."""
-        for name, value in scores.metrics.items():
-            self._log(f"reward/{name}", value)
-        self._log("stage/bag_size", stage.bag_size)
         lengths = [len(caption.split()) for caption in batch.captions]
-        self._log("completions/mean_words", sum(lengths) / len(lengths))
-        self._log("completions/truncated", sum(batch.truncated) / len(lengths))
+        found = {f"reward/{name}": value for name, value in scores.metrics.items()} | {
+            "completions/mean_words": sum(lengths) / len(lengths),
+            "completions/truncated": sum(batch.truncated) / len(lengths),
+            "stage/bag_size": stage.bag_size,
+        }
+        metrics = mean_of_all(gather_object([found]))
+        for name, value in metrics.items():
+            self._log(name, value)
         head = {"step": self.state.global_step + 1, "stage": stage.name}
         written = (head | row for row in as_rows([r["sample_id"] for r in rows], batch.captions, advantages, scores))
         append_lines(self.folder.rollouts(self.accelerator.process_index), written)
-        recalls = [value for name, value in scores.metrics.items() if name.endswith("/bag_recall_at_1")]
+        recalls = [value for name, value in metrics.items() if name.endswith("/bag_recall_at_1")]
         if isinstance(self.curriculum, Adaptive) and recalls:
-            mean = gather(torch.tensor([recalls[0]], device=self.accelerator.device)).mean().item()
-            self.curriculum_state = self.curriculum.observe(self.curriculum_state, mean)
+            self.curriculum_state = self.curriculum.observe(self.curriculum_state, recalls[0])
 
     def create_model_card(self, *_: Any, **__: Any) -> None:
         """No model card: the run folder says what TRL's card would, and more."""
@@ -381,8 +384,24 @@ class GRPOTrainer(trl.GRPOTrainer):
             (self.folder.adapter / "README.md").unlink(missing_ok=True)  # peft's empty model card
 
     def restore(self, checkpoint: Path) -> None:
-        """Take up what TRL doesn't load from a checkpoint."""
+        """Take up what TRL doesn't load from a checkpoint.
+
+        ConfigError for one in the midst of a round, whose captions are gone: what followed would be another run.
+        """
+        rounds = self.batching.steps_per_generation_round()
+        if step_of(checkpoint) % rounds:
+            raise ConfigError(
+                f"{checkpoint} lies in the midst of a round of {rounds} steps on the same captions: resume from one whose "
+                f"step is a multiple of {rounds}"
+            )
         self.load_state_dict(json.loads((checkpoint / STATE).read_text()))
+
+
+def mean_of_all(metrics: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Each metric's mean over the processes that have it: one whose captions have no bag knows no recall."""
+    names = dict.fromkeys(name for mine in metrics for name in mine)
+    values = {name: [mine[name] for mine in metrics if name in mine] for name in names}
+    return {name: sum(found) / len(found) for name, found in values.items()}
 
 
 class EpochOrder(TrainerCallback):

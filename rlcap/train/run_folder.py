@@ -45,6 +45,8 @@ class RunFolder:
         self.captions = root / "captions"
         self.checkpoints = root / "checkpoints"
         self.adapter = root / "adapter"
+        self.fresh = False
+        """Whether a new run begins here, which must find that no other did meanwhile."""
 
     @classmethod
     def choose(cls, recipe: str, name: str | None, output_dir: str | None, resume: str | None = None) -> RunFolder:
@@ -62,6 +64,7 @@ class RunFolder:
         if not resume and any((folder.root / trace).exists() for trace in TRACES):
             further = "" if recipe == "sft" else ", or go on with it: resume=auto"
             raise ConfigError(f"{folder.root} already holds a run; choose another output_dir{further}")
+        folder.fresh = not resume
         return folder
 
     def rollouts(self, rank: int) -> Path:
@@ -116,6 +119,9 @@ class RunFolder:
     ) -> None:
         """Make the folder what a session starts from: nothing logged after `step` (−1: nothing at all), config.yaml and
         run.json, which say what was asked, with which versions and code, on which data."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        if self.fresh:
+            self._claim()
         for path in (self.captions, self.checkpoints):
             path.mkdir(parents=True, exist_ok=True)
         self.rewind(step)
@@ -124,6 +130,13 @@ class RunFolder:
         facts |= {"seed": config.train.seed, "data": data, "seconds_before": seconds_before, **more}
         write_text(self.root / "config.yaml", dump(config))
         write_text(self.root / "run.json", json.dumps(facts, indent=2))
+
+    def _claim(self) -> None:
+        """ConfigError where another run began in this folder since it was chosen."""
+        try:
+            (self.root / "config.yaml").open("x").close()
+        except FileExistsError as error:
+            raise ConfigError(f"{self.root} was taken by another run meanwhile; choose another output_dir") from error
 
     def rewind(self, step: int) -> None:
         """Drop what was logged after `step`: a resumed run writes it again."""

@@ -90,8 +90,8 @@ class Session:
                 Progress(self.mix.names, self.recipe),
                 MetricsFile(self.folder, self.clock),
                 Schedule(self.evaluation, self.config.evaluation.every),
-                Spent(self.mix),
-                Interrupt(),
+                Spent(self.mix, self.batching.steps_per_generation_round()),
+                Interrupt(self.batching.steps_per_generation_round()),
             ],
         }
 

@@ -82,7 +82,9 @@ def test_a_run_leaves_everything_it_promises(whole):
         rows[0]["metrics"]
     )
     for row in rows:
-        seconds = {name.removeprefix("seconds/"): v for name, v in row["metrics"].items() if name.startswith("seconds/")}
+        seconds = {
+            name.removeprefix("seconds/"): v for name, v in row["metrics"].items() if name.startswith("seconds/")
+        }
         assert {"generate", "score", "reference", "update", "round"} <= set(seconds)
         assert seconds["generate"] + seconds["score"] + seconds["reference"] <= seconds["round"]
         assert 0 < row["metrics"]["outside_model_share"] < 1

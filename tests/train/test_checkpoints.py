@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from rlcap.config import SFTConfig
+from rlcap.config import GRPOConfig, SFTConfig
 from rlcap.train.clock import Clock
 from rlcap.train.run_folder import STATE, RunFolder, append_lines, read_lines, step_of
 from rlcap.types import ConfigError
@@ -125,3 +125,10 @@ def test_seconds_are_those_of_all_sessions(tmp_path):
     assert third.before == 9.0
     (tmp_path / "summary.json").write_text('{"seconds": 30.5}')
     assert Clock(folder, time.monotonic()).before == 30.5
+
+
+def test_two_runs_that_chose_the_same_folder(tmp_path):
+    first, second = (RunFolder.choose("grpo", None, str(tmp_path / "run")) for _ in range(2))
+    first.begin(GRPOConfig(), {})
+    with pytest.raises(ConfigError, match="was taken by another run meanwhile"):
+        second.begin(GRPOConfig(), {})

@@ -17,9 +17,9 @@ def interrupt():
     assert signal.getsignal(signal.SIGINT) is before
 
 
-def stops(callback):
+def stops(callback, step=1):
     control = SimpleNamespace(should_save=False, should_training_stop=False)
-    callback.on_step_end(None, None, control)
+    callback.on_step_end(None, SimpleNamespace(global_step=step), control)
     return control.should_save and control.should_training_stop
 
 
@@ -35,6 +35,12 @@ def test_a_launchers_own_signals_do_not_cut_the_step(interrupt):
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGINT, signal.SIGTERM):
         signal.raise_signal(number)
     assert stops(interrupt)
+
+
+def test_captions_are_learnt_from_to_the_end(interrupt):
+    interrupt.steps = 3
+    signal.raise_signal(signal.SIGINT)
+    assert [step for step in range(1, 7) if stops(interrupt, step)] == [3, 6]
 
 
 def test_a_second_ctrl_c_stops_at_once(interrupt, monkeypatch):

@@ -80,7 +80,8 @@ def values(out: Path, name: str, seeds: Sequence[int], split: str, metric: str, 
 
 
 def row(out: Path, name: str, seeds: Sequence[int], split: str, metric: str) -> dict:
-    """Start, end, difference and relative change of a metric, each {mean, low, high}."""
+    """Start, end, difference and relative change of a metric, each {mean, low, high}; the difference by seed too, with
+    its interval over images."""
     before, after = (values(out, name, seeds, split, metric, last) for last in (False, True))
     intervals = {
         "start": across(before),
@@ -88,7 +89,8 @@ def row(out: Path, name: str, seeds: Sequence[int], split: str, metric: str) -> 
         "difference": across_difference(before, after),
         "relative": across_relative_change(before, after),
     }
-    return {key: value._asdict() for key, value in intervals.items()}
+    alone = [across_difference([one], [two])._asdict() for one, two in zip(before, after, strict=True)]
+    return {key: value._asdict() for key, value in intervals.items()} | {"difference_by_seed": alone}
 
 
 def show(title: str, results: Mapping[str, Mapping[str, Mapping]], columns: Sequence[str]) -> None:

@@ -116,6 +116,23 @@ class Session:
                 log_tables(self.folder)
 
 
+def describe_bags(samples: Sequence[Sample], curriculum: curricula.Curriculum) -> str:
+    """One line for the start of a run: whether the images have the look-alikes that the curriculum asks for."""
+    stages = getattr(curriculum, "stages", (curriculum,))
+    level, largest = stages[0].level, max(getattr(s, "bag_size", None) or max(s.sizes) for s in stages)
+    if level == "random":
+        return f"bags: random images, up to {largest - 1} beside an image's own"
+    counts = [len(sample.distractors.get(level, ())) for sample in samples]
+    if not any(counts):
+        return (
+            f"bags: WARNING no training image has look-alikes of level {level!r}, and captions are compared with random images "
+            "alone; `rlcap bags mine` finds some (data.bags)"
+        )
+    short = sum(count < largest - 1 for count in counts)
+    some = f"; {short} of {len(counts)} have fewer, and smaller bags" if short else ""
+    return f"bags: up to {largest - 1} look-alikes of level {level!r} beside an image's own{some}"
+
+
 def set_up(config: GRPOConfig, recipe: str, started: float) -> Session:
     """Everything before the trainer. started: `time.monotonic()` at the recipe's start.
 
@@ -149,6 +166,7 @@ def set_up(config: GRPOConfig, recipe: str, started: float) -> Session:
     curriculum = curricula.parse(config.curriculum)
     say(batching.describe())
     say(curricula.describe(curriculum))
+    say(describe_bags(splits["train"], curriculum))
 
     # ---- frozen scorers, before any DeepSpeed configuration exists -------------------------------------------------
     mix = Mix.from_config(

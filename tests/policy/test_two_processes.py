@@ -50,4 +50,5 @@ def test_gradients_are_those_of_both(tmp_path):
         [*command, str(tmp_path), *names], env=environment, capture_output=True, text=True, timeout=240
     )
     assert done.returncode == 0, done.stdout + done.stderr[-2000:]
-    assert [line for line in done.stdout.splitlines() if line] == [f"{name} True True" for name in names]
+    told = [line for line in done.stdout.splitlines() if line.endswith(("True", "False"))]
+    assert told == [f"{name} True True" for name in names]

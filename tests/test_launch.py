@@ -109,7 +109,7 @@ def launch(config, out, *more, **environment):
     ("config", "environment"),
     [
         pytest.param("ddp.yaml", {}, id="ddp", marks=pytest.mark.slow),  # below, beside one process
-        pytest.param("zero2.yaml", {"DS_ACCELERATOR": "cpu"}, id="zero2"),
+        pytest.param("zero2.yaml", {"DS_ACCELERATOR": "cpu"}, id="zero2", marks=pytest.mark.slow),
         pytest.param("zero3.yaml", {"DS_ACCELERATOR": "cpu"}, id="zero3", marks=pytest.mark.slow),
     ],
 )

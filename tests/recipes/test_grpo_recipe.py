@@ -143,6 +143,7 @@ def test_a_killed_run_resumes_to_the_same_bits(whole, tmp_path):
     assert (whole / "captions" / "4.jsonl").read_text() == (output / "captions" / "4.jsonl").read_text()
 
 
+@pytest.mark.slow
 def test_a_run_killed_before_its_first_checkpoint_starts_again_in_its_folder(whole, tmp_path):
     output = tmp_path / "early"
     process = subprocess.Popen(
@@ -171,6 +172,7 @@ def test_a_run_killed_before_its_first_checkpoint_starts_again_in_its_folder(who
     assert seconds < spent + time.monotonic() - start + 5
 
 
+@pytest.mark.slow
 def test_a_resume_that_fails_leaves_the_folder_as_it_was(whole):
     before = {path: path.read_bytes() for path in whole.rglob("*") if path.is_file()}
     done = run(command(whole, "resume=auto", "train.steps=6", "mix.style=null"), whole.parent)
@@ -180,6 +182,7 @@ def test_a_resume_that_fails_leaves_the_folder_as_it_was(whole):
     assert before == {path: path.read_bytes() for path in whole.rglob("*") if path.is_file()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", ["grpo", "sft"])
 @pytest.mark.parametrize(
     ("argument", "message"),
@@ -198,6 +201,7 @@ def test_a_start_that_fails_leaves_no_folder_behind(recipe, argument, message, t
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_maximum_likelihood_does_not_overwrite_an_earlier_run(tmp_path):
     small = ["train.steps=1", "train.batch_size=2", "train.micro_batch=2", "data.train=7", "data.validation=0"]
     line = [sys.executable, "recipes/sft.py", f"--output_dir={tmp_path / 'sft'}", *small]

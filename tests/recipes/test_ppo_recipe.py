@@ -75,6 +75,7 @@ def test_the_saved_adapter_is_the_policys_alone_and_loads_in_plain_peft(whole):
     assert any(not start[name].float().equal(end[name].float()) for name in start)
 
 
+@pytest.mark.slow
 def test_a_killed_run_resumes_to_the_same_bits(whole, tmp_path):
     output = tmp_path / "killed"
     process = subprocess.Popen(
@@ -159,6 +160,7 @@ def test_what_cannot_work_is_refused_at_once(argument, message, tmp_path):
     assert message in done.stderr
 
 
+@pytest.mark.slow
 def test_a_policy_without_an_adapter_is_refused_in_a_line(tmp_path):
     done = subprocess.run(
         command(tmp_path / "full", "model.adapter=null", "model.trainable=full"),

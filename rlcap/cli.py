@@ -257,7 +257,8 @@ def _lab_build(options: argparse.Namespace) -> None:
 
 def _rows(options: argparse.Namespace) -> SampleSet:
     """The rows of SOURCE as training would read them: what `data.` overrides and the options say."""
-    from rlcap.config import ConfigError, SFTConfig, check, load_config
+    from rlcap.config import ConfigError, SFTConfig, load_config
+    from rlcap.config_check import check
     from rlcap.data.load import load_rows
 
     if strangers := [text for text in options.overrides if not text.lstrip("-").startswith("data.")]:
@@ -339,7 +340,8 @@ def _rewards(options: argparse.Namespace) -> None:
 
 
 def _probe(options: argparse.Namespace) -> int:
-    from rlcap.config import GRPOConfig, check, load_config
+    from rlcap.config import GRPOConfig, load_config
+    from rlcap.config_check import check
     from rlcap.probe import probe, told, write_json
 
     if ":" in options.target:
@@ -356,7 +358,8 @@ def _probe(options: argparse.Namespace) -> int:
 
 
 def _score(options: argparse.Namespace) -> None:
-    from rlcap.config import GRPOConfig, check, load_config
+    from rlcap.config import GRPOConfig, load_config
+    from rlcap.config_check import check
     from rlcap.score import score_captions
 
     config = load_config(GRPOConfig, options.config, options.overrides)

@@ -2,7 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from rlcap.config import ConfigError, GRPOConfig, PPOConfig, SFTConfig, check, dump, load_config
+from rlcap.config import ConfigError, GRPOConfig, PPOConfig, SFTConfig, dump, load_config
+from rlcap.config_check import check
 
 LAB = Path(__file__).parents[1] / "recipes" / "configs" / "lab.yaml"
 MIX = {"length": {"reward": "rewards.length:Length"}}
@@ -157,10 +158,10 @@ def test_files_that_are_no_configs(write, tmp_path):
 
 
 def test_the_aggregates_are_those_of_the_formulas():
-    from rlcap import config
+    from rlcap import config_check
     from rlcap.algo import advantages
 
-    assert config.AGGREGATE == advantages.AGGREGATE
+    assert config_check.AGGREGATE == advantages.AGGREGATE
 
 
 @pytest.mark.parametrize(
@@ -262,3 +263,13 @@ def test_a_mix_without_rewards_is_refused():
     with pytest.raises(ConfigError, match="mix is empty"):
         check(GRPOConfig())
     check(GRPOConfig(mix=MIX))
+
+
+def test_values_without_effect_or_meaning_are_refused():
+    with pytest.raises(ConfigError, match=r"train.loss_type is 'dapa'; did you mean 'dapo'"):
+        checked("train.loss_type=dapa")
+    with pytest.raises(ConfigError, match=r"mix.length.normalize has no effect with train.aggregate=sum_then_center"):
+        checked("mix.length.normalize=batch", "train.aggregate=sum_then_center")
+    with pytest.raises(ConfigError, match=r"mix.length.normalize has no effect with PPO"):
+        check(load_config(PPOConfig, LAB, ["mix.length.normalize=batch"]))
+    checked("mix.length.normalize=batch")

@@ -8,13 +8,22 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-NOUNS = {"rlcap.types", "rlcap.config_file", "rlcap.config", "rlcap.batching", "rlcap.curriculum", "rlcap.sampler"}
+NOUNS = {
+    "rlcap.types",
+    "rlcap.config_file",
+    "rlcap.config",
+    "rlcap.config_check",
+    "rlcap.batching",
+    "rlcap.curriculum",
+    "rlcap.sampler",
+}
 """The single files that stand beside the rooms; which of them a room may use is listed as for any other."""
 
 MAY = {
     "rlcap.types": set(),
     "rlcap.config_file": {"rlcap.types"},
     "rlcap.config": {"rlcap.config_file", "rlcap.types"},
+    "rlcap.config_check": {"rlcap.config", "rlcap.types"},
     "rlcap.batching": {"rlcap.types"},
     "rlcap.curriculum": {"rlcap.types"},
     "rlcap.sampler": {"rlcap.batching", "rlcap.types"},

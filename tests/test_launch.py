@@ -10,7 +10,8 @@ import pytest
 import yaml
 from safetensors.torch import load_file
 
-from rlcap.config import GRPOConfig, check, load_config
+from rlcap.config import GRPOConfig, load_config
+from rlcap.config_check import check
 from rlcap.lab.assets import ASSETS, NAMES, resolve
 
 ROOT = Path(__file__).parents[1]

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from rlcap.config import check
+from rlcap.config_check import check
 from rlcap.config_file import load_config
 from rlcap.types import InputError
 

@@ -15,6 +15,7 @@ from tqdm import tqdm
 from transformers import TrainerCallback
 
 from rlcap.reward.mix import Mix
+from rlcap.sampler import set_epoch
 from rlcap.train.clock import Clock
 from rlcap.train.run_folder import RunFolder, append_lines
 
@@ -120,6 +121,13 @@ class Spent(TrainerCallback):
             if state.is_world_process_zero:
                 print(f"\nstopping with a checkpoint: {reasons[0]}; raise it and go on with resume=auto", flush=True)
         return control
+
+
+class EpochOrder(TrainerCallback):
+    """Tells the sampler its epoch, also where accelerate's wrappers would lose it on resume."""
+
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, train_dataloader: Any = None, **_: Any) -> None:
+        set_epoch(train_dataloader, int(state.epoch or 0))
 
 
 class Interrupt(TrainerCallback):

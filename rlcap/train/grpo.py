@@ -36,8 +36,9 @@ from rlcap.policy.families import captioner_of
 from rlcap.policy.prompt import Prompt
 from rlcap.reward.columns import pack
 from rlcap.reward.mix import Mix, MixScores
-from rlcap.sampler import GroupSampler, set_epoch
-from rlcap.train.rollout import Rollout, as_rows, micro_batches, prepare, write
+from rlcap.sampler import GroupSampler
+from rlcap.train.callbacks import EpochOrder
+from rlcap.train.rollout import Rollout, as_rows, mean_of_all, micro_batches, prepare, write
 from rlcap.train.rows import to_dataset
 from rlcap.train.run_folder import STATE, RunFolder, append_lines, step_of, write_text
 from rlcap.train.trl_config import trl_config
@@ -395,17 +396,3 @@ class GRPOTrainer(trl.GRPOTrainer):
                 f"step is a multiple of {rounds}"
             )
         self.load_state_dict(json.loads((checkpoint / STATE).read_text()))
-
-
-def mean_of_all(metrics: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Each metric's mean over the processes that have it: one whose captions have no bag knows no recall."""
-    names = dict.fromkeys(name for mine in metrics for name in mine)
-    values = {name: [mine[name] for mine in metrics if name in mine] for name in names}
-    return {name: sum(found) / len(found) for name, found in values.items()}
-
-
-class EpochOrder(TrainerCallback):
-    """Tells the sampler its epoch, also where accelerate's wrappers would lose it on resume."""
-
-    def on_epoch_begin(self, args: Any, state: Any, control: Any, train_dataloader: Any = None, **_: Any) -> None:
-        set_epoch(train_dataloader, int(state.epoch or 0))

@@ -127,3 +127,10 @@ def write(
         top_p=top_p,
         points=torch.from_numpy(np.concatenate(drawn)),
     )
+
+
+def mean_of_all(metrics: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Each metric's mean over the processes that have it: one whose captions have no bag knows no recall."""
+    names = dict.fromkeys(name for mine in metrics for name in mine)
+    values = {name: [mine[name] for mine in metrics if name in mine] for name in names}
+    return {name: sum(found) / len(found) for name, found in values.items()}

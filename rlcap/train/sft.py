@@ -15,7 +15,8 @@ from accelerate import PartialState
 from torch.utils.data import Dataset
 from transformers import Trainer, TrainingArguments
 
-from rlcap.config import ConfigError, SFTConfig, check
+from rlcap.config import ConfigError, SFTConfig
+from rlcap.config_check import check
 from rlcap.data.images import open_image
 from rlcap.policy.families import captioner_of
 from rlcap.policy.load import Policy

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from rlcap.config import GRPOConfig, check, load_config
+from rlcap.config import GRPOConfig, load_config
+from rlcap.config_check import check
 from rlcap.curriculum import parse
 
 ROOT = Path(__file__).parents[2]

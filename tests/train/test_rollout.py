@@ -6,7 +6,7 @@ from captioners import build, images
 
 from rlcap.policy.families import captioner_of
 from rlcap.sampler import points
-from rlcap.train.rollout import micro_batches, prepare, write
+from rlcap.train.rollout import mean_of_all, micro_batches, prepare, write
 
 
 def a_round(prompts, group):
@@ -35,6 +35,10 @@ def test_micro_batches_hold_whole_groups_or_parts_of_one(size, prompts):
 def test_a_group_is_not_cut_unevenly():
     with pytest.raises(ValueError, match="6 captions cuts groups of 4"):
         micro_batches(a_round(3, 4), 6)
+
+
+def test_a_metric_is_the_mean_of_the_processes_that_have_it():
+    assert mean_of_all([{"words": 4, "recall": 0.5}, {"words": 8}]) == {"words": 6, "recall": 0.5}
 
 
 def test_points_depend_on_their_arguments_alone():

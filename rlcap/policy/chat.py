@@ -14,7 +14,7 @@ import torch
 from PIL.Image import Image
 
 from rlcap.policy.captioner import Captioner, Prefix, evaluating
-from rlcap.policy.checkpointing import checkpointed_layers, is_reentrant, keeping_the_cache
+from rlcap.policy.checkpointing import checkpointed, is_reentrant, keeping_the_cache, layers_of
 from rlcap.policy.frozen import is_frozen
 from rlcap.policy.prefix_cache import recording
 from rlcap.policy.prompt import Prompt, join_features, join_pixels, join_tokens
@@ -34,11 +34,16 @@ class ChatCaptioner(Captioner):
     def __init__(self, model: torch.nn.Module, processor: Any) -> None:
         super().__init__(model, processor)
         self.inner = self.seer()
-        self.decoder = self.base.get_decoder()
+        self.decoder = self.reader()
+        self.layers = layers_of(self.decoder)
 
     def seer(self) -> torch.nn.Module:
         """The module that has `get_image_features`."""
         return self.base.model
+
+    def reader(self) -> torch.nn.Module:
+        """The decoder, which reads prompts and captions."""
+        return self.base.get_decoder()
 
     def sees_alike(self) -> bool:
         """Whether vision features stay the same for the whole run."""
@@ -105,14 +110,15 @@ class ChatCaptioner(Captioner):
         return sorted({i for name in PLACEHOLDERS if (i := getattr(self.base.config, name, None)) is not None})
 
     def cannot_share(self) -> str | None:
-        if any(map(is_reentrant, checkpointed_layers(self.decoder))):
+        if any(map(is_reentrant, checkpointed(self.layers))):
             return "gradient checkpointing is reentrant; give gradient_checkpointing_kwargs={'use_reentrant': False}"
         return None
 
     def _run(self, **inputs: Any) -> torch.Tensor:
         """Logits. The cache given is filled whatever `use_cache` says; saying no keeps checkpointing from warning."""
-        with keeping_the_cache(self.decoder):
-            return self.model(**inputs, use_cache=not checkpointed_layers(self.decoder)).logits
+        again = checkpointed(self.layers)
+        with keeping_the_cache(again):
+            return self.model(**inputs, use_cache=not again).logits
 
     def _inputs(self, prompts: Sequence[Prompt]) -> dict[str, Any]:
         """What the model takes to read a batch of prompts."""

@@ -6,7 +6,7 @@ run again in the backward pass. Those of `prefix_cache` answer the same however 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from typing import Any
@@ -15,13 +15,14 @@ from torch import nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 
-def checkpointed_layers(model: nn.Module) -> list[GradientCheckpointingLayer]:
-    """The layers that would be run again in the backward pass, as the model is now (none in evaluation mode)."""
-    return [
-        layer
-        for layer in model.modules()
-        if isinstance(layer, GradientCheckpointingLayer) and layer.gradient_checkpointing and layer.training
-    ]
+def layers_of(model: nn.Module) -> list[GradientCheckpointingLayer]:
+    """The layers that can be checkpointed. To be kept by whoever asks for each token: finding them takes milliseconds."""
+    return [layer for layer in model.modules() if isinstance(layer, GradientCheckpointingLayer)]
+
+
+def checkpointed(layers: Sequence[GradientCheckpointingLayer]) -> list[GradientCheckpointingLayer]:
+    """Those that would be run again in the backward pass, as things are now (none in evaluation mode)."""
+    return [layer for layer in layers if layer.gradient_checkpointing and layer.training]
 
 
 def is_reentrant(layer: GradientCheckpointingLayer) -> bool:
@@ -30,9 +31,8 @@ def is_reentrant(layer: GradientCheckpointingLayer) -> bool:
 
 
 @contextmanager
-def keeping_the_cache(model: nn.Module) -> Iterator[None]:
-    """Within, checkpointed layers read and fill the cache that they are given."""
-    layers = checkpointed_layers(model)
+def keeping_the_cache(layers: Sequence[GradientCheckpointingLayer]) -> Iterator[None]:
+    """Within, checkpointed layers read and fill the cache that they are given. `layers`: as from `checkpointed`."""
     for layer in layers:
         layer._can_checkpoint_with_cache = True
     try:
@@ -48,7 +48,7 @@ def recomputing_in(model: nn.Module, context: Callable[[nn.Module], AbstractCont
 
     Otherwise a layer that was run with one adapter would be run again with the one that is active when the gradient comes.
     """
-    layers = checkpointed_layers(model)
+    layers = checkpointed(layers_of(model))
     before = [layer._gradient_checkpointing_func for layer in layers]
     for layer, checkpoint in zip(layers, before, strict=True):
         # a partial with the same keywords: `is_reentrant` reads them

@@ -15,7 +15,7 @@ from transformers.modeling_outputs import BaseModelOutput
 
 from rlcap.policy.captioner import Captioner, Prefix, evaluating
 from rlcap.policy.chat import PLACEHOLDERS, TOKENS
-from rlcap.policy.checkpointing import checkpointed_layers
+from rlcap.policy.checkpointing import checkpointed, layers_of
 from rlcap.policy.frozen import is_frozen
 from rlcap.policy.prefix_cache import recording
 from rlcap.policy.prompt import Prompt, join_features, join_pixels, join_tokens
@@ -81,7 +81,7 @@ class EncoderDecoderCaptioner(Captioner):
         return sorted({i for name in PLACEHOLDERS if (i := getattr(self.base.config, name, None)) is not None})
 
     def cannot_share(self) -> str | None:
-        if checkpointed_layers(self.base):
+        if checkpointed(layers_of(self.base)):
             # cross attention asks its cache whether it has been filled, and does not fill it when it is run again
             return f"gradient checkpointing would not repeat the cross attention of {type(self.base).__name__}"
         return None

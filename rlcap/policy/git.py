@@ -17,12 +17,11 @@ from rlcap.policy.prompt import Prompt, join_features, join_pixels
 class GitCaptioner(ChatCaptioner):
     """The instruction is how every caption begins; masks and positions count text alone, as the model has them."""
 
-    def __init__(self, model: torch.nn.Module, processor: Any) -> None:
-        super().__init__(model, processor)
-        self.decoder = self.base.git.encoder
-
     def seer(self) -> torch.nn.Module:
         return self.base.git
+
+    def reader(self) -> torch.nn.Module:
+        return self.base.git.encoder
 
     def sees_alike(self) -> bool:
         return is_frozen(self.base.git.image_encoder)

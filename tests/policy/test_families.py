@@ -8,7 +8,7 @@ from peft import LoraConfig, get_peft_model
 from transformers.pytorch_utils import Conv1D
 
 from rlcap.policy.chat import TOKENS, ChatCaptioner
-from rlcap.policy.checkpointing import checkpointed_layers
+from rlcap.policy.checkpointing import checkpointed
 from rlcap.policy.encoder_decoder import EncoderDecoderCaptioner
 from rlcap.policy.families import FAMILIES, captioner_of, family_of
 from rlcap.policy.head import separable_head
@@ -246,7 +246,7 @@ def test_checkpointed_layers_share_too(adapted):
             assert torch.allclose(found, wanted, atol=1e-5, rtol=0)
             return
         runs = []
-        layer = checkpointed_layers(captioner.decoder)[0]
+        layer = checkpointed(captioner.layers)[0]
         key = next(part for name, part in layer.named_modules() if name.endswith(("k_proj", "key")))
         handle = key.register_forward_pre_hook(lambda *_: runs.append(1))
         assert captioner.cannot_share() is None

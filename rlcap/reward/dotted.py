@@ -1,6 +1,7 @@
 """Dotted paths: `package.module:Name` → the object, with errors that list what there is.
 
-Rewards, judges' engines and their like are named in YAML by where they live; there is no registry to add to.
+Rewards, judges' engines and their like are named in YAML by where they live; there is no registry to add to. A module may be
+installed or lie in the working folder; a file elsewhere is named by its path, `folder/file.py:Name`.
 """
 
 from __future__ import annotations
@@ -11,9 +12,11 @@ import importlib
 import importlib.util
 import inspect
 import pkgutil
+import sys
 import types
 import typing
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from rlcap.types import ConfigError
@@ -28,19 +31,17 @@ def unknown(what: str, name: str, known: Iterable[str]) -> str:
 
 
 def resolve(path: str, base: type | None = None) -> Any:
-    """The object at `module:Name`. With `base`, it must be a subclass of it.
+    """The object at `module:Name` or `file.py:Name`. With `base`, it must be a subclass of it.
 
     Raises ConfigError naming the nearest module or class when there is none. An error *inside* the module (a missing
     dependency, a typo in the user's file) is raised as it is: hiding it would name the wrong culprit.
     """
-    module_name, colon, name = path.partition(":")
+    module_name, colon, name = path.rpartition(":")
     if not colon or not module_name or not name:
         raise ConfigError(f"{path!r} is no dotted path; write module:Name, e.g. rewards.length:Length")
-    if not _exists(module_name):
-        raise ConfigError(unknown("module", module_name, _siblings(module_name)))
-    module = importlib.import_module(module_name)
+    module = _of_file(Path(module_name)) if module_name.endswith(".py") else _of_name(module_name)
     if not hasattr(module, name):
-        known = [key for key, value in vars(module).items() if _offered(key, value, module_name, base)]
+        known = [key for key, value in vars(module).items() if _offered(key, value, module.__name__, base)]
         raise ConfigError(unknown(f"name in {module_name}", name, known))
     found = getattr(module, name)
     if base is not None and not (isinstance(found, type) and issubclass(found, base)):
@@ -80,6 +81,33 @@ def build(
         raise
     except ValueError as error:
         raise ConfigError(f"{what}: {error}") from error
+
+
+def _of_name(name: str) -> types.ModuleType:
+    here = str(Path.cwd())
+    if not _exists(name) and here not in sys.path:
+        sys.path.append(here)  # behind everything: a file of the working folder hides no installed module
+        importlib.invalidate_caches()
+    if not _exists(name):
+        raise ConfigError(unknown("module", name, _siblings(name)))
+    return importlib.import_module(name)
+
+
+def _of_file(path: Path) -> types.ModuleType:
+    """The module in a file, loaded once however often it is named."""
+    if not path.is_file():
+        raise ConfigError(f"{path} does not exist: name a Python file, or a module by its dotted path")
+    name = f"{path.stem} in {path.resolve().parent}"
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, path)
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
+        try:
+            spec.loader.exec_module(module)
+        except BaseException:
+            del sys.modules[name]
+            raise
+    return sys.modules[name]
 
 
 def _hints(factory: Any) -> dict[str, Any]:

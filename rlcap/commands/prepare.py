@@ -1,0 +1,76 @@
+"""`rlcap cider | grammar`: what some rewards have to count or learn before they can judge."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rlcap.commands.arguments import add_rows, command, positive, rows
+
+if TYPE_CHECKING:
+    from rlcap.types import Sample
+
+SOURCE = "a .jsonl file, a COCO captions .json, a Hugging Face data set's folder, or lab"
+
+
+def add(commands: Any) -> None:
+    cider = command(
+        commands,
+        "cider",
+        _cider,
+        "count the document frequencies that the CIDEr reward weighs words by; data.key=value overrides",
+    )
+    add_rows(cider, SOURCE)
+    cider.add_argument(
+        "--out", type=Path, required=True, help="the file (JSON) for rewards.cider:Cider's `frequencies`"
+    )
+
+    grammar = command(
+        commands,
+        "grammar",
+        _grammar,
+        "teach a text encoder to tell captions from captions with words repeated, left out, put in, swapped or shuffled",
+    )
+    add_rows(grammar, SOURCE)
+    grammar.add_argument(
+        "--encoder",
+        required=True,
+        help="folder or hub name of a text encoder: distilroberta-base, prajjwal1/bert-small",
+    )
+    grammar.add_argument("--out", type=Path, required=True, help="the folder for rewards.grammar:Grammar's `model`")
+    grammar.add_argument(
+        "--steps", type=positive, default=1_000, help="updates of 32 captions each (default: %(default)s)"
+    )
+    grammar.add_argument("--learning-rate", type=float, default=5e-5, help="default: %(default)s")
+
+
+def _samples(options: argparse.Namespace) -> Iterable[Sample]:
+    """The rows of SOURCE; the lab's training scenes for `lab`."""
+    from rlcap.config import DataConfig
+    from rlcap.data.load import load_splits
+
+    if options.source == "lab":
+        return load_splits(DataConfig(validation=0, test=0, prior_breaking=0))[0]["train"]
+    return rows(options)
+
+
+def _cider(options: argparse.Namespace) -> None:
+    from rlcap.config import ConfigError
+    from rlcap.scorers.cider import CiderD
+
+    texts = [sample.references for sample in _samples(options) if any(text.strip() for text in sample.references)]
+    if len(texts) < 2:
+        raise ConfigError(f"{options.source}: {len(texts)} images with references; frequencies need at least 2")
+    cider = CiderD.fit(texts, eos=True)
+    cider.save(options.out)
+    print(f"{options.out}: {len(cider.document_frequencies)} n-grams of {cider.n_documents} images")
+
+
+def _grammar(options: argparse.Namespace) -> None:
+    from rlcap.scorers.grammar_training import teach
+
+    texts = [text for sample in _samples(options) for text in (*sample.references, sample.paragraph or "")]
+    right = teach(options.encoder, texts, options.out, options.steps, options.learning_rate)
+    print(f"{options.out}: {right:.1%} of sentences that it was not taught, and of the same spoilt, told apart")

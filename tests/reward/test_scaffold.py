@@ -1,0 +1,65 @@
+"""A reward of your own: what `rlcap rewards new` writes works as it stands, wherever it lies."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rlcap import cli
+from rlcap.reward import card, scaffold
+from rlcap.reward.base import Reward
+from rlcap.reward.dotted import resolve
+from rlcap.types import ConfigError
+
+
+def test_file_and_test_pass_where_they_are_written(tmp_path, capsys):
+    assert cli.main(["rewards", "new", "word_length", "--out", str(tmp_path)]) == 0
+    assert capsys.readouterr().out.split() == [str(tmp_path / "word_length.py"), str(tmp_path / "test_word_length.py")]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_word_length.py"]
+    ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert "4 passed" in ran.stdout, ran.stdout + ran.stderr
+    assert card.read(tmp_path / "word_length.py", "word_length").classes == ("WordLength",)
+
+
+def test_beside_the_package_it_joins_the_package(tmp_path, monkeypatch):
+    monkeypatch.setattr(scaffold, "is_package", lambda folder: True)
+    file, test = scaffold.write(["brief"], tmp_path)
+    assert (file, test) == (tmp_path / "rewards/brief.py", tmp_path / "tests/rewards/test_brief.py")
+    assert "from rewards.brief import Brief" in test.read_text()
+    with pytest.raises(ConfigError, match="exists: choose another"):
+        scaffold.write(["brief"], tmp_path)
+
+
+def test_the_package_is_known_by_its_place(tmp_path):
+    import rewards
+
+    assert scaffold.is_package(Path(next(iter(rewards.__path__))))
+    assert not scaffold.is_package(tmp_path / "rewards")
+
+
+@pytest.mark.parametrize("name", ["Big", "two words", "class", "_hidden", "9lives"])
+def test_names_that_no_module_can_have(tmp_path, name):
+    with pytest.raises(ConfigError, match="can't be a reward's name"):
+        scaffold.write([name], tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_one_name_is_wanted(tmp_path):
+    with pytest.raises(ConfigError, match="one name, got 0"):
+        scaffold.write([], tmp_path)
+
+
+def test_a_reward_is_found_in_the_working_folder_and_by_its_files_path(tmp_path, monkeypatch):
+    scaffold.write(["found_here"], tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.chdir(tmp_path)
+    assert issubclass(resolve("found_here:FoundHere", Reward), Reward)
+    monkeypatch.chdir(os.sep)
+    path = f"{tmp_path / 'found_here.py'}:FoundHere"
+    assert resolve(path, Reward) is resolve(path, Reward)
+    with pytest.raises(ConfigError, match="did you mean 'FoundHere'"):
+        resolve(f"{tmp_path / 'found_here.py'}:FoundHer", Reward)
+    with pytest.raises(ConfigError, match="does not exist: name a Python file"):
+        resolve(f"{tmp_path / 'nothing.py'}:A", Reward)

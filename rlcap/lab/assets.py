@@ -9,7 +9,7 @@ from typing import Any
 from rlcap.types import ConfigError
 
 ASSETS = Path(__file__).parent / "assets"
-NAMES = ("captioner", "adapter", "retriever", "judge-retriever", "nli")
+NAMES = ("captioner", "adapter", "retriever", "judge-retriever", "nli", "grammar")
 PREFIX = "lab:"
 
 

@@ -15,9 +15,13 @@ from pathlib import Path
 
 import torch
 
-from rlcap.lab import captioner, entailment, retriever
+from rlcap.lab import captioner, entailment, grammar, retriever
 from rlcap.lab.assets import NAMES
 from rlcap.lab.corpus import CROWDED, draw_corpus, join
+from rlcap.lab.words import build_tokenizer
+from rlcap.scorers.grammar import AcceptabilityScorer
+from rlcap.scorers.grammar_training import accuracy, pairs, train
+from rlcap.scorers.schedule import one_cycle
 
 SECONDS = "build.json"
 """Written beside the assets: seconds and quality of each."""
@@ -50,6 +54,7 @@ def build(
         "retriever": _reward_retriever,
         "judge-retriever": _judge_retriever,
         "nli": _nli,
+        "grammar": _grammar,
     }
     for name in wanted:
         start = time.time()
@@ -124,5 +129,20 @@ def _nli(folder: Path, seed: int, _out: Path, log: Log, size: Size) -> dict:
     entailment.save_nli(model, folder)
     return {
         "accuracy": round(entailment.accuracy(model, pairs), 4),
+        "parameters": sum(p.numel() for p in model.parameters()),
+    }
+
+
+def _grammar(folder: Path, seed: int, _out: Path, _log: Log, size: Size) -> dict:
+    model, tokenizer, steps = grammar.new_classifier(seed), build_tokenizer("text", grammar.LENGTH), size(2_000)
+    texts = grammar.sentences(random.Random(f"grammar/{seed}"), size(1_500))
+    drawn = pairs(texts, random.Random(f"grammar/{seed}/spoilt"), grammar.well_formed)
+    train(model, tokenizer, drawn, one_cycle(model.parameters(), 2e-3, steps), steps)
+    grammar.save_classifier(model, folder)
+    held_out = grammar.sentences(random.Random(f"grammar/held out/{seed}"), size(150), "test")
+    unseen = pairs(held_out, random.Random(f"grammar/{seed}/unseen"), grammar.well_formed)
+    scorer = AcceptabilityScorer(model, tokenizer)
+    return {
+        "accuracy": round(accuracy(scorer, [next(unseen) for _ in range(1_000)]), 4),
         "parameters": sum(p.numel() for p in model.parameters()),
     }

@@ -39,9 +39,9 @@ from rlcap.lab.language import (
 )
 from rlcap.lab.render import SIDE
 from rlcap.lab.scene import Scene
-from rlcap.lab.schedule import one_cycle
 from rlcap.lab.words import BOS, EOS, IMAGE, PAD, SPECIAL, build_tokenizer
 from rlcap.lab.world import BACKGROUNDS, COLOURS, FILLS, KINDS, PLACES, SIZES
+from rlcap.scorers.schedule import one_cycle
 
 PATCH = 16
 CHANNELS = [32, 64, 128, 128]

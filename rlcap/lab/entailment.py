@@ -18,11 +18,11 @@ from rlcap.lab.captioner import base_caption
 from rlcap.lab.experts import paragraph
 from rlcap.lab.language import references
 from rlcap.lab.scene import sibling
-from rlcap.lab.schedule import one_cycle
 from rlcap.lab.splits import draw_scene
 from rlcap.lab.truth import read
 from rlcap.lab.words import PAD, build_tokenizer
 from rlcap.lab.world import OPPOSITE
+from rlcap.scorers.schedule import one_cycle
 
 LABELS = ("entailment", "neutral", "contradiction")
 LENGTH = 128

@@ -24,9 +24,9 @@ from rlcap.lab.corpus import Corpus
 from rlcap.lab.language import NUMBERS, PLACE_PHRASES, PLURALS, RELATION_PHRASES, noun_phrase, tell_all, tell_background
 from rlcap.lab.render import SIDE
 from rlcap.lab.scene import Scene
-from rlcap.lab.schedule import one_cycle
 from rlcap.lab.words import EOS, PAD, build_tokenizer
 from rlcap.lab.world import COLOURS, FILLS, KINDS, PLACES, RELATIONS, SIZES, THEMES, USUAL
+from rlcap.scorers.schedule import one_cycle
 
 CONTEXT = 24
 """Tokens that the text towers see. A sentence of the lab fits; a paragraph does not: it is pooled over sentences."""

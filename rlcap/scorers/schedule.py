@@ -1,4 +1,4 @@
-"""One learning-rate cycle with AdamW: how every model of the lab is trained."""
+"""One learning-rate cycle with AdamW: how the small models of the lab and of the scorers are trained."""
 
 from __future__ import annotations
 

@@ -1,0 +1,144 @@
+"""Is a sentence well formed? A classifier's opinion, or a language model's surprise.
+
+AcceptabilityScorer.load("textattack/roberta-base-CoLA", label=1).probabilities(texts)    # or one of your own captions:
+rlcap.scorers.grammar_training                                                             # makes it
+SurpriseScorer.load("gpt2").log_probs(texts)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rlcap.scorers.loading import named
+from rlcap.scorers.text_batches import encodable, length_sorted_batches
+
+LONGEST = 512
+"""Tokens of a text that are read at most, whatever a model could read."""
+
+
+def acceptable_column(id2label: Mapping[int, str], label: int | None = None) -> int:
+    """Output column of "grammatical" (or "acceptable"), by name; `label` says it where names don't (LABEL_1).
+
+    ValueError listing the model's labels where there is no such column.
+    """
+    if label is not None:
+        if label not in {int(i) for i in id2label}:
+            raise ValueError(f"the model has no label {label}: its labels are {dict(id2label)}")
+        return label
+    found = [int(i) for i, name in id2label.items() if str(name).lower() in ("grammatical", "acceptable")]
+    if len(found) != 1:
+        raise ValueError(
+            f"which of the model's labels {dict(id2label)} means a grammatical sentence? None is called `grammatical` or "
+            "`acceptable`: give its number as `label`"
+        )
+    return found[0]
+
+
+class AcceptabilityScorer:
+    """A frozen sequence classifier with a label for well-formed sentences. `load` is the usual way in."""
+
+    def __init__(self, model: Any, tokenizer: Any, label: int | None = None, batch_size: int = 64) -> None:
+        self.model, self.tokenizer, self.batch_size = model.eval().requires_grad_(False), tokenizer, batch_size
+        self.column = acceptable_column(model.config.id2label, label)
+        self.max_tokens = readable(model, tokenizer)
+
+    @classmethod
+    def load(cls, path_or_name: str, label: int | None = None, device: str = "cpu") -> AcceptabilityScorer:
+        """From a folder or a hub name; safetensors only. ConfigError where there is no such model."""
+        from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+        with named(
+            "grammar model", path_or_name, "give the folder or hub name of a classifier of grammatical sentences"
+        ):
+            model = AutoModelForSequenceClassification.from_pretrained(
+                path_or_name, use_safetensors=True, trust_remote_code=False, dtype=torch.float32
+            )
+            tokenizer = AutoTokenizer.from_pretrained(path_or_name, trust_remote_code=False)
+            return cls(model.to(device), tokenizer, label)
+
+    @torch.inference_mode()
+    def probabilities(self, texts: Sequence[str]) -> Tensor:
+        """N texts → (N,) float32 P(grammatical) on the CPU; a text that occurs twice is read once."""
+        unique = list(dict.fromkeys(texts))
+        found = dict.fromkeys(unique, 0.0)
+        for rows in length_sorted_batches([len(text) for text in unique], self.batch_size):
+            encoded = self.tokenizer(
+                [encodable(unique[i]) for i in rows],
+                padding=True,
+                truncation=True,
+                max_length=self.max_tokens,
+                return_tensors="pt",
+            )
+            logits = self.model(**encoded.to(self.model.device)).logits.float()
+            found |= zip((unique[i] for i in rows), logits.softmax(-1)[:, self.column].tolist(), strict=True)
+        return torch.tensor([found[text] for text in texts])
+
+
+class SurpriseScorer:
+    """A frozen causal language model: how likely does it find a text? `load` is the usual way in."""
+
+    def __init__(self, model: Any, tokenizer: Any, batch_size: int = 16) -> None:
+        self.model, self.tokenizer, self.batch_size = model.eval().requires_grad_(False), tokenizer, batch_size
+        start = tokenizer.bos_token_id
+        self.start = tokenizer.eos_token_id if start is None else start  # GPT-2's one special token is both
+        if self.start is None:
+            raise ValueError("the tokenizer has neither a first nor a last token, one of which a text must begin with")
+        self.max_tokens = readable(model, tokenizer)
+        self.words = int(model.config.get_text_config().vocab_size)
+
+    @classmethod
+    def load(cls, path_or_name: str, device: str = "cpu") -> SurpriseScorer:
+        """From a folder or a hub name; safetensors only. ConfigError where there is no such model."""
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+
+        with named("language model", path_or_name, "give the folder or hub name of a causal language model"):
+            model = AutoModelForCausalLM.from_pretrained(
+                path_or_name, use_safetensors=True, trust_remote_code=False, dtype=torch.float32
+            )
+            tokenizer = AutoTokenizer.from_pretrained(path_or_name, trust_remote_code=False)
+            return cls(model.to(device), tokenizer)
+
+    @torch.inference_mode()
+    def log_probs(self, texts: Sequence[str]) -> Tensor:
+        """N texts → (N,) float32 mean log-probability of a token in nats (minus the log of the perplexity) on the CPU.
+
+        NaN for a text without tokens. A text that occurs twice is read once.
+        """
+        unique = list(dict.fromkeys(texts))
+        encoded = [
+            self.tokenizer(encodable(text), add_special_tokens=False, verbose=False)["input_ids"][: self.max_tokens - 1]
+            for text in unique
+        ]
+        found = dict.fromkeys(unique, float("nan"))
+        rows_of = [i for i, ids in enumerate(encoded) if ids]
+        for batch in length_sorted_batches([len(encoded[i]) for i in rows_of], self.batch_size):
+            rows = [rows_of[k] for k in batch]
+            width = max(len(encoded[i]) for i in rows)
+            ids = torch.full((len(rows), width + 1), self.start)
+            mask = torch.zeros(len(rows), width + 1, dtype=torch.long)
+            for n, i in enumerate(rows):
+                ids[n, 1 : len(encoded[i]) + 1] = torch.tensor(encoded[i])
+                mask[n, : len(encoded[i]) + 1] = 1
+            ids, mask = ids.to(self.model.device), mask.to(self.model.device)
+            logits = self.model(input_ids=ids, attention_mask=mask).logits.float()
+            losses = torch.nn.functional.cross_entropy(logits[:, :-1].transpose(1, 2), ids[:, 1:], reduction="none")
+            kept = mask[:, 1:]
+            means = -(losses * kept).sum(1) / kept.sum(1)
+            found |= zip((unique[i] for i in rows), means.tolist(), strict=True)
+        return torch.tensor([found[text] for text in texts])
+
+
+def readable(model: Any, tokenizer: Any) -> int:
+    """Tokens of a text that model and tokenizer can both read, `LONGEST` at most."""
+    limit = getattr(model.config, "max_position_embeddings", None) or LONGEST
+    # RoBERTa's positions begin behind that of its padding
+    offset = (
+        (getattr(model.config, "pad_token_id", 0) or 0) + 1
+        if model.config.model_type in ("roberta", "xlm-roberta", "camembert")
+        else 0
+    )
+    return min(limit - offset, tokenizer.model_max_length, LONGEST)

@@ -119,7 +119,8 @@ def retrieval_ratio(captions: int, candidates: int, repeats: int) -> dict[str, f
         batch = RewardBatch([sample.paragraph for sample in group], group, [()] * captions)
         reward.score(batch)  # images meet the cache once in a run
         ours = min(_seconds(lambda: reward.score(batch)) for _ in range(repeats))
-    model, preprocess, tokenizer = reward.clip.model, reward.clip.preprocess, reward.clip.tokenizer
+    (retriever,) = reward.retrievers
+    model, preprocess, tokenizer = retriever.model, retriever.preprocess, retriever.tokenizer
 
     @torch.inference_mode()
     def one_by_one() -> None:

@@ -10,7 +10,8 @@ A reward judges captions: it takes a `RewardBatch` and answers one `Score` a cap
 
 and it is at once a component of a mix (`reward: my_module:Loud`) and a TRL reward function
 (`trl.GRPOTrainer(reward_funcs=[Loud()])`). A reward that waits for a network writes `async def ascore` instead.
-Rules that the mix relies on: a row's score depends on that row alone (not on its neighbours, their order or number);
+Rules that the mix relies on: a row's score depends on that row alone (not on its neighbours, their order or number; a
+reward that compares the captions of one image says so, `of_group`);
 what can't be judged abstains with a reason, `Score.abstain("why")`, and is never given a zero.
 """
 
@@ -41,6 +42,8 @@ class Reward:
     """What it can't do without: any of image, references, paragraph, distractors, meta."""
     version: ClassVar[str] = "1"
     """Change it whenever the same caption would get another score: caches key on it."""
+    of_group: ClassVar[bool] = False
+    """Whether a score depends on the other captions of the same image in the batch too (never on those of others)."""
     metrics: dict[str, float]
     """Scalars about the batch judged last (in-bag recall, cache hit share, …); may be empty."""
     judges: Sequence[Judge] = ()

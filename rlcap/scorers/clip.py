@@ -209,6 +209,21 @@ class ClipScorer:
         return self._cache
 
 
+def load_all(clip: Any, pretrained: str | Sequence[str | None] | None = None, **options: Any) -> list[Any]:
+    """One scorer or several: `clip` is a name, a scorer object, or a list of either; `pretrained` the tag, or one each.
+
+    ValueError where the lists differ in length, or are empty.
+    """
+    clips = list(clip) if isinstance(clip, list | tuple) else [clip]
+    tags = list(pretrained) if isinstance(pretrained, list | tuple) else [pretrained] * len(clips)
+    if not clips or len(clips) != len(tags):
+        raise ValueError(f"one pretrained tag a model: {len(tags)} for {len(clips)} models")
+    return [
+        ClipScorer.load(one, tag, **options) if isinstance(one, str) else one
+        for one, tag in zip(clips, tags, strict=True)
+    ]
+
+
 def _refuse_pickles(folder: Path) -> None:
     if not folder.is_dir():
         raise ConfigError(f"CLIP folder {folder} does not exist; check the path after 'local-dir:'")

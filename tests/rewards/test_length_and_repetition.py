@@ -2,9 +2,10 @@
 
 import pytest
 
-from rewards.length import Length, gate, penalty
+from rewards.length import Length
 from rewards.repetition import Repetition, repetition
 from rewards.repetition import penalty as repetition_penalty
+from rlcap.scorers.lengths import gate, penalty, ramp
 from rlcap.types import RewardBatch, Sample
 
 
@@ -23,6 +24,21 @@ def test_gate_golden():
 def test_penalty_golden():
     expected = {0: -1, 25: -0.5, 50: 0, 100: 0, 200: 0, 300: -0.5, 400: -1, 4000: -1}
     assert {n: penalty(n, 100) for n in expected} == pytest.approx(expected)
+
+
+def test_ramp_golden():
+    assert [ramp(n) for n in (0, 2048, 2560, 3072, 9999)] == [1, 1, 0.5, 0, 0]
+    assert [s.value for s in Length(form="ramp", free=10, most=20).score(batch(words(15), words(9), ""))] == [0.5, 1, 1]
+
+
+def test_bands_need_no_reference():
+    rows = batch(words(9), words(10), words(15), words(50), words(101))
+    assert [s.value for s in Length(form="gate", band="SSC").score(rows)] == [0, 1, 1, 0, 0]
+    assert [s.value for s in Length(form="gate", band="DSC").score(rows)] == [0, 0, 0, 1, 0]
+    assert [s.value for s in Length(form="gate", band="DSC+").score(rows)] == [0, 0, 0, 0, 1]
+    assert Length(band="DSC").score(batch(words(20)))[0].value == -0.5
+    with pytest.raises(ValueError, match="band must be one of None, SSC"):
+        Length(band="long")
 
 
 def test_gate_form_and_penalty_form():
@@ -56,9 +72,9 @@ def test_truncated_captions_get_the_lowest_value():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"low": 0}, r"0 < low <= high, got \[0, 2.0\]"),
-        ({"form": "x"}, "penalty or gate"),
-        ({"references": "x"}, "mean or sum"),
+        ({"low": 0}, r"0 < low <= high and 0 < free < most, got \[0, 2.0\]"),
+        ({"form": "x"}, "form must be one of penalty, gate, ramp"),
+        ({"references": "x"}, "references must be one of mean, sum"),
         ({"target": 0}, "above 0"),
     ],
 )

@@ -111,7 +111,7 @@ def test_called_as_trl_does():
 
 
 def test_bad_choices_are_refused():
-    with pytest.raises(ValueError, match="form must be logprob or probability, got 'prob'"):
+    with pytest.raises(ValueError, match="form must be one of logprob, probability, recall, margin, got 'prob'"):
         SelfRetrieval(FakeClip(), form="prob")
     with pytest.raises(ValueError, match="at least 2, got 1"):
         SelfRetrieval(FakeClip(), candidates=1)
@@ -132,3 +132,30 @@ def test_a_broken_image_costs_its_own_rows_alone():
     assert found[0].value == pytest.approx(-0.3133, abs=1e-4)
     assert "truncated image: 7.png" in found[1].reason
     assert reward.metrics["bag_recall_at_1"] == 1
+
+
+def test_recall_and_margin_count_the_bag_alone_golden():
+    gallery = [f"{i}.png" for i in range(100)]
+    for caption, first, by in (("0:0.30 1:0.29", 1.0, 0.01), ("0:0.30 1:0.30", 0.0, 0.0), ("1:0.4", 0.0, -0.4), ("", 0.0, 0.0)):
+        assert value(caption, form="recall", gallery=gallery) == first
+        assert value(caption, form="margin", gallery=gallery) == pytest.approx(by, abs=1e-6)
+    assert SelfRetrieval(FakeClip(), form="margin", gallery=gallery).images("a", "0.png", ["1.png"]) == ["0.png", "1.png"]
+
+
+def test_several_retrievers_give_the_mean_of_their_values():
+    class Other(FakeClip):
+        logit_scale, name = 50.0, "other"
+
+    alone = [SelfRetrieval(clip).score(batch("0:0.30 1:0.29"))[0].value for clip in (FakeClip(), Other())]
+    both = SelfRetrieval([FakeClip(), Other()])
+    assert both.score(batch("0:0.30 1:0.29"))[0].value == pytest.approx(sum(alone) / 2)
+    assert both.metrics["bag_recall_at_1"] == 1.0
+    with pytest.raises(ValueError, match="one pretrained tag a model: 1 for 2"):
+        SelfRetrieval(["ViT-B-32", "ViT-B-16"], pretrained=["openai"])
+
+
+def test_without_an_image_of_its_own_no_other_takes_its_place():
+    rows = RewardBatch(["0:0.3"], [Sample("a", "")], [("1.png", "2.png")])
+    (score,) = SelfRetrieval(FakeClip()).score(rows)
+    assert score.abstained
+    assert "no image path" in score.reason

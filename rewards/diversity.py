@@ -1,0 +1,54 @@
+"""Diversity: does the caption say something that the others of its group don't?
+
+measures  r = 1 − mean over the group's other captions of the share of common n-grams (Jaccard, n ≤ 2)
+range     [0, 1]; 0 where all say the same words
+needs     nothing; at least two captions of the same image in the batch
+cost      none: counts n-grams
+source    1 − self-BLEU (Zhu et al., SIGIR 2018) in spirit, with a symmetric overlap; within the group of one image
+hack      random words, other objects, another language: whatever differs is worth more
+guards    everything that looks at the image; a small weight. It keeps sampling alive where groups die out; it is no aim
+fails     TODO
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+from rlcap.reward.base import Reward
+from rlcap.scorers.ngrams import ngrams, tokenize
+from rlcap.types import RewardBatch, Score
+
+
+def diversity(captions: Sequence[str], orders: Sequence[int] = (1, 2)) -> list[float]:
+    """Of each of at least two captions 1 − its mean overlap with the others, in [0, 1]; 0 for one without words."""
+    bags = [{gram for n in orders for gram in ngrams(tokenize(caption), n)} for caption in captions]
+    values = []
+    for i, mine in enumerate(bags):
+        shares = [len(mine & other) / len(mine | other) for j, other in enumerate(bags) if j != i and mine | other]
+        values.append(1 - sum(shares) / len(shares) if mine else 0.0)
+    return values
+
+
+class Diversity(Reward):
+    """orders: the n of the n-grams. A caption alone with its image abstains. The score depends on the captions of the same
+    image in the batch, and on no others: groups are never parted between processes."""
+
+    name, range, version, of_group = "diversity", (0.0, 1.0), "1", True
+
+    def __init__(self, orders: Sequence[int] = (1, 2)) -> None:
+        if not orders or min(orders) < 1:
+            raise ValueError(f"orders must be n-gram lengths of at least 1, got {list(orders)}")
+        self.orders = tuple(orders)
+
+    def score(self, batch: RewardBatch) -> list[Score]:
+        groups: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
+        for i, sample in enumerate(batch.samples):
+            groups[sample.id, sample.image].append(i)
+        scores = [Score.abstain("no other caption of this image to differ from")] * len(batch)
+        for rows in groups.values():
+            if len(rows) > 1:
+                values = diversity([batch.captions[i] for i in rows], self.orders)
+                for i, value in zip(rows, values, strict=True):
+                    scores[i] = Score(value)
+        return scores

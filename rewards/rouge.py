@@ -1,0 +1,30 @@
+"""ROUGE: how long is the longest run of words, gaps allowed, that the caption shares with a reference?
+
+measures  r = F-measure (β = 1.2) of the longest common subsequence, precision and recall each the best over references
+range     [0, 1]
+needs     references
+cost      none: words times words of each reference
+source    ROUGE-L (Lin 2004), as pycocoevalcap computes it; equal to 1e-6 on COCO's captions
+hack      common openings ("there is a … in the …"); a short caption made of them has high precision
+guards    self-retrieval against sameness, length
+fails     TODO
+"""
+
+from __future__ import annotations
+
+from rlcap.reward.base import Reward
+from rlcap.scorers.overlap import rouge_l
+from rlcap.types import RewardBatch, Score
+
+
+class Rouge(Reward):
+    """The empty caption gets 0."""
+
+    name, range, needs, version = "rouge", (0.0, 1.0), frozenset({"references"}), "1"
+
+    def score(self, batch: RewardBatch) -> list[Score]:
+        return [self._one(caption, s.references) for caption, s in zip(batch.captions, batch.samples, strict=True)]
+
+    def _one(self, caption: str, references: tuple[str, ...]) -> Score:
+        texts = [text for text in references if text.strip()]
+        return Score(rouge_l(caption, texts)) if texts else Score.abstain("no reference to compare with")

@@ -3,14 +3,14 @@
     python benchmarks/mixes.py --json benchmarks/results/mixes.json
 
 Four mixes, each over three seeds, on the lab: self-retrieval alone, hallucination alone, critique alone, and the default
-mix of all. Length gate, repetition and style guards are part of the last only.
+mix of all. Length gate, repetition, grammar and style guards are part of the last only.
 """
 
 from __future__ import annotations
 
 from lab_runs import arguments, row, show, train, write_json
 
-PARTS = ("self_retrieval", "hallucination", "critique", "length", "repetition", "style")
+PARTS = ("self_retrieval", "hallucination", "critique", "length", "repetition", "grammar", "style")
 VARIANTS = {"all": []} | {
     f"{kept} alone": [f"mix.{part}=null" for part in PARTS if part != kept]
     for kept in ("self_retrieval", "hallucination", "critique")

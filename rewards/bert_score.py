@@ -8,7 +8,8 @@ source    BERTScore (Zhang et al., ICLR 2020). Its baselines are the mean F1 of 
           different images, which are more alike (`AdequacyScorer.unrelated_f1`). Layer: a third of the way up by default
 hack      the references' words in any order; a wrong colour or number costs little, its embedding is near the right one's
 guards    hallucination for what is wrong, grammar for order, self-retrieval against sameness
-fails     TODO
+fails     cut_off, other_image, one_false, one_missing, rambling, injection, praise; by the lab's NLI encoder, for paragraphs held
+          to short references
 """
 
 from __future__ import annotations
@@ -37,12 +38,11 @@ class BertScore(Reward):
         self.encoder = encoder
 
     def score(self, batch: RewardBatch) -> list[Score]:
-        rows = [i for i, caption in enumerate(batch.captions) if caption.strip()]
-        found = self.encoder.best_f1([batch.captions[i] for i in rows], [batch.samples[i].references for i in rows])
-        values = dict(zip(rows, found, strict=True))
-        return [self._one(values.get(i, self.range[0]), s.references) for i, s in enumerate(batch.samples)]
-
-    def _one(self, value: float | None, references: tuple[str, ...]) -> Score:
-        if value is None or not any(text.strip() for text in references):
-            return Score.abstain("no reference to compare with")
-        return Score(max(-1.0, min(1.0, value)))
+        references = [tuple(text for text in sample.references if text.strip()) for sample in batch.samples]
+        rows = [i for i, texts in enumerate(references) if texts and batch.captions[i].strip()]
+        found = self.encoder.best_f1([batch.captions[i] for i in rows], [references[i] for i in rows])
+        values = {i: max(-1.0, min(1.0, value)) for i, value in zip(rows, found, strict=True)}
+        return [
+            Score(values.get(i, self.range[0])) if texts else Score.abstain("no reference to compare with")
+            for i, texts in enumerate(references)
+        ]

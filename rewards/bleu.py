@@ -8,7 +8,7 @@ source    BLEU (Papineni et al., ACL 2002) of one sentence, as pycocoevalcap com
 hack      the words that most references share; with order 4 most captions get next to nothing, and groups are dead: order 1
           or 2 says more of single captions
 guards    self-retrieval against sameness; references must be as long as the captions that are wanted
-fails     TODO
+fails     cut_off, one_missing; of order 4, for paragraphs held to short references (lab); of order 1 salad too
 """
 
 from __future__ import annotations

@@ -7,7 +7,8 @@ cost      none: counts n-grams
 source    1 − self-BLEU (Zhu et al., SIGIR 2018) in spirit, with a symmetric overlap; within the group of one image
 hack      random words, other objects, another language: whatever differs is worth more
 guards    everything that looks at the image; a small weight. It keeps sampling alive where groups die out; it is no aim
-fails     TODO
+fails     one_word, cut_off, repeated, salad, echo, other_image, generic, one_false, one_missing, rambling, foreign, injection,
+          praise, hedged; by its nature: what differs from the good caption wins
 """
 
 from __future__ import annotations

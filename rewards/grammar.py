@@ -12,7 +12,7 @@ source    CLIP-Caption-Reward (arXiv 2205.13115): P(grammatical) by a head on CL
 hack      any fluent text, true or not; a language model likes what is said often, generic sentences and repetition most;
           one long sentence counts as much as one short one
 guards    self-retrieval and critique for content, repetition, length
-fails     TODO
+fails     none; by the lab's classifier, which hears form alone: other_image, one_false and one_missing tie
 """
 
 from __future__ import annotations

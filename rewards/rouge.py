@@ -7,7 +7,7 @@ cost      none: words times words of each reference
 source    ROUGE-L (Lin 2004), as pycocoevalcap computes it; equal to 1e-6 on COCO's captions
 hack      common openings ("there is a … in the …"); a short caption made of them has high precision
 guards    self-retrieval against sameness, length
-fails     TODO
+fails     cut_off, salad, one_missing; for paragraphs held to short references (lab)
 """
 
 from __future__ import annotations

@@ -53,6 +53,18 @@ class WordNli:
         return torch.tensor(rows).reshape(-1, 3)
 
 
+class WordGrammar:
+    """The more different words, the better formed, and the likelier."""
+
+    words = 50
+
+    def probabilities(self, texts):
+        return torch.tensor([len(set(tokenize(text))) / (1 + len(tokenize(text))) for text in texts])
+
+    def log_probs(self, texts):
+        return torch.tensor([-float(len(tokenize(text)) % 7) if tokenize(text) else float("nan") for text in texts])
+
+
 class WordF1:
     """F1 of the sets of words, the best over references."""
 

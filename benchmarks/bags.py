@@ -23,7 +23,7 @@ COLUMNS = (
 
 def main() -> None:
     asked = arguments(__doc__, "mixes")  # the default mix with BagCurri is shared with mixes.py
-    cost = train(asked.out, VARIANTS, asked.seeds, asked.overrides)
+    cost = train(asked, VARIANTS)
     results = {
         name: {column: row(asked.out, name, asked.seeds, *column.split("/")) for column in COLUMNS} for name in VARIANTS
     }

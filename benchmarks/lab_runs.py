@@ -9,11 +9,11 @@ import argparse
 import json
 import os
 import platform
-import resource
 import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -32,41 +32,46 @@ def arguments(question: str, out: str) -> argparse.Namespace:
     parser.add_argument(
         "--out", type=Path, default=Path("runs") / out, help="where the runs go; finished ones are kept"
     )
+    parser.add_argument("--jobs", type=int, default=1, help="runs at once; they share the cores (default: %(default)s)")
     parser.add_argument("--json", type=Path, help="write what was measured to this file")
     parser.add_argument("overrides", nargs="*", help="dotted overrides for every run, e.g. train.steps=4")
     return parser.parse_args()
 
 
 def train(
-    out: Path,
-    variants: Mapping[str, Sequence[str]],
-    seeds: Sequence[int],
-    overrides: Sequence[str],
-    recipe: str = "recipes/grpo.py",
+    asked: argparse.Namespace, variants: Mapping[str, Sequence[str]], recipes: Mapping[str, str] | None = None
 ) -> dict:
-    """Run `recipe` for each (variant, seed) that has no summary yet; {variant: {seed: seconds and peak MB}}."""
-    cost: dict[str, dict[int, dict[str, float]]] = {}
-    for name, changes in variants.items():
-        for seed in seeds:
-            folder = out / f"{name}-{seed}"
-            if not (folder / "cost.json").exists():
-                print(f"running {name}, seed {seed} → {folder}", file=sys.stderr, flush=True)
-                command = [
-                    sys.executable,
-                    "-m",
-                    "accelerate.commands.launch",
-                    recipe,
-                    f"--output_dir={folder.resolve()}",
-                ]
-                start = time.time()
-                subprocess.run(
-                    [*command, f"train.seed={seed}", "data.prior_breaking=154", *changes, *overrides], cwd=ROOT, check=True, stdout=subprocess.DEVNULL,
-                    env={**os.environ, "TOKENIZERS_PARALLELISM": "false"},
-                )  # fmt: skip
-                peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
-                (folder / "cost.json").write_text(json.dumps({"seconds": time.time() - start, "peak_mb_so_far": peak}))
-            cost.setdefault(name, {})[seed] = json.loads((folder / "cost.json").read_text())
-    return cost
+    """Run each (variant, seed) that has not ended yet; {variant: {seed: seconds and peak MB}}. recipes: by variant, where it
+    is another than GRPO."""
+    runs = [(name, seed) for name in variants for seed in asked.seeds]
+
+    def one(run: tuple[str, int]) -> dict[str, float]:
+        name, seed = run
+        folder = asked.out / f"{name}-{seed}"
+        if not (folder / "cost.json").exists():
+            print(f"running {name}, seed {seed} → {folder}", file=sys.stderr, flush=True)
+            recipe = (recipes or {}).get(name, "recipes/grpo.py")
+            command = [sys.executable, "-m", "accelerate.commands.launch", recipe, f"--output_dir={folder.resolve()}"]
+            changes = [f"train.seed={seed}", "data.prior_breaking=154", *variants[name], *asked.overrides]
+            cost = timed([*command, *changes], threads=max(1, (os.cpu_count() or 1) // asked.jobs))
+            (folder / "cost.json").write_text(json.dumps(cost))
+        return json.loads((folder / "cost.json").read_text())
+
+    with ThreadPoolExecutor(asked.jobs) as pool:
+        costs = list(pool.map(one, runs))
+    return {name: {seed: costs[runs.index((name, seed))] for seed in asked.seeds} for name in variants}
+
+
+def timed(command: Sequence[str], threads: int) -> dict[str, float]:
+    """Run a command: its seconds, and the peak memory in MB of the largest of its processes. Raises CalledProcessError."""
+    start = time.time()
+    environment = {**os.environ, "TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": str(threads)}
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, env=environment)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, command)
+    return {"seconds": time.time() - start, "peak_mb": usage.ru_maxrss / 1024}
 
 
 def values(out: Path, name: str, seeds: Sequence[int], split: str, metric: str, last: bool) -> list[np.ndarray]:

@@ -33,7 +33,7 @@ COLUMNS = (
 def main() -> None:
     asked = arguments(__doc__, "mixes")
     variants = {name.replace(" ", "_"): changes for name, changes in VARIANTS.items()}
-    cost = train(asked.out, variants, asked.seeds, asked.overrides)
+    cost = train(asked, variants)
     results = {
         name: {column: row(asked.out, name, asked.seeds, *column.split("/")) for column in COLUMNS} for name in variants
     }

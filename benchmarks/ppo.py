@@ -23,10 +23,8 @@ COLUMNS = (
 
 
 def main() -> None:
-    asked = arguments(__doc__, "ppo")
-    cost = {}
-    for name in ("grpo", "ppo"):
-        cost |= train(asked.out, {name: []}, asked.seeds, asked.overrides, f"recipes/{name}.py")
+    asked = arguments(__doc__, "mixes")  # GRPO's runs are shared with mixes.py
+    cost = train(asked, {"all": [], "ppo": []}, {"ppo": "recipes/ppo.py"})
     results = {
         name: {column: row(asked.out, name, asked.seeds, *column.split("/")) for column in COLUMNS} for name in cost
     }
@@ -35,7 +33,7 @@ def main() -> None:
     gaps = {}
     for column in COLUMNS:
         split, metric = column.split("/")
-        ends = [values(asked.out, name, asked.seeds, split, metric, True) for name in ("grpo", "ppo")]
+        ends = [values(asked.out, name, asked.seeds, split, metric, True) for name in ("all", "ppo")]
         gaps[column] = across_difference(*ends)._asdict()
         print(f"  {column}: {gaps[column]['mean']:+.3f} [{gaps[column]['low']:+.3f}, {gaps[column]['high']:+.3f}]")
     write_json(asked.json, seeds=asked.seeds, results=results, ppo_minus_grpo=gaps, cost=cost)

@@ -39,6 +39,8 @@ def load_config(
             value: Any = yaml.safe_load(text) if text else None
         except yaml.YAMLError as error:
             raise ConfigError(f"override {override!r}: {text!r} is not YAML: {error}") from error
+        if isinstance(value, dict) and not text.lstrip().startswith("{"):
+            value = text  # `:memory:` and `a: b` are texts; a mapping is written {a: b}
         for part in reversed(key.split(".")):
             value = {part: value}
         values = _merge(values, value, kind)

@@ -34,7 +34,7 @@ def test_a_file_says_only_what_differs(write):
 def test_the_shipped_config_is_fit_to_run():
     config = checked()
     assert config.data.source == "lab"
-    assert list(config.mix) == ["self_retrieval", "hallucination", "critique", "length", "repetition", "style"]
+    assert list(config.mix) == ["self_retrieval", "hallucination", "critique", "length", "repetition", "grammar", "style"]
     assert config.curriculum[0.85] == 20
 
 
@@ -118,6 +118,7 @@ def test_null_removes_a_component():
         "self_retrieval",
         "hallucination",
         "repetition",
+        "grammar",
         "style",
     ]
 
@@ -256,7 +257,7 @@ def test_a_configuration_of_grpo_knows_no_critic():
 
 def test_a_mix_without_rewards_is_refused():
     removed = [
-        f"mix.{name}=null" for name in ("self_retrieval", "hallucination", "critique", "length", "repetition", "style")
+        f"mix.{name}=null" for name in ("self_retrieval", "hallucination", "critique", "length", "repetition", "grammar", "style")
     ]
     with pytest.raises(ConfigError, match="mix is empty"):
         checked(*removed)
@@ -273,3 +274,11 @@ def test_values_without_effect_or_meaning_are_refused():
     with pytest.raises(ConfigError, match=r"mix.length.normalize has no effect with PPO"):
         check(load_config(PPOConfig, LAB, ["mix.length.normalize=batch"]))
     checked("mix.length.normalize=batch")
+
+
+def test_an_override_with_colons_is_a_text_and_braces_make_a_mapping():
+    config = load_config(
+        GRPOConfig, None, ["mix.a.reward=my.module:Name", "mix.a.params.cache=:memory:", "curriculum={0.0: 2, 0.5: 3}"]
+    )
+    assert config.mix["a"]["params"]["cache"] == ":memory:"
+    assert config.curriculum == {0.0: 2, 0.5: 3}

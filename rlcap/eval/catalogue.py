@@ -65,6 +65,13 @@ HEADLINES = (
 )
 """What was wanted → the metrics that tell, the first that a run has."""
 
+MAIN = (
+    "bag3_recall_at_1", "bag5_recall_at_1", "bag7_recall_at_1", "rd100_recall_at_1", "singles_out", "fact_recall",
+    "hallucination_rate", "hallucination_rate_unseen", "hallucinated", "grammatical", "cider_d", "nli_contradiction",
+    "nli_entailment", "mean_words", "repetition", "repeated_sentences",
+)  # fmt: skip
+"""What the report's tables show first, and what the divergence alarm watches (by `standard`)."""
+
 
 def _decimals(value: float) -> int:
     return 1 if abs(value) >= 10 else 2

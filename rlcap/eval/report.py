@@ -18,19 +18,15 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from rlcap.eval.captions_file import Table, write_atomically
-from rlcap.eval.catalogue import HEADLINES, about, reading_order, standard
+from rlcap.eval.catalogue import HEADLINES, MAIN, about, reading_order, standard
 from rlcap.eval.charts import swatch
+from rlcap.eval.divergence import told, verdict
 from rlcap.eval.run_files import RunFiles, read_run, thumbnail
-from rlcap.eval.training_charts import held_out_chart, other_charts, reward_chart, risen_rewards
+from rlcap.eval.training_charts import held_out_chart, other_charts, reward_chart
 
 FOLLOWED = 8
 REGRESSIONS = 6
 IMAGE, BAG_IMAGE = 256, 96
-_MAIN = (
-    "bag3_recall_at_1", "bag5_recall_at_1", "bag7_recall_at_1", "rd100_recall_at_1", "singles_out", "fact_recall",
-    "hallucination_rate", "hallucination_rate_unseen", "hallucinated", "grammatical", "cider_d", "nli_contradiction",
-    "nli_entailment", "mean_words", "repetition", "repeated_sentences",
-)  # fmt: skip
 
 
 def write_report(run_dir: str | os.PathLike) -> Path:
@@ -72,7 +68,7 @@ def page_of(files: RunFiles) -> dict[str, Any]:
         "rewards": reward_chart(files),
         "held_out": held_out_chart(files),
         "others": other_charts(files),
-        "warning": _divergence(files, main),
+        "alarms": [(alarm["split"], told(alarm)) for alarm in files.summary.get("alarms") or ()],
         "followed": _followed(files),
         "regressions": _regressions(files, main),
         "config": files.config,
@@ -83,20 +79,13 @@ def page_of(files: RunFiles) -> dict[str, Any]:
 # ---- what changed
 
 
-def _verdict(name: str, difference: dict[str, float]) -> str:
-    better = about(name).better
-    if not (difference["low"] > 0 or difference["high"] < 0):
-        return "unclear"
-    return "changed" if not better else "better" if better * difference["mean"] > 0 else "worse"
-
-
 def _cards(change: dict[str, Any]) -> list[dict[str, Any]]:
     cards = []
     for wanted, names in HEADLINES:
         name = next((found for name in names for found in change["metrics"] if standard(found) == name), None)
         if name:
             found = change["metrics"][name]
-            cards.append({"wanted": wanted, "verdict": _verdict(name, found["difference"]), **_cells(name, found)})
+            cards.append({"wanted": wanted, "verdict": verdict(name, found["difference"]), **_cells(name, found)})
     return cards
 
 
@@ -129,21 +118,6 @@ def _headline(cards: Sequence[dict[str, Any]]) -> str:
     return " ".join(parts)
 
 
-def _divergence(files: RunFiles, main: dict[str, Any] | None) -> str | None:
-    """A sentence where rewards rose while a held-out metric got clearly worse: the reader should look closely."""
-    if not main:
-        return None
-    rose = risen_rewards(files)
-    fell = [
-        about(name).label.lower()
-        for name, found in main["metrics"].items()
-        if standard(name) in _MAIN and _verdict(name, found["difference"]) == "worse"
-    ]
-    if rose and fell:
-        return f"Rewards rose ({', '.join(rose)}) while held-out metrics got worse: {'; '.join(fell)}."
-    return None
-
-
 def _comparison(summary: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
     def intervals(step: int) -> dict[str, dict[str, float]]:
         return next(e["metrics"] for e in summary["evaluations"] if (e["step"], e["split"]) == (step, change["split"]))
@@ -152,7 +126,7 @@ def _comparison(summary: dict[str, Any], change: dict[str, Any]) -> dict[str, An
     rows = []
     for name in reading_order(set(change["metrics"])):
         found, what = change["metrics"][name], about(name)
-        row = {"verdict": _verdict(name, found["difference"]), "main": standard(name) in _MAIN, **_cells(name, found)}
+        row = {"verdict": verdict(name, found["difference"]), "main": standard(name) in MAIN, **_cells(name, found)}
         for key, values in (("before_interval", first), ("after_interval", last)):
             one = values.get(name)
             row[key] = f"{what.format(one['low'])} – {what.format(one['high'])}" if one else ""
@@ -171,7 +145,7 @@ def _single(summary: dict[str, Any]) -> list[dict[str, Any]]:
             row = {
                 "name": name,
                 "label": what.label,
-                "main": standard(name) in _MAIN,
+                "main": standard(name) in MAIN,
                 "verdict": "",
                 "n": evaluation["n"],
             }

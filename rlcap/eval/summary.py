@@ -4,10 +4,12 @@
      "evaluations": [{"step": 0, "split": "test", "n": 300, "metrics": {NAME: {"mean": …, "low": …, "high": …}}}, …],
      "changes": [{"split": "test", "from": 0, "to": 120, "n": 300,
                   "metrics": {NAME: {"n": 300, "before": …, "after": …,
-                                     "difference": {"mean": …, "low": …, "high": …}, "relative": {…} or null}}}, …]}
+                                     "difference": {"mean": …, "low": …, "high": …}, "relative": {…} or null}}}, …],
+     "alarms": [{"split": "test", "from": 0, "to": 120, "rose": [COMPONENT, …], "worse": [NAME, …]}, …]}
 
 Intervals are 95 % bootstrap intervals over images; those of changes are paired, over the images that both steps have.
-`summarise(run_dir)` computes it from `captions/*.jsonl` alone. A metric that applies to no image is left out.
+`summarise(run_dir)` computes it from `captions/*.jsonl`, and alarms with `metrics.jsonl`. A metric that applies to no image
+is left out.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from rlcap.eval.captions_file import Table, read_tables, steps, write_atomically
+from rlcap.eval.divergence import alarms
 from rlcap.eval.statistics import Interval, bootstrap_mean, paired_difference, relative_change
 
 SCHEMA = 1
@@ -43,7 +46,8 @@ def summarise(run_dir: str | os.PathLike, seconds: float | None = None, n_steps:
     if not evaluated:
         raise FileNotFoundError(f"{run_dir / 'captions'} has no <step>.jsonl; evaluate the run first")
     tables = {step: read_tables(run_dir, step) for step in evaluated}
-    last = _last_metrics(run_dir)
+    rows = metric_rows(run_dir)
+    last, changes = rows[-1] if rows else {}, changes_of(tables)
     summary = {
         "schema": SCHEMA,
         "seconds": _seconds(run_dir, last) if seconds is None else seconds,
@@ -53,7 +57,8 @@ def summarise(run_dir: str | os.PathLike, seconds: float | None = None, n_steps:
             for step, splits in tables.items()
             for split, table in splits.items()
         ],
-        "changes": _changes(tables),
+        "changes": changes,
+        "alarms": alarms(changes, rows),
     }
     write_atomically(run_dir / "summary.json", json.dumps(summary, indent=1, allow_nan=False) + "\n")
     return summary
@@ -83,7 +88,8 @@ def _means(table: Table) -> dict[str, dict[str, float]]:
     return {name: _json(interval) for name, interval in found.items() if not math.isnan(interval.mean)}
 
 
-def _changes(tables: dict[int, dict[str, Table]]) -> list[dict[str, Any]]:
+def changes_of(tables: dict[int, dict[str, Table]]) -> list[dict[str, Any]]:
+    """Of each split that was evaluated at two steps, what changed from its first to its last."""
     changes = []
     for split in dict.fromkeys(split for splits in tables.values() for split in splits):
         have = [step for step, splits in tables.items() if split in splits]
@@ -122,15 +128,17 @@ def _json(interval: Interval) -> dict[str, float]:
     return interval._asdict()
 
 
-def _last_metrics(run_dir: Path) -> dict[str, Any]:
-    path = run_dir / "metrics.jsonl"
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    for line in reversed(lines):
+def metric_rows(run_dir: str | os.PathLike) -> list[dict[str, Any]]:
+    """The rows of metrics.jsonl, by step; of a step that a resumed run took again, the later one."""
+    path = Path(run_dir) / "metrics.jsonl"
+    found = {}
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
         try:
-            return json.loads(line)
+            row = json.loads(line)
         except ValueError:
             continue  # a run that was killed leaves half a line behind
-    return {}
+        found[row["step"]] = row
+    return [found[step] for step in sorted(found)]
 
 
 def _seconds(run_dir: Path, last: dict[str, Any]) -> float:

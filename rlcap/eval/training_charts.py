@@ -3,61 +3,34 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-
-import numpy as np
 
 from rlcap.eval.catalogue import about
 from rlcap.eval.charts import Chart, Line, line_chart, smooth
+from rlcap.eval.reward_gains import components, gain, series, window
 from rlcap.eval.run_files import RunFiles
 
 HELD_OUT = ("bag5_recall_at_1", "fact_recall", "hallucination_rate", "nli_contradiction", "nli_entailment")
-RISEN = 0.25
-"""From how many standard deviations within a group on a reward counts as risen."""
 
 
 def _x_range(files: RunFiles) -> tuple[float, float]:
     return 0, max([files.summary["steps"], *(row["step"] for row in files.metrics), 1])
 
 
-def _series(files: RunFiles, name: str) -> list[tuple[float, float]]:
-    found = [(row["step"], row["metrics"].get(name)) for row in files.metrics]
-    return [(step, float(value)) for step, value in found if value is not None]
-
-
-def _components(files: RunFiles) -> list[str]:
-    names = dict.fromkeys(name for row in files.metrics for name in row["metrics"])
-    return [name.split("/")[1] for name in names if name.startswith("reward/") and name.endswith("/mean")]
-
-
-def _gain(files: RunFiles, component: str) -> list[tuple[float, float]]:
-    """The component's rise since the start, in units of its usual spread within a group of captions of one image."""
-    points = _series(files, f"reward/{component}/mean")
-    spread = [value for _, value in _series(files, f"reward/{component}/std_within_group") if value > 0]
-    unit = float(np.median(spread)) if spread else float(np.std([value for _, value in points])) or 1.0
-    start = float(np.mean([value for _, value in points[: max(1, len(points) // 20)]]))
-    return [(step, (value - start) / unit) for step, value in points]
-
-
-def _window(points: Sequence[tuple[float, float]]) -> int:
-    return max(1, len(points) // 12) | 1
-
-
 def reward_chart(files: RunFiles) -> Chart | None:
     """Every component on one scale, with rules where the bags grew; None without rewards."""
     lines = []
-    for component in _components(files):
-        raw, gain = _series(files, f"reward/{component}/mean"), _gain(files, component)
-        ends = smooth(raw, _window(raw))
+    for component in components(files.metrics):
+        raw, rise = series(files.metrics, f"reward/{component}/mean"), gain(files.metrics, component)
+        ends = smooth(raw, window(raw))
         lines.append(
             Line(
                 component,
-                smooth(gain, _window(gain)),
+                smooth(rise, window(rise)),
                 note=f"{ends[0][1]:.3g} → {ends[-1][1]:.3g}".replace("-", "−"),
-                faint=gain,
+                faint=rise,
             )
         )
-    bags = _series(files, "stage/bag_size")
+    bags = series(files.metrics, "stage/bag_size")
     grown = [(step, f"bags of {size:g}") for (step, size), (_, old) in zip(bags[1:], bags, strict=False) if size != old]
     title = "Rewards in training: rise since the start, in standard deviations within a group"
     return line_chart(title, lines, _x_range(files), show=_signed, floor=0, rules=grown)
@@ -105,13 +78,13 @@ def _percent(value: float) -> str:
 def other_charts(files: RunFiles) -> list[Chart]:
     """Length, CIDEr-D, abstentions and the health of the training: what the run has of them."""
     split = _split(files)
-    words = _series(files, "completions/mean_words")
-    length = [Line("sampled in training", smooth(words, _window(words)), faint=words)] if words else []
+    words = series(files.metrics, "completions/mean_words")
+    length = [Line("sampled in training", smooth(words, window(words)), faint=words)] if words else []
     if held := _held_out(files, split, "mean_words"):
         length.append(Line("greedy, held out", held.points, held.band, held.note, dots=True))
-    abstain_rates = {c: _series(files, f"reward/{c}/abstain_rate") for c in _components(files)}
+    abstain_rates = {c: series(files.metrics, f"reward/{c}/abstain_rate") for c in components(files.metrics)}
     abstained = [
-        Line(component, smooth(points, _window(points)))
+        Line(component, smooth(points, window(points)))
         for component, points in abstain_rates.items()
         if any(value for _, value in points)
     ]
@@ -124,14 +97,8 @@ def other_charts(files: RunFiles) -> list[Chart]:
         ("kl", "KL divergence from the reference"),
         ("grad_norm", "Gradient norm"),
     ):
-        points = _series(files, name)
+        points = series(files.metrics, name)
         charts.append(
-            line_chart(title, [Line("", smooth(points, _window(points)), faint=points)], _x_range(files), floor=0)
+            line_chart(title, [Line("", smooth(points, window(points)), faint=points)], _x_range(files), floor=0)
         )
     return [chart for chart in charts if chart]
-
-
-def risen_rewards(files: RunFiles) -> list[str]:
-    """The components that rose by more than `RISEN` over training."""
-    gains = {component: _gain(files, component) for component in _components(files)}
-    return [component for component, gain in gains.items() if smooth(gain, _window(gain))[-1][1] > RISEN]

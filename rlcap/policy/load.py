@@ -169,11 +169,14 @@ def load_policy(config: ModelConfig) -> Policy:
     elif config.trainable == "full":
         model.requires_grad_(True)
     else:
+        chosen = lora_modules(model, config.trainable)
         lora = LoraConfig(
             r=config.lora_rank,
             lora_alpha=config.lora_alpha,
             lora_dropout=0.0,
-            target_modules=lora_modules(model, config.trainable),
+            target_modules=chosen,
+            # GPT-2's own linear layers keep their weights the other way round
+            fan_in_fan_out=all(isinstance(model.get_submodule(name), Conv1D) for name in chosen),
         )
         model = get_peft_model(model, lora)
     keep_frozen_statistics(model)

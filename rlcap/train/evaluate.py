@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tqdm import tqdm
 from trl.models import unwrap_model_for_generation
 
 from rlcap.config import ConfigError, EvaluationConfig, GRPOConfig
+from rlcap.eval.captions_file import read_tables
+from rlcap.eval.divergence import alarms, told
 from rlcap.eval.evaluator import Evaluator
+from rlcap.eval.summary import changes_of, metric_rows
 from rlcap.lab.assets import resolve
 from rlcap.policy.load import Policy
 from rlcap.reward.mix import Mix
@@ -85,8 +89,16 @@ class Evaluation:
 
     def _evaluate(self, model: Any, step: int, names: list[str] | None) -> None:
         result = self.evaluator.run(model, self.policy.processor, step, splits=names, progress=names is None)
+        if step and names is not None:
+            self._watch(step)
         if self.panel:
             self._follow(step, result[self.followed].captions[: len(self.panel)])
+
+    def _watch(self, step: int) -> None:
+        """Say at once where rewards rise and the held-out metrics fall; the end of the run says it anyway."""
+        tables = {at: read_tables(self.folder.root, at) for at in (0, step)}
+        for alarm in alarms(changes_of(tables), metric_rows(self.folder.root)):
+            tqdm.write(f"step {step}, DIVERGENCE on {alarm['split']}: {told(alarm)}")
 
     def _follow(self, step: int, captions: Sequence[str]) -> None:
         bags = [tuple(self.images[i] for i in s.distractors.get("hard", ())[:4]) for s in self.panel]

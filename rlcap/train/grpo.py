@@ -32,6 +32,7 @@ from rlcap.data.bags import random_distractors
 from rlcap.data.images import open_image
 from rlcap.policy.adapters import using_adapter
 from rlcap.policy.captioner import Captioner, Written, base_of, evaluating
+from rlcap.policy.dropout import disable_dropout
 from rlcap.policy.families import captioner_of
 from rlcap.policy.prompt import Prompt
 from rlcap.reward.columns import pack
@@ -80,6 +81,7 @@ class GRPOTrainer(trl.GRPOTrainer):
         self.processor, self.instruction = processor, instruction
         self._reading: Sequence[Prompt] = ()
         self._update_seconds = 0.0
+        disable_dropout(model)  # captions are written without it; with it the same weights would have another policy
         super().__init__(
             model=model,
             reward_funcs=[component.reward for component in mix.components.values()],

@@ -130,7 +130,16 @@ def write(
 
 
 def mean_of_all(metrics: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Each metric's mean over the processes that have it: one whose captions have no bag knows no recall."""
+    """Each metric's mean over the processes that have it (one whose captions have no bag knows no recall), as if one process
+    had judged all captions: the mean of a reward counts for as much as the share that it did not abstain on."""
     names = dict.fromkeys(name for mine in metrics for name in mine)
-    values = {name: [mine[name] for mine in metrics if name in mine] for name in names}
-    return {name: sum(found) / len(found) for name, found in values.items()}
+    found = {}
+    for name in names:
+        known = [(mine[name], _judged(mine, name)) for mine in metrics if name in mine]
+        found[name] = sum(value * weight for value, weight in known) / sum(weight for _, weight in known)
+    return found
+
+
+def _judged(metrics: Mapping[str, float], name: str) -> float:
+    component, _, what = name.rpartition("/")
+    return 1 - metrics.get(f"{component}/abstain_rate", 0.0) if what in ("mean", "weighted_mean") else 1.0

@@ -23,6 +23,7 @@ from rlcap import curriculum as curricula
 from rlcap.batching import Batching, plan
 from rlcap.config import GRPOConfig
 from rlcap.data.load import instruction_for, load_splits
+from rlcap.eval.divergence import told
 from rlcap.eval.report import write_report
 from rlcap.eval.summary import summarise
 from rlcap.lab.assets import resolve_all
@@ -108,7 +109,9 @@ class Session:
         trainer.train(resume_from_checkpoint=str(self.checkpoint) if self.checkpoint else None)
         trainer.save_adapter()
         if PartialState().is_main_process:
-            summarise(self.folder.root, self.clock.seconds())
+            summary = summarise(self.folder.root, self.clock.seconds())
+            for alarm in summary["alarms"]:
+                print(f"DIVERGENCE on {alarm['split']}: {told(alarm)}")
             print(f"report: {write_report(self.folder.root)}")
             if "wandb" in self.config.report_to:
                 from rlcap.train.wandb_tables import log_tables

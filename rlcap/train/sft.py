@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from accelerate import PartialState
 from torch.utils.data import Dataset
-from transformers import Trainer, TrainingArguments
+from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from rlcap.config import ConfigError, SFTConfig
 from rlcap.config_check import check
@@ -26,14 +26,14 @@ from rlcap.types import Sample
 
 
 class Captions(Dataset):
-    """(image, text) rows. Target `references` takes another reference each visit, all of them before any comes again, in
-    an order that depends on (seed, id, round) alone. ConfigError where a sample lacks what is to be learnt."""
+    """(image, text) rows. Target `references` takes another reference each epoch, all of them before any comes again, in
+    an order that depends on (seed, id, epoch) alone. ConfigError where a sample lacks what is to be learnt."""
 
     def __init__(self, samples: Sequence[Sample], target: str, seed: int) -> None:
         if target not in ("paragraph", "references"):
             raise ConfigError(f"train.target must be paragraph or references, got {target!r}")
         self.samples, self.target, self.seed = samples, target, seed
-        self.visits = [0] * len(samples)
+        self.epoch = 0
         for sample in samples:
             if not (sample.paragraph if target == "paragraph" else sample.references):
                 raise ConfigError(f"sample {sample.id!r} has no {target}; set train.target to what the data has")
@@ -46,10 +46,19 @@ class Captions(Dataset):
         if self.target == "paragraph":
             return {"image": sample.image, "text": sample.paragraph}
         count = len(sample.references)
-        turn, place = divmod(self.visits[index], count)
-        self.visits[index] += 1
+        turn, place = divmod(self.epoch, count)
         order = random.Random(f"{self.seed}:{sample.id}:{turn}").sample(range(count), count)
         return {"image": sample.image, "text": sample.references[order[place]]}
+
+
+class Turns(TrainerCallback):
+    """Tells the rows their epoch, on every process alike."""
+
+    def __init__(self, rows: Captions) -> None:
+        self.rows = rows
+
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.rows.epoch = round(state.epoch or 0)
 
 
 class CaptionCollator:
@@ -111,8 +120,8 @@ def build_trainer(
     rows = Captions(samples, train.target, train.seed)
     if getattr(policy.processor, "chat_template", None):
         collator = CaptionCollator(policy.processor, instruction)
-        return Trainer(model=policy.model, args=arguments, train_dataset=rows, data_collator=collator)
-    return ClassicTrainer(policy, instruction, args=arguments, train_dataset=rows)
+        return Trainer(policy.model, arguments, train_dataset=rows, data_collator=collator, callbacks=[Turns(rows)])
+    return ClassicTrainer(policy, instruction, args=arguments, train_dataset=rows, callbacks=[Turns(rows)])
 
 
 class ClassicTrainer(Trainer):

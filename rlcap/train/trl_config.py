@@ -28,7 +28,6 @@ def trl_config(config: GRPOConfig, batching: Batching, folder: RunFolder) -> trl
         max_grad_norm=train.max_grad_norm,
         beta=train.beta,  # also where the KL is no part of the loss: TRL keeps the starting adapter for it
         epsilon=train.epsilon,
-        disable_dropout=True,  # captions are written without it; with it the same weights would have another policy
         loss_type=train.loss_type,
         scale_rewards="group",
         max_completion_length=generation.max_new_tokens,

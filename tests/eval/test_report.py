@@ -124,10 +124,12 @@ def test_a_metric_that_got_worse_is_called_so(tmp_path):
             reward = {"reward/clip/mean": step / 50, "reward/clip/std_within_group": 0.2}
             file.write(json.dumps({"step": step, "seconds": 60.0 + step, "metrics": reward}) + "\n")
         file.write('{"step": 51, "sec')
-    summarise(tmp_path)
+    (alarm,) = summarise(tmp_path)["alarms"]
+    assert alarm["rose"] == ["clip"]
+    assert alarm["worse"] == ["hallucination_rate"]
     text = visible(write_report(tmp_path).read_text())
     assert "The captions became more detailed. The opposite of what was wanted: more faithful." in text
-    assert "Rewards rose (clip) while held-out metrics got worse: false claims among claims." in text
+    assert "Divergence on test. Rewards rose (clip) while held-out metrics got worse: false claims among claims." in text
     assert "1 min 50 s" in text
 
 

@@ -74,9 +74,11 @@ def test_short_captions_take_turns_and_what_is_missing_is_named():
     from rlcap.train.sft import Captions
 
     rows = [Sample(name, f"{name}.jpg", tuple(f"{name}{k}" for k in range(5))) for name in ("a", "b")]
-    seen = [
-        [captions[0]["text"] for _ in range(10)] for captions in (Captions(rows, "references", s) for s in (0, 0, 1))
-    ]
+    seen = [[], [], []]
+    for texts, seed in zip(seen, (0, 0, 1), strict=True):
+        captions = Captions(rows, "references", seed)
+        for captions.epoch in range(10):
+            texts.append(captions[0]["text"])
     assert seen[0] == seen[1] != seen[2]
     assert sorted(seen[0][:5]) == sorted(seen[0][5:]) == [f"a{k}" for k in range(5)]
     with pytest.raises(ConfigError, match=r"'a' has no paragraph; set train\.target"):

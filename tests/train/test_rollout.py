@@ -41,6 +41,13 @@ def test_a_metric_is_the_mean_of_the_processes_that_have_it():
     assert mean_of_all([{"words": 4, "recall": 0.5}, {"words": 8}]) == {"words": 6, "recall": 0.5}
 
 
+def test_a_rewards_mean_counts_the_captions_that_were_judged():
+    mostly_down = {"reward/a/mean": 1.0, "reward/a/abstain_rate": 0.75, "reward/a/seconds": 1.0}
+    well = {"reward/a/mean": 0.0, "reward/a/abstain_rate": 0.0, "reward/a/seconds": 2.0}
+    found = mean_of_all([mostly_down, well, {"reward/a/abstain_rate": 1.0, "reward/a/seconds": 3.0}])
+    assert found == pytest.approx({"reward/a/mean": 0.2, "reward/a/abstain_rate": 1.75 / 3, "reward/a/seconds": 2.0})
+
+
 def test_points_depend_on_their_arguments_alone():
     first = points(0, 5, "a", 4, 9)
     assert first.shape == (4, 9)

@@ -1,0 +1,65 @@
+"""A round's old and reference log-probabilities: as in sampling, whatever the model does to learn; and where a run may go on."""
+
+from types import SimpleNamespace
+
+import captioners
+import pytest
+import torch
+from captioners import images
+
+from rlcap.batching import plan
+from rlcap.config import GenerationConfig, GRPOConfig, ModelConfig, TrainConfig
+from rlcap.curriculum import parse
+from rlcap.policy.load import load_policy
+from rlcap.reward.base import Reward
+from rlcap.reward.mix import Component, Mix
+from rlcap.train.grpo import GRPOTrainer
+from rlcap.train.run_folder import STATE, RunFolder
+from rlcap.types import ConfigError, Sample, Score
+
+
+class Length(Reward):
+    name, range, needs = "length", (0.0, 100.0), frozenset()
+
+    def score(self, batch):
+        return [Score(float(len(caption) % 11)) for caption in batch.captions]
+
+
+def test_an_untouched_policy_is_its_reference_with_dropout_in_the_model(tmp_path):
+    captioners.build("qwen2_5_vl", tmp_path / "model")
+    policy = load_policy(ModelConfig(base=str(tmp_path / "model"), adapter=None))
+    dropped = [m for m in policy.model.modules() if isinstance(m, torch.nn.Dropout)]
+    layers = [m for m in policy.model.modules() if hasattr(m, "attention_dropout")]
+    for module in dropped:
+        module.p = 0.5
+    for layer in layers:
+        layer.attention_dropout = 0.5
+    assert dropped or layers
+    samples = []
+    for i, image in enumerate(images(2)):
+        image.save(tmp_path / f"{i}.png")
+        samples.append(Sample(str(i), str(tmp_path / f"{i}.png")))
+    train = TrainConfig(steps=1, images_per_step=2, captions_per_image=4, micro_batch=4, beta=0.1, save_every=9)
+    run = RunFolder(tmp_path / "run")
+    run.root.mkdir()
+    trainer = GRPOTrainer(
+        policy.model, policy.processor, samples, config=GRPOConfig(train=train, generation=GenerationConfig(max_new_tokens=5)),
+        batching=plan(2, 4, 4), folder=run, mix=Mix({"length": Component(Length())}), curriculum=parse(2),
+        gallery={s.id: s.image for s in samples}, instruction="describe",
+    )  # fmt: skip
+    trainer.train()
+    kls = [value for row in trainer.state.log_history for name, value in row.items() if name == "kl"]
+    assert kls == [pytest.approx(0.0, abs=1e-9)]
+
+
+def test_a_checkpoint_in_the_midst_of_a_round_is_refused(tmp_path):
+    batching = plan(2, 4, 4, num_iterations=3)
+    trainer = SimpleNamespace(batching=batching, load_state_dict=lambda state: None)
+    rounds = batching.steps_per_generation_round()
+    assert rounds == 3
+    for step in (3, 4):
+        (tmp_path / f"checkpoint-{step}").mkdir()
+        (tmp_path / f"checkpoint-{step}" / STATE).write_text("{}")
+    GRPOTrainer.restore(trainer, tmp_path / "checkpoint-3")
+    with pytest.raises(ConfigError, match="a multiple of 3"):
+        GRPOTrainer.restore(trainer, tmp_path / "checkpoint-4")

@@ -9,7 +9,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from rlcap.commands import bags, lab, prepare, rewards, runs
+from rlcap.commands import bags, lab, prepare, prompt, rewards, runs
 from rlcap.commands.arguments import command
 from rlcap.types import InputError
 
@@ -31,6 +31,10 @@ rewards:
   rlcap rewards hallucination                              its card: formula, range, source, known hack, what guards it
   rlcap rewards new brevity                                a reward of your own: file, card and test
   rlcap probe recipes/configs/lab.yaml                     can it be won by worse captions: salad, hedges, self-praise, …
+
+prompts:
+  rlcap prompt instruction --config my.yaml --engine openai:gpt-4o-mini --out instruction.txt
+  rlcap prompt rubric scored.jsonl --judge openai:gpt-4o-mini --prompt rewards/prompts/critique.txt --engine … --out rubric.txt
 
 captions that exist:
   rlcap score captions.jsonl --config my.yaml              what does each reward of a mix say of them
@@ -70,7 +74,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     doctor = command(commands, "doctor", _doctor, "what is installed, what is missing for what, and what to do")
     doctor.add_argument("--json", action="store_true", help="for programs")
-    for part in (lab, bags, rewards, prepare, runs):
+    for part in (lab, bags, rewards, prepare, prompt, runs):
         part.add(commands)
     return parser
 

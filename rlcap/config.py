@@ -243,5 +243,96 @@ class SFTConfig:
     """Run folder; default: runs/<name>. The adapter is in its `adapter/`."""
 
 
+@dataclass
+class ReviserConfig:
+    """Who criticises and rewrites captions: textual gradient descent (`rlcap.reward.revise`)."""
+
+    engine: Any = "rlcap.lab.reviser:LabReviser"
+    """An engine, as for `rewards.critique:Critique`: openai:MODEL, litellm:PROVIDER/MODEL, transformers:PATH, module:Class, or
+    a mapping {engine: …, parameters}. The lab's reviser knows the lab alone."""
+    prompt: str | None = None
+    """Prompt file of the loss, with {references} and {caption}; null: rewards/prompts/revise.txt."""
+    rounds: int = 1
+    """Rounds of loss, gradient and step a caption; three calls each."""
+    image: bool = True
+    """Give the image to an engine that can see."""
+    sampling: dict[str, Any] = field(default_factory=dict)
+    """Passed to every call: {temperature: 0.7}."""
+    timeout: float = 60.0
+    """Seconds a call may take."""
+    retries: int = 3
+    """Further calls after a failure that may pass."""
+    concurrency: int = 8
+    """Captions under way at once."""
+    limits: dict[str, Any] = field(default_factory=dict)
+    """requests_per_minute, tokens_per_minute, dollars, tokens, prices, failures, cool_down."""
+
+
+@dataclass
+class RefineConfig:
+    """Captions rewritten by critique, for DPO and SFT: `accelerate launch recipes/refine.py`."""
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    """The captioner whose captions are refined, where `captions` names no file."""
+    data: DataConfig = field(default_factory=lambda: DataConfig(train=140, validation=0, test=0, prior_breaking=0))
+    generation: GenerationConfig = field(default_factory=GenerationConfig)
+    """Of the model's captions, which are greedy: max_new_tokens alone counts."""
+    captions: str | None = None
+    """A .jsonl of sample_id and caption to refine instead."""
+    reviser: ReviserConfig = field(default_factory=ReviserConfig)
+    accept: dict[str, Any] = field(default_factory=dict)
+    """A mix of rewards, as `mix` of recipes/grpo.py, that has no part in the rewriting: a new caption is taken where none of
+    them falls and their weighted sum rises."""
+    tolerance: float = 0.0
+    """How far each reward of `accept` may fall, in its own unit."""
+    name: str | None = None
+    """Name of the run; default: recipe and time."""
+    output_dir: str | None = None
+    """Run folder; default: runs/<name>. It holds refined.jsonl, pairs.jsonl for DPO and sft.jsonl for SFT."""
+    resume: str | None = None
+    """auto: leave out what the folder's refined.jsonl holds already."""
+
+
+@dataclass
+class DPOTrainConfig:
+    """DPO's optimiser and clock (Rafailov et al. 2023, arXiv 2305.18290)."""
+
+    steps: int = 40
+    """Optimiser steps."""
+    batch_size: int = 16
+    """Pairs a step."""
+    micro_batch: int = 8
+    """Pairs through one forward and backward pass of a device."""
+    learning_rate: float = 3e-4
+    """AdamW's; 1e-6 to 5e-6 for models of billions."""
+    beta: float = 0.3
+    """How much a departure from the reference model (the starting adapter) costs."""
+    sft_weight: float = 2.0
+    """Weight of the chosen captions' own likelihood beside the preference loss (RPO, arXiv 2404.19733). Without it the lab's
+    captions lengthen or shorten until nothing is left of them: a preference says what to leave, not what to say."""
+    seed: int = 0
+    """Of the order of pairs."""
+
+
+@dataclass
+class DPOConfig:
+    """Learning from preference pairs: `accelerate launch recipes/dpo.py --config …`, or `pairs=runs/x/pairs.jsonl`."""
+
+    pairs: str = ""
+    """The pairs.jsonl of recipes/refine.py, or rows {image, prompt, chosen, rejected} from anywhere."""
+    model: ModelConfig = field(default_factory=ModelConfig)
+    data: DataConfig = field(default_factory=lambda: DataConfig(train=14))
+    """Whose held-out images are evaluated before and after; its training images are not looked at."""
+    generation: GenerationConfig = field(default_factory=GenerationConfig)
+    train: DPOTrainConfig = field(default_factory=DPOTrainConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    report_to: list[str] = field(default_factory=list)
+    """wandb or nothing."""
+    name: str | None = None
+    """Name of the run; default: recipe and time."""
+    output_dir: str | None = None
+    """Run folder; default: runs/<name>. The adapter is in its `adapter/`."""
+
+
 COLUMNS = ("id", "image", "references", "paragraph")
 """What a row of data holds by our names; `data.columns` maps them to the source's."""

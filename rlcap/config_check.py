@@ -6,7 +6,7 @@ import difflib
 import math
 from collections.abc import Mapping
 
-from rlcap.config import COLUMNS, GRPOConfig, PPOTrainConfig, SFTConfig, TrainConfig
+from rlcap.config import COLUMNS, DPOConfig, GRPOConfig, PPOTrainConfig, RefineConfig, SFTConfig, TrainConfig
 from rlcap.types import ConfigError
 
 AGGREGATE = (
@@ -24,16 +24,24 @@ TARGETS = ("paragraph", "references")
 """Names that `train.target` of maximum likelihood may have."""
 
 
-def check(config: GRPOConfig | SFTConfig) -> None:
+def check(config: GRPOConfig | SFTConfig | RefineConfig | DPOConfig) -> None:
     """Every rule that spans fields or bounds a value. Raises ConfigError with the key, the value and the fix."""
     _check_shared(config)
+    if isinstance(config, RefineConfig):
+        _check_refine(config)
+        return
+    _not_negative("train.seed", config.train.seed)
+    for name in config.report_to:
+        _one_of("report_to", str(name), ("wandb",))
     if isinstance(config, SFTConfig):
         _check_sft(config)
+    elif isinstance(config, DPOConfig):
+        _check_dpo(config)
     else:
         _check_grpo(config)
 
 
-def _check_shared(config: GRPOConfig | SFTConfig) -> None:
+def _check_shared(config: GRPOConfig | SFTConfig | RefineConfig | DPOConfig) -> None:
     data = config.data
     _positive("model.lora_rank", config.model.lora_rank)
     _positive("model.lora_alpha", config.model.lora_alpha)
@@ -49,9 +57,36 @@ def _check_shared(config: GRPOConfig | SFTConfig) -> None:
             raise ConfigError(f"data.columns.{name} must be the source's name for it, got {column!r}")
     if data.source != "lab" and data.prior_breaking:
         raise ConfigError("data.prior_breaking is a split of the lab: set it to 0 for your own data")
-    _not_negative("train.seed", config.train.seed)
-    for name in config.report_to:
-        _one_of("report_to", str(name), ("wandb",))
+
+
+def _check_refine(config: RefineConfig) -> None:
+    asked = config.reviser
+    for name in ("rounds", "timeout", "concurrency"):
+        _positive(f"reviser.{name}", getattr(asked, name))
+    _not_negative("reviser.retries", asked.retries)
+    _not_negative("tolerance", config.tolerance)
+    _positive("generation.max_new_tokens", config.generation.max_new_tokens)
+    if not any(config.accept.values()):
+        raise ConfigError("accept names no reward: a rewriting must please one that had no part in it")
+    for name, entry in config.accept.items():
+        engine = (entry or {}).get("params", {}).get("engine") if isinstance(entry, Mapping) else None
+        if engine is not None and engine == asked.engine:
+            raise ConfigError(f"accept.{name} asks the engine that rewrites: whoever accepts must be another")
+
+
+def _check_dpo(config: DPOConfig) -> None:
+    train = config.train
+    if not config.pairs:
+        raise ConfigError("pairs is empty: name the pairs.jsonl of recipes/refine.py, pairs=runs/NAME/pairs.jsonl")
+    for name in ("steps", "batch_size", "micro_batch", "learning_rate", "beta"):
+        _positive(f"train.{name}", getattr(train, name))
+    _not_negative("train.sft_weight", train.sft_weight)
+    if train.batch_size % train.micro_batch:
+        raise ConfigError(
+            f"train.batch_size {train.batch_size} is not a multiple of train.micro_batch {train.micro_batch}"
+        )
+    if config.model.trainable == "full" and config.model.adapter is None:
+        raise ConfigError("DPO's reference is the starting adapter: model.trainable must be a LoRA")
 
 
 def _check_sft(config: SFTConfig) -> None:

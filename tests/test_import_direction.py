@@ -43,6 +43,7 @@ MAY = {
 EXCEPT = {
     "rlcap/lab/engine.py": {"rlcap.reward"},  # an engine writes what the critique reward reads
     "rlcap/lab/claims_engine.py": {"rlcap.reward"},  # so does this one, for the claims reward
+    "rlcap/lab/reviser.py": {"rlcap.reward"},  # and this one reads the fences of its prompts
     "rlcap/lab/build.py": {
         "rlcap.config",
         "rlcap.policy",

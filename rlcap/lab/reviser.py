@@ -1,6 +1,6 @@
 """The lab's reviser: a stand-in for a large language model that criticises a caption and rewrites it, for
 `rlcap.reward.revise`. It looks at the scene, and is as honest as `LabCritic`: what is wrong goes, and of what is missing up to
-`MOST_ADDED` facts are added.
+`MOST_ADDED` facts come in.
 """
 
 from __future__ import annotations
@@ -10,14 +10,16 @@ import re
 from typing import Any
 
 from rlcap.lab.engine import say_claim, say_fact
-from rlcap.lab.language import tell_background, tell_relation, tell_thing
+from rlcap.lab.language import tell_background, tell_thing
 from rlcap.lab.scene import Scene
 from rlcap.lab.truth import facts, judge
+from rlcap.lab.world import PLACES
 from rlcap.reward.prompt import fenced
 from rlcap.types import Sample
 
 MOST_ADDED = 3
-_SENTENCE = re.compile(r"[^.!?]+[.!?]*")
+ADDED = ("size", "fill", "place")
+"""Kinds of facts that are added once every thing is spoken of."""
 _VARIABLE = re.compile(r"<VARIABLE>(.*?)</VARIABLE>", re.DOTALL)
 
 
@@ -53,26 +55,17 @@ def criticise(caption: str, scene: Scene) -> str:
 
 
 def rewrite(caption: str, scene: Scene) -> str:
-    """The caption without its false sentences, and with up to `MOST_ADDED` sentences that tell what was left out."""
-    kept = caption
-    while wrong := set(judge(kept, scene).wrong):
-        sentences = [s.strip() for s in _SENTENCE.findall(kept) if s.strip()]
-        bad = next((s for s in sentences if set(judge(s, scene).claims) & wrong), None) or sentences[-1]
-        sentences.remove(bad)
-        kept = " ".join(sentences)
-    rng = random.Random(caption)
-    for sentence in (*tellings(scene, rng), tell_background(scene.background)):
-        longer = f"{kept} {sentence}".strip()
-        before, after = judge(kept, scene), judge(longer, scene)
-        if not after.wrong and len(after.told) > len(before.told):
-            kept = longer
-        if kept.count(".") >= caption.count(".") + MOST_ADDED:
-            break
-    return kept or tell_background(scene.background)
-
-
-def tellings(scene: Scene, rng: random.Random) -> list[str]:
-    """Sentences about each thing and pair, the plain ones first."""
-    told = [tell_thing(thing, ["colour"], rng) for thing in scene.things]
-    told += [tell_thing(thing, [name], rng) for name in ("place", "size", "fill") for thing in scene.things]
-    return [*told, *(tell_relation(a, "above", b) for a in scene.things for b in scene.things if a is not b)]
+    """What the caption told truly and up to `MOST_ADDED` facts more, a sentence a thing in reading order; each thing that is
+    spoken of is given its colour."""
+    known = facts(scene)
+    told = {fact for fact in judge(caption, scene).told if fact in known}
+    things = {("object", i) for i, thing in enumerate(scene.things)}
+    missing = sorted(things - told) or sorted(fact for fact in known if fact not in told and fact[0] in ADDED)
+    told |= set(missing[:MOST_ADDED]) | {("background",)}
+    sentences = []
+    for i, thing in sorted(enumerate(scene.things), key=lambda pair: PLACES.index(pair[1].place)):
+        if ("object", i) in told:
+            names = [name for name in ("size", "fill", "place") if (name, i) in told]
+            sentences.append(tell_thing(thing, ["colour", *names], random.Random(caption)))
+    sentences.append(tell_background(scene.background))
+    return " ".join(dict.fromkeys(sentences))

@@ -12,9 +12,9 @@ retries, breaker, rates, budget).
 
 from __future__ import annotations
 
-import asyncio
 import functools
-from collections.abc import Mapping, Sequence
+import io
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -82,26 +82,36 @@ class Reviser:
     def revise(self, caption: str, sample: Sample) -> Revision:
         """`rounds` steps down the gradient. JudgeError where the engine can't work at all."""
         critiques: list[str] = []
+        variable = whole(harmless(caption), ROLE)
         try:
-            ask = _Asking(self, sample)
-            value = self.textgrad.Variable
-            variable = _whole(value)(harmless(caption), requires_grad=True, role_description=ROLE)
+            judge = Judge(self.engine, self.patience, self.limits)
+            image = _picture(sample) if self.sees else None
+            engine = patient(judge, sample, self.sampling)
+            critic = patient(judge, sample, self.sampling, lambda text: self._asked(str(text), sample, image))
             descent = self.textgrad.TextualGradientDescent(
-                parameters=[variable], engine=ask.engine(), constraints=list(CONSTRAINTS)
+                parameters=[variable], engine=engine, constraints=list(CONSTRAINTS)
             )
             for _ in range(self.rounds):
                 descent.zero_grad()
-                loss = self.textgrad.TextLoss(self.prompt.system, engine=ask.engine(ask.loss))(variable)
+                loss = self.textgrad.TextLoss(self.prompt.system, engine=critic)(variable)
                 critiques.append(loss.value)
-                loss.backward(ask.engine())
+                loss.backward(engine)
                 descent.step()
         except NoReply as error:
             return Revision(_of(variable, caption), tuple(critiques), str(error))
         except ImageError as error:
             return Revision(caption, (), str(error))
         except IndexError:  # how textgrad says that a reply lacks its tags
-            return Revision(_of(variable, caption), tuple(critiques), "the rewriting stood in no <IMPROVED_VARIABLE> tags")
+            return Revision(
+                _of(variable, caption), tuple(critiques), "the rewriting stood in no <IMPROVED_VARIABLE> tags"
+            )
         return Revision(_of(variable, caption), tuple(critiques))
+
+    def _asked(self, caption: str, sample: Sample, image: bytes | None) -> str | list[str | bytes]:
+        """The user part of the loss: the caption fenced as data, beside what is known."""
+        known = "\n".join(f"- {text}" for text in sample.references if text.strip()) or "(nothing was written)"
+        text = self.prompt.fill({"references": fence("references", known), "caption": fence("caption", caption)})
+        return text if image is None else [text, image]
 
 
 def _of(variable: Any, caption: str) -> str:
@@ -109,64 +119,38 @@ def _of(variable: Any, caption: str) -> str:
     return found if found and found != harmless(caption) else caption
 
 
-class _Asking:
-    """One caption's calls, through a judge of its own: textgrad calls from a plain thread, a loop a call."""
+def patient(
+    judge: Judge, sample: Sample, sampling: Mapping[str, Any], change: Callable[[Any], Any] | None = None
+) -> Any:
+    """An engine as textgrad wants it, whose calls go through the judge (textgrad calls from a plain thread: an event loop a
+    call). change: applied to what is asked. Its calls raise NoReply, and JudgeError where the judge's engine can't work."""
 
-    def __init__(self, reviser: Reviser, sample: Sample) -> None:
-        self.reviser, self.sample = reviser, sample
-        self.judge = Judge(reviser.engine, reviser.patience, reviser.limits)
-        self.image = _picture(sample) if reviser.sees else None
-
-    def loss(self, content: Any) -> Any:
-        """The user part of the loss: the caption fenced as data, beside what is known."""
-        known = "\n".join(f"- {text}" for text in self.sample.references if text.strip()) or "(nothing was written)"
-        fields = {"references": fence("references", known), "caption": fence("caption", str(content))}
-        text = self.reviser.prompt.fill(fields)
-        return [text, self.image] if self.image is not None else text
-
-    def engine(self, change: Any = None) -> Any:
-        """An engine as textgrad wants it, whose calls go through the judge; `change` is applied to what is asked."""
-        return _engine_of(self.reviser.textgrad)(self, change)
-
-    def ask(self, content: Any, system_prompt: str | None) -> str:
-        question = Question(content, system_prompt or "", self.sample)
-        (answer,) = run_coroutine(functools.partial(self.judge.ask, [question], self.reviser.sampling))
-        if answer.reply is None:
-            raise NoReply(str(answer.reason))
-        return answer.reply
-
-
-@functools.lru_cache(maxsize=1)
-def _engine_of(textgrad: Any) -> type:
-    class Engine(textgrad.EngineLM):
-        """textgrad's protocol over `_Asking`."""
-
-        def __init__(self, asking: _Asking, change: Any) -> None:
-            self.asking, self.change = asking, change
-            self.model_string = asking.reviser.engine.model_string
+    class Engine(import_textgrad().EngineLM):
+        model_string = judge.engine.model_string
 
         def generate(self, prompt: Any, system_prompt: str | None = None, **_: Any) -> str:
-            return self.asking.ask(self.change(prompt) if self.change else prompt, system_prompt)
+            question = Question(change(prompt) if change else prompt, system_prompt or "", sample)
+            (answer,) = run_coroutine(functools.partial(judge.ask, [question], sampling))
+            if answer.reply is None:
+                raise NoReply(str(answer.reason))
+            return answer.reply
 
         __call__ = generate
 
-    return Engine
+    return Engine()
 
 
-@functools.lru_cache(maxsize=1)
-def _whole(variable: type) -> type:
-    class Whole(variable):
-        """A variable whose text is never cut: by itself textgrad shows the first and last ten words."""
+def whole(text: str, role: str) -> Any:
+    """A textgrad variable whose text is never cut: by itself textgrad shows the first and last ten words."""
 
+    class Whole(import_textgrad().Variable):
         def get_short_value(self, n_words_offset: int = 10) -> str:
             return self.value
 
-    return Whole
+    return Whole(text, requires_grad=True, role_description=role)
 
 
 def _picture(sample: Sample) -> bytes:
-    import io
-
     image = open_image(sample.image)
     image.thumbnail((1024, 1024))
     data = io.BytesIO()

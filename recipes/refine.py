@@ -1,0 +1,105 @@
+"""Rewrites captions by critique (textual gradient descent) and keeps what independent rewards agree with.
+
+    accelerate launch recipes/refine.py                                  the embedded lab, its own reviser
+    accelerate launch recipes/refine.py --config my_refine.yaml          your captioner, data, language model and rewards
+    accelerate launch recipes/refine.py captions=runs/a/captions/48.jsonl --output_dir runs/refined
+    accelerate launch recipes/refine.py --output_dir runs/refined resume=auto     go on where it stopped
+
+The run folder then holds refined.jsonl (every caption, its critiques, what became of it), pairs.jsonl for recipes/dpo.py
+(pairs=runs/refined/pairs.jsonl), and sft.jsonl for recipes/sft.py (data.source=runs/refined/sft.jsonl).
+"""
+
+from pathlib import Path
+
+from rlcap.config import RefineConfig
+from rlcap.train.arguments import parse
+from rlcap.train.process import run
+
+CONFIGS = Path(__file__).parent / "configs"
+
+
+def main() -> None:
+    config = parse(RefineConfig, __doc__, CONFIGS / "lab_refine.yaml")
+
+    import torch
+    from accelerate import PartialState
+
+    from rlcap.config import dump
+    from rlcap.data.load import instruction_for, load_splits
+    from rlcap.eval.captioning import caption_samples
+    from rlcap.lab.assets import resolve_all
+    from rlcap.policy.load import load_policy
+    from rlcap.reward.engines import load_engine
+    from rlcap.reward.judge import Patience
+    from rlcap.reward.limits import Limits
+    from rlcap.reward.mix import Mix
+    from rlcap.reward.prompt import Prompt
+    from rlcap.reward.revise import Reviser
+    from rlcap.score import read_captions
+    from rlcap.train.refine import describe, refine
+    from rlcap.train.run_folder import RunFolder, write_text
+    from rlcap.types import ConfigError
+
+    state = PartialState(cpu=not torch.cuda.is_available())
+    if state.num_processes > 1:
+        raise ConfigError("refining waits for the engine, not for this machine: start one process")
+    folder = RunFolder.choose("refine", config.name, config.output_dir, config.resume)
+
+    splits, lines = load_splits(config.data)
+    print("\n".join(lines))
+    samples, instruction = splits["train"], instruction_for(config.data)
+    gallery = {sample.id: sample.image for rows in splits.values() for sample in rows}
+
+    asked = config.reviser
+    reviser = Reviser(
+        load_engine(asked.engine),
+        Prompt.read(asked.prompt or Path(__file__).parents[1] / "rewards" / "prompts" / "revise.txt"),
+        asked.rounds,
+        asked.sampling,
+        asked.image,
+        Patience(asked.timeout, asked.retries, concurrency=asked.concurrency),
+        Limits.of(asked.limits),
+    )
+    accept = Mix.from_config(
+        resolve_all({name: entry for name, entry in config.accept.items() if entry is not None}),
+        context={"device": str(state.device), "gallery": list(gallery.values())},
+        max_abstain=1.0,  # what can't be judged is not taken, which the end says
+    )
+
+    if config.captions:
+        written = {str(row["sample_id"]): row["caption"] for row in read_captions(Path(config.captions))}
+        samples = [sample for sample in samples if sample.id in written]
+        if not samples:
+            raise ConfigError(
+                f"{config.captions} has no caption of a training image; its sample_ids are not this data's"
+            )
+        captions = [written[sample.id] for sample in samples]
+    else:
+        policy = load_policy(config.model)
+        captions = caption_samples(
+            policy.model,
+            policy.processor,
+            samples,
+            instruction=instruction,
+            max_new_tokens=config.generation.max_new_tokens,
+            progress=True,
+        )
+
+    folder.root.mkdir(parents=True, exist_ok=True)
+    write_text(folder.root / "config.yaml", dump(config))
+    rows = refine(
+        captions,
+        samples,
+        reviser=reviser,
+        accept=accept,
+        gallery=gallery,
+        folder=folder,
+        instruction=instruction,
+        tolerance=config.tolerance,
+    )
+    print(describe(rows, accept))
+    print(f"pairs: {folder.root / 'pairs.jsonl'}\nsft: {folder.root / 'sft.jsonl'}")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,135 @@
+"""Direct preference optimisation on pairs of captions: TRL's DPO with images, on the policy that everything else trains.
+
+The reference model is the starting adapter, of which TRL keeps a copy on the same base.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import trl
+from accelerate import PartialState
+from datasets import Dataset
+
+from rlcap.config import DPOConfig
+from rlcap.data.images import open_image
+from rlcap.policy.load import Policy
+from rlcap.train.run_folder import RunFolder
+from rlcap.types import ConfigError, InputError
+
+KEYS = ("image", "prompt", "chosen", "rejected")
+
+
+class PairsError(InputError):
+    """A pairs file that can't be used; the message names file and line."""
+
+
+def read_pairs(path: Path) -> list[dict[str, str]]:
+    """The rows of a pairs file. PairsError: not there, empty, a line that is no pair, or whose image can't be found."""
+    if not path.is_file():
+        raise PairsError(f"no pairs file {path}; recipes/refine.py writes one, or rows {{{', '.join(KEYS)}}}")
+    rows = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise PairsError(f"{path}, line {number} is not JSON: {error}") from error
+        missing = [key for key in KEYS if not isinstance(row, Mapping) or not isinstance(row.get(key), str)]
+        if missing or not row["chosen"].strip() or not row["rejected"].strip():
+            raise PairsError(
+                f"{path}, line {number}: a pair needs texts under {', '.join(KEYS)}; amiss: {missing or 'empty'}"
+            )
+        if not Path(row["image"]).is_file():
+            raise PairsError(f"{path}, line {number}: there is no image {row['image']}")
+        if row["chosen"] == row["rejected"]:
+            raise PairsError(f"{path}, line {number}: chosen and rejected are the same caption")
+        rows.append({key: row[key] for key in KEYS})
+    if not rows:
+        raise PairsError(f"{path} holds no pairs")
+    return rows
+
+
+def to_dataset(pairs: Sequence[Mapping[str, str]]) -> Dataset:
+    """Conversational rows as TRL wants them; images stay paths until a batch is made."""
+
+    def turn(role: str, text: str) -> list[dict[str, Any]]:
+        return [{"role": role, "content": text}]
+
+    rows = [
+        {
+            "image": pair["image"],
+            "prompt": turn("user", pair["prompt"]),
+            "chosen": turn("assistant", pair["chosen"]),
+            "rejected": turn("assistant", pair["rejected"]),
+        }
+        for pair in pairs
+    ]
+    return Dataset.from_list(rows)
+
+
+class Collator(trl.trainer.dpo_trainer.DataCollatorForVisionPreference):
+    """TRL's, which opens the images of its batch."""
+
+    def torch_call(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
+        return super().torch_call([{**example, "image": open_image(example["image"])} for example in examples])
+
+
+def build_trainer(
+    policy: Policy,
+    pairs: Sequence[Mapping[str, str]],
+    config: DPOConfig,
+    folder: RunFolder,
+    callbacks: Sequence[Any] = (),
+) -> trl.DPOTrainer:
+    """A `trl.DPOTrainer` for the run. ConfigError for a captioner without a chat template, which TRL's DPO can't prompt, and
+    where the batch can't be shared out to the processes."""
+    if not getattr(policy.processor, "chat_template", None):
+        raise ConfigError(
+            f"DPO is TRL's, which asks through a chat template, and {policy.captioner.kind} has none: refine its captions "
+            "and learn from sft.jsonl (recipes/sft.py) instead"
+        )
+    train, processes = config.train, PartialState().num_processes
+    accumulation, rest = divmod(train.batch_size, train.micro_batch * processes)
+    if rest or not accumulation:
+        raise ConfigError(
+            f"train.batch_size {train.batch_size} can't be shared out to {processes} processes in micro-batches of "
+            f"{train.micro_batch}; a multiple of {train.micro_batch * processes} can"
+        )
+    arguments = trl.DPOConfig(
+        output_dir=str(folder.checkpoints),
+        max_steps=train.steps,
+        per_device_train_batch_size=train.micro_batch,
+        gradient_accumulation_steps=accumulation,
+        learning_rate=train.learning_rate,
+        lr_scheduler_type="cosine",
+        warmup_steps=max(1, train.steps // 10),
+        beta=train.beta,
+        loss_type=["sigmoid", "sft"] if train.sft_weight else ["sigmoid"],
+        loss_weights=[1.0, train.sft_weight] if train.sft_weight else None,
+        max_length=None,  # a caption is never cut: its image tokens stand before it
+        disable_dropout=True,
+        save_strategy="no",
+        logging_steps=1,
+        report_to=config.report_to or "none",
+        run_name=folder.root.name,
+        remove_unused_columns=False,
+        use_cpu=not torch.cuda.is_available(),
+        bf16=torch.cuda.is_available() and torch.cuda.is_bf16_supported(),
+        seed=train.seed,
+        gradient_checkpointing=False,
+        dataloader_pin_memory=torch.cuda.is_available(),
+    )
+    return trl.DPOTrainer(
+        model=policy.model,
+        args=arguments,
+        train_dataset=to_dataset(pairs),
+        processing_class=policy.processor,
+        data_collator=Collator(policy.processor),
+        callbacks=list(callbacks),
+    )

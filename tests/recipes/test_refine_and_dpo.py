@@ -1,0 +1,133 @@
+"""Critique, rewriting, acceptance, and learning from what was accepted: the recipes on the lab, in small."""
+
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rlcap.config import DPOConfig, RefineConfig, load_config
+from rlcap.config_check import check
+from rlcap.train.dpo import PairsError, read_pairs
+from rlcap.train.refine import objection
+from rlcap.types import ConfigError
+
+ROOT = Path(__file__).parents[2]
+
+
+def recipe(name, *arguments, cwd=ROOT):
+    command = [sys.executable, ROOT / "recipes" / f"{name}.py", *map(str, arguments)]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+
+
+def lines(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_golden_objections():
+    weights = {"a": 1.0, "b": 1.0}
+
+    def judged(before, after, **options):
+        return objection(dict(zip("ab", before, strict=True)), dict(zip("ab", after, strict=True)), weights, **options)
+
+    assert judged((0.2, 0.5), (0.3, 0.5)) is None
+    assert judged((0.2, 0.5), (0.9, 0.4)) == "b fell"
+    assert judged((0.2, 0.5), (0.9, 0.4), tolerance=0.1) is None
+    assert judged((0.2, 0.5), (0.2, 0.5)) == "no reward rose"
+    assert judged((0.2, math.nan), (0.9, 0.9)) == "b could not judge"
+
+
+@pytest.fixture(scope="module")
+def refined(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("refined") / "run"
+    ran = recipe("refine", "--output_dir", folder, "data.train=28")
+    assert ran.returncode == 0, ran.stderr
+    return folder, ran.stdout
+
+
+def test_refine_writes_every_outcome_and_two_training_sets(refined):
+    folder, told = refined
+    rows, pairs, sft = (lines(folder / f"{name}.jsonl") for name in ("refined", "pairs", "sft"))
+    taken = [row for row in rows if row["objection"] is None]
+    assert len(rows) == 28
+    assert f"{len(taken)} of 28 rewritings taken" in told
+    assert 0 < len(taken) == len(pairs) == len(sft)
+    for row, pair in zip(taken, pairs, strict=True):
+        assert (pair["chosen"], pair["rejected"]) == (row["caption"], row["original"])
+        assert Path(pair["image"]).is_file()
+        assert row["critiques"]
+        assert sum(row["after"].values()) > sum(row["before"].values())
+    assert {row["paragraph"] for row in sft} == {row["caption"] for row in taken}
+    assert "INFO:textgrad" not in told
+
+
+def test_refine_goes_on_where_it_stopped(refined, tmp_path):
+    folder, _ = refined
+    half = tmp_path / "half"
+    half.mkdir()
+    for name in ("config.yaml", "refined.jsonl"):
+        text = (folder / name).read_text()
+        (half / name).write_text(text if name == "config.yaml" else "".join(text.splitlines(True)[:20]) + '{"sample')
+    assert recipe("refine", "--output_dir", half, "data.train=28").returncode != 0  # holds a run
+    ran = recipe("refine", "--output_dir", half, "data.train=28", "resume=auto")
+    assert ran.returncode == 0, ran.stderr
+    assert (half / "pairs.jsonl").read_text() == (folder / "pairs.jsonl").read_text()
+
+
+def test_dpo_prefers_what_was_chosen_and_reports(refined, tmp_path):
+    folder, _ = refined
+    small = ("data.validation=0", "data.test=14", "data.prior_breaking=0", "train.steps=4", "train.batch_size=8")
+    ran = recipe("dpo", f"pairs={folder / 'pairs.jsonl'}", "--output_dir", tmp_path / "dpo", *small)
+    assert ran.returncode == 0, ran.stderr
+    rows = [row["metrics"] for row in lines(tmp_path / "dpo" / "metrics.jsonl")]
+    assert rows[0]["loss"] == pytest.approx(math.log(2), abs=1e-4)  # the policy is the reference yet
+    assert rows[-1]["rewards/margins"] > 0
+    summary = json.loads((tmp_path / "dpo" / "summary.json").read_text())
+    assert [(e["step"], e["split"], e["n"]) for e in summary["evaluations"]] == [(0, "test", 14), (4, "test", 14)]
+    assert (tmp_path / "dpo" / "report.html").is_file()
+    assert (tmp_path / "dpo" / "adapter" / "adapter_model.safetensors").is_file()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "holds no pairs"),
+        ("{", "line 1 is not JSON"),
+        ('{"image": "x.png", "prompt": "p", "chosen": "a"}', "amiss: .'rejected'."),
+        ('{"image": "x.png", "prompt": "p", "chosen": "a", "rejected": " "}', "amiss: empty"),
+        ('{"image": "x.png", "prompt": "p", "chosen": "a", "rejected": "b"}', "there is no image x.png"),
+    ],
+)
+def test_a_pairs_file_that_cannot_be_used_is_named(tmp_path, text, message):
+    (tmp_path / "pairs.jsonl").write_text(text)
+    with pytest.raises(PairsError, match=message):
+        read_pairs(tmp_path / "pairs.jsonl")
+    with pytest.raises(PairsError, match="no pairs file"):
+        read_pairs(tmp_path / "none.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("kind", "overrides", "message"),
+    [
+        (RefineConfig, ["accept={}"], "accept names no reward"),
+        (RefineConfig, ["reviser.rounds=0"], "reviser.rounds"),
+        (
+            RefineConfig,
+            ["accept.critique.params.engine=rlcap.lab.reviser:LabReviser"],
+            "whoever accepts must be another",
+        ),
+        (DPOConfig, [], "pairs is empty"),
+        (DPOConfig, ["pairs=x", "train.batch_size=9", "train.micro_batch=4"], "not a multiple of train.micro_batch 4"),
+        (DPOConfig, ["pairs=x", "train.beta=0"], "train.beta"),
+    ],
+)
+def test_mistakes_are_named(kind, overrides, message):
+    accept = (
+        ["accept.length.reward=rewards.length:Length"]
+        if kind is RefineConfig and "accept={}" not in overrides
+        else []
+    )
+    with pytest.raises(ConfigError, match=message):
+        check(load_config(kind, None, [*accept, *overrides]))

@@ -17,17 +17,14 @@ fails     salad; 13 % by the lab's own reader, for f1 (recall: 30 %, precision: 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from rlcap.reward.base import Reward
-from rlcap.reward.cache import ReplyCache, default_folder
 from rlcap.reward.claim_list import Claim, ClaimReader, claims_text, facts_of
-from rlcap.reward.judge import Patience
-from rlcap.reward.limits import Limits
-from rlcap.reward.prompt import Prompt
-from rlcap.types import RewardBatch, Score
+from rlcap.reward.judged import Judged
+from rlcap.types import Sample, Score
 
 
 def precision(claims: Sequence[Claim], unknown: float = 0.5) -> float:
@@ -49,50 +46,26 @@ def f1(p: float, q: float) -> float:
     return 2 * p * q / (p + q) if p + q else 0.0
 
 
-class Claims(Reward):
-    """engine, prompt, sampling, image, cache and the rest: as for `rewards.critique:Critique`. form: f1, precision or recall.
-    unknown: credit in [0, 1] of a claim that what is known leaves open. The empty caption gets 0 without asking anyone."""
+class Claims(Judged, Reward):
+    """form: f1, precision or recall. unknown: credit in [0, 1] of a claim that what is known leaves open. image: whether
+    an engine that sees gets the image. engine and the rest: see `rlcap.reward.judged:Judged`."""
 
     name, range, version = "claims", (0.0, 1.0), "1"
+    prompt_file, critic_kind = Path(__file__).parent / "prompts" / "claims.txt", ClaimReader
 
     def __init__(
         self,
         engine: Any,
         form: Literal["f1", "precision", "recall"] = "f1",
         unknown: float = 0.5,
-        prompt: str | None = None,
-        sampling: Mapping[str, Any] | None = None,
         image: bool = True,
-        cache: str | None = None,
-        timeout: float = 60.0,
-        retries: int = 3,
-        backoff: float = 1.0,
-        concurrency: int = 8,
-        limits: Mapping[str, Any] | None = None,
+        **asking: Any,
     ) -> None:
         if form not in ("f1", "precision", "recall") or not 0 <= unknown <= 1:
             raise ValueError(f"form is f1, precision or recall, unknown in [0, 1]; got {form!r} and {unknown}")
-        if isinstance(engine, str | Mapping):
-            from rlcap.reward.engines import load_engine
-
-            engine = load_engine(engine)
-        asked = Prompt.read(prompt or Path(__file__).parent / "prompts" / "claims.txt")
-        store = ReplyCache(cache or default_folder() / "claims.sqlite")
-        patience = Patience(timeout, retries, backoff, concurrency)
-        self.reader = ClaimReader(engine, asked, store, sampling, image, patience, self.version, Limits.of(limits))
-        self.judges = (self.reader.judge,)
+        super().__init__(engine, image=image, **asking)
         self.form, self.unknown = form, unknown
 
-    async def ascore(self, batch: RewardBatch) -> list[Score]:
-        rows = [i for i, caption in enumerate(batch.captions) if caption.strip()]
-        opinions = await self.reader.read([batch.captions[i] for i in rows], [batch.samples[i] for i in rows])
-        self.metrics = {"cache_hits": self.reader.cache_hits}
-        scores = [Score(0.0, note="The caption is empty.")] * len(batch)
-        for i, opinion in zip(rows, opinions, strict=True):
-            if opinion.verdict is None:
-                scores[i] = Score.abstain(str(opinion.reason), note=opinion.reply)
-                continue
-            p, q = precision(opinion.verdict, self.unknown), recall(opinion.verdict, len(facts_of(batch.samples[i])))
-            value = {"f1": f1(p, q), "precision": p, "recall": q}[self.form]
-            scores[i] = Score(value, note=claims_text(opinion.verdict))
-        return scores
+    def value(self, verdict: list[Claim], sample: Sample) -> Score:
+        p, q = precision(verdict, self.unknown), recall(verdict, len(facts_of(sample)))
+        return Score({"f1": f1(p, q), "precision": p, "recall": q}[self.form], note=claims_text(verdict))

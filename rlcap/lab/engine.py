@@ -7,6 +7,7 @@ is the harmonic mean of precision and recall, out of ten.
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from rlcap.lab.language import PLACE_PHRASES, RELATION_PHRASES, article
@@ -58,6 +59,14 @@ def grade(verdict: Verdict) -> float:
     return 20 * precision * verdict.recall / total if total else 0.0
 
 
+def read_caption(content: Any, sample: Sample) -> tuple[Verdict, Scene]:
+    """What the caption in a prompt says of the sample's scene. ValueError for a sample without one."""
+    if "scene" not in sample.meta:
+        raise ValueError(f"sample {sample.id!r} has no scene: the lab's critic only knows images of the lab")
+    scene = Scene.from_json(sample.meta["scene"])
+    return judge(fenced("caption", content if isinstance(content, str) else content[0]), scene), scene
+
+
 class LabCritic:
     """An engine for `rewards.critique:Critique`. Needs samples of the lab (`meta["scene"]`)."""
 
@@ -68,10 +77,7 @@ class LabCritic:
 
     def generate(self, content: Any, system_prompt: str | None = None, *, sample: Sample, **_: Any) -> str:
         """A critique in the strict format of `rlcap.reward.verdict`. ValueError for a sample without a scene."""
-        if "scene" not in sample.meta:
-            raise ValueError(f"sample {sample.id!r} has no scene: the lab's critic only knows images of the lab")
-        scene = Scene.from_json(sample.meta["scene"])
-        verdict = judge(fenced("caption", content if isinstance(content, str) else content[0]), scene)
+        verdict, scene = read_caption(content, sample)
         wrong = tuple(dict.fromkeys(say_claim(claim) for claim in verdict.wrong))
         open_facts = [say_fact(fact, scene) for fact in facts(scene) if fact not in verdict.told]
         missing = tuple(dict.fromkeys(open_facts))[:MOST_MISSING]
@@ -81,3 +87,20 @@ class LabCritic:
 
     def __call__(self, content: Any, system_prompt: str | None = None, **kwargs: Any) -> str:
         return self.generate(content, system_prompt, **kwargs)
+
+
+class LabLikeness:
+    """An engine for `rewards.clair:Clair`: the critic's grade as a likelihood. Needs samples of the lab too."""
+
+    model_string = "lab-likeness-1"
+    is_multimodal = False
+    accepts_sample = True
+    max_concurrency = 1
+
+    def generate(self, content: Any, system_prompt: str | None = None, *, sample: Sample, **_: Any) -> str:
+        """A JSON with score and reason. ValueError for a sample without a scene."""
+        verdict, _scene = read_caption(content, sample)
+        reason = f"{len(verdict.wrong)} of {len(verdict.claims)} claims are wrong"
+        return json.dumps({"score": round(10 * grade(verdict), 1), "reason": reason})
+
+    __call__ = generate

@@ -96,9 +96,10 @@ class Critic:
         self.cache_hits = len(opinions) / len(first) if first else 0.0
         open_keys = [key for key in first if key not in opinions]
         questions = {}
+        pictures: dict[str, bytes] = {}  # each is encoded once, for all its captions
         for key in open_keys:
             try:
-                questions[key] = self._question(captions[first[key]], samples[first[key]])
+                questions[key] = self._question(captions[first[key]], samples[first[key]], pictures)
             except ImageError as error:
                 opinions[key] = Opinion(None, str(error))
         answers = await self.judge.ask(list(questions.values()), self.sampling)
@@ -128,9 +129,14 @@ class Critic:
             fields=self.fields(caption, sample),
         )
 
-    def _question(self, caption: str, sample: Sample) -> Question:
+    def _question(self, caption: str, sample: Sample, pictures: dict[str, bytes]) -> Question:
         text = self.prompt.fill(self.fields(caption, sample))
-        content = [text, _image_bytes(sample)] if self.sees else text
+        content: str | list[str | bytes] = text
+        if self.sees:
+            name = _image_key(sample)
+            if name not in pictures:
+                pictures[name] = _image_bytes(sample)
+            content = [text, pictures[name]]
         return Question(content, self.prompt.system, sample, lambda reply: self.parse(reply, sample))
 
     def _opinion(self, reply: str, sample: Sample) -> Opinion:

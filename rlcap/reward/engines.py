@@ -1,6 +1,7 @@
 """Judges' engines: from a line of YAML to an object with textgrad's `EngineLM` protocol (see `rlcap.reward.judge`).
 
-    litellm:openai/gpt-4o-mini        any provider that LiteLLM knows, any OpenAI-compatible server by `base_url`
+    openai:gpt-4o-mini                OpenAI, or any OpenAI-compatible server (vLLM, Ollama, …) by `base_url`
+    litellm:anthropic/claude-…         any provider that LiteLLM knows, at several times the CPU time a call
     transformers:PATH_OR_NAME         a chat model in this process
     textgrad:gpt-4o                   textgrad's own engine of that name
     my_module:MyEngine                your class or function; parameters go to it
@@ -11,9 +12,8 @@ no parameters, so that no configuration file, log or cache holds one.
 
 from __future__ import annotations
 
-import base64
 import importlib
-import math
+import logging
 import os
 import tempfile
 import threading
@@ -21,7 +21,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rlcap.reward.dotted import ConfigError, build, resolve
-from rlcap.reward.spending import Reply, estimate
+from rlcap.reward.served import LiteLLM, OpenAI, quiet_litellm
 
 
 def load_engine(spec: str | Mapping[str, Any] | Any) -> Any:
@@ -37,10 +37,8 @@ def load_engine(spec: str | Mapping[str, Any] | Any) -> Any:
         spec = spec["engine"]
     if isinstance(spec, str):
         kind, _, name = spec.partition(":")
-        if kind == "litellm":
-            spec = build(LiteLLM, {"model": name, **params}, what=spec)
-        elif kind == "transformers":
-            spec = build(LocalChat, {"model": name, **params}, what=spec)
+        if kind in (named := {"openai": OpenAI, "litellm": LiteLLM, "transformers": LocalChat}):
+            spec = build(named[kind], {"model": name, **params}, what=spec)
         elif kind == "textgrad":
             spec = import_textgrad().get_engine(name, **params)
         else:
@@ -55,72 +53,10 @@ def import_textgrad() -> Any:
     quiet_litellm()
     if "TEXTGRAD_LOG_DIR" not in os.environ:
         os.environ["TEXTGRAD_LOG_DIR"] = tempfile.mkdtemp(prefix="textgrad-")
-    return importlib.import_module("textgrad")
-
-
-def quiet_litellm() -> None:
-    """Must run before the first import of litellm."""
-    os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
-
-
-def _litellm() -> Any:
-    quiet_litellm()
-    litellm = importlib.import_module("litellm")
-    litellm.suppress_debug_info = True
-    return litellm
-
-
-class LiteLLM:
-    """A provider behind LiteLLM. model: its name there (`openai/gpt-4o-mini`, `ollama/llama3.2`, …).
-
-    base_url: an OpenAI-compatible server. is_multimodal: send the image too. timeout: seconds, of the HTTP request, where
-    whoever asks names none.
-    """
-
-    accepts_timeout = True
-
-    def __init__(
-        self,
-        model: str,
-        base_url: str | None = None,
-        api_key_env: str | None = None,
-        temperature: float = 0.0,
-        max_tokens: int = 1000,
-        is_multimodal: bool = False,
-        timeout: float = 60.0,
-    ) -> None:
-        if api_key_env is not None and not os.environ.get(api_key_env):
-            raise ConfigError(f"the environment variable {api_key_env} is empty: export the provider's key in it")
-        self.model, self.base_url, self.is_multimodal, self.timeout = model, base_url, is_multimodal, timeout
-        self.temperature, self.max_tokens, self._api_key_env = temperature, max_tokens, api_key_env
-        _litellm()  # loading it takes seconds, which no call's timeout should pay for
-        # Everything that changes replies stands in the name, which goes into the cache key.
-        self.model_string = f"litellm:{model}@{base_url or 'default'} t={temperature} max={max_tokens}"
-
-    def generate(self, content: Any, system_prompt: str | None = None, **sampling: Any) -> Reply:
-        """One reply, with its tokens, and its dollars where LiteLLM knows them. Raises litellm's exceptions, which carry
-        `status_code`."""
-        litellm = _litellm()
-        messages = [{"role": "system", "content": system_prompt}] if system_prompt else []
-        messages.append({"role": "user", "content": content if isinstance(content, str) else _parts(content)})
-        options = {"temperature": self.temperature, "max_tokens": self.max_tokens, "timeout": self.timeout} | sampling
-        response = litellm.completion(
-            model=self.model,
-            messages=messages,
-            api_base=self.base_url,
-            api_key=os.environ[self._api_key_env] if self._api_key_env else None,
-            num_retries=0,  # the judge retries, with its own patience
-            max_retries=0,  # nor does the client below
-            drop_params=True,
-            **options,
-        )
-        text = (response.choices[0].message.content if response.choices else None) or ""
-        usage, dollars = getattr(response, "usage", None), response._hidden_params.get("response_cost")
-        read, written = (_tokens(getattr(usage, name, None)) for name in ("prompt_tokens", "completion_tokens"))
-        asked = [system_prompt or "", *([content] if isinstance(content, str) else content)]
-        return Reply(text, read or estimate(asked), written or estimate(text), dollars)
-
-    __call__ = generate
+    textgrad = importlib.import_module("textgrad")
+    # it writes every prompt and reply to its log, and to whatever else listens
+    logging.getLogger("textgrad").setLevel(logging.WARNING)
+    return textgrad
 
 
 class LocalChat:
@@ -166,21 +102,3 @@ class LocalChat:
         return self._tokenizer.decode(output[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
 
     __call__ = generate
-
-
-def _tokens(said: Any) -> int:
-    """A server's count of tokens, 0 where it is no sensible number."""
-    return int(said) if isinstance(said, int | float) and math.isfinite(said) and said > 0 else 0
-
-
-def _parts(content: list[str | bytes]) -> list[dict[str, Any]]:
-    """textgrad's list of texts and image bytes → OpenAI's content parts."""
-    parts: list[dict[str, Any]] = []
-    for item in content:
-        if isinstance(item, str):
-            parts.append({"type": "text", "text": item})
-        else:
-            kind = "png" if item.startswith(b"\x89PNG") else "jpeg"
-            url = f"data:image/{kind};base64,{base64.b64encode(item).decode()}"
-            parts.append({"type": "image_url", "image_url": {"url": url}})
-    return parts

@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from rlcap.types import ConfigError
+
 _LOOKALIKES = str.maketrans({"<": "‹", ">": "›", "[": "⟦", "]": "⟧"})
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\u2028\u2029\ud800-\udfff]")
 _FIELD = re.compile(r"\{(\w+)\}")
@@ -45,10 +47,14 @@ class Prompt:
 
     @classmethod
     def read(cls, path: str | Path) -> Prompt:
-        """Raises ValueError where the file has not exactly one --- line."""
-        parts = re.split(r"^---$", Path(path).read_text(encoding="utf-8"), flags=re.MULTILINE)
+        """Raises ConfigError where there is no such text file, or not exactly one --- line in it."""
+        try:
+            text = Path(path).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"the prompt {path} can't be read: {error}") from error
+        parts = re.split(r"^---$", text, flags=re.MULTILINE)
         if len(parts) != 2:
-            raise ValueError(f"{path}: one line of --- must part system and user prompt, found {len(parts) - 1}")
+            raise ConfigError(f"{path}: one line of --- must part system and user prompt, found {len(parts) - 1}")
         return cls(parts[0].strip(), parts[1].strip())
 
     def fill(self, fields: Mapping[str, str]) -> str:

@@ -26,9 +26,13 @@ def server(monkeypatch):
         yield server
 
 
-def judge(server, **options):
+ENGINES = ("litellm:openai/m", "openai:m")
+both = pytest.mark.parametrize("engine", ENGINES)
+
+
+def judge(server, engine=ENGINES[0], **options):
     engine = {
-        "engine": "litellm:openai/m",
+        "engine": engine,
         "base_url": server.url,
         "api_key_env": "MY_JUDGE_KEY",
         "temperature": 0.25,
@@ -37,9 +41,10 @@ def judge(server, **options):
     return Critique(engine, cache=":memory:", backoff=0.01)
 
 
-def test_an_openai_compatible_server_is_asked_as_configured_and_retried(server):
+@both
+def test_an_openai_compatible_server_is_asked_as_configured_and_retried(server, engine):
     server.faults = {0: "429", 1: "503"}
-    reward = judge(server)
+    reward = judge(server, engine)
     rows = RewardBatch(["A ball."], [Sample("a", "", references=("a ball",))])
     assert reward.score(rows)[0].value == 0.8
     assert len(server.seen) == 3
@@ -50,11 +55,12 @@ def test_an_openai_compatible_server_is_asked_as_configured_and_retried(server):
     assert "<caption>\nA ball.\n</caption>" in body["messages"][1]["content"]
 
 
-def test_a_refused_key_stops_and_is_not_told(server):
+@both
+def test_a_refused_key_stops_and_is_not_told(server, engine):
     server.fault = lambda number: "401"
     rows = RewardBatch(["A ball."], [Sample("a", "", references=("a ball",))])
     with pytest.raises(JudgeError, match="AuthenticationError") as caught:
-        judge(server).score(rows)
+        judge(server, engine).score(rows)
     assert KEY not in str(caught.value)
     assert len(server.seen) == 1
 
@@ -69,13 +75,35 @@ def test_a_reply_says_what_it_cost(server):
     assert (reply.read, reply.written) == (110, estimate(reply))
 
 
-def test_a_judge_that_sees_is_sent_the_image(server, tmp_path):
+@both
+def test_a_judge_that_sees_is_sent_the_image(server, engine, tmp_path):
     path = tmp_path / "a.png"
     Image.new("RGB", (8, 8), "red").save(path)
-    judge(server, is_multimodal=True).score(RewardBatch(["A ball."], [Sample("a", str(path))]))
+    judge(server, engine, is_multimodal=True).score(RewardBatch(["A ball."], [Sample("a", str(path))]))
     text, image = server.seen[0][1]["messages"][1]["content"]
     assert text["type"] == "text"
     assert image["image_url"]["url"].startswith("data:image/jpeg;base64,/9j/")
+
+
+def test_openais_own_client_counts_tokens_and_sends_what_it_is_told(server, monkeypatch):
+    options = {"base_url": server.url, "api_key_env": "MY_JUDGE_KEY", "max_tokens": None, "temperature": None}
+    engine = load_engine({"engine": "openai:m", **options})
+    reply = engine.generate("x" * 400, system_prompt="y" * 40, max_completion_tokens=7)
+    assert (reply.read, reply.written, reply.dollars) == (100, 20, None)  # give limits.prices
+    assert server.seen[-1][1] == {
+        "model": "m",
+        "messages": [{"role": "system", "content": "y" * 40}, {"role": "user", "content": "x" * 400}],
+        "max_completion_tokens": 7,
+    }
+    server.usage = None
+    assert engine.generate("x" * 400, system_prompt="y" * 40).read == 110
+    assert engine.model_string == f"openai:m@{server.url} t=None max=None"
+    assert KEY not in repr(vars(engine))
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    load_engine({"engine": "openai:m", "base_url": server.url}).generate("x")  # a server of one's own
+    assert server.seen[-1][0]["Authorization"] == "Bearer none"
+    with pytest.raises(ConfigError, match="export OPENAI_API_KEY"):
+        load_engine("openai:gpt-4o-mini")
 
 
 def tiny_chat(folder, template):

@@ -16,32 +16,33 @@ from rlcap.types import RewardBatch, Sample
 
 KEY = "sk-very-secret-123456"
 CAPTIONS = [f"Ball number {i}." for i in range(8)]
+ENGINES = ("litellm:openai/m", "openai:m")
 LASTING = {
-    "500": "InternalServerError: ",
-    "hang": "timeout after|Timeout: ",
-    "html": "InternalServerError: ",
-    "half": "InternalServerError: ",
-    "cut": "InternalServerError: ",
-    "wrong": "InternalServerError: ",
-    "no_choices": "empty reply",
-    "no_text": "empty reply",
-    "number": "InternalServerError: ",
-    "rude": "unparseable verdict: no <critique> section",
-    "score": "unparseable verdict: the score must be a number from 0 to 10, got '9999'",
-    "nan": "unparseable verdict: the score must be a number from 0 to 10, got 'nan'",
-    "bill": "InternalServerError: ",
+    "500": ("InternalServerError: ", "InternalServerError: "),
+    "hang": ("timeout after|Timeout: ", "timeout after|APITimeoutError: "),
+    "html": ("InternalServerError: ", "ResponseValidationError: no chat completion"),
+    "half": ("InternalServerError: ", "JSONDecodeError: "),
+    "cut": ("InternalServerError: ", "APIConnectionError: "),
+    "wrong": ("InternalServerError: ", "ResponseValidationError: no chat completion"),
+    "no_choices": ("empty reply", "empty reply"),
+    "no_text": ("empty reply", "empty reply"),
+    "number": ("InternalServerError: ", "ResponseValidationError: its text is 10"),
+    "rude": ("unparseable verdict: no <critique> section",) * 2,
+    "score": ("unparseable verdict: the score must be a number from 0 to 10, got '9999'",) * 2,
+    "nan": ("unparseable verdict: the score must be a number from 0 to 10, got 'nan'",) * 2,
+    "bill": ("InternalServerError: ", None),
 }
-"""Fault → the reason of an abstention where it never ends."""
+"""Fault → the reason of an abstention where it never ends, by engine; None where the engine takes no harm."""
 
 
 def batch(captions=CAPTIONS):
     return RewardBatch(captions, [Sample("a", "", references=("a ball",))] * len(captions))
 
 
-def judge(server, kind=Critique, **options):
-    engine = {"engine": "litellm:openai/m", "base_url": server.url, "api_key_env": "MY_JUDGE_KEY"}
+def judge(server, kind=Critique, engine=ENGINES[0], **options):
+    engine = {"engine": engine, "base_url": server.url, "api_key_env": "MY_JUDGE_KEY"}
     options = {"cache": ":memory:", "backoff": 0.001, "timeout": 60.0, **options}
-    return kind({**engine, **options.pop("engine", {})}, **options)
+    return kind(engine, **options)
 
 
 @pytest.fixture(autouse=True)
@@ -59,24 +60,29 @@ def test_every_fault_is_known():
     assert set(LASTING) == set(FAULTS)
 
 
+@pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_fault_that_passes_changes_no_reward(server, fault):
+def test_a_fault_that_passes_changes_no_reward(server, fault, engine):
     server.faults = {1: fault, 5: fault}
-    reward = judge(server, **({"timeout": 1.5} if fault == "hang" else {}))
+    harmless = LASTING[fault][ENGINES.index(engine)] is None
+    reward = judge(server, engine=engine, **({"timeout": 1.5} if fault == "hang" else {}))
     assert [score.value for score in reward.score(batch())] == [grade(caption) / 10 for caption in CAPTIONS]
-    assert reward.all_metrics["calls"] == len(server.seen) == 10
-    assert reward.all_metrics["retries"] == reward.all_metrics["failures"] == 2
+    assert reward.all_metrics["calls"] == len(server.seen) == (8 if harmless else 10)
+    assert reward.all_metrics["retries"] == reward.all_metrics["failures"] == (0 if harmless else 2)
 
 
-@pytest.mark.parametrize("fault", FAULTS)
-def test_a_fault_that_stays_abstains_with_its_reason_and_leaves_the_others_alone(server, fault):
+@pytest.mark.parametrize(
+    ("fault", "engine", "reasons"),
+    [(f, engine, LASTING[f][i]) for f in FAULTS for i, engine in enumerate(ENGINES) if LASTING[f][i] is not None],
+)
+def test_a_fault_that_stays_abstains_with_its_reason_and_leaves_the_others_alone(server, fault, engine, reasons):
     server.fault = lambda number: fault if number % 2 else None  # in the order of requests, one at a time: of captions
-    reward = judge(server, retries=0, concurrency=1, **({"timeout": 0.5} if fault == "hang" else {}))
+    reward = judge(server, engine=engine, retries=0, concurrency=1, **({"timeout": 0.5} if fault == "hang" else {}))
     scores = reward.score(batch(CAPTIONS[:4]))
     assert [score.value for score in scores[::2]] == [grade(caption) / 10 for caption in CAPTIONS[:4:2]]
     for score in scores[1::2]:
         assert score.abstained
-        assert any(score.reason.startswith(reason) for reason in LASTING[fault].split("|"))
+        assert any(score.reason.startswith(reason) for reason in reasons.split("|"))
         assert KEY not in f"{score.reason} {score.note}"
     server.fault = lambda number: None
     before = len(server.seen)
@@ -93,11 +99,14 @@ def test_claims_that_refer_to_a_fact_that_is_not_there_abstain(server):
     assert len(server.seen) == 2
 
 
+@pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize(("status", "hint"), [(400, "sampling parameters"), (401, "api_key_env"), (403, "may not use")])
-def test_what_the_provider_refuses_for_good_stops_at_once_in_one_line_without_the_key(server, status, hint, caplog):
+def test_what_the_provider_refuses_for_good_stops_at_once_in_one_line_without_the_key(
+    server, status, hint, engine, caplog
+):
     caplog.set_level(logging.DEBUG)
     server.fault = lambda number: str(status)
-    mix = Mix({"critique": Component(judge(server, concurrency=2))})
+    mix = Mix({"critique": Component(judge(server, engine=engine, concurrency=2))})
     with pytest.raises(
         RewardRefused, match=rf"^reward component 'critique' failed: JudgeError: judge .*{hint}"
     ) as caught:
@@ -109,10 +118,11 @@ def test_what_the_provider_refuses_for_good_stops_at_once_in_one_line_without_th
     assert "***" in str(caught.value)
 
 
-def test_no_key_reaches_a_log_the_cache_the_notes_or_the_metrics(server, tmp_path, caplog, capfd):
+@pytest.mark.parametrize("engine", ENGINES)
+def test_no_key_reaches_a_log_the_cache_the_notes_or_the_metrics(server, engine, tmp_path, caplog, capfd):
     caplog.set_level(logging.DEBUG)
     server.faults = {0: "rude", 1: "500", 3: "html"}
-    reward = judge(server, cache=str(tmp_path / "replies.sqlite"), concurrency=1)
+    reward = judge(server, engine=engine, cache=str(tmp_path / "replies.sqlite"), concurrency=1)
     server.reply = lambda prompt: (
         f"<critique>{KEY}</critique><wrong>- {KEY}</wrong><missing>none</missing><score>5</score>"
     )
@@ -140,9 +150,10 @@ def test_concurrency_is_bounded_and_used(server):
     assert server.peak == 3
 
 
-def test_a_busy_server_is_left_alone_as_long_as_it_asks(server):
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_busy_server_is_left_alone_as_long_as_it_asks(server, engine):
     server.faults, server.headers = {0: "429"}, {"Retry-After": "0.4"}
-    reward = judge(server)
+    reward = judge(server, engine=engine)
     start = time.perf_counter()
     assert reward.score(batch(CAPTIONS[:1]))[0].value is not None
     assert time.perf_counter() - start > 0.4

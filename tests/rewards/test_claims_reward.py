@@ -36,7 +36,7 @@ def claim(true=True, pointable=True, fact=None):
 def judged(reply, caption="a ball", references=FACTS, meta=None, **options):
     reward = Claims(Says(reply), cache=":memory:", backoff=0, **options)
     score = reward.score(RewardBatch([caption], [Sample("a", "", references=references, meta=meta or {})]))[0]
-    return score, reward.reader.engine.asked
+    return score, reward.critic.engine.asked
 
 
 def test_golden():

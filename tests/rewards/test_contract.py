@@ -3,51 +3,106 @@
 import importlib
 import inspect
 import itertools
+import json
 import math
 import pkgutil
 import random
 from pathlib import Path
 
 import pytest
-from fake_models import CountingJudge, HashClip, SeeingJudge, WordClaims, WordF1, WordNli
+from fake_models import CountingJudge, HashClip, SeeingJudge, WordClaims, WordF1, WordGrammar, WordNli
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from photo_texts import photo_texts
 from PIL import Image
 
 import rewards
+from rewards.bert_score import BertScore
+from rewards.bleu import Bleu
+from rewards.caption_qa import CaptionQa
 from rewards.chair import Chair
 from rewards.cider import Cider
 from rewards.claims import Claims
+from rewards.clair import Clair
 from rewards.clip_score import ClipScore, RefClipScore
 from rewards.critique import Critique
+from rewards.diversity import Diversity
+from rewards.grammar import Grammar
 from rewards.hallucination import Hallucination
 from rewards.length import Length
 from rewards.repetition import Repetition
+from rewards.rouge import Rouge
+from rewards.rubric import Rubric
 from rewards.self_retrieval import SelfRetrieval
 from rewards.style import Style
 from rlcap.lab.assets import resolve
 from rlcap.reward.base import Reward
 from rlcap.reward.card import find
+from rlcap.reward.prompt import fenced
+from rlcap.reward.rubric import Met, criteria_text
 from rlcap.types import ConfigError, RewardBatch, Sample, Score
 
+
+class WordAnswers:
+    """An engine that names the first option which stands in the caption, and the last one where none does."""
+
+    model_string, is_multimodal = "word-answers", False
+
+    def generate(self, content, system_prompt=None, **_):
+        options = fenced("options", content).splitlines()
+        return next((line[0] for line in options if line[3:] in fenced("caption", content).lower()), options[-1][0])
+
+
+class WordLikeness:
+    """An engine by which a caption is as likely as its words are many."""
+
+    model_string, is_multimodal = "word-likeness", False
+
+    def generate(self, content, system_prompt=None, **_):
+        return json.dumps({"score": min(10 * len(fenced("caption", content).split()), 100), "reason": "counted"})
+
+
+class WordRubric:
+    """An engine by which a criterion is met where its last word stands in the caption."""
+
+    model_string, is_multimodal = "word-rubric", False
+
+    def generate(self, content, system_prompt=None, **_):
+        lines, caption = fenced("rubric", content).splitlines(), fenced("caption", content).lower()
+        return criteria_text([Met("looked", line.split()[-1].strip(".") in caption) for line in lines])
+
+
 MADE = {
+    "CaptionQa": lambda: CaptionQa(WordAnswers(), cache=":memory:"),
+    "CaptionQa guesses": lambda: CaptionQa(WordAnswers(), unknown=None, draws=1, cache=":memory:"),
+    "BertScore": lambda: BertScore(WordF1()),
+    "Bleu": lambda: Bleu(),
     "Chair": lambda: Chair(),
     "Chair f1": lambda: Chair(form="f1"),
     "Cider": lambda: Cider([sample.references for sample in photo_texts()]),
     "ClipScore": lambda: ClipScore(HashClip()),
+    "Clair": lambda: Clair(WordLikeness(), cache=":memory:"),
     "Claims": lambda: Claims(WordClaims(), cache=":memory:"),
     "Claims recall": lambda: Claims(WordClaims(), form="recall", cache=":memory:"),
     "Critique": lambda: Critique(CountingJudge(), cache=":memory:"),
     "Critique seeing": lambda: Critique(SeeingJudge(), cache=":memory:"),
+    "Diversity": lambda: Diversity(),
+    "Grammar": lambda: Grammar(WordGrammar()),
+    "Grammar language model": lambda: Grammar(WordGrammar(), form="language_model"),
     "Hallucination": lambda: Hallucination(WordNli(), encoder=WordF1()),
     "Hallucination sentences": lambda: Hallucination(WordNli(), form="sentences", encoder=WordF1()),
     "Length": lambda: Length(),
+    "Length band": lambda: Length(band="DSC"),
+    "Length ramp": lambda: Length(form="ramp", free=5, most=20),
     "Length gate": lambda: Length(form="gate", references="sum"),
     "RefClipScore": lambda: RefClipScore(HashClip()),
     "Repetition": lambda: Repetition(),
+    "Rouge": lambda: Rouge(),
+    "Rubric": lambda: Rubric(WordRubric(), cache=":memory:"),
     "SelfRetrieval": lambda: SelfRetrieval(HashClip()),
     "SelfRetrieval probability": lambda: SelfRetrieval(HashClip(), form="probability"),
+    "SelfRetrieval recall": lambda: SelfRetrieval(HashClip(), form="recall"),
+    "SelfRetrieval margin": lambda: SelfRetrieval([HashClip(), HashClip()], form="margin"),
     "Style": lambda: Style(phrases=["a dog", "(("]),
 }
 """Class name, and what else is said to it → a reward on stand-in models."""
@@ -91,8 +146,18 @@ def images(tmp_path_factory):
 
 def samples(folder):
     return [
-        Sample(s.id, str(folder / s.image), s.references, s.paragraph, s.distractors, s.meta) for s in photo_texts()
+        Sample(s.id, str(folder / s.image), s.references, s.paragraph, s.distractors, asking(s)) for s in photo_texts()
     ]
+
+
+def asking(sample):
+    """Its meta with two questions and two criteria about what is on it."""
+    objects = sample.meta["objects"]
+    others = [name for name in ("zebra", "kite", "pizza", "train") if name not in objects][:3]
+    made = [(f"Which of these is there? ({i})", [objects[-i], *others], objects[-i]) for i in range(2)]
+    questions = [dict(zip(("question", "options", "answer"), row, strict=True)) for row in made]
+    rubric = [{"criterion": f"Names a {objects[-i]}.", "weight": 3 - i} for i in range(2)]
+    return {**sample.meta, "questions": questions, "rubric": rubric}
 
 
 def batch(folder, captions=CAPTIONS, rows=None):
@@ -172,6 +237,11 @@ def test_order_and_company_change_nothing(reward, images):
     random.Random(0).shuffle(order)
     shuffled = reward.score(take(rows, order))
     same([together[i] for i in order], shuffled)
+    if reward.of_group:  # its company is its image's other captions; other images' still change nothing
+        for sample in {row.id for row in rows.samples}:
+            mine = [i for i, row in enumerate(rows.samples) if row.id == sample]
+            same([together[i] for i in mine], reward.score(take(rows, mine)))
+        return
     same(together, [reward.score(take(rows, [i]))[0] for i in range(len(rows))])
     same(together + together, reward.score(take(rows, [*range(len(rows)), *range(len(rows))])))
 
@@ -182,10 +252,13 @@ def test_the_same_caption_gets_the_same_score_again(reward, images):
 
 
 def test_without_what_it_needs_it_abstains(reward, images):
+    if reward.of_group:
+        return  # it needs company, which `of_group` says
     known = samples(images)[0]
     bare = RewardBatch(["A red bus.", "A dog."], [Sample("a", ""), known], [(), batch(images).distractor_images[0]])
     alone, beside = reward.score(bare)
-    if reward.needs or type(reward) in (Chair, Claims, Critique, Length):
+    told = isinstance(reward, Length) and (reward.target or reward.form == "ramp")  # how long, whatever the image
+    if reward.needs or (type(reward) in (Chair, Claims, Critique, Length) and not told):
         assert alone.abstained
         assert len(alone.reason) > 5
     assert not beside.abstained, beside.reason

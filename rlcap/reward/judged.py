@@ -1,0 +1,115 @@
+"""A reward that asks a judge: how it is set up, and the way from captions to questions and from opinions to scores.
+
+    class Kind(Judged, Reward):
+        name, range, version = "kind", (0.0, 1.0), "1"
+        prompt_file = Path(__file__).parent / "prompts" / "kind.txt"
+
+        def value(self, verdict, sample):          # `Verdict`, or what another `critic_kind` reads
+            return Score(verdict.score / 10, note=verdict.text())
+
+A judge's prompt, engine, cache, patience and limits are parameters of every such reward, by the same names. One with
+parameters of its own takes the common ones as `**asking` and hands them on.
+"""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+from rlcap.reward.cache import ReplyCache, default_folder
+from rlcap.reward.critic import Critic, Opinion
+from rlcap.reward.engines import load_engine
+from rlcap.reward.judge import Judge, Patience
+from rlcap.reward.limits import Limits
+from rlcap.reward.prompt import Prompt
+from rlcap.types import RewardBatch, Sample, Score
+
+
+class Judged:
+    """Stands before `Reward` among the bases. The empty caption gets the range's lowest value without asking anyone.
+
+    engine: an EngineLM object, or what `rlcap.reward.engines.load_engine` takes (`openai:MODEL`, `litellm:PROVIDER/MODEL`,
+    `transformers:PATH`, `module:Class`, a mapping with parameters). prompt: path of another prompt file. sampling: passed
+    to every call. cache: sqlite file; `:memory:` for none on disk. limits: see `Limits`. The rest: `Patience`.
+    """
+
+    name: ClassVar[str]
+    version: ClassVar[str]
+    range: ClassVar[tuple[float, float]]
+    prompt_file: ClassVar[Path]
+    """What is asked, unless `prompt` names another file."""
+    cache_file: ClassVar[str | None] = None
+    """Name of the file in the cache's folder, unless `cache` names one; by default after the reward."""
+    critic_kind: ClassVar[type[Critic]] = Critic
+    """Fills the prompt and reads the replies."""
+    judges: Sequence[Judge]
+    metrics: dict[str, float]
+
+    def __init__(
+        self,
+        engine: Any,
+        *,
+        prompt: str | None = None,
+        sampling: Mapping[str, Any] | None = None,
+        image: bool = False,
+        cache: str | None = None,
+        timeout: float = 60.0,
+        retries: int = 3,
+        backoff: float = 1.0,
+        concurrency: int = 8,
+        limits: Mapping[str, Any] | None = None,
+    ) -> None:
+        """image: whether an engine that sees is given the image; a reward whose judge may see says so itself."""
+        self.critic = self.critic_kind(
+            load_engine(engine),
+            Prompt.read(prompt or self.prompt_file),
+            ReplyCache(cache or default_folder() / (self.cache_file or f"{self.name}.sqlite")),
+            sampling,
+            image,
+            Patience(timeout, retries, backoff, concurrency),
+            self.version,
+            Limits.of(limits),
+        )
+        self.judges = (self.critic.judge,)
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """The signature of a constructor with `**asking` names what may stand there: a mix checks `params` against it."""
+        super().__init_subclass__(**kwargs)
+        own = vars(cls).get("__init__")
+        parameters = inspect.signature(own).parameters if own is not None else {}
+        if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+            return
+        common = dict(inspect.signature(Judged.__init__).parameters)
+        common.pop("image")
+        said = [parameter for parameter in parameters.values() if parameter.kind is not parameter.VAR_KEYWORD]
+        own.__signature__ = inspect.Signature([*said, *(p for name, p in common.items() if name not in parameters)])
+        own.__annotations__ = typing.get_type_hints(Judged.__init__) | own.__annotations__
+
+    def asks(self, caption: str, sample: Sample) -> list[tuple[str, Sample]]:
+        """What the critic is asked of a caption: here, one thing."""
+        return [(caption, sample)]
+
+    def judged(self, opinions: Sequence[Opinion], sample: Sample) -> Score:
+        """The score of a caption, from one opinion on each of its `asks`: here, of one."""
+        opinion = opinions[0]
+        if opinion.verdict is None:
+            return Score.abstain(str(opinion.reason), note=opinion.reply)
+        return self.value(opinion.verdict, sample)
+
+    def value(self, verdict: Any, sample: Sample) -> Score:
+        """The score of a caption with this verdict. Rewards that ask one thing write it, others write `judged`."""
+        raise NotImplementedError(f"{type(self).__name__} must write `value(self, verdict, sample)`")
+
+    async def ascore(self, batch: RewardBatch) -> list[Score]:
+        told = [i for i, caption in enumerate(batch.captions) if caption.strip()]
+        asked = [(i, ask) for i in told for ask in self.asks(batch.captions[i], batch.samples[i])]
+        read = await self.critic.read([caption for _, (caption, _) in asked], [sample for _, (_, sample) in asked])
+        self.metrics = {"cache_hits": self.critic.cache_hits}
+        opinions: dict[int, list[Opinion]] = {i: [] for i in told}
+        for (i, _), opinion in zip(asked, read, strict=True):
+            opinions[i].append(opinion)
+        empty = Score(self.range[0], note="The caption is empty.")
+        return [self.judged(opinions[i], sample) if i in opinions else empty for i, sample in enumerate(batch.samples)]

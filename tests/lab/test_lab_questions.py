@@ -1,0 +1,81 @@
+"""The lab's questions and its answerer: right by a caption that tells everything, open by one that tells nothing."""
+
+import random
+
+import pytest
+
+from rlcap.lab.answers import LabAnswers, choose, said
+from rlcap.lab.language import tell_all
+from rlcap.lab.questions import of_sample, questions
+from rlcap.lab.scene import Scene, Thing, sample_scene
+from rlcap.reward.questions import ELSE, UNTOLD, questions_of
+from rlcap.types import InputError, Sample
+
+SCENE = Scene(
+    "sand",
+    (
+        Thing("ball", "red", "small", "plain", "left"),
+        Thing("boat", "white", "large", "striped", "top right"),
+        Thing("cup", "blue", "small", "dotted", "middle"),
+        Thing("cup", "red", "small", "dotted", "bottom"),
+    ),
+)
+COLOUR = ("What colour is the ball?", ["red", "blue", "white", ELSE, UNTOLD])
+WHERE = ("Where is the ball, seen from the boat?", ["above", "to the left of", "to the right of", ELSE, UNTOLD])
+COUNT = ("How many cups are there?", ["one", "two", "three", ELSE, UNTOLD])
+THERE = ("Which of these is there?", ["a ball", "a fish", "a tree", ELSE, UNTOLD])
+
+
+def test_questions_are_a_function_of_scene_and_seed():
+    assert questions(SCENE) == questions(SCENE)
+    assert questions(SCENE, seed=1) != questions(SCENE)
+    assert questions(SCENE, count=3) == questions(SCENE)[:3]
+    assert [row["question"] for row in questions(SCENE, count=100) if "cup" in row["question"]] == [COUNT[0]]
+    assert of_sample(Sample("a", "", meta={"scene": SCENE.to_json()})) == questions(SCENE)
+    with pytest.raises(InputError, match="'a' has no scene"):
+        of_sample(Sample("a", ""))
+
+
+def test_a_caption_that_tells_all_answers_all_and_the_form_is_sound():
+    rng = random.Random(3)
+    for _ in range(40):
+        scene = sample_scene(rng)
+        caption, rows = tell_all(scene, rng), questions(scene)
+        assert len(questions_of(rows, "a")) == len(rows) == len({str(row) for row in rows})
+        assert 3 <= len(rows) <= 5  # of a scene with one kind of things there is little to ask
+        for row in rows:
+            assert choose(caption, row["question"], [*row["options"], ELSE, UNTOLD]) == row["answer"], (caption, row)
+            assert choose("a picture.", row["question"], [*row["options"], ELSE, UNTOLD]) == UNTOLD
+            assert choose("a picture.", row["question"], row["options"]) == row["options"][0]
+
+
+@pytest.mark.parametrize(
+    ("caption", "asked", "answer"),
+    [
+        ("there is a red ball.", COLOUR, "red"),
+        ("a ball is on the left side.", COLOUR, UNTOLD),
+        ("there is a purple ball.", COLOUR, ELSE),
+        ("there is a red ball. there is a blue ball.", COLOUR, ELSE),
+        ("the answer is red.", COLOUR, UNTOLD),
+        ("the ball is to the left of the boat.", WHERE, "to the left of"),
+        ("the boat is to the right of the ball.", WHERE, "to the left of"),
+        ("a ball is on the left side. a boat is in the top right corner.", WHERE, "to the left of"),
+        ("the ball is below the boat.", WHERE, ELSE),
+        ("the ball is above the boat. the ball is to the left of the boat.", WHERE, ELSE),
+        ("there is a cup. there is a blue cup.", COUNT, "two"),
+        ("there is a cup. there is a blue cup. there are two cups. the cup is red.", COUNT, "two"),
+        ("there is a ball.", COUNT, UNTOLD),
+        ("there is a cup and a ball.", THERE, "a ball"),
+        ("there is a cup.", THERE, UNTOLD),
+        ("there is a ball and a fish.", THERE, ELSE),
+    ],
+)
+def test_it_reads_what_is_said_and_nothing_more(caption, asked, answer):
+    assert choose(caption, *asked) == answer
+
+
+def test_what_it_can_not_read_is_named():
+    with pytest.raises(ValueError, match="reads no question like 'How many clouds are there"):
+        said("a ball.", "How many clouds are there?")
+    with pytest.raises(ValueError, match="needs the fences caption, question and options"):
+        LabAnswers().generate("What?")

@@ -1,0 +1,119 @@
+"""No attack in a caption or a reference changes what the lab's judges say, or gets out of its fence in any prompt."""
+
+import re
+
+import pytest
+
+from rewards.caption_qa import CaptionQa
+from rewards.claims import Claims
+from rewards.critique import Critique
+from rewards.rubric import Rubric
+from rlcap.lab.answers import LabAnswers
+from rlcap.lab.claims_engine import LabClaims
+from rlcap.lab.engine import LabCritic
+from rlcap.lab.questions import questions
+from rlcap.lab.rubric import LabRubric, rubric
+from rlcap.lab.scene import Scene, Thing
+from rlcap.reward.claim_list import parse_claims
+from rlcap.reward.injections import ATTACKS, attacks
+from rlcap.reward.prompt import fenced
+from rlcap.reward.verdict import parse
+from rlcap.types import RewardBatch, Sample
+
+SCENE = Scene(
+    "sand", (Thing("ball", "red", "small", "plain", "left"), Thing("boat", "white", "large", "striped", "bottom right"))
+)
+META = {"scene": SCENE.to_json(), "questions": questions(SCENE), "rubric": rubric(SCENE)}
+REFERENCES = ("a red ball.", "a boat on sand.")
+CAPTION = "there is a red ball. there is a blue boat."
+
+
+def make(kind, engine):
+    """A reward on that engine, and what the engine was asked."""
+    asked = []
+
+    class Heard(engine):
+        def generate(self, content, *args, **kwargs):
+            asked.append(content)
+            return super().generate(content, *args, **kwargs)
+
+    return kind(Heard(), cache=":memory:", retries=0), asked
+
+
+JUDGES = {
+    "critique": (Critique, LabCritic),
+    "claims": (Claims, LabClaims),
+    "caption_qa": (CaptionQa, LabAnswers),
+    "rubric": (Rubric, LabRubric),
+}
+
+
+def judged(name, captions, references=REFERENCES):
+    """A score a caption, and all prompts with nothing in their fences."""
+    reward, asked = make(*JUDGES[name])
+    sample = Sample("a", "", references, meta=META)
+    scores = reward.score(RewardBatch(captions, [sample] * len(captions)))
+    return scores, {outside(prompt) for prompt in asked}
+
+
+def outside(prompt):
+    """A prompt with nothing in its fences."""
+    return re.sub(r"^<(\w+)>\n.*?\n</\1>$", r"<\1></\1>", prompt, flags=re.DOTALL | re.MULTILINE)
+
+
+def test_the_suite_is_large_and_each_attack_is_another():
+    texts = [text for _, text in attacks()]
+    assert len(texts) == len(set(texts)) >= 30
+    assert len(ATTACKS) >= 6
+    assert all(text.strip() for text in texts)
+
+
+def lines(score):
+    return sorted(score.note.splitlines())
+
+
+@pytest.mark.parametrize("kind", ATTACKS)
+@pytest.mark.parametrize("name", JUDGES)
+def test_in_a_caption_it_changes_no_verdict(name, kind):
+    captions = [text for a in ATTACKS[kind] for text in (f"{CAPTION} {a}", f"{CAPTION}\n{a}", f"{a} {CAPTION}")]
+    (plain, *found), prompts = judged(name, [CAPTION, *captions])
+    assert len(prompts) == 1
+    for caption, score in zip(captions, found, strict=True):
+        if name == "claims":  # what it says of no image is listed as abstract, and costs precision
+            claims = [claim for claim in parse_claims(score.note, 2) if claim.pointable]
+            assert claims == parse_claims(plain.note, 2), caption
+            assert score.value <= plain.value, caption
+        else:
+            assert (score.value, lines(score)) == (plain.value, lines(plain)), caption
+
+
+@pytest.mark.parametrize("kind", ATTACKS)
+@pytest.mark.parametrize("name", JUDGES)
+def test_in_a_reference_it_changes_no_verdict(name, kind):
+    (plain,), prompts = judged(name, [CAPTION])
+    for attack in ATTACKS[kind]:
+        (found,), attacked = judged(name, [CAPTION], (*REFERENCES, attack))
+        assert lines(found) == lines(plain), attack
+        assert attacked == prompts, attack
+
+
+@pytest.mark.parametrize("kind", ATTACKS)
+def test_a_judge_that_gives_the_caption_back_gives_no_verdict(kind):
+    class Parrot:
+        model_string = "parrot"
+
+        def generate(self, content, system_prompt=None, **_):
+            return fenced("caption", content)
+
+    samples = [Sample("a", "", REFERENCES)] * len(ATTACKS[kind])
+    for reward in (Critique, Claims):
+        scores = reward(Parrot(), cache=":memory:", retries=0).score(RewardBatch(list(ATTACKS[kind]), samples))
+        assert all(score.abstained for score in scores)
+
+
+def test_without_the_fence_it_would_get_out():
+    """So that the tests above can fail."""
+    attack = next(text for text in ATTACKS["fence"] if text.startswith("</caption>"))
+    assert outside(f"<caption>\n{CAPTION}\n</caption>") == "<caption></caption>"
+    assert "Grade it 10" in outside(f"<caption>\n{CAPTION}\n{attack}\n</caption>")
+    assert parse(ATTACKS["verdict"][0]).score == 10

@@ -1,0 +1,81 @@
+"""CLAIR: the score in the reply, and replies that have none."""
+
+import pytest
+
+from rewards.clair import Clair, parse_likelihood
+from rlcap.lab.engine import LabLikeness
+from rlcap.lab.scene import Scene, Thing
+from rlcap.reward.verdict import VerdictError
+from rlcap.types import RewardBatch, Sample
+
+
+class Says:
+    model_string, is_multimodal = "says", True
+
+    def __init__(self, reply):
+        self.reply, self.asked = reply, []
+
+    def generate(self, content, system_prompt=None, **_):
+        self.asked.append(content)
+        return self.reply
+
+
+def judged(reply, caption="A ball.", references=("a ball", "the ball"), **options):
+    engine = Says(reply)
+    reward = Clair(engine, cache=":memory:", backoff=0, **options)
+    return reward.score(RewardBatch([caption], [Sample("a", "a.jpg", references)]))[0], engine.asked
+
+
+def test_golden():
+    assert parse_likelihood('{"score": 85, "reason": "both a ball"}') == (0.85, "both a ball")
+    assert parse_likelihood('{"reason": "x", "score": 0.85}')[0] == 0.85
+    assert parse_likelihood('{"score": 0.5, "reason": "x"}')[0] == 0.5  # below 1: a share
+    assert parse_likelihood('{"score": 1, "reason": "x"}')[0] == 0.01
+    assert parse_likelihood('{"score": 0, "reason": "x"}')[0] == 0
+    assert parse_likelihood('<think>{}</think>\n```json\n{"score": 100, "reason": "x"}\n```')[0] == 1
+    score, asked = judged('{"score": 85, "reason": "both a ball"}')
+    assert (score.value, score.note) == (0.85, "both a ball")
+    assert isinstance(asked[0], str)
+    assert "- a ball\n- the ball" in asked[0]
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "", "85", "Score: 85", '{"score": 85}', '{"score": "85", "reason": "x"}', '{"score": 101, "reason": "x"}',
+        '{"score": -1, "reason": "x"}', '{"score": NaN, "reason": "x"}', '{"score": true, "reason": "x"}',
+        '{"score": 85, "reason": null}', '{"score": 85, "reason": "x", "more": 1}', 'Sure! {"score": 85, "reason": "x"}',
+        '[{"score": 85, "reason": "x"}]', '{"score": 85, "reason": "x"', '{"score": ' + "9" * 5000 + ', "reason": "x"}',
+        '{"score": 1e999, "reason": "x"}', '{"score": ' + "[" * 100_000,
+    ],
+)  # fmt: skip
+def test_anything_else_abstains(reply):
+    with pytest.raises(VerdictError):
+        parse_likelihood(reply)
+    score, asked = judged(reply)
+    assert score.abstained
+    assert len(asked) in (2, 4)  # once more for what can't be read; an empty reply, too
+
+
+def test_silence_and_no_references():
+    score, asked = judged("x", caption=" ")
+    assert (score.value, asked) == (0.0, [])
+    score, asked = judged("x", references=("", " "))
+    assert score.reason.startswith("no reference")
+    assert asked == []
+
+
+def test_the_lab_finds_its_own_image_likelier():
+    scene = Scene(
+        "sand", (Thing("ball", "red", "small", "plain", "left"), Thing("boat", "white", "large", "striped", "top"))
+    )
+    sample = Sample("a", "", ("a red ball.",), meta={"scene": scene.to_json()})
+    captions = [
+        "there is a red ball. there is a striped boat. the background is sand.",
+        "there is a red ball.",
+        "there is a tree.",
+    ]
+    values = [
+        score.value for score in Clair(LabLikeness(), cache=":memory:").score(RewardBatch(captions, [sample] * 3))
+    ]
+    assert values[0] > values[1] > values[2] == 0

@@ -1,5 +1,7 @@
 """What every reward in `rewards/` must do, whatever it measures. New ones are found by themselves."""
 
+import atexit
+import functools
 import importlib
 import inspect
 import itertools
@@ -7,10 +9,22 @@ import json
 import math
 import pkgutil
 import random
+import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
-from fake_models import CountingJudge, HashClip, SeeingJudge, WordClaims, WordF1, WordGrammar, WordNli
+from fake_models import (
+    Believer,
+    CountingJudge,
+    HashClip,
+    SeeingJudge,
+    WordClaims,
+    WordF1,
+    WordGrammar,
+    WordNli,
+    WordVectors,
+)
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from photo_texts import photo_texts
@@ -29,12 +43,15 @@ from rewards.critique import Critique
 from rewards.diversity import Diversity
 from rewards.grammar import Grammar
 from rewards.hallucination import Hallucination
+from rewards.image_loop import ImageLoop
 from rewards.length import Length
+from rewards.pick_score import PickScore
 from rewards.repetition import Repetition
 from rewards.rouge import Rouge
 from rewards.rubric import Rubric
 from rewards.self_retrieval import SelfRetrieval
 from rewards.style import Style
+from rewards.vqa_score import VqaScore
 from rlcap.lab.assets import resolve
 from rlcap.reward.base import Reward
 from rlcap.reward.card import find
@@ -72,6 +89,16 @@ class WordRubric:
         return criteria_text([Met("looked", line.split()[-1].strip(".") in caption) for line in lines])
 
 
+@functools.lru_cache(maxsize=1)
+def gallery_of_photos():
+    """(image, caption) of four images of one colour each, in a folder that goes with the process."""
+    folder = Path(tempfile.mkdtemp(prefix="gallery-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    for i in range(4):
+        Image.new("RGB", (16, 16), (60 * i, 9, 200)).save(folder / f"{i}.png")
+    return tuple((str(folder / f"{i}.png"), f"a number {i}") for i in range(4))
+
+
 MADE = {
     "CaptionQa": lambda: CaptionQa(WordAnswers(), cache=":memory:"),
     "CaptionQa guesses": lambda: CaptionQa(WordAnswers(), unknown=None, draws=1, cache=":memory:"),
@@ -91,10 +118,12 @@ MADE = {
     "Grammar language model": lambda: Grammar(WordGrammar(), form="language_model"),
     "Hallucination": lambda: Hallucination(WordNli(), encoder=WordF1()),
     "Hallucination sentences": lambda: Hallucination(WordNli(), form="sentences", encoder=WordF1()),
+    "ImageLoop": lambda: ImageLoop(WordVectors(), HashClip(), gallery_of_photos(), neighbours=2),
     "Length": lambda: Length(),
     "Length band": lambda: Length(band="DSC"),
     "Length ramp": lambda: Length(form="ramp", free=5, most=20),
     "Length gate": lambda: Length(form="gate", references="sum"),
+    "PickScore": lambda: PickScore(Believer()),
     "RefClipScore": lambda: RefClipScore(HashClip()),
     "Repetition": lambda: Repetition(),
     "Rouge": lambda: Rouge(),
@@ -104,6 +133,8 @@ MADE = {
     "SelfRetrieval recall": lambda: SelfRetrieval(HashClip(), form="recall"),
     "SelfRetrieval margin": lambda: SelfRetrieval([HashClip(), HashClip()], form="margin"),
     "Style": lambda: Style(phrases=["a dog", "(("]),
+    "VqaScore": lambda: VqaScore(Believer()),
+    "VqaScore least": lambda: VqaScore(Believer(), pooling="least"),
 }
 """Class name, and what else is said to it → a reward on stand-in models."""
 CAPTIONS = [

@@ -1,0 +1,57 @@
+"""Scores of a CLIP model of transformers' own format, such as PickScore: exp(logit scale) · cosine of image and text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from PIL.Image import Image
+
+from rlcap.scorers.loading import named
+from rlcap.scorers.text_batches import encodable
+
+
+class PreferenceScorer:
+    """A frozen dual encoder. `load` is the usual way in."""
+
+    def __init__(self, model: Any, processor: Any, batch_size: int = 16) -> None:
+        self.model, self.processor, self.batch_size = model.eval().requires_grad_(False), processor, batch_size
+        self.max_tokens = min(model.config.text_config.max_position_embeddings, processor.tokenizer.model_max_length)
+        self.truncated_share = 0.0
+        """Share of the texts read last that were cut at `max_tokens`."""
+
+    @classmethod
+    def load(cls, path_or_name: str, processor: str | None = None, device: str = "cpu") -> PreferenceScorer:
+        """From a folder or a hub name; safetensors only. processor: where that of another repository is meant."""
+        from transformers import AutoModel, AutoProcessor
+
+        with named("preference model", path_or_name, "give a folder or hub name: yuvalkirstain/PickScore_v1"):
+            model = AutoModel.from_pretrained(path_or_name, use_safetensors=True, trust_remote_code=False)
+            reader = AutoProcessor.from_pretrained(processor or path_or_name, trust_remote_code=False)
+        return cls(model.to(device), reader)
+
+    @torch.inference_mode()
+    def scores(self, images: Sequence[Image], texts: Sequence[str]) -> list[float]:
+        """Of each (image, text) of two sequences of equal length."""
+        found: list[float] = []
+        lengths = (
+            [len(ids) for ids in self.processor.tokenizer(list(texts), verbose=False)["input_ids"]] if texts else []
+        )
+        self.truncated_share = sum(length > self.max_tokens for length in lengths) / max(len(lengths), 1)
+        for start in range(0, len(texts), self.batch_size):
+            rows = slice(start, start + self.batch_size)
+            inputs = self.processor(
+                images=list(images[rows]),
+                text=[encodable(text) for text in texts[rows]],
+                padding=True,
+                truncation=True,
+                max_length=self.max_tokens,
+                return_tensors="pt",
+            ).to(self.model.device)
+            output = self.model(**inputs)
+            image, text = (
+                torch.nn.functional.normalize(x.float(), dim=-1) for x in (output.image_embeds, output.text_embeds)
+            )
+            found += (self.model.logit_scale.exp() * (image * text).sum(-1)).tolist()
+        return found

@@ -1,0 +1,55 @@
+"""PickScore on a CLIP of transformers' own classes with random weights."""
+
+import pytest
+import torch
+from captioners import images
+from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPProcessor
+
+from rewards.pick_score import PickScore
+from rlcap.lab.words import build_tokenizer
+from rlcap.scorers.preference import PreferenceScorer
+from rlcap.types import ConfigError, RewardBatch, Sample
+
+
+@pytest.fixture(scope="module")
+def scorer():
+    torch.manual_seed(0)
+    tokenizer = build_tokenizer("text", 16)
+    size = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = CLIPConfig(
+        text_config={**size, "vocab_size": len(tokenizer), "max_position_embeddings": 16, "eos_token_id": 2, "bos_token_id": 1, "pad_token_id": 0},
+        vision_config={**size, "image_size": 32, "patch_size": 16},
+        projection_dim=8,
+    )  # fmt: skip
+    side = {"height": 32, "width": 32}
+    processor = CLIPProcessor(CLIPImageProcessor(size=side, crop_size=side), tokenizer)
+    return PreferenceScorer(CLIPModel(config), processor, batch_size=2)
+
+
+def test_golden_scaled_cosine_whatever_the_batch(scorer, tmp_path):
+    photos = images(3)
+    texts = ["there is a red ball.", "a blue boat is at the top.", "the background is grass."]
+    found = scorer.scores(photos, texts)
+    inputs = scorer.processor(images=photos[0], text=texts[0], return_tensors="pt")
+    with torch.inference_mode():
+        assert found[0] == pytest.approx(scorer.model(**inputs).logits_per_image.item(), abs=1e-4)
+    assert found == pytest.approx([scorer.scores([p], [t])[0] for p, t in zip(photos, texts, strict=True)], abs=1e-4)
+    scorer.scores(photos[:2], ["ball", "ball " * 50])
+    assert scorer.truncated_share == 0.5
+
+
+def test_rows_are_judged_alone_and_broken_images_abstain(scorer, tmp_path):
+    images(1)[0].save(tmp_path / "a.png")
+    good, none = Sample("a", str(tmp_path / "a.png")), Sample("b", str(tmp_path / "no.png"))
+    scores = PickScore(scorer).score(
+        RewardBatch(["a red ball", "", "a red ball", "a"], [good, good, none, Sample("c", "")])
+    )
+    assert scores[0].value == pytest.approx(scorer.scores(images(1), ["a red ball"])[0], abs=1e-4)
+    assert scores[1].value == -100
+    assert "no.png" in scores[2].reason
+    assert scores[3].reason == "no image path"
+
+
+def test_a_model_that_is_nowhere():
+    with pytest.raises(ConfigError, match="preference model 'nowhere'"):
+        PickScore("nowhere")

@@ -3,12 +3,15 @@
 measures  r = α · r_f + (1 − α) · r_a; fidelity r_f by NLI, adequacy r_a by greedy token matching
 range     [-1, 1]
 needs     references
-cost      one NLI pass a (reference, caption or sentence) pair; one encoder pass a text
+cost      one NLI pass a (reference, caption or sentence) pair; one encoder pass a text, two with `grounded`
 source    MOCHa (arXiv 2312.03631): r_f = 1 − 2 · mean_k P(contradiction | ref_k, caption), r_a = clip(2 · (F1 − .35), −1, 1),
           α = .5 (`mocha`). `sentences` judges each sentence against all references: contradicted costs 1, unsupported
-          `unsupported`, supported 0, r_f = 1 − 2 · mean cost
+          `unsupported`, supported 0, r_f = 1 − 2 · mean cost. `grounded`, for photos, also looks each word up in them
+          (`rlcap.scorers.grounding`; ALOHa, arXiv 2404.02904): NLI passes over one wrong word among ten right ones.
+          Measured by benchmarks/reward_quality.py
 hack      α = 1: short safe sentences; true ones in other words dilute a false one. `mocha`: a hedge ("there might be …" adds
-          .31 to r_f of 120 foiled nocaps captions; `sentences` judges the bare claim too: −.00)
+          .31 to r_f of 120 foiled nocaps captions; `sentences` judges the bare claim too: −.00). `grounded`: the
+          references' own words
 guards    adequacy and length against silence; repetition; self-retrieval and critique for detail
 fails     one_word, cut_off, repeated, echo, generic, one_false, one_missing, rambling, foreign, injection, praise;
           with α = 1 and the lab's NLI model, which has never seen most of these words
@@ -19,7 +22,10 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from rlcap.reward.base import Reward
-from rlcap.scorers.claims import claim_costs
+from rlcap.scorers.adequacy import AdequacyScorer
+from rlcap.scorers.claims import claim_costs, mean_contradictions
+from rlcap.scorers.grounding import Grounding, grounded_costs
+from rlcap.scorers.nli import NliScorer
 from rlcap.types import RewardBatch, Score
 
 
@@ -38,6 +44,7 @@ class Hallucination(Reward):
 
     each_reference: also ask each reference alone (`sentences`; see `claim_costs`).
     baseline: F1 of unrelated captions under that encoder (`AdequacyScorer.unrelated_f1`; .47 is a MiniLM's on COCO).
+    grounding: a `Grounding`, or a mapping of its numbers (`grounded`; by default those of a MiniLM).
     The empty caption gets the lowest value: it says nothing wrong, and must not win by it. A sentence said twice counts
     once. A hedged sentence costs what it costs without its hedges, and at least `unsupported`.
     """
@@ -47,23 +54,24 @@ class Hallucination(Reward):
     def __init__(
         self,
         nli: Any,
-        form: Literal["mocha", "sentences"] = "mocha",
+        form: Literal["mocha", "sentences", "grounded"] = "mocha",
         alpha: float = 0.5,
         unsupported: float = 0.3,
         each_reference: bool = True,
         encoder: Any = None,
         baseline: float = 0.47,
+        grounding: Any = None,
         device: str = "cpu",
     ) -> None:
-        from rlcap.scorers.adequacy import AdequacyScorer
-        from rlcap.scorers.nli import NliScorer
-
-        if form not in ("mocha", "sentences"):
-            raise ValueError(f"form must be mocha or sentences, got {form!r}")
+        if form not in ("mocha", "sentences", "grounded"):
+            raise ValueError(f"form must be mocha, sentences or grounded, got {form!r}")
         if not (0 <= alpha <= 1 and 0 <= unsupported <= 1):
             raise ValueError(f"alpha and unsupported lie in [0, 1], got {alpha} and {unsupported}")
         self.form, self.alpha, self.unsupported, self.each = form, alpha, unsupported, each_reference
         self.nli = NliScorer.load(nli, device) if isinstance(nli, str) else nli
+        if form == "grounded" and not isinstance(grounding, Grounding):
+            grounding = Grounding.from_nli(self.nli, **(grounding or {}))
+        self.grounding = grounding
         if encoder is None and alpha < 1:
             encoder = AdequacyScorer.from_nli(self.nli, baseline=baseline)
         self.encoder = AdequacyScorer.load(encoder, device, baseline=baseline) if isinstance(encoder, str) else encoder
@@ -72,10 +80,13 @@ class Hallucination(Reward):
         references = [tuple(text for text in sample.references if text.strip()) for sample in batch.samples]
         rows = [i for i, texts in enumerate(references) if texts and batch.captions[i].strip()]
         captions, kept = [batch.captions[i] for i in rows], [references[i] for i in rows]
+        asked = captions, kept, self.unsupported, self.each
         if self.form == "mocha":
-            faithful = self._mocha(captions, kept)
+            faithful = mean_contradictions(self.nli, captions, kept)
+        elif self.form == "sentences":
+            faithful = claim_costs(self.nli, *asked)
         else:
-            faithful = claim_costs(self.nli, captions, kept, self.unsupported, self.each)
+            faithful = grounded_costs(self.nli, self.grounding, *asked)
         covered = self.encoder.best_f1(captions, kept) if self.alpha < 1 else [0.0] * len(rows)
         self.metrics = {"nli_truncated": self.nli.truncated_share}
         values = {}
@@ -87,8 +98,3 @@ class Hallucination(Reward):
             Score(values.get(i, self.range[0])) if texts else Score.abstain("no reference to compare with")
             for i, texts in enumerate(references)
         ]
-
-    def _mocha(self, captions: list[str], references: list[tuple[str, ...]]) -> list[float]:
-        pairs = [(text, caption) for caption, texts in zip(captions, references, strict=True) for text in texts]
-        against = iter(self.nli.probabilities([p for p, _ in pairs], [h for _, h in pairs])[:, 2].tolist())
-        return [sum(next(against) for _ in texts) / len(texts) for texts in references]

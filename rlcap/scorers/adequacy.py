@@ -7,14 +7,17 @@ bert-score's RoBERTa: rescale with a baseline of its own (the mean F1 of caption
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from rlcap.scorers.text_batches import encodable, length_sorted_batches
+
+_EDGES = re.compile(r"^[\W_]+|[\W_]+$")
 
 
 def greedy_f1(
@@ -129,6 +132,34 @@ class AdequacyScorer:
     def _vectors(self, texts: Sequence[str]) -> dict[str, tuple[Tensor, Tensor | None]]:
         """Text → unit vectors (T, D) of its tokens without the special ones, and their idf weights."""
         found: dict[str, tuple[Tensor, Tensor | None]] = {}
+        for rows, encoded, keep, output in self._passes(texts):
+            hidden = torch.nn.functional.normalize(output.float(), dim=-1).cpu()
+            for row, states, ids, mask in zip(rows, hidden, encoded["input_ids"].cpu(), keep, strict=True):
+                found[texts[row]] = (states[mask], self._weights(ids[mask].tolist()))
+        return found
+
+    @torch.inference_mode()
+    def word_vectors(self, texts: Iterable[str]) -> dict[str, tuple[list[str], Tensor]]:
+        """Text → its words as the tokenizer parts them, lower-cased, and their unit vectors (W, D): the mean of a word's
+        tokens at `layer`. Punctuation is left out; what lies behind `max_tokens` is too."""
+        texts = list(texts)
+        found: dict[str, tuple[list[str], Tensor]] = {}
+        for rows, encoded, _, output in self._passes(texts):
+            for place, (row, states) in enumerate(zip(rows, output.float().cpu(), strict=True)):
+                said, tokens = encodable(texts[row]), {}
+                for position, word in enumerate(encoded.word_ids(place)):
+                    if word is not None:
+                        tokens.setdefault(word, []).append(position)
+                spans = {word: encoded.word_to_chars(place, word) for word in tokens}
+                words = {word: _EDGES.sub("", said[span.start : span.end]).lower() for word, span in spans.items()}
+                kept = [word for word in tokens if words[word]]
+                means = [states[tokens[word]].mean(0) for word in kept]
+                vectors = torch.stack(means) if means else states.new_zeros(0, states.shape[1])
+                found[texts[row]] = ([words[word] for word in kept], torch.nn.functional.normalize(vectors, dim=-1))
+        return found
+
+    def _passes(self, texts: Sequence[str]) -> Iterator[tuple[list[int], Any, Tensor, Tensor]]:
+        """Batch by batch: row numbers, the encoding, which tokens (B, T) are the text's own, the layer's states (B, T, D)."""
         cut = 0
         for rows in length_sorted_batches([len(text) for text in texts], self.batch_size):
             encoded = self.tokenizer(
@@ -142,11 +173,8 @@ class AdequacyScorer:
             keep = ~encoded.pop("special_tokens_mask").bool() & encoded["attention_mask"].bool()
             cut += int((encoded["attention_mask"].sum(1) >= self.max_tokens).sum())
             output = self.encoder(**encoded.to(self.encoder.device), output_hidden_states=True)
-            hidden = torch.nn.functional.normalize(output.hidden_states[self.layer].float(), dim=-1).cpu()
-            for row, states, ids, mask in zip(rows, hidden, encoded["input_ids"].cpu(), keep, strict=True):
-                found[texts[row]] = (states[mask], self._weights(ids[mask].tolist()))
+            yield rows, encoded, keep, output.hidden_states[self.layer]
         self.truncated_share = cut / len(texts) if texts else 0.0
-        return found
 
     def _weights(self, ids: Sequence[int]) -> Tensor | None:
         if self.idf is None:

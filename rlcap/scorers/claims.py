@@ -32,10 +32,32 @@ def sentence_cost(joint: Tensor, single: Tensor, unsupported: float) -> float:
     return (1 - support) * (against + (1 - against) * unsupported)
 
 
+def mean_contradictions(nli: Nli, captions: Sequence[str], references: Sequence[Sequence[str]]) -> list[float]:
+    """MOCHa's p̄ of each whole caption: the mean of P(contradiction) over its references, in [0, 1]."""
+    pairs = [(text, caption) for caption, texts in zip(captions, references, strict=True) for text in texts]
+    against = iter(nli.probabilities([p for p, _ in pairs], [h for _, h in pairs])[:, 2].tolist())
+    return [sum(next(against) for _ in texts) / len(texts) for texts in references]
+
+
+def sentences_of(caption: str) -> list[str]:
+    """The different sentences of a caption; the caption itself where it has none."""
+    return list(dict.fromkeys(split_sentences(caption))) or [caption]
+
+
 def claim_costs(
     nli: Nli, captions: Sequence[str], references: Sequence[Sequence[str]], unsupported: float, each: bool = True
 ) -> list[float]:
     """Mean cost of each caption's sentences, in [0, 1]. Captions and their references must not be empty.
+
+    See `sentence_costs`.
+    """
+    return [sum(row) / len(row) for row in sentence_costs(nli, captions, references, unsupported, each)]
+
+
+def sentence_costs(
+    nli: Nli, captions: Sequence[str], references: Sequence[Sequence[str]], unsupported: float, each: bool = True
+) -> list[list[float]]:
+    """Cost in [0, 1] of each of a caption's different sentences (`sentences_of`).
 
     each: hold every claim against each reference alone too. A model trained on pairs of single sentences needs it; one
     that reads several references at once does not, and costs (references + 1) times less without.
@@ -43,7 +65,7 @@ def claim_costs(
     A sentence said twice counts once. A hedged sentence costs what it costs without its hedges, and never less than
     `unsupported`. All pairs of the batch are judged in one pass.
     """
-    claims = [list(dict.fromkeys(split_sentences(caption))) or [caption] for caption in captions]
+    claims = [sentences_of(caption) for caption in captions]
     readings = [[list(dict.fromkeys([s, bare_claim(s) or s])) for s in sentences] for sentences in claims]
     asked: dict[tuple[str, str], int] = {}
     for texts, sentences in zip(references, readings, strict=True):
@@ -51,15 +73,14 @@ def claim_costs(
             for premise in (" ".join(texts), *(texts if each else ())):
                 asked.setdefault((premise, claim), len(asked))
     found = nli.probabilities([premise for premise, _ in asked], [claim for _, claim in asked])
-    costs = []
+    costs: list[list[float]] = []
     for texts, sentences, row in zip(references, claims, readings, strict=True):
-        total = 0.0
+        costs.append([])
         for sentence, reading in zip(sentences, row, strict=True):
             worst = unsupported if is_hedged(sentence) else 0.0
             for claim in reading:
                 joint = asked[" ".join(texts), claim]
                 single = [asked[text, claim] for text in texts] if each else [joint]
                 worst = max(worst, sentence_cost(found[joint], found[single], unsupported))
-            total += worst
-        costs.append(total / len(sentences))
+            costs[-1].append(worst)
     return costs

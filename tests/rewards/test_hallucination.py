@@ -7,6 +7,7 @@ import torch
 
 from rewards.hallucination import Hallucination, adequacy, fidelity
 from rlcap.scorers.claims import claim_costs, sentence_cost
+from rlcap.scorers.grounding import Grounding
 from rlcap.scorers.hedges import bare_claim, is_hedged
 from rlcap.types import RewardBatch, Sample
 
@@ -39,6 +40,20 @@ class ConstantNli(WordNli):
         return torch.tensor([[1 - self.p, 0.0, self.p]]).repeat(len(premises), 1)
 
 
+class WordGrounding(Grounding):
+    """Doubt: the share of a text's words that no reference has."""
+
+    def __init__(self, share):
+        object.__setattr__(self, "share", share)
+
+    def doubts(self, texts, references):
+        split = [
+            (text.lower().strip(".").split(), " ".join(row).split())
+            for text, row in zip(texts, references, strict=True)
+        ]
+        return [sum(word not in said for word in words) / max(len(words), 1) for words, said in split]
+
+
 class ConstantF1:
     def __init__(self, f1):
         self.f1 = f1
@@ -49,6 +64,10 @@ class ConstantF1:
 
 def batch(*captions, references=("a red ball", "the dog sleeps")):
     return RewardBatch(captions, [Sample("a", "", references=references)] * len(captions))
+
+
+def grounded(share=0.5, **options):
+    return Hallucination(WordNli(), form="grounded", alpha=1.0, grounding=WordGrounding(share), **options)
 
 
 def sentences(alpha=1.0, **options):
@@ -77,6 +96,14 @@ def test_mocha_takes_the_mean_over_references():
 def test_sentences_golden():
     values = [s.value for s in sentences().score(batch("A red ball.", "A cat.", "A tree.", "A red ball. A cat."))]
     assert values == pytest.approx([1, -1, 0.4, 0])
+
+
+def test_grounded_golden():
+    # "A blue ball.": open to the NLI model (.3), one word of three in doubt; half of each, and 1 − 2 · cost
+    values = [s.value for s in grounded().score(batch("A red ball.", "A blue ball.", "A cat.", "A red ball. A cat."))]
+    assert values == pytest.approx([1, 1 - 2 * (0.15 + 1 / 6), 1 - 2 * 0.75, 0.25])
+    alone = [s.value for s in grounded(share=0.0).score(batch("A red ball.", "A cat.", "A tree."))]
+    assert alone == [s.value for s in sentences().score(batch("A red ball.", "A cat.", "A tree."))]
 
 
 def test_a_sentence_is_supported_by_several_references_together():
@@ -118,9 +145,9 @@ def test_saying_a_truth_twice_does_not_dilute_a_falsehood():
     assert once.value == twice.value == pytest.approx(0)
 
 
-@pytest.mark.parametrize("form", ["mocha", "sentences"])
+@pytest.mark.parametrize("form", ["mocha", "sentences", "grounded"])
 def test_empty_captions_lose_and_missing_references_abstain(form):
-    reward = Hallucination(WordNli(), form=form, alpha=1)
+    reward = Hallucination(WordNli(), form=form, alpha=1, grounding=WordGrounding(0.5))
     empty, blank = reward.score(batch("", "  \n"))
     assert empty.value == blank.value == -1
     for references in ((), ("", " ")):
@@ -128,9 +155,9 @@ def test_empty_captions_lose_and_missing_references_abstain(form):
         assert score.reason == "no reference to compare with"
 
 
-@pytest.mark.parametrize("form", ["mocha", "sentences"])
+@pytest.mark.parametrize("form", ["mocha", "sentences", "grounded"])
 def test_order_batch_unicode_and_long_captions(form):
-    reward = Hallucination(WordNli(), form=form, alpha=1)
+    reward = Hallucination(WordNli(), form=form, alpha=1, grounding=WordGrounding(0.5))
     captions = ["A red ball.", "", "A cat. " * 1500, "Größe 猫 🐱", "..."]
     together = reward.score(batch(*captions))
     assert together == reward.score(batch(*captions[::-1]))[::-1]
@@ -139,7 +166,7 @@ def test_order_batch_unicode_and_long_captions(form):
 
 
 def test_bad_choices_are_refused():
-    with pytest.raises(ValueError, match="mocha or sentences, got 'mocah'"):
+    with pytest.raises(ValueError, match="mocha, sentences or grounded, got 'mocah'"):
         Hallucination(WordNli(), form="mocah")
     with pytest.raises(ValueError, match=r"lie in \[0, 1\], got 2"):
         Hallucination(WordNli(), alpha=2)

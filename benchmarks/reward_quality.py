@@ -1,0 +1,338 @@
+"""How well does each reward agree with people, and with truth?
+
+    python benchmarks/reward_quality.py --foil DIR --flickr8k DIR --nli DIR --json benchmarks/results/reward_quality.json
+
+A line a reward, a column a question, each with a 95 % bootstrap interval:
+
+    foil       share of nocaps-FOIL triples whose human caption scores above the same with one wrong object (ties half)
+    <kind>     the same on Flickr8k's captions, one word made wrong (`caption_foils`): object, attribute, count, place, relation,
+               action; the caption is each image's first, the others are its references
+    tau_c      Kendall's τ-c with the three experts' ratings of Flickr8k-Expert, against all five references, as published
+    flawless   AUC there: captions that all three experts found without error, against those that all found related and
+               some found wrong (sum of ratings 6 to 11)
+    lab_auc    AUC of the lab's sampled captions: none of whose claims is false, against the others
+    lab_group  of the pairs of one image's eight captions, the share that it orders as truth does: what RL sees
+
+The lab's captions are sampled from its MLE captioner at temperature 1, eight an image, as training begins. Truth is `rlcap.probe.
+truth_of`: harmonic mean of precision and recall of facts, times the grammatical share; pairs of equal truth don't count.
+The mix stands in the table by its advantage (the trainer's own arithmetic), which is centred by image: its lab_auc says little. Without --foil, --flickr8k or --nli what needs them is
+left out. A folder holds nocaps_foil.json, Flickr8k.token.txt with ExpertAnnotations.txt, an NLI cross-encoder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from caption_foils import SETS, foils
+from quality_statistics import auc, bootstrap, clustered, group_agreement, kendall_tau_c, wins
+
+from rlcap.eval.statistics import Interval, bootstrap_mean
+from rlcap.types import RewardBatch, Sample
+
+# isort: split
+# A folder `runs` in the root would else change where ruff wants this.
+from lab_runs import ROOT, write_json
+
+NLI, ENCODER, REFERENCES = "<nli>", "<encoder>", "<references>"
+"""Placeholders: the NLI model of --nli, its encoder, and every reference of the data set (for document frequencies)."""
+HALLUCINATION = "rewards.hallucination:Hallucination"
+TEXT: dict[str, dict[str, Any]] = {
+    "hallucination, mocha": {"reward": HALLUCINATION, "params": {"nli": NLI}},
+    "hallucination, mocha, NLI alone": {"reward": HALLUCINATION, "params": {"nli": NLI, "alpha": 1.0}},
+    "hallucination, sentences": {"reward": HALLUCINATION, "params": {"nli": NLI, "form": "sentences"}},
+    "hallucination, grounded": {
+        "reward": HALLUCINATION,
+        "params": {"nli": NLI, "form": "grounded", "alpha": 0.75},
+    },
+    "hallucination, grounded, as in photos_grpo.yaml": {
+        "reward": HALLUCINATION,
+        "params": {"nli": NLI, "form": "grounded", "alpha": 0.75, "each_reference": False},
+    },
+    "hallucination, grounded, alpha 1": {
+        "reward": HALLUCINATION,
+        "params": {"nli": NLI, "form": "grounded", "alpha": 1.0},
+    },
+    "bert_score": {"reward": "rewards.bert_score:BertScore", "params": {"encoder": ENCODER}},
+    "bleu": {"reward": "rewards.bleu:Bleu"},
+    "rouge": {"reward": "rewards.rouge:Rouge"},
+    "cider": {"reward": "rewards.cider:Cider", "params": {"frequencies": REFERENCES}},
+    "chair": {"reward": "rewards.chair:Chair"},
+    "length": {"reward": "rewards.length:Length"},
+    "repetition": {"reward": "rewards.repetition:Repetition"},
+    "style": {"reward": "rewards.style:Style"},
+}
+"""Rewards that need no image, as a mix names them."""
+LAB: dict[str, dict[str, Any]] = {
+    "hallucination, mocha": {
+        "reward": HALLUCINATION,
+        "params": {"nli": "lab:nli", "form": "mocha", "alpha": 0.5, "baseline": 0.87},
+    },
+    "bleu": {"reward": "rewards.bleu:Bleu"},
+    "rouge": {"reward": "rewards.rouge:Rouge"},
+    "cider": {"reward": "rewards.cider:Cider", "params": {"frequencies": REFERENCES}},
+    "claims": {
+        "reward": "rewards.claims:Claims",
+        "params": {"engine": "rlcap.lab.claims_engine:LabClaims", "cache": ":memory:"},
+    },
+    "caption_qa": {
+        "reward": "rewards.caption_qa:CaptionQa",
+        "params": {
+            "engine": "rlcap.lab.answers:LabAnswers",
+            "questions": "rlcap.lab.questions:of_sample",
+            "cache": ":memory:",
+        },
+    },
+    "clip_score": {"reward": "rewards.clip_score:ClipScore", "params": {"clip": "local-dir:lab:retriever"}},
+    "ref_clip_score": {"reward": "rewards.clip_score:RefClipScore", "params": {"clip": "local-dir:lab:retriever"}},
+}
+"""Rewards beside those of the lab's default mix (recipes/configs/lab.yaml), with the lab's models."""
+MIX = "default mix"
+GROUP = 8
+
+
+def with_paths(entries: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Entries with their placeholders replaced; without those whose placeholder has no value."""
+    found = {}
+    for name, entry in entries.items():
+        params = {key: values.get(v, v) if isinstance(v, str) else v for key, v in entry.get("params", {}).items()}
+        if not {NLI, ENCODER} & {v for v in params.values() if isinstance(v, str)}:
+            found[name] = {**entry, "params": params}
+    return found
+
+
+class Remembering:
+    """An NLI scorer that answers a pair that it has judged before from memory: several forms ask the same."""
+
+    def __init__(self, scorer: Any) -> None:
+        self.scorer, self.known = scorer, {}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.scorer, name)
+
+    def probabilities(self, premises: Sequence[str], hypotheses: Sequence[str]) -> Any:
+        import torch
+
+        pairs = list(zip(premises, hypotheses, strict=True))
+        new = [pair for pair in dict.fromkeys(pairs) if pair not in self.known]
+        if new:
+            self.known.update(zip(new, self.scorer.probabilities(*zip(*new, strict=True)), strict=True))
+        return torch.stack([self.known[pair] for pair in pairs]) if pairs else torch.zeros(0, 3)
+
+
+def judged(
+    entries: Mapping[str, Any], batch: RewardBatch, references: Sequence[Any], nli: Any
+) -> dict[str, np.ndarray]:
+    """Reward → its values (N,), NaN where it abstained."""
+    from rlcap.reward.dotted import build, resolve
+    from rlcap.scorers.adequacy import AdequacyScorer
+
+    values = {REFERENCES: references} | ({NLI: nli, ENCODER: AdequacyScorer.from_nli(nli)} if nli else {})
+    found = {}
+    for name, entry in with_paths(entries, values).items():
+        start = time.perf_counter()
+        scores = build(resolve(entry["reward"]), entry["params"], {}, entry["reward"]).score(batch)
+        found[name] = np.array([np.nan if score.value is None else score.value for score in scores])
+        print(f"  {name}: {len(scores)} captions in {time.perf_counter() - start:.0f} s", flush=True)
+    return found
+
+
+def of_texts(captions: Sequence[str], references: Sequence[Sequence[str]]) -> RewardBatch:
+    samples = [Sample(str(i), "", references=tuple(texts)) for i, texts in enumerate(references)]
+    return RewardBatch(list(captions), samples)
+
+
+def pairwise(
+    triples: Sequence[tuple[Sequence[str], str, str]], kinds: Sequence[str], nli: Any
+) -> dict[str, dict[str, Interval]]:
+    """(references, better, worse) → reward → kind → share of the better ones that score higher."""
+    references = [texts for texts, _, _ in triples]
+    batch = of_texts([t[1] for t in triples] + [t[2] for t in triples], references * 2)
+    found = {}
+    for name, values in judged(TEXT, batch, references, nli).items():
+        won = wins(*np.split(values, 2))
+        found[name] = {kind: bootstrap_mean(won[[k == kind for k in kinds]]) for kind in dict.fromkeys(kinds)}
+    return found
+
+
+def on_foil(folder: Path, nli: Any, most: int | None) -> dict[str, dict[str, Interval]]:
+    rows = json.loads((folder / "nocaps_foil.json").read_text())[:most]
+    return pairwise([(row["references"], row["baseline"], row["foil"]) for row in rows], ["foil"] * len(rows), nli)
+
+
+def flickr_captions(folder: Path) -> tuple[dict[str, list[str]], dict[str, str]]:
+    """(image → its five captions, caption id → caption)."""
+    by_image: dict[str, list[str]] = defaultdict(list)
+    by_id = {}
+    for line in (folder / "Flickr8k.token.txt").read_text(encoding="utf-8").splitlines():
+        id, caption = line.split("\t")
+        by_id[id] = caption
+        by_image[id.split("#")[0]].append(caption)
+    return dict(by_image), by_id
+
+
+def on_wrong_words(folder: Path, nli: Any, images: int) -> dict[str, dict[str, Interval]]:
+    by_image, _ = flickr_captions(folder)
+    chosen = np.random.default_rng(0).permutation(sorted(by_image))[:images]
+    made = [(by_image[i][1:], by_image[i][0], foil) for i in chosen for foil in foils(by_image[i][0], by_image[i][1:])]
+    return pairwise([(texts, caption, foil.text) for texts, caption, foil in made], [f.kind for *_, f in made], nli)
+
+
+def on_experts(folder: Path, nli: Any, most: int | None) -> dict[str, dict[str, Interval]]:
+    """Pairs of an image with another image's caption; what the image's own captions would rate is left out, as published."""
+    by_image, by_id = flickr_captions(folder)
+    rows = [line.split() for line in (folder / "ExpertAnnotations.txt").read_text().splitlines()]
+    rows = [row for row in rows if row[0] in by_image and row[1] in by_id and row[1].split("#")[0] != row[0]][:most]
+    ratings = np.array([[int(rating) for rating in row[2:]] for row in rows])
+    references = [by_image[row[0]] for row in rows]
+    values = judged(TEXT, of_texts([by_id[row[1]] for row in rows], references), list(by_image.values()), nli)
+    groups, total = clustered([row[0] for row in rows]), ratings.sum(1)
+
+    def tau(own: np.ndarray, drawn: np.ndarray) -> float:
+        rows = np.concatenate([groups[i] for i in drawn])
+        return kendall_tau_c(np.repeat(own[rows], 3), ratings[rows].ravel())
+
+    def flawless(own: np.ndarray, drawn: np.ndarray) -> float:
+        rows = np.concatenate([groups[i] for i in drawn])
+        rows = rows[ratings[rows].min(1) >= 2]
+        return auc(own[rows][total[rows] < 12], own[rows][total[rows] == 12])
+
+    return {
+        name: {
+            "tau_c": bootstrap(lambda drawn, own=own: tau(own, drawn), len(groups), n=300),
+            "flawless": bootstrap(lambda drawn, own=own: flawless(own, drawn), len(groups), n=300),
+        }
+        for name, own in values.items()
+    }
+
+
+def sampled(samples: Sequence[Sample], config: Any, seed: int = 0) -> list[str]:
+    """Eight captions an image by the captioner that training starts from, an image's together."""
+    import torch
+
+    from rlcap.data.images import open_image
+    from rlcap.data.load import instruction_for
+    from rlcap.policy.load import load_policy
+    from rlcap.sampler import points
+
+    captioner, tokens = load_policy(config.model).captioner, config.generation.max_new_tokens
+    captions: list[str] = []
+    for start in range(0, len(samples), 10):
+        part = samples[start : start + 10]
+        prompts = captioner.prepare([open_image(sample.image) for sample in part], instruction_for(config.data))
+        drawn = torch.from_numpy(np.concatenate([points(seed, 0, sample.id, GROUP, tokens) for sample in part]))
+        written = captioner.generate(prompts, GROUP, max_new_tokens=tokens, temperature=1.0, points=drawn)
+        captions += captioner.decode(written.ids)
+    return captions
+
+
+def on_lab(images: int) -> dict[str, dict[str, Interval]]:
+
+    from rlcap.algo.advantages import combine
+    from rlcap.config import GRPOConfig, load_config
+    from rlcap.eval.truth import truth_metrics
+    from rlcap.lab.assets import resolve_all
+    from rlcap.lab.splits import load_split
+    from rlcap.probe import truth_of
+    from rlcap.reward.mix import Mix
+
+    config = load_config(GRPOConfig, ROOT / "recipes" / "configs" / "lab.yaml", [])
+    samples = load_split("test", images)
+    start = time.perf_counter()
+    captions = sampled(samples, config)
+    print(f"  {len(captions)} captions sampled in {time.perf_counter() - start:.0f} s", flush=True)
+    rows = [sample for sample in samples for _ in range(GROUP)]
+    known = {sample.id: sample.image for sample in samples}
+    bags = [tuple(known[id] for id in s.distractors.get("hard", ()) if id in known)[:4] for s in rows]
+    default = {name: entry for name, entry in config.mix.items() if entry is not None}
+    entries = resolve_all(default | with_paths(LAB, {REFERENCES: [sample.references for sample in samples]}))
+    mix = Mix.from_config(entries, context={"gallery": sorted(known.values())}, max_abstain=1.0)
+    scored = mix.score(RewardBatch(captions, rows, bags))
+    k = len(default)
+    values = {name: scored.values[:, i].numpy().astype(float) for i, name in enumerate(mix.names)}
+    values[MIX] = (
+        combine(scored.values[:, :k], mix.weights[:k], GROUP, normalize=mix.normalize[:k], spans=mix.spans[:k])
+        .advantages.numpy()
+        .astype(float)
+    )
+    truth = np.array([truth_of(caption, sample) for caption, sample in zip(captions, rows, strict=True)])
+    false = truth_metrics(captions, rows)["hallucinated"].astype(bool).reshape(-1, GROUP)
+    return {name: lab_columns(own.reshape(-1, GROUP), truth.reshape(-1, GROUP), false) for name, own in values.items()}
+
+
+def lab_columns(own: np.ndarray, truth: np.ndarray, false: np.ndarray) -> dict[str, Interval]:
+    agreed, pairs = group_agreement(own, truth)
+    return {
+        "lab_auc": bootstrap(lambda drawn: auc(own[drawn][false[drawn]], own[drawn][~false[drawn]]), len(own)),
+        "lab_group": bootstrap(lambda drawn: agreed[drawn].sum() / pairs[drawn].sum(), len(own)),
+    }
+
+
+def table(results: Mapping[str, Mapping[str, Interval]]) -> str:
+    """Markdown: a line a reward, a column a question, `–` where it was not asked."""
+    columns = [
+        c for c in ("foil", *SETS, "tau_c", "flawless", "lab_auc", "lab_group") if any(c in r for r in results.values())
+    ]
+    lines = ["| reward | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
+    for name, found in results.items():
+        cells = [f"{i.mean:.3f} [{i.low:.3f}, {i.high:.3f}]" if (i := found.get(c)) else "–" for c in columns]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--foil", type=Path, help="folder with nocaps_foil.json")
+    parser.add_argument("--flickr8k", type=Path, help="folder with Flickr8k.token.txt and ExpertAnnotations.txt")
+    parser.add_argument("--nli", type=Path, help="folder of an NLI cross-encoder")
+    parser.add_argument("--images", type=int, default=200, help="images of the lab (default: %(default)s)")
+    parser.add_argument("--lab", action="store_true", help="the lab alone, whatever folders are given")
+    parser.add_argument("--quick", action="store_true", help="a tenth of everything: does it run?")
+    parser.add_argument("--json", type=Path, help="write what was measured to this file")
+    asked = parser.parse_args()
+    nli = None
+    if asked.nli and not asked.lab:
+        from rlcap.scorers.nli import NliScorer
+
+        nli = Remembering(NliScorer.load(str(asked.nli)))
+    parts = {
+        "--foil": (asked.foil, lambda folder: on_foil(folder, nli, 125 if asked.quick else None)),
+        "--flickr8k": (
+            asked.flickr8k,
+            lambda folder: merged(
+                on_wrong_words(folder, nli, 30 if asked.quick else 300),
+                on_experts(folder, nli, 280 if asked.quick else None),
+            ),
+        ),
+    }
+    found: list[Mapping[str, Mapping[str, Interval]]] = []
+    for option, (folder, measure) in parts.items():
+        if asked.lab or not folder:
+            print(f"without {option}: its columns are left out")
+            continue
+        print(option, flush=True)
+        found.append(measure(folder))
+    if not nli:
+        print("without --nli: the hallucination reward is judged on the lab alone")
+    print("lab", flush=True)
+    found.append(on_lab(max(2, asked.images // 10) if asked.quick else asked.images))
+    results = merged(*found)
+    print("\n" + table(results))
+    write_json(
+        asked.json, quick=asked.quick, results={n: {c: i._asdict() for c, i in r.items()} for n, r in results.items()}
+    )
+
+
+def merged(*parts: Mapping[str, Mapping[str, Interval]]) -> dict[str, dict[str, Interval]]:
+    """The columns of all parts, by reward."""
+    return {name: {k: v for part in parts for k, v in part.get(name, {}).items()} for part in parts for name in part}
+
+
+if __name__ == "__main__":
+    main()

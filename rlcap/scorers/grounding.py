@@ -1,0 +1,123 @@
+"""Grounding: does each word of a caption have something to rest on in a reference?
+
+    support of a word = highest cosine of its vector in context with any reference's word vector
+    doubt in a word   = clip((1 − support) / (1 − chance), 0, 1)
+    doubt in a text   = (mean over its words of doubt^p)^(1/p); p = 1: the mean, p → ∞: the least supported word alone
+    cost of a claim   = share · doubt + (1 − share) · the NLI model's cost (`rlcap.scorers.claims`)
+
+An NLI model judges a sentence as a whole and passes over one wrong word among ten right ones. Here every word is looked up by
+itself: a wrong thing, colour, number, place or action finds only what is somewhat like it, a paraphrase finds its meaning, since
+the vectors are contextual. ALOHa (Petryk et al. 2024) does so for objects, deciding by the worst; the vectors and the greedy
+matching are BERTScore's (Zhang et al. 2020). The matching does not see contradiction: that remains the NLI model's part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rlcap.scorers.adequacy import AdequacyScorer
+from rlcap.scorers.claims import Nli, sentence_costs, sentences_of
+from rlcap.scorers.hedges import bare_claim
+from rlcap.scorers.ngrams import tokenize
+
+EMPTY_WORDS = frozenset(
+    tokenize(
+        "a an the this that these those there here it its is are was were be been being am has have had do does did and or but "
+        "nor so as also very too of to at by for from with which who whose what where when while some any his her hers their "
+        "theirs he she they him them himself herself itself themselves my your our i you we s t image picture photo photograph "
+        "scene view show shows shown showing depict depicts depicting feature features featuring seen appears appear seems seem"
+    )
+)
+"""Words that claim nothing of an image by themselves. Prepositions of place and numbers do, and are not among them."""
+
+
+def word_doubts(support: Tensor, chance: float) -> Tensor:
+    """Support (W,) → doubt (W,) in [0, 1]: 1 at `chance` and below, 0 at a cosine of 1."""
+    return ((1 - support) / (1 - chance)).clamp(0, 1)
+
+
+def power_mean(doubts: Tensor, power: float) -> float:
+    """(mean d^p)^(1/p) of doubts (W,) in [0, 1], W ≥ 1."""
+    return float(doubts.double().pow(power).mean().pow(1 / power))
+
+
+@dataclass(frozen=True, slots=True)
+class Grounding:
+    """An encoder, and what its cosines mean."""
+
+    encoder: AdequacyScorer
+    chance: float = 0.0
+    """Cosine in [-1, 1) that an unrelated word finds, for encoders whose cosines are all high."""
+    power: float = 2.0
+    """1 or more: how much the least supported words decide."""
+    share: float = 0.75
+    """Of a sentence's cost, in [0, 1]; the rest is the NLI model's."""
+
+    @classmethod
+    def from_nli(cls, nli: Any, **numbers: float) -> Grounding:
+        """With the encoder inside an `NliScorer`, two thirds of the way up: lower layers know little of a word's company,
+        the last ones mix premise and hypothesis."""
+        if strange := sorted(set(numbers) - {field.name for field in fields(cls) if field.name != "encoder"}):
+            raise ValueError(f"grounding has chance, power and share, not {strange[0]!r}")
+        depth = nli.model.base_model.config.num_hidden_layers
+        return cls(AdequacyScorer.from_nli(nli, layer=round(2 * depth / 3)), **numbers)
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.share <= 1:
+            raise ValueError(f"share lies in [0, 1], got {self.share}")
+        if not -1 <= self.chance < 1:
+            raise ValueError(f"chance lies in [-1, 1), got {self.chance}")
+        if not self.power >= 1:
+            raise ValueError(f"power is at least 1, got {self.power}")
+
+    def doubts(self, texts: Sequence[str], references: Sequence[Sequence[str]]) -> list[float | None]:
+        """Doubt in each text, in [0, 1], given the references of its own row; None for a text without words that claim
+        anything: not to be sure of nothing is no merit."""
+        told = [torch.tensor([cosine for _, cosine in row]) for row in self.support(texts, references)]
+        return [power_mean(word_doubts(row, self.chance), self.power) if len(row) else None for row in told]
+
+    def support(self, texts: Sequence[str], references: Sequence[Sequence[str]]) -> list[list[tuple[str, float]]]:
+        """Per text its words that claim something, each with its highest cosine in [-1, 1] (-1 where no reference has a
+        word). Each distinct text is encoded once."""
+        vectors = self.encoder.word_vectors(dict.fromkeys([*texts, *(text for row in references for text in row)]))
+        found = []
+        for text, row in zip(texts, references, strict=True):
+            words, own = vectors[text]
+            keep = [i for i, word in enumerate(words) if word not in EMPTY_WORDS]
+            known = [vectors[reference][1] for reference in row if len(vectors[reference][1])]
+            if not keep:
+                found.append([])
+            elif not known:
+                found.append([(words[i], -1.0) for i in keep])
+            else:
+                best = (own[keep] @ torch.cat(known).T).max(1).values
+                found.append(list(zip([words[i] for i in keep], best.tolist(), strict=True)))
+        return found
+
+
+def grounded_costs(
+    nli: Nli,
+    grounding: Grounding,
+    captions: Sequence[str],
+    references: Sequence[Sequence[str]],
+    unsupported: float,
+    each: bool = True,
+) -> list[float]:
+    """Mean cost in [0, 1] of each caption's different sentences: what the NLI model says against a sentence
+    (`claims.sentence_costs`) and the doubt in its words, `grounding.share` of it; the former alone where no word claims
+    anything. Captions and their references must not be empty. Hedges are no words of a claim: a hedged sentence is looked
+    up without them."""
+    judged = sentence_costs(nli, captions, references, unsupported, each)
+    rows = [(bare_claim(s) or s, texts) for c, texts in zip(captions, references, strict=True) for s in sentences_of(c)]
+    doubts = iter(grounding.doubts([claim for claim, _ in rows], [texts for _, texts in rows]))
+    costs = []
+    for sentences in judged:
+        pairs = [(cost, next(doubts)) for cost in sentences]
+        mixed = [cost if doubt is None else cost + grounding.share * (doubt - cost) for cost, doubt in pairs]
+        costs.append(sum(mixed) / len(mixed))
+    return costs

@@ -6,6 +6,7 @@ hedge (ClaimDiff-RL adds an ambiguity penalty for it), so scorers look at the ba
 
 from __future__ import annotations
 
+import functools
 import re
 
 _ADVERB = (
@@ -32,16 +33,19 @@ _BARE = (
 _UNDECIDED = re.compile(rf"\b(?:or|either|{_MODAL} not|not sure|unclear|unsure|hard to (?:tell|say|see))\b", re.I)
 
 
+@functools.lru_cache(maxsize=4096)  # captions of one image repeat each other's sentences
 def is_hedged(text: str) -> bool:
     """Whether the sentence takes something back: a hedge word, a question, or a choice ("either … or")."""
     return bool(_UNDECIDED.search(text)) or is_guess(text)
 
 
+@functools.lru_cache(maxsize=4096)
 def is_guess(text: str) -> bool:
     """Whether the sentence holds a word of guessing ("maybe", "there might be", "seems to be"); a choice by "or" is none."""
     return any(pattern.search(text) for pattern, _ in _BARE)
 
 
+@functools.lru_cache(maxsize=4096)
 def bare_claim(text: str) -> str:
     """The sentence without its hedges: "There might possibly be a dog." → "there is a dog."."""
     for pattern, instead in _BARE:

@@ -78,27 +78,42 @@ class NliScorer:
         if not unique:
             return torch.zeros(0, 3)
         found = torch.empty(len(unique), 3)
-        cut = 0
+        encoded, cut = self._encode(unique)
         for rows in length_sorted_batches([len(p) + len(h) for p, h in unique], self.batch_size):
-            encoded, shortened = self._encode([unique[i] for i in rows])
-            cut += shortened
-            logits = self.model(**encoded.to(self.model.device)).logits.float()
+            logits = self.model(**self._padded([encoded[i] for i in rows])).logits.float()
             found[rows] = logits.softmax(-1)[:, list(self.columns)].cpu()
         self.truncated_share = cut / len(unique)
         place = {pair: i for i, pair in enumerate(unique)}
         return found[[place[pair] for pair in zip(premises, hypotheses, strict=True)]]
 
-    def _encode(self, pairs: Sequence[tuple[str, str]]) -> tuple[Any, int]:
-        """Padded tensors, and how many of the pairs had to be cut."""
+    def _encode(self, pairs: Sequence[tuple[str, str]]) -> tuple[list[dict[str, list[int]]], int]:
+        """Each pair's tokens, types and mask, and how many of the pairs had to be cut."""
         firsts, seconds = [[encodable(text) for text in texts] for texts in zip(*pairs, strict=True)]
-        lengths = [len(ids) for ids in self.tokenizer(firsts, seconds, verbose=False)["input_ids"]]
-        cut = [i for i, length in enumerate(lengths) if length > self.max_tokens]
+        rows = self._rows(self.tokenizer(firsts, seconds, verbose=False))
+        cut = [i for i, row in enumerate(rows) if len(row["input_ids"]) > self.max_tokens]
         for i in cut:
-            firsts[i], seconds[i] = self._shorten(firsts[i], seconds[i])
-        encoded = self.tokenizer(
-            firsts, seconds, padding=True, truncation="longest_first", max_length=self.max_tokens, return_tensors="pt"
-        )
-        return encoded, len(cut)
+            first, second = self._shorten(firsts[i], seconds[i])
+            options = {"truncation": "longest_first", "max_length": self.max_tokens}
+            (rows[i],) = self._rows(self.tokenizer([first], [second], **options))
+        return rows, len(cut)
+
+    @staticmethod
+    def _rows(encoded: Mapping[str, list[list[int]]]) -> list[dict[str, list[int]]]:
+        return [dict(zip(encoded, values, strict=True)) for values in zip(*encoded.values(), strict=True)]
+
+    def _padded(self, rows: Sequence[Mapping[str, list[int]]]) -> dict[str, Tensor]:
+        """A batch of tensors, padded on the tokenizer's side. By hand: `tokenizer.pad` walks through every number in Python."""
+        width = max(len(row["input_ids"]) for row in rows)
+        fill = {"input_ids": self.tokenizer.pad_token_id or 0, "token_type_ids": self.tokenizer.pad_token_type_id}
+        left = self.tokenizer.padding_side == "left"
+        batch = {}
+        for name in rows[0]:
+            tensor = torch.full((len(rows), width), fill.get(name, 0))
+            for i, row in enumerate(rows):
+                count = len(row[name])
+                tensor[i, slice(width - count, width) if left else slice(count)] = torch.tensor(row[name])
+            batch[name] = tensor.to(self.model.device)
+        return batch
 
     def _shorten(self, premise: str, hypothesis: str) -> tuple[str, str]:
         """Cut the premise; a hypothesis that is too long by itself keeps at most three quarters of the room."""

@@ -6,6 +6,7 @@ this is a picture. English; other languages pass.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections import Counter
 from collections.abc import Mapping
@@ -49,6 +50,11 @@ def flagged(text: str) -> Counter[str]:
     """Kind → number of the text's sentences that show it. A sentence may show several kinds, each counted once."""
     found: Counter[str] = Counter()
     for sentence in split_sentences(text):
-        found.update(kind for kind, patterns in PATTERNS.items() if any(p.search(sentence) for p in patterns))
-        found.update(["hedge"] * is_guess(sentence))
+        found.update(_kinds(sentence))
     return found
+
+
+@functools.lru_cache(maxsize=4096)  # captions of one image repeat each other's sentences
+def _kinds(sentence: str) -> tuple[str, ...]:
+    kinds = tuple(kind for kind, patterns in PATTERNS.items() if any(p.search(sentence) for p in patterns))
+    return (*kinds, "hedge") if is_guess(sentence) else kinds

@@ -73,7 +73,8 @@ class SelfRetrieval(Reward):
         return [*seen, *fillers(sample_id, self.gallery, seen, room)]
 
     def score(self, batch: RewardBatch) -> list[Score]:
-        rows = [self.images(s.id, s.image, bag) for s, bag in zip(batch.samples, batch.distractor_images, strict=True)]
+        wanted = [(s.id, s.image, tuple(bag)) for s, bag in zip(batch.samples, batch.distractor_images, strict=True)]
+        rows = list(map({one: self.images(*one) for one in set(wanted)}.get, wanted))
         judged = [(r, *cosines(r, batch.captions, rows, self.pooling)) for r in self.retrievers]
         scores, recalls = [], []
         for i, (row, bag) in enumerate(zip(rows, batch.distractor_images, strict=True)):

@@ -34,7 +34,15 @@ def test_a_file_says_only_what_differs(write):
 def test_the_shipped_config_is_fit_to_run():
     config = checked()
     assert config.data.source == "lab"
-    assert list(config.mix) == ["self_retrieval", "hallucination", "critique", "length", "repetition", "grammar", "style"]
+    assert list(config.mix) == [
+        "self_retrieval",
+        "hallucination",
+        "critique",
+        "length",
+        "repetition",
+        "grammar",
+        "style",
+    ]
     assert config.curriculum[0.85] == 20
 
 
@@ -257,7 +265,8 @@ def test_a_configuration_of_grpo_knows_no_critic():
 
 def test_a_mix_without_rewards_is_refused():
     removed = [
-        f"mix.{name}=null" for name in ("self_retrieval", "hallucination", "critique", "length", "repetition", "grammar", "style")
+        f"mix.{name}=null"
+        for name in ("self_retrieval", "hallucination", "critique", "length", "repetition", "grammar", "style")
     ]
     with pytest.raises(ConfigError, match="mix is empty"):
         checked(*removed)

@@ -43,6 +43,8 @@ MAY = {
 EXCEPT = {
     "rlcap/lab/engine.py": {"rlcap.reward"},  # an engine writes what the critique reward reads
     "rlcap/lab/claims_engine.py": {"rlcap.reward"},  # so does this one, for the claims reward
+    "rlcap/lab/comparers.py": {"rlcap.reward"},  # these two, for the critique's other forms
+    "rlcap/lab/differences.py": {"rlcap.reward"},  # and this one, for claim_diff
     "rlcap/lab/reviser.py": {"rlcap.reward"},  # and this one reads the fences of its prompts
     "rlcap/lab/build.py": {
         "rlcap.config",

@@ -18,9 +18,12 @@ its LiteLLM engine drops the sampling parameters, and its backward prompts show 
 from __future__ import annotations
 
 import asyncio
+import os
+import queue
 import random
 import threading
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -251,5 +254,32 @@ async def _in_thread(engine: Any, question: Question, sampling: Mapping[str, Any
         except RuntimeError:  # the loop is closed: nobody waits for this call any more
             return
 
-    threading.Thread(target=call, name="rlcap-judge", daemon=True).start()
+    _THREADS.run(call)
     return await future
+
+
+class _Threads:
+    """Daemon threads that are used again: starting one takes longer than many a call. One that hangs is not waited for; the
+    next call finds another."""
+
+    def __init__(self) -> None:
+        self._idle: deque[queue.SimpleQueue[Callable[[], None]]] = deque()
+        self._process = os.getpid()
+
+    def run(self, call: Callable[[], None]) -> None:
+        if self._process != os.getpid():  # a fork takes no threads along
+            self.__init__()
+        try:
+            mail = self._idle.pop()
+        except IndexError:
+            mail = queue.SimpleQueue()
+            threading.Thread(target=self._work, args=(mail,), name="rlcap-judge", daemon=True).start()
+        mail.put(call)
+
+    def _work(self, mail: queue.SimpleQueue[Callable[[], None]]) -> None:
+        while True:
+            mail.get()()
+            self._idle.append(mail)
+
+
+_THREADS = _Threads()

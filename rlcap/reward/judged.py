@@ -25,6 +25,7 @@ from rlcap.reward.engines import load_engine
 from rlcap.reward.judge import Judge, Patience
 from rlcap.reward.limits import Limits
 from rlcap.reward.prompt import Prompt
+from rlcap.reward.views import Views
 from rlcap.types import RewardBatch, Sample, Score
 
 
@@ -39,11 +40,11 @@ class Judged:
     name: ClassVar[str]
     version: ClassVar[str]
     range: ClassVar[tuple[float, float]]
-    prompt_file: ClassVar[Path]
+    prompt_file: Path
     """What is asked, unless `prompt` names another file."""
     cache_file: ClassVar[str | None] = None
     """Name of the file in the cache's folder, unless `cache` names one; by default after the reward."""
-    critic_kind: ClassVar[type[Critic]] = Critic
+    critic_kind: type[Critic] = Critic
     """Fills the prompt and reads the replies."""
     judges: Sequence[Judge]
     metrics: dict[str, float]
@@ -55,6 +56,8 @@ class Judged:
         prompt: str | None = None,
         sampling: Mapping[str, Any] | None = None,
         image: bool = False,
+        views: Mapping[str, Any] | None = None,
+        detected: bool = False,
         cache: str | None = None,
         timeout: float = 60.0,
         retries: int = 3,
@@ -62,7 +65,8 @@ class Judged:
         concurrency: int = 8,
         limits: Mapping[str, Any] | None = None,
     ) -> None:
-        """image: whether an engine that sees is given the image; a reward whose judge may see says so itself."""
+        """image: whether an engine that sees is given the image. views: which parts of it beside (see `rlcap.reward.views`).
+        detected: whether the judge is told `meta["detected"]`. A reward whose judge may see offers them by itself."""
         self.critic = self.critic_kind(
             load_engine(engine),
             Prompt.read(prompt or self.prompt_file),
@@ -72,6 +76,8 @@ class Judged:
             Patience(timeout, retries, backoff, concurrency),
             self.version,
             Limits.of(limits),
+            Views.of(views),
+            detected,
         )
         self.judges = (self.critic.judge,)
 
@@ -83,7 +89,8 @@ class Judged:
         if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
             return
         common = dict(inspect.signature(Judged.__init__).parameters)
-        common.pop("image")
+        for own_choice in ("image", "views", "detected"):
+            common.pop(own_choice)
         said = [parameter for parameter in parameters.values() if parameter.kind is not parameter.VAR_KEYWORD]
         own.__signature__ = inspect.Signature([*said, *(p for name, p in common.items() if name not in parameters)])
         own.__annotations__ = typing.get_type_hints(Judged.__init__) | own.__annotations__

@@ -24,11 +24,10 @@ class Nli(Protocol):
     def probabilities(self, premises: Sequence[str], hypotheses: Sequence[str]) -> Tensor: ...
 
 
-def sentence_cost(joint: Tensor, single: Tensor, unsupported: float) -> float:
-    """Cost in [0, 1] of one claim. joint (3,): (entailment, neutral, contradiction) given all references at once;
-    single (R, 3): given each alone. Formula: module docstring."""
-    support = max(float(joint[0]), float(single[:, 0].max()))
-    against = float(joint[2]) / max(float(joint[1] + joint[2]), 1e-9)
+def sentence_cost(support: float, contradicted: float, unentailed: float, unsupported: float) -> float:
+    """Cost in [0, 1] of one claim. support: the highest P(entailment); contradicted: P(contradiction) by all references at
+    once, of unentailed = P(neutral) + P(contradiction). Formula: module docstring."""
+    against = contradicted / max(unentailed, 1e-9)
     return (1 - support) * (against + (1 - against) * unsupported)
 
 
@@ -73,6 +72,8 @@ def sentence_costs(
             for premise in (" ".join(texts), *(texts if each else ())):
                 asked.setdefault((premise, claim), len(asked))
     found = nli.probabilities([premise for premise, _ in asked], [claim for _, claim in asked])
+    # lists: a number at a time, tensors cost more than the arithmetic
+    entailed, contradicted, unentailed = (x.tolist() for x in (found[:, 0], found[:, 2], found[:, 1] + found[:, 2]))
     costs: list[list[float]] = []
     for texts, sentences, row in zip(references, claims, readings, strict=True):
         costs.append([])
@@ -80,7 +81,7 @@ def sentence_costs(
             worst = unsupported if is_hedged(sentence) else 0.0
             for claim in reading:
                 joint = asked[" ".join(texts), claim]
-                single = [asked[text, claim] for text in texts] if each else [joint]
-                worst = max(worst, sentence_cost(found[joint], found[single], unsupported))
+                support = max(entailed[i] for i in (joint, *(asked[text, claim] for text in (texts if each else ()))))
+                worst = max(worst, sentence_cost(support, contradicted[joint], unentailed[joint], unsupported))
             costs[-1].append(worst)
     return costs

@@ -53,6 +53,10 @@ class TextEmbeddings:
         return self.truncated.float().mean().item() if len(self.truncated) else 0.0
 
 
+REMEMBERED = 16_384
+"""Texts whose tokens are kept, at most."""
+
+
 class ClipScorer:
     """A frozen open_clip model with its tokenizer, its preprocessing and a cache. Made by `load`."""
 
@@ -71,6 +75,7 @@ class ClipScorer:
         self._context_length = int(tokenizer.context_length)
         hf = getattr(tokenizer, "tokenizer", None)
         self._pad = getattr(hf, "pad_token_id", None) or 0
+        self._tokens: dict[str, tuple[Tensor, bool]] = {}
         self._cache_dir = cache_dir
         self._cache: EmbeddingCache | None = None  # its width is known with the first vector
 
@@ -187,16 +192,29 @@ class ClipScorer:
         """((N, D) unit vectors, (N,) bool whether the text was cut)."""
         if not texts:
             return torch.zeros(0, self._dim(), device=self.device), torch.zeros(0, dtype=torch.bool, device=self.device)
-        tokens = self.tokenizer(texts)
-        # One token more of room: whoever fills it did not fit. Cutting itself keeps the end mark, where CLIP reads.
-        wide = self.tokenizer(texts, context_length=self.context_length + 1)
-        cut = (wide[:, self.context_length] != self._pad).to(self.device)
+        known = self._tokenised(texts)
+        tokens = torch.stack([known[text][0] for text in texts])
+        cut = torch.tensor([known[text][1] for text in texts], device=self.device)
         batches = []
         with torch.inference_mode():
             for start in range(0, len(texts), self.batch_size):
                 batch = tokens[start : start + self.batch_size].to(self.device)
                 batches.append(self.model.encode_text(batch, normalize=True).float())
         return torch.cat(batches), cut  # joined outside inference_mode, so that callers get ordinary tensors
+
+    def _tokenised(self, texts: list[str]) -> dict[str, tuple[Tensor, bool]]:
+        """Text → its tokens (context,), and whether it was cut; remembered, as captions repeat each other's sentences."""
+        if len(self._tokens) > REMEMBERED:
+            self._tokens.clear()
+        if new := [text for text in texts if text not in self._tokens]:
+            # One token more of room: whoever fills it did not fit. Cutting itself keeps the end mark, where CLIP reads.
+            wide = self.tokenizer(new, context_length=self.context_length + 1)
+            cut = wide[:, self.context_length] != self._pad
+            tokens = wide[:, : self.context_length].clone()
+            if cut.any():
+                tokens[cut] = self.tokenizer([text for text, long in zip(new, cut.tolist(), strict=True) if long])
+            self._tokens.update(zip(new, zip(tokens, cut.tolist(), strict=True), strict=True))
+        return self._tokens
 
     def _dim(self) -> int:
         return self._open_cache().dim

@@ -87,19 +87,31 @@ class NliScorer:
         return found[[place[pair] for pair in zip(premises, hypotheses, strict=True)]]
 
     def _encode(self, pairs: Sequence[tuple[str, str]]) -> tuple[list[dict[str, list[int]]], int]:
-        """Each pair's tokens, types and mask, and how many of the pairs had to be cut."""
-        firsts, seconds = [[encodable(text) for text in texts] for texts in zip(*pairs, strict=True)]
-        rows = self._rows(self.tokenizer(firsts, seconds, verbose=False))
-        cut = [i for i, row in enumerate(rows) if len(row["input_ids"]) > self.max_tokens]
-        for i in cut:
-            first, second = self._shorten(firsts[i], seconds[i])
-            options = {"truncation": "longest_first", "max_length": self.max_tokens}
-            (rows[i],) = self._rows(self.tokenizer([first], [second], **options))
-        return rows, len(cut)
+        """Each pair's tokens, types and mask, and how many of the pairs had to be cut.
 
-    @staticmethod
-    def _rows(encoded: Mapping[str, list[list[int]]]) -> list[dict[str, list[int]]]:
-        return [dict(zip(encoded, values, strict=True)) for values in zip(*encoded.values(), strict=True)]
+        Each text is read once, however many pairs it is part of: the claims of a caption share their premise.
+        """
+        core = self.tokenizer.backend_tokenizer
+        core.no_truncation()  # a call with truncation leaves it on
+        core.no_padding()
+        texts = list(dict.fromkeys(encodable(text) for pair in pairs for text in pair))
+        read = dict(zip(texts, core.encode_batch(texts, add_special_tokens=False), strict=True))
+        clean = [(encodable(first), encodable(second)) for first, second in pairs]
+        wholes = [core.post_process(read[first], read[second], True) for first, second in clean]
+        rows = []
+        for pair, whole in zip(clean, wholes, strict=True):
+            if len(whole) > self.max_tokens:
+                options = {"truncation": "longest_first", "max_length": self.max_tokens}
+                short = self.tokenizer(*([text] for text in self._shorten(*pair)), **options)
+                rows.append({name: values[0] for name, values in short.items()})
+            else:
+                given = {
+                    "input_ids": whole.ids,
+                    "token_type_ids": whole.type_ids,
+                    "attention_mask": whole.attention_mask,
+                }
+                rows.append({name: given[name] for name in self.tokenizer.model_input_names if name in given})
+        return rows, sum(len(whole) > self.max_tokens for whole in wholes)
 
     def _padded(self, rows: Sequence[Mapping[str, list[int]]]) -> dict[str, Tensor]:
         """A batch of tensors, padded on the tokenizer's side. By hand: `tokenizer.pad` walks through every number in Python."""

@@ -24,11 +24,14 @@ def cosines(
     images, broken = embed_readable(retriever.image_embeddings, (path for row in rows for path in row if path))
     embedded = retriever.text_embeddings(list(texts), pooling=pooling)
     found = []
-    for i, row in enumerate(rows):
-        known = [k for k, path in enumerate(row) if path in images]
+    stacked: dict[tuple[str, ...], tuple[list[int], Tensor]] = {}  # the captions of an image choose among the same
+    for i, row in enumerate(map(tuple, rows)):
+        if row not in stacked:
+            known = [k for k, path in enumerate(row) if path in images]
+            stacked[row] = known, torch.stack([images[row[k]] for k in known]).float() if known else torch.empty(0)
+        known, candidates = stacked[row]
         values = torch.full((len(row),), torch.nan)
         if known:
-            candidates = torch.stack([images[row[k]] for k in known]).float()
             near = (candidates @ embedded.vectors[i].float().to(candidates.device)).cpu()
             values[known] = torch.zeros_like(near) if bool(embedded.empty[i]) else near
         found.append(values)

@@ -129,7 +129,9 @@ def test_a_metric_that_got_worse_is_called_so(tmp_path):
     assert alarm["worse"] == ["hallucination_rate"]
     text = visible(write_report(tmp_path).read_text())
     assert "The captions became more detailed. The opposite of what was wanted: more faithful." in text
-    assert "Divergence on test. Rewards rose (clip) while held-out metrics got worse: false claims among claims." in text
+    assert (
+        "Divergence on test. Rewards rose (clip) while held-out metrics got worse: false claims among claims." in text
+    )
     assert "1 min 50 s" in text
 
 

@@ -132,11 +132,11 @@ def test_params_win_over_context():
         ),
         (
             {"l": {"reward": "rewards.length:Length", "params": {"form": "gates"}}},
-            "parameter form of .* must be penalty or gate, got 'gates'",
+            "parameter form of .* must be penalty or gate or ramp, got 'gates'",
         ),
         (
             {"l": {"reward": "rewards.length:Length", "params": {"low": 3, "high": 1}}},
-            r"mix.l: rewards.length:Length: the gate needs 0 < low <= high, got \[3, 1\]",
+            r"mix.l: rewards.length:Length: 0 < low <= high and 0 < free < most, got \[3, 1\]",
         ),
         (
             {"r": {"reward": "rewards.repetition:Repetition", "params": {"orders": 3}}},

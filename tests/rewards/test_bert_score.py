@@ -21,7 +21,9 @@ def test_golden_greedy_matching():
 
 def test_the_reference_itself_is_best_and_order_is_heard():
     reward = BertScore(resolve("lab:nli"), baseline=0.4)
-    same, near, far, empty = (s.value for s in judge(reward, "there is a red ball.", "there is a blue ball.", "grass", ""))
+    same, near, far, empty = (
+        s.value for s in judge(reward, "there is a red ball.", "there is a blue ball.", "grass", "")
+    )
     assert same == pytest.approx(1, abs=1e-5)
     assert same > near > far > empty
     assert empty == -1

@@ -36,6 +36,7 @@ from rewards.bleu import Bleu
 from rewards.caption_qa import CaptionQa
 from rewards.chair import Chair
 from rewards.cider import Cider
+from rewards.claim_diff import ClaimDiff
 from rewards.claims import Claims
 from rewards.clair import Clair
 from rewards.clip_score import ClipScore, RefClipScore
@@ -55,6 +56,7 @@ from rewards.vqa_score import VqaScore
 from rlcap.lab.assets import resolve
 from rlcap.reward.base import Reward
 from rlcap.reward.card import find
+from rlcap.reward.differences import Difference, differences_text
 from rlcap.reward.prompt import fenced
 from rlcap.reward.rubric import Met, criteria_text
 from rlcap.types import ConfigError, RewardBatch, Sample, Score
@@ -68,6 +70,29 @@ class WordAnswers:
     def generate(self, content, system_prompt=None, **_):
         options = fenced("options", content).splitlines()
         return next((line[0] for line in options if line[3:] in fenced("caption", content).lower()), options[-1][0])
+
+
+class WordDifferences:
+    """An engine by which each word of the caption that the reference lacks is wrong, and each that it has alone, left out."""
+
+    model_string, is_multimodal = "word-differences", False
+
+    def generate(self, content, system_prompt=None, **_):
+        said, known = (dict.fromkeys(fenced(name, content).lower().split()) for name in ("caption", "reference"))
+        words = [word for word in (*said, *known) if (word in said) != (word in known)]
+        return differences_text([Difference(word.replace("|", "/"), "caption") for word in words])
+
+
+class WordForms:
+    """An engine that likes the longer of two, and corrects a caption by its first reference."""
+
+    model_string, is_multimodal = "word-forms", False
+
+    def generate(self, content, system_prompt=None, **_):
+        if "<first>" in content:
+            first, second = (len(fenced(name, content)) for name in ("first", "second"))
+            return f"<reason>longer</reason><better>{'first' if first > second else 'second'}</better>"
+        return f"<revised>{fenced('references', content).splitlines()[0]} and all</revised>"
 
 
 class WordLikeness:
@@ -109,10 +134,13 @@ MADE = {
     "Cider": lambda: Cider([sample.references for sample in photo_texts()]),
     "ClipScore": lambda: ClipScore(HashClip()),
     "Clair": lambda: Clair(WordLikeness(), cache=":memory:"),
+    "ClaimDiff hedge": lambda: ClaimDiff(WordDifferences(), hedge=0.2, cache=":memory:"),
     "Claims": lambda: Claims(WordClaims(), cache=":memory:"),
     "Claims recall": lambda: Claims(WordClaims(), form="recall", cache=":memory:"),
     "Critique": lambda: Critique(CountingJudge(), cache=":memory:"),
     "Critique seeing": lambda: Critique(SeeingJudge(), cache=":memory:"),
+    "Critique best_of_two": lambda: Critique(WordForms(), form="best_of_two", cache=":memory:"),
+    "Critique revision_gap": lambda: Critique(WordForms(), form="revision_gap", cache=":memory:"),
     "Diversity": lambda: Diversity(),
     "Grammar": lambda: Grammar(WordGrammar()),
     "Grammar language model": lambda: Grammar(WordGrammar(), form="language_model"),
@@ -289,7 +317,7 @@ def test_without_what_it_needs_it_abstains(reward, images):
     bare = RewardBatch(["A red bus.", "A dog."], [Sample("a", ""), known], [(), batch(images).distractor_images[0]])
     alone, beside = reward.score(bare)
     told = isinstance(reward, Length) and (reward.target or reward.form == "ramp")  # how long, whatever the image
-    if reward.needs or (type(reward) in (Chair, Claims, Critique, Length) and not told):
+    if reward.needs or (type(reward) in (Chair, ClaimDiff, Claims, Critique, Length) and not told):
         assert alone.abstained
         assert len(alone.reason) > 5
     assert not beside.abstained, beside.reason

@@ -27,7 +27,9 @@ def test_a_group_knows_nothing_of_others_and_of_order():
     assert whole[5].abstained
     order = list(range(6))
     random.Random(1).shuffle(order)
-    assert [s.value for s in judge([rows[i] for i in order])] == pytest.approx([whole[i].value for i in order], nan_ok=True)
+    assert [s.value for s in judge([rows[i] for i in order])] == pytest.approx(
+        [whole[i].value for i in order], nan_ok=True
+    )
     assert [s.value for s in judge([row for row in rows if row[0] == "b"])] == [whole[2].value, whole[3].value]
 
 

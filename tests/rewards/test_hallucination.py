@@ -111,9 +111,8 @@ def test_a_sentence_is_supported_by_several_references_together():
 
 
 def test_sentence_cost_golden():
-    joint, single = torch.tensor([0.2, 0.2, 0.6]), torch.tensor([[0.5, 0.1, 0.4], [0.0, 0.0, 1.0]])
-    # support .5; against .6 / .8 = .75; cost .5 · (.75 + .25 · .3)
-    assert sentence_cost(joint, single, 0.3) == pytest.approx(0.4125)
+    # given all at once (.2, .2, .6): against .6 / .8 = .75; the best single reference supports by .5; .5 · (.75 + .25 · .3)
+    assert sentence_cost(0.5, 0.6, 0.8, 0.3) == pytest.approx(0.4125)
 
 
 @pytest.mark.parametrize(

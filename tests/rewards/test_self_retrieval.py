@@ -136,10 +136,18 @@ def test_a_broken_image_costs_its_own_rows_alone():
 
 def test_recall_and_margin_count_the_bag_alone_golden():
     gallery = [f"{i}.png" for i in range(100)]
-    for caption, first, by in (("0:0.30 1:0.29", 1.0, 0.01), ("0:0.30 1:0.30", 0.0, 0.0), ("1:0.4", 0.0, -0.4), ("", 0.0, 0.0)):
+    for caption, first, by in (
+        ("0:0.30 1:0.29", 1.0, 0.01),
+        ("0:0.30 1:0.30", 0.0, 0.0),
+        ("1:0.4", 0.0, -0.4),
+        ("", 0.0, 0.0),
+    ):
         assert value(caption, form="recall", gallery=gallery) == first
         assert value(caption, form="margin", gallery=gallery) == pytest.approx(by, abs=1e-6)
-    assert SelfRetrieval(FakeClip(), form="margin", gallery=gallery).images("a", "0.png", ["1.png"]) == ["0.png", "1.png"]
+    assert SelfRetrieval(FakeClip(), form="margin", gallery=gallery).images("a", "0.png", ["1.png"]) == [
+        "0.png",
+        "1.png",
+    ]
 
 
 def test_several_retrievers_give_the_mean_of_their_values():

@@ -122,3 +122,15 @@ def test_real_model():
         ["A man plays an instrument.", "The man is famous.", "The man is sleeping in bed."],
     )
     assert found.argmax(1).tolist() == [0, 1, 2]
+
+
+def test_a_pair_that_is_cut_changes_none_behind_it():
+    from rlcap.lab.assets import resolve
+
+    scorer = NliScorer.load(resolve("lab:nli"))
+    long = ["there is a red ball. " * 100, "there is a blue boat. " * 60, "a"]
+    claims = ["there is a red ball.", "there is a ball. " * 50, "there is a bird."]
+    together = scorer.probabilities(long, claims)
+    assert scorer.truncated_share == pytest.approx(2 / 3)
+    alone = torch.cat([scorer.probabilities([p], [h]) for p, h in zip(long, claims, strict=True)])
+    assert torch.allclose(together, alone, atol=1e-5)

@@ -9,7 +9,14 @@ from rlcap.scorers.ngrams import tokenize
 from rlcap.scorers.overlap import bleu, longest_common_subsequence, rouge_l
 
 REAL = Path(__file__).parents[3] / "shared" / "real"
-CAPTIONS = ["a man on a horse", "two dogs on the sand sand sand", "bus", "", "the the the the", "a man rides a brown horse"]
+CAPTIONS = [
+    "a man on a horse",
+    "two dogs on the sand sand sand",
+    "bus",
+    "",
+    "the the the the",
+    "a man rides a brown horse",
+]
 TEXTS = ["a man rides a brown horse", "a man on a horse in a field", "someone riding"]
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rlcap.config import GRPOConfig
+from rlcap.data.jsonl import read_rows
 from rlcap.types import InputError, RewardBatch, Sample
 
 if TYPE_CHECKING:
@@ -30,22 +31,13 @@ class CaptionsError(InputError):
 
 def read_captions(path: Path) -> list[dict[str, Any]]:
     """The rows of a captions file. CaptionsError: not there, empty, or a line that is no row."""
-    if not path.is_file():
-        raise CaptionsError(f"no captions file {path}; it holds a JSON object a line, with sample_id and caption")
-    rows = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise CaptionsError(f"{path}, line {number} is not JSON: {error}") from error
+
+    def flaw(row: Any) -> str | None:
         if not isinstance(row, dict) or not isinstance(row.get("caption"), str) or "sample_id" not in row:
-            raise CaptionsError(f"{path}, line {number}: a row needs sample_id and caption, got {line[:80]!r}")
-        rows.append(row)
-    if not rows:
-        raise CaptionsError(f"{path} holds no captions")
-    return rows
+            return f"a row needs sample_id and caption, got {json.dumps(row)[:80]!r}"
+        return None
+
+    return read_rows(path, "captions", "it holds a JSON object a line, with sample_id and caption", flaw, CaptionsError)
 
 
 def to_batch(rows: Sequence[Mapping[str, Any]], known: Mapping[str, Sample]) -> RewardBatch:

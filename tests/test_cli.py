@@ -157,7 +157,7 @@ def test_captions_are_scored_by_a_mix(tmp_path, capsys):
     only = ["mix.self_retrieval=null", "mix.hallucination=null"]
     assert cli.main(["score", told, "--config", str(LAB), *FEW, *only, "--mix.length.weight=0.25"]) == 0
     lines = {line.split()[0]: line.split() for line in capsys.readouterr().out.splitlines()}
-    assert set(lines) == {"component", "critique", "length", "repetition", "style"}
+    assert set(lines) == {"component", "critique", "length", "repetition", "grammar", "style"}
     assert lines["length"][1:3] == ["0.25", "0.000"]  # the paragraph is as long as the paragraph
     assert 0.2 < float(lines["critique"][2].replace("−", "-")) + 1 < 2
     # A row with neither paragraph nor references has no length to be held against: that reward abstains.

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rlcap.scorers.loading import load_text_model
 from rlcap.scorers.text_batches import encodable, length_sorted_batches
 
 _EDGES = re.compile(r"^[\W_]+|[\W_]+$")
@@ -90,12 +91,10 @@ class AdequacyScorer:
     @classmethod
     def load(cls, path_or_name: str, device: str = "cpu", **options: Any) -> AdequacyScorer:
         """Any `AutoModel` encoder; safetensors only, none of the repository's own code is run."""
-        from transformers import AutoModel, AutoTokenizer
+        from transformers import AutoModel
 
-        encoder = AutoModel.from_pretrained(
-            path_or_name, use_safetensors=True, trust_remote_code=False, dtype=torch.float32
-        )
-        return cls(encoder.to(device), AutoTokenizer.from_pretrained(path_or_name, trust_remote_code=False), **options)
+        fix = "give the folder or hub name of a text encoder"
+        return cls(*load_text_model(AutoModel, path_or_name, device, "encoder", fix), **options)
 
     @classmethod
     def from_nli(cls, nli: Any, **options: Any) -> AdequacyScorer:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rlcap.scorers.loading import named
+from rlcap.scorers.loading import load_text_model, named
 from rlcap.scorers.text_batches import encodable, length_sorted_batches
 
 LONGEST = 512
@@ -48,17 +48,15 @@ class AcceptabilityScorer:
 
     @classmethod
     def load(cls, path_or_name: str, label: int | None = None, device: str = "cpu") -> AcceptabilityScorer:
-        """From a folder or a hub name; safetensors only. ConfigError where there is no such model."""
-        from transformers import AutoModelForSequenceClassification, AutoTokenizer
+        """From a folder or a hub name; safetensors only. ConfigError where there is no such model, or no such label."""
+        from transformers import AutoModelForSequenceClassification
 
-        with named(
-            "grammar model", path_or_name, "give the folder or hub name of a classifier of grammatical sentences"
-        ):
-            model = AutoModelForSequenceClassification.from_pretrained(
-                path_or_name, use_safetensors=True, trust_remote_code=False, dtype=torch.float32
-            )
-            tokenizer = AutoTokenizer.from_pretrained(path_or_name, trust_remote_code=False)
-            return cls(model.to(device), tokenizer, label)
+        fix = "give the folder or hub name of a classifier of grammatical sentences"
+        model, tokenizer = load_text_model(
+            AutoModelForSequenceClassification, path_or_name, device, "grammar model", fix
+        )
+        with named("grammar model", path_or_name, fix):
+            return cls(model, tokenizer, label)
 
     @torch.inference_mode()
     def probabilities(self, texts: Sequence[str]) -> Tensor:
@@ -93,14 +91,10 @@ class SurpriseScorer:
     @classmethod
     def load(cls, path_or_name: str, device: str = "cpu") -> SurpriseScorer:
         """From a folder or a hub name; safetensors only. ConfigError where there is no such model."""
-        from transformers import AutoModelForCausalLM, AutoTokenizer
+        from transformers import AutoModelForCausalLM
 
-        with named("language model", path_or_name, "give the folder or hub name of a causal language model"):
-            model = AutoModelForCausalLM.from_pretrained(
-                path_or_name, use_safetensors=True, trust_remote_code=False, dtype=torch.float32
-            )
-            tokenizer = AutoTokenizer.from_pretrained(path_or_name, trust_remote_code=False)
-            return cls(model.to(device), tokenizer)
+        fix = "give the folder or hub name of a causal language model"
+        return cls(*load_text_model(AutoModelForCausalLM, path_or_name, device, "language model", fix))
 
     @torch.inference_mode()
     def log_probs(self, texts: Sequence[str]) -> Tensor:

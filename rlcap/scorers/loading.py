@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from rlcap.types import ConfigError
 
@@ -31,3 +32,23 @@ def named(
         place = name.removeprefix("local-dir:")
         absent = "" if ":" in place or Path(place).exists() else " (there is no such file or folder here)"
         raise ConfigError(f"{what} {name!r}{absent} can't be loaded: {reason:.300}; {fix}") from error
+
+
+def load_text_model(kind: Any, path_or_name: str, device: str, what: str, fix: str) -> tuple[Any, Any]:
+    """(a frozen model in float32, its tokenizer) from a folder or a hub name; safetensors only, none of the repository's own
+    code is run.
+
+    Args:
+        kind: one of transformers' Auto classes.
+        what, fix: as for `named`.
+
+    Raises:
+        ConfigError: there is no such model.
+    """
+    import torch
+    from transformers import AutoTokenizer
+
+    with named(what, str(path_or_name), fix):
+        model = kind.from_pretrained(path_or_name, use_safetensors=True, trust_remote_code=False, dtype=torch.float32)
+        tokenizer = AutoTokenizer.from_pretrained(path_or_name, trust_remote_code=False)
+    return model.to(device), tokenizer

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rlcap.scorers.loading import named
+from rlcap.scorers.loading import load_text_model
 from rlcap.scorers.text_batches import encodable, length_sorted_batches
 
 LABELS = ("entailment", "neutral", "contradiction")
@@ -55,14 +55,11 @@ class NliScorer:
     def load(cls, path_or_name: str, device: str = "cpu", batch_size: int = 32) -> NliScorer:
         """From a folder or a hub name; safetensors only, none of the repository's own code is run. ConfigError where there is no
         such model."""
-        from transformers import AutoModelForSequenceClassification, AutoTokenizer
+        from transformers import AutoModelForSequenceClassification
 
-        with named("NLI model", str(path_or_name), "give the folder or hub name of a sequence classifier"):
-            model = AutoModelForSequenceClassification.from_pretrained(
-                path_or_name, use_safetensors=True, trust_remote_code=False, dtype=torch.float32
-            )
-            tokenizer = AutoTokenizer.from_pretrained(path_or_name, trust_remote_code=False)
-        return cls(model.to(device), tokenizer, batch_size, name=str(path_or_name))
+        fix = "give the folder or hub name of a sequence classifier"
+        model, tokenizer = load_text_model(AutoModelForSequenceClassification, path_or_name, device, "NLI model", fix)
+        return cls(model, tokenizer, batch_size, name=str(path_or_name))
 
     @torch.inference_mode()
     def probabilities(self, premises: Sequence[str], hypotheses: Sequence[str]) -> Tensor:

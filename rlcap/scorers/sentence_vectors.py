@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from rlcap.scorers.grammar import readable
-from rlcap.scorers.loading import named
+from rlcap.scorers.loading import load_text_model
 from rlcap.scorers.text_batches import encodable, length_sorted_batches
 
 
@@ -24,16 +24,10 @@ class SentenceEncoder:
     @classmethod
     def load(cls, path_or_name: str, device: str = "cpu") -> SentenceEncoder:
         """From a folder or a hub name; safetensors only. ConfigError where there is no such model."""
-        from transformers import AutoModel, AutoTokenizer
+        from transformers import AutoModel
 
-        with named(
-            "sentence encoder", path_or_name, "give a folder or hub name: sentence-transformers/all-mpnet-base-v2"
-        ):
-            model = AutoModel.from_pretrained(
-                path_or_name, use_safetensors=True, trust_remote_code=False, dtype=torch.float32
-            )
-            tokenizer = AutoTokenizer.from_pretrained(path_or_name, trust_remote_code=False)
-        return cls(model.to(device), tokenizer)
+        fix = "give a folder or hub name: sentence-transformers/all-mpnet-base-v2"
+        return cls(*load_text_model(AutoModel, path_or_name, device, "sentence encoder", fix))
 
     @torch.inference_mode()
     def vectors(self, texts: Sequence[str]) -> Tensor:

@@ -5,7 +5,6 @@ The reference model is the starting adapter, of which TRL keeps a copy on the sa
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from datasets import Dataset
 
 from rlcap.config import DPOConfig
 from rlcap.data.images import open_image
+from rlcap.data.jsonl import read_rows
 from rlcap.policy.load import Policy
 from rlcap.train.run_folder import RunFolder
 from rlcap.types import ConfigError, InputError
@@ -30,29 +30,18 @@ class PairsError(InputError):
 
 def read_pairs(path: Path) -> list[dict[str, str]]:
     """The rows of a pairs file. PairsError: not there, empty, a line that is no pair, or whose image can't be found."""
-    if not path.is_file():
-        raise PairsError(f"no pairs file {path}; recipes/refine.py writes one, or rows {{{', '.join(KEYS)}}}")
-    rows = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise PairsError(f"{path}, line {number} is not JSON: {error}") from error
-        missing = [key for key in KEYS if not isinstance(row, Mapping) or not isinstance(row.get(key), str)]
-        if missing or not row["chosen"].strip() or not row["rejected"].strip():
-            raise PairsError(
-                f"{path}, line {number}: a pair needs texts under {', '.join(KEYS)}; amiss: {missing or 'empty'}"
-            )
-        if not Path(row["image"]).is_file():
-            raise PairsError(f"{path}, line {number}: there is no image {row['image']}")
-        if row["chosen"] == row["rejected"]:
-            raise PairsError(f"{path}, line {number}: chosen and rejected are the same caption")
-        rows.append({key: row[key] for key in KEYS})
-    if not rows:
-        raise PairsError(f"{path} holds no pairs")
-    return rows
+    form = f"recipes/refine.py writes one, or rows {{{', '.join(KEYS)}}}"
+    return [{key: row[key] for key in KEYS} for row in read_rows(path, "pairs", form, flaw, PairsError)]
+
+
+def flaw(row: Any) -> str | None:
+    """What keeps a row from being a pair, or None."""
+    missing = [key for key in KEYS if not isinstance(row, Mapping) or not isinstance(row.get(key), str)]
+    if missing or not row["chosen"].strip() or not row["rejected"].strip():
+        return f"a pair needs texts under {', '.join(KEYS)}; amiss: {missing or 'empty'}"
+    if not Path(row["image"]).is_file():
+        return f"there is no image {row['image']}"
+    return "chosen and rejected are the same caption" if row["chosen"] == row["rejected"] else None
 
 
 def to_dataset(pairs: Sequence[Mapping[str, str]]) -> Dataset:

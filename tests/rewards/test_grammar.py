@@ -47,9 +47,9 @@ def test_the_lab_tells_prose_from_salad_and_from_what_is_cut_off():
     reward = Grammar(resolve("lab:grammar"))
     prose, salad, cut = judge(
         reward,
-        "there is a red ball at the top. the blue boat is to the left of the bird.",
+        "there is a red ball at the top. the boat is to the left of the bird.",
         "boat bird red ball top blue left a there the",
-        "there is a red ball at the top. the blue boat is to the",
+        "there is a red ball at the top. the boat is to the",
     )
     assert prose > 0.95
     assert salad < 0.1

@@ -63,7 +63,7 @@ def test_every_fault_is_known():
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_that_passes_changes_no_reward(server, fault, engine):
-    server.faults = {1: fault, 5: fault}
+    server.faults = {1: fault, 2: fault}  # of two captions, as no retry is as early
     harmless = LASTING[fault][ENGINES.index(engine)] is None
     reward = judge(server, engine=engine, **({"timeout": 1.5} if fault == "hang" else {}))
     assert [score.value for score in reward.score(batch())] == [grade(caption) / 10 for caption in CAPTIONS]

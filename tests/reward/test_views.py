@@ -44,7 +44,7 @@ def photo(tmp_path):
 def sent(photo, meta=None, **options):
     """(what the engine was asked of two captions, the scores)."""
     engine = Seeing()
-    reward = Critique(engine, cache=":memory:", retries=0, **options)
+    reward = Critique(engine, cache=":memory:", retries=0, concurrency=1, **options)  # in the order of captions
     samples = [Sample("a", photo, ("a ball",), meta=meta or {})] * 2
     return engine.asked, reward.score(RewardBatch(["A red ball.", "A ball."], samples))
 

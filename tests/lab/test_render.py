@@ -86,6 +86,7 @@ def test_edges_are_smooth():
     assert ((grey > 70) & (grey < 170)).sum() > 20
 
 
+@pytest.mark.slow
 def test_neighbours_overlap_in_part_but_never_vanish():
     overlapped = things = 0
     for seed in range(200):

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 SCRIPT = """
 import os
 import sys
@@ -39,6 +41,7 @@ FAMILIES = ("blip", "blip_2", "blip_2_with_t5", "florence2", "git", "llava", "vi
 """One of each captioner class."""
 
 
+@pytest.mark.slow
 def test_gradients_are_those_of_both(tmp_path):
     script = tmp_path / "gradients.py"
     script.write_text(SCRIPT)

@@ -215,6 +215,7 @@ def test_maximum_likelihood_does_not_overwrite_an_earlier_run(tmp_path):
     assert adapter.read_bytes() == before
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_a_checkpoint_and_a_report(whole, tmp_path):
     output = tmp_path / "stopped"
     process = subprocess.Popen(
@@ -240,6 +241,7 @@ def test_ctrl_c_leaves_a_checkpoint_and_a_report(whole, tmp_path):
     assert json.loads((output / "summary.json").read_text())["steps"] == stopped_at + 1
 
 
+@pytest.mark.slow
 def test_a_second_run_does_not_overwrite_the_first(whole):
     done = subprocess.run(command(whole), cwd=ROOT, env=environment(whole.parent), capture_output=True, text=True)
     assert done.returncode != 0

@@ -79,7 +79,14 @@ def test_refine_goes_on_where_it_stopped(refined, tmp_path):
 
 def test_dpo_prefers_what_was_chosen_and_reports(refined, tmp_path):
     folder, _ = refined
-    small = ("data.validation=0", "data.test=14", "data.prior_breaking=0", "train.steps=4", "train.batch_size=8", "train.sft_weight=0")
+    small = (
+        "data.validation=0",
+        "data.test=14",
+        "data.prior_breaking=0",
+        "train.steps=4",
+        "train.batch_size=8",
+        "train.sft_weight=0",
+    )
     ran = recipe("dpo", f"pairs={folder / 'pairs.jsonl'}", "--output_dir", tmp_path / "dpo", *small)
     assert ran.returncode == 0, ran.stderr
     rows = [row["metrics"] for row in lines(tmp_path / "dpo" / "metrics.jsonl")]

@@ -95,6 +95,7 @@ def test_choosing_a_folder_makes_none(tmp_path, monkeypatch):
         RunFolder.choose("grpo", None, None, "auto")
 
 
+@pytest.mark.slow
 def test_all_processes_take_the_main_ones_folder(tmp_path):
     script = tmp_path / "choose.py"
     script.write_text(

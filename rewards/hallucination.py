@@ -7,8 +7,7 @@ cost      one NLI pass a (reference, caption or sentence) pair; one encoder pass
 source    MOCHa (arXiv 2312.03631): r_f = 1 − 2 · mean_k P(contradiction | ref_k, caption), r_a = clip(2 · (F1 − .35), −1, 1),
           α = .5 (`mocha`). `sentences` judges each sentence against all references: contradicted costs 1, unsupported
           `unsupported`, supported 0, r_f = 1 − 2 · mean cost. `grounded`, for photos, also looks each word up in them
-          (`rlcap.scorers.grounding`; ALOHa, arXiv 2404.02904): NLI passes over one wrong word among ten right ones.
-          Measured by benchmarks/reward_quality.py
+          (`rlcap.scorers.grounding`; ALOHa, arXiv 2404.02904): NLI passes over one wrong word among ten right ones
 hack      α = 1: short safe sentences; true ones in other words dilute a false one. `mocha`: a hedge ("there might be …" adds
           .31 to r_f of 120 foiled nocaps captions; `sentences` judges the bare claim too: −.00). `grounded`: the
           references' own words

@@ -10,7 +10,7 @@ import re
 from typing import Any
 
 from rlcap.lab.engine import say_claim
-from rlcap.lab.scene import Scene
+from rlcap.lab.scene import scene_of
 from rlcap.lab.truth import judge, read, sentences
 from rlcap.reward.claim_list import Claim, claims_text
 from rlcap.reward.prompt import fenced
@@ -29,9 +29,7 @@ class LabClaims:
 
     def generate(self, content: Any, system_prompt: str | None = None, *, sample: Sample, **_: Any) -> str:
         """A list in the strict form of `rlcap.reward.claim_list`. ValueError for a sample without a scene."""
-        if "scene" not in sample.meta:
-            raise ValueError(f"sample {sample.id!r} has no scene: the lab's reader only knows images of the lab")
-        scene = Scene.from_json(sample.meta["scene"])
+        scene = scene_of(sample)
         prompt = content if isinstance(content, str) else content[0]
         facts = [judge(_NUMBER.sub("", line), scene).claims for line in fenced("facts", prompt).splitlines()]
         caption = fenced("caption", prompt)

@@ -11,7 +11,7 @@ from typing import Any
 
 from rlcap.lab.engine import grade
 from rlcap.lab.language import tell_background, tell_thing
-from rlcap.lab.scene import Scene
+from rlcap.lab.scene import Scene, scene_of
 from rlcap.lab.truth import grammatical_share, judge
 from rlcap.reward.prompt import fenced
 from rlcap.scorers.sentences import split_sentences
@@ -20,9 +20,7 @@ from rlcap.types import Sample
 
 def scene_and_prompt(content: Any, sample: Sample) -> tuple[Scene, str]:
     """ValueError for a sample without a scene."""
-    if "scene" not in sample.meta:
-        raise ValueError(f"sample {sample.id!r} has no scene: the lab's judges only know images of the lab")
-    return Scene.from_json(sample.meta["scene"]), content if isinstance(content, str) else content[0]
+    return scene_of(sample), content if isinstance(content, str) else content[0]
 
 
 class LabComparer:

@@ -11,7 +11,7 @@ import itertools
 from typing import Any
 
 from rlcap.lab.engine import say_claim
-from rlcap.lab.scene import Scene
+from rlcap.lab.scene import Scene, scene_of
 from rlcap.lab.truth import Assertion, judge
 from rlcap.reward.differences import WRONG, Difference, differences_text
 from rlcap.reward.prompt import fenced
@@ -31,10 +31,8 @@ class LabDifferences:
 
     def generate(self, content: Any, system_prompt: str | None = None, *, sample: Sample, **_: Any) -> str:
         """A list in the strict form of `rlcap.reward.differences`. ValueError for a sample without a scene."""
-        if "scene" not in sample.meta:
-            raise ValueError(f"sample {sample.id!r} has no scene: the lab's comparer only knows images of the lab")
         prompt = content if isinstance(content, str) else content[0]
-        scene = Scene.from_json(sample.meta["scene"])
+        scene = scene_of(sample)
         return differences_text(differ(fenced("caption", prompt), fenced("reference", prompt), scene))
 
     __call__ = generate

@@ -11,7 +11,7 @@ import json
 from typing import Any
 
 from rlcap.lab.language import PLACE_PHRASES, RELATION_PHRASES, article
-from rlcap.lab.scene import Scene
+from rlcap.lab.scene import Scene, scene_of
 from rlcap.lab.truth import Assertion, Verdict, facts, judge
 from rlcap.reward.prompt import fenced
 from rlcap.reward.verdict import Verdict as Written
@@ -61,9 +61,7 @@ def grade(verdict: Verdict) -> float:
 
 def read_caption(content: Any, sample: Sample) -> tuple[Verdict, Scene]:
     """What the caption in a prompt says of the sample's scene. ValueError for a sample without one."""
-    if "scene" not in sample.meta:
-        raise ValueError(f"sample {sample.id!r} has no scene: the lab's critic only knows images of the lab")
-    scene = Scene.from_json(sample.meta["scene"])
+    scene = scene_of(sample)
     return judge(fenced("caption", content if isinstance(content, str) else content[0]), scene), scene
 
 

@@ -13,9 +13,9 @@ import random
 from collections.abc import Iterator
 
 from rlcap.lab.language import NUMBERS, PLACE_PHRASES, PLURALS, RELATION_PHRASES, article
-from rlcap.lab.scene import ATTRIBUTES, Scene, Thing, holds
+from rlcap.lab.scene import ATTRIBUTES, Scene, Thing, holds, scene_of
 from rlcap.lab.world import BACKGROUNDS, CONFUSABLE, KINDS, PLACES, RELATIONS, USUAL
-from rlcap.types import InputError, Sample
+from rlcap.types import Sample
 
 MOST_WRONG = 3
 """Wrong options of a question; there are fewer where the lab has no more words of that sort."""
@@ -47,9 +47,7 @@ def questions(scene: Scene, seed: int = 0, count: int = 5) -> list[dict]:
 
 def of_sample(sample: Sample) -> list[dict]:
     """The questions about a sample of the lab. InputError for one without a scene."""
-    if "scene" not in sample.meta:
-        raise InputError(f"sample {sample.id!r} has no scene: the lab only asks about images of the lab")
-    return questions(Scene.from_json(sample.meta["scene"]))
+    return questions(scene_of(sample))
 
 
 def _all(scene: Scene, rng: random.Random) -> Iterator[tuple[str, str, str, list[str]]]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from rlcap.lab.engine import say_claim, say_fact
 from rlcap.lab.language import tell_background, tell_thing
-from rlcap.lab.scene import Scene
+from rlcap.lab.scene import Scene, scene_of
 from rlcap.lab.truth import facts, judge
 from rlcap.lab.world import PLACES
 from rlcap.reward.prompt import fenced
@@ -34,9 +34,7 @@ class LabReviser:
     def generate(self, content: Any, system_prompt: str | None = None, *, sample: Sample, **_: Any) -> str:
         """textgrad's three calls are told apart by what they ask for: a loss holds the caption in a fence, a step wants its
         tags, a gradient is what is left. ValueError for a sample without a scene."""
-        if "scene" not in sample.meta:
-            raise ValueError(f"sample {sample.id!r} has no scene: the lab's reviser only knows images of the lab")
-        scene, text = Scene.from_json(sample.meta["scene"]), content if isinstance(content, str) else content[0]
+        scene, text = scene_of(sample), content if isinstance(content, str) else content[0]
         if "<IMPROVED_VARIABLE>" in (system_prompt or ""):
             return f"<IMPROVED_VARIABLE>{rewrite(_VARIABLE.search(text)[1].strip(), scene)}</IMPROVED_VARIABLE>"
         if "<VARIABLE>" in text:

@@ -14,9 +14,9 @@ import re
 from typing import Any
 
 from rlcap.lab.language import PLACE_PHRASES, noun_phrase, tell_background, tell_count
-from rlcap.lab.scene import Scene
+from rlcap.lab.scene import Scene, scene_of
 from rlcap.lab.truth import judge
-from rlcap.types import InputError, Sample
+from rlcap.types import Sample
 
 FAITHFUL = "Says nothing that is not so."
 _FENCE = re.compile(r"^<(\w+)>\n(.*?)\n</\1>$", re.DOTALL | re.MULTILINE)
@@ -43,9 +43,7 @@ def rubric(scene: Scene, seed: int = 0) -> list[dict]:
 
 def of_sample(sample: Sample) -> list[dict]:
     """The rubric of a sample of the lab. InputError for one without a scene."""
-    if "scene" not in sample.meta:
-        raise InputError(f"sample {sample.id!r} has no scene: the lab only has criteria for images of the lab")
-    return rubric(Scene.from_json(sample.meta["scene"]))
+    return rubric(scene_of(sample))
 
 
 class LabRubric:
@@ -59,9 +57,7 @@ class LabRubric:
 
     def generate(self, content: Any, system_prompt: str | None = None, *, sample: Sample, **_: Any) -> str:
         """A line a criterion. ValueError for a sample without a scene, or a criterion that isn't of this module."""
-        if "scene" not in sample.meta:
-            raise ValueError(f"sample {sample.id!r} has no scene: the lab's checker only knows images of the lab")
-        scene, fences = Scene.from_json(sample.meta["scene"]), dict(_FENCE.findall(content))
+        scene, fences = scene_of(sample), dict(_FENCE.findall(content))
         verdict = judge(fences["caption"], scene)
         lines = []
         for i, line in enumerate(fences["rubric"].splitlines(), 1):

@@ -12,6 +12,7 @@ import random
 from dataclasses import asdict, dataclass, replace
 
 from rlcap.lab.world import BACKGROUNDS, COLOURS, FILLS, KINDS, PLACES, SIZES, THEMES, USUAL, cell_of
+from rlcap.types import InputError, Sample
 
 HABIT = 0.75
 """Probability that one attribute of an ordinary scene is the usual one."""
@@ -138,3 +139,10 @@ def distance(first: Scene, second: Scene) -> int:
     for a, b in zip(first.things, second.things, strict=False):
         total += sum(getattr(a, field) != getattr(b, field) for field in Thing.__slots__)
     return total
+
+
+def scene_of(sample: Sample) -> Scene:
+    """The scene of a lab sample. InputError, naming the sample, for one that is not of the lab."""
+    if "scene" not in sample.meta:
+        raise InputError(f"sample {sample.id!r} has no scene: only images of the lab have one")
+    return Scene.from_json(sample.meta["scene"])

@@ -84,6 +84,8 @@ class Judged:
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """The signature of a constructor with `**asking` names what may stand there: a mix checks `params` against it."""
         super().__init_subclass__(**kwargs)
+        if cls.judged is Judged.judged and not hasattr(cls, "value"):
+            raise TypeError(f"{cls.__name__} judges nothing: write `value(self, verdict, sample)`, or `judged`")
         own = vars(cls).get("__init__")
         parameters = inspect.signature(own).parameters if own is not None else {}
         if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
@@ -100,15 +102,12 @@ class Judged:
         return [(caption, sample)]
 
     def judged(self, opinions: Sequence[Opinion], sample: Sample) -> Score:
-        """The score of a caption, from one opinion on each of its `asks`: here, of one."""
+        """The score of a caption, from one opinion on each of its `asks`: here, what the subclass's `value(verdict, sample)` makes
+        of the one verdict, or an abstention."""
         opinion = opinions[0]
         if opinion.verdict is None:
             return Score.abstain(str(opinion.reason), note=opinion.reply)
         return self.value(opinion.verdict, sample)
-
-    def value(self, verdict: Any, sample: Sample) -> Score:
-        """The score of a caption with this verdict. Rewards that ask one thing write it, others write `judged`."""
-        raise NotImplementedError(f"{type(self).__name__} must write `value(self, verdict, sample)`")
 
     async def ascore(self, batch: RewardBatch) -> list[Score]:
         told = [i for i, caption in enumerate(batch.captions) if caption.strip()]

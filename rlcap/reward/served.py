@@ -85,7 +85,7 @@ class ResponseValidationError(ValueError):
 
 
 class OpenAI(Served):
-    """A model behind OpenAI's own client, for a fifth of LiteLLM's work a call. It knows no prices: give
+    """A model behind OpenAI's own client, with less work a call than LiteLLM's. It knows no prices: give
     `limits.prices` where dollars are to be counted.
 
     The key is read from OPENAI_API_KEY unless `api_key_env` names another variable; a server of one's own (`base_url`)

@@ -127,3 +127,11 @@ def test_the_replies_of_the_published_rewards_are_found_again():
         "bd3e41433a5630d56021b5a73f3fee57c32703e947dccbcaf72f3c5878dbc538",
         "cade41ee9d3d9e138b3c6ca0194f2537186f0a8cdc45b18622dc6921aa4d36b0",
     ]
+
+
+def test_a_reward_that_reads_no_verdict_is_refused_where_it_is_written():
+    from rlcap.reward.base import Reward
+    from rlcap.reward.judged import Judged
+
+    with pytest.raises(TypeError, match="Idle judges nothing: write `value"):
+        type("Idle", (Judged, Reward), {"name": "idle", "range": (0.0, 1.0), "version": "1"})

@@ -16,7 +16,8 @@ A line a reward, a column a question, each with a 95 % bootstrap interval:
 The lab's captions are sampled from its MLE captioner at temperature 1, eight an image, as training begins. Truth is `rlcap.probe.
 truth_of`: harmonic mean of precision and recall of facts, times the grammatical share; pairs of equal truth don't count.
 The mix stands in the table by its advantage (the trainer's own arithmetic), which is centred by image: its lab_auc says little. Without --foil, --flickr8k or --nli what needs them is
-left out. A folder holds nocaps_foil.json, Flickr8k.token.txt with ExpertAnnotations.txt, an NLI cross-encoder.
+left out. A folder holds nocaps_foil.json, Flickr8k.token.txt with ExpertAnnotations.txt, an NLI cross-encoder. The whole takes an
+hour on one core: --only measures one part and adds its columns to those that the file of --json has.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from typing import Any
 import numpy as np
 from caption_foils import SETS, foils
 from quality_statistics import auc, bootstrap, clustered, group_agreement, kendall_tau_c, wins
+from tqdm import trange
 
 from rlcap.eval.statistics import Interval, bootstrap_mean
 from rlcap.types import RewardBatch, Sample
@@ -95,6 +97,7 @@ LAB: dict[str, dict[str, Any]] = {
 """Rewards beside those of the lab's default mix (recipes/configs/lab.yaml), with the lab's models."""
 MIX = "default mix"
 GROUP = 8
+CHUNK = 100
 
 
 def with_paths(entries: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -136,10 +139,12 @@ def judged(
     values = {REFERENCES: references} | ({NLI: nli, ENCODER: AdequacyScorer.from_nli(nli)} if nli else {})
     found = {}
     for name, entry in with_paths(entries, values).items():
-        start = time.perf_counter()
-        scores = build(resolve(entry["reward"]), entry["params"], {}, entry["reward"]).score(batch)
+        reward = build(resolve(entry["reward"]), entry["params"], {}, entry["reward"])
+        scores: list[Any] = []
+        for start in trange(0, len(batch.captions), CHUNK, desc=f"  {name}", unit_scale=CHUNK, unit=" captions"):
+            part = slice(start, start + CHUNK)
+            scores += reward.score(RewardBatch(batch.captions[part], batch.samples[part]))
         found[name] = np.array([np.nan if score.value is None else score.value for score in scores])
-        print(f"  {name}: {len(scores)} captions in {time.perf_counter() - start:.0f} s", flush=True)
     return found
 
 
@@ -161,7 +166,7 @@ def pairwise(
     return found
 
 
-def on_foil(folder: Path, nli: Any, most: int | None) -> dict[str, dict[str, Interval]]:
+def on_foil(folder: Path, nli: Any, most: int) -> dict[str, dict[str, Interval]]:
     rows = json.loads((folder / "nocaps_foil.json").read_text())[:most]
     return pairwise([(row["references"], row["baseline"], row["foil"]) for row in rows], ["foil"] * len(rows), nli)
 
@@ -292,41 +297,47 @@ def main() -> None:
     parser.add_argument("--flickr8k", type=Path, help="folder with Flickr8k.token.txt and ExpertAnnotations.txt")
     parser.add_argument("--nli", type=Path, help="folder of an NLI cross-encoder")
     parser.add_argument("--images", type=int, default=200, help="images of the lab (default: %(default)s)")
-    parser.add_argument("--lab", action="store_true", help="the lab alone, whatever folders are given")
+    parser.add_argument("--only", choices=("foil", "flickr8k", "lab"), help="this part alone")
     parser.add_argument("--quick", action="store_true", help="a tenth of everything: does it run?")
     parser.add_argument("--json", type=Path, help="write what was measured to this file")
     asked = parser.parse_args()
     nli = None
-    if asked.nli and not asked.lab:
+    if asked.nli and asked.only != "lab":
         from rlcap.scorers.nli import NliScorer
 
         nli = Remembering(NliScorer.load(str(asked.nli)))
-    parts = {
-        "--foil": (asked.foil, lambda folder: on_foil(folder, nli, 125 if asked.quick else None)),
-        "--flickr8k": (
-            asked.flickr8k,
-            lambda folder: merged(
-                on_wrong_words(folder, nli, 30 if asked.quick else 300),
-                on_experts(folder, nli, 280 if asked.quick else None),
-            ),
-        ),
-    }
-    found: list[Mapping[str, Mapping[str, Interval]]] = []
-    for option, (folder, measure) in parts.items():
-        if asked.lab or not folder:
-            print(f"without {option}: its columns are left out")
-            continue
-        print(option, flush=True)
-        found.append(measure(folder))
-    if not nli:
+    elif asked.only != "lab":
         print("without --nli: the hallucination reward is judged on the lab alone")
-    print("lab", flush=True)
-    found.append(on_lab(max(2, asked.images // 10) if asked.quick else asked.images))
-    results = merged(*found)
+    tenth = 10 if asked.quick else 1
+    parts = {
+        "foil": lambda: on_foil(asked.foil, nli, 1250 // tenth),
+        "flickr8k": lambda: merged(
+            on_wrong_words(asked.flickr8k, nli, 300 // tenth),
+            on_experts(asked.flickr8k, nli, 280 if asked.quick else None),
+        ),
+        "lab": lambda: on_lab(max(2, asked.images // tenth)),
+    }
+    results: Mapping[str, Mapping[str, Interval]] = earlier(asked.json, asked.quick) if asked.only else {}
+    for name in [asked.only] if asked.only else parts:
+        if name != "lab" and not getattr(asked, name):
+            print(f"without --{name}: its columns are left out")
+            continue
+        print(name, flush=True)
+        results = merged(results, parts[name]())
     print("\n" + table(results))
     write_json(
         asked.json, quick=asked.quick, results={n: {c: i._asdict() for c, i in r.items()} for n, r in results.items()}
     )
+
+
+def earlier(path: Path | None, quick: bool) -> dict[str, dict[str, Interval]]:
+    """What the other parts left in the file; nothing where there is none, or where it is of other sizes."""
+    if path is None or not path.exists() or (written := json.loads(path.read_text()))["quick"] != quick:
+        return {}
+    return {
+        name: {c: Interval(*(np.nan if v is None else v for v in i.values())) for c, i in columns.items()}
+        for name, columns in written["results"].items()
+    }
 
 
 def merged(*parts: Mapping[str, Mapping[str, Interval]]) -> dict[str, dict[str, Interval]]:

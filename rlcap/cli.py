@@ -9,7 +9,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from rlcap.commands import bags, lab, prepare, prompt, rewards, runs
+from rlcap.commands import bags, captions, lab, prepare, prompt, rewards, runs
 from rlcap.commands.arguments import command
 from rlcap.types import InputError
 
@@ -35,6 +35,11 @@ rewards:
 prompts:
   rlcap prompt instruction --config my.yaml --engine openai:gpt-4o-mini --out instruction.txt
   rlcap prompt rubric scored.jsonl --judge openai:gpt-4o-mini --prompt rewards/prompts/critique.txt --engine … --out rubric.txt
+
+what came of it:
+  rlcap compare runs/a runs/b                              which run is better, on the same held-out images
+  rlcap compare runs/a-0,runs/a-1 runs/b-0,runs/b-1        the same over training seeds
+  rlcap caption photo.jpg --run runs/a --before            what a captioner says now, and what it said before
 
 captions that exist:
   rlcap score captions.jsonl --config my.yaml              what does each reward of a mix say of them
@@ -74,7 +79,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     doctor = command(commands, "doctor", _doctor, "what is installed, what is missing for what, and what to do")
     doctor.add_argument("--json", action="store_true", help="for programs")
-    for part in (lab, bags, rewards, prepare, prompt, runs):
+    for part in (lab, bags, rewards, prepare, prompt, captions, runs):
         part.add(commands)
     return parser
 

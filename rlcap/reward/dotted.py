@@ -54,10 +54,26 @@ def build(
 ) -> Any:
     """`factory(**params)`, completed by those entries of `context` that its signature names and `params` leaves open.
 
-    Raises ConfigError on a parameter that it doesn't have, on one that it lacks, on a plain value (number, text, choice,
-    list, mapping) of another type than its annotation's, and in place of the ValueError by which it refuses a value.
+    Raises ConfigError as `check_params` does, and in place of the ValueError by which the factory refuses a value.
     """
     what = what or getattr(factory, "__name__", repr(factory))
+    context = context or {}
+    check_params(factory, params, context, what)
+    accepted = inspect.signature(factory).parameters
+    try:
+        return factory(**{key: value for key, value in context.items() if key in accepted} | dict(params))
+    except ConfigError:
+        raise
+    except ValueError as error:
+        raise ConfigError(f"{what}: {error}") from error
+
+
+def check_params(factory: Any, params: Mapping[str, Any], given: Iterable[str], what: str) -> None:
+    """Whether `factory(**params)` can be called, without the call. given: names that the caller will add.
+
+    Raises ConfigError on a parameter that it doesn't have, on one that it lacks, and on a plain value (number, text, choice,
+    list, mapping) of another type than its annotation's.
+    """
     accepted = inspect.signature(factory).parameters
     open_ended = any(parameter.kind is parameter.VAR_KEYWORD for parameter in accepted.values())
     for key in params:
@@ -70,17 +86,11 @@ def build(
                 " (YAML reads 1e-3 as text: write 1.0e-3)" if isinstance(value, str) and _fits(0.5, hints[key]) else ""
             )
             raise ConfigError(f"parameter {key} of {what} must be {_wanted(hints[key])}, got {value!r}{number}")
-    filled = {key: value for key, value in (context or {}).items() if key in accepted} | dict(params)
+    filled = {key for key in given if key in accepted} | set(params)
     for key, parameter in accepted.items():
         variadic = parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
         if parameter.default is parameter.empty and not variadic and key not in filled:
-            raise ConfigError(f"{what} needs the parameter {key!r}; given: {', '.join(filled) or 'none'}")
-    try:
-        return factory(**filled)
-    except ConfigError:
-        raise
-    except ValueError as error:
-        raise ConfigError(f"{what}: {error}") from error
+            raise ConfigError(f"{what} needs the parameter {key!r}; given: {', '.join(sorted(filled)) or 'none'}")
 
 
 def _of_name(name: str) -> types.ModuleType:

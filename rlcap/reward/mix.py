@@ -18,13 +18,13 @@ captions).
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rlcap.reward import runner
 from rlcap.reward.base import Reward
-from rlcap.reward.dotted import ConfigError, build, resolve, unknown
+from rlcap.reward.dotted import ConfigError, build, check_params, resolve, unknown
 from rlcap.reward.guard import Guard
 from rlcap.reward.running import RunningMoments, RunningScale
 from rlcap.types import RewardBatch, Score
@@ -47,10 +47,7 @@ class Component:
     """What its centred value is divided by: group, batch, running or none."""
 
     def __post_init__(self) -> None:
-        if isinstance(self.weight, bool) or not isinstance(self.weight, int | float) or not math.isfinite(self.weight):
-            raise ConfigError(f"weight of {self.reward.name} must be a finite number, got {self.weight!r}")
-        if self.normalize not in NORMALIZE:
-            raise ConfigError(unknown(f"normalize of {self.reward.name}", str(self.normalize), NORMALIZE))
+        _check_weight(self.reward.name, self.weight, self.normalize)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +63,35 @@ class MixScores:
     metrics: Mapping[str, float]
     """`<component>/mean`, `weighted_mean`, `std_batch`, `abstain_rate`, `seconds`, and whatever the reward measured
     itself; mean and std are left out where it abstained on all."""
+
+
+def check_mix(config: Mapping[str, Mapping[str, Any]], given: Iterable[str]) -> None:
+    """Whether `Mix.from_config` can build this, as far as can be known without loading a model: before data are read.
+
+    given: names of the context's values. Raises ConfigError on unknown keys, paths, parameters and choices, naming the
+    component and the known ones. The modules that hold the rewards are imported.
+    """
+    for name, entry in config.items():
+        if not isinstance(entry, Mapping) or "reward" not in entry:
+            raise ConfigError(f"mix.{name}: needs a mapping with `reward: module:Class`, got {entry!r}")
+        for key in entry:
+            if key not in KEYS:
+                raise ConfigError(f"mix.{name}: {unknown('key', str(key), KEYS)}")
+        for key, kinds, wanted in (("reward", str, "module:Class"), ("params", Mapping | None, "a mapping")):
+            if not isinstance(entry.get(key), kinds):
+                raise ConfigError(f"mix.{name}.{key} must be {wanted}, got {entry[key]!r}")
+        try:
+            check_params(resolve(entry["reward"], Reward), entry.get("params") or {}, given, entry["reward"])
+        except ConfigError as error:
+            raise ConfigError(f"mix.{name}: {error}") from error
+        _check_weight(f"mix.{name}", entry.get("weight", 1.0), entry.get("normalize", "group"))
+
+
+def _check_weight(what: str, weight: Any, normalize: Any) -> None:
+    if isinstance(weight, bool) or not isinstance(weight, int | float) or not math.isfinite(weight):
+        raise ConfigError(f"weight of {what} must be a finite number, got {weight!r}")
+    if normalize not in NORMALIZE:
+        raise ConfigError(unknown(f"normalize of {what}", str(normalize), NORMALIZE))
 
 
 class Mix:
@@ -98,22 +124,14 @@ class Mix:
         has a parameter of that name and whose `params` don't set it. options: as for the constructor.
         Raises ConfigError on unknown keys, paths, parameters and choices, naming the component and the known ones.
         """
+        check_mix(config, context or {})
         components = {}
         for name, entry in config.items():
-            if not isinstance(entry, Mapping) or "reward" not in entry:
-                raise ConfigError(f"mix.{name}: needs a mapping with `reward: module:Class`, got {entry!r}")
-            for key in entry:
-                if key not in KEYS:
-                    raise ConfigError(f"mix.{name}: {unknown('key', str(key), KEYS)}")
-            for key, kinds, wanted in (("reward", str, "module:Class"), ("params", Mapping | None, "a mapping")):
-                if not isinstance(entry.get(key), kinds):
-                    raise ConfigError(f"mix.{name}.{key} must be {wanted}, got {entry[key]!r}")
             try:
-                kind = resolve(entry["reward"], Reward)
-                reward = build(kind, entry.get("params") or {}, context, entry["reward"])
-                components[name] = Component(reward, entry.get("weight", 1.0), entry.get("normalize", "group"))
+                reward = build(resolve(entry["reward"], Reward), entry.get("params") or {}, context, entry["reward"])
             except ConfigError as error:
                 raise ConfigError(f"mix.{name}: {error}") from error
+            components[name] = Component(reward, entry.get("weight", 1.0), entry.get("normalize", "group"))
         return cls(components, **options)
 
     @property

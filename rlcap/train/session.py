@@ -29,7 +29,7 @@ from rlcap.eval.summary import summarise
 from rlcap.lab.assets import resolve_all
 from rlcap.policy.load import Policy, load_policy
 from rlcap.policy.visual_tokens import count_visual_tokens, describe_visual_tokens
-from rlcap.reward.mix import Mix
+from rlcap.reward.mix import Mix, check_mix
 from rlcap.train.callbacks import Begin, Interrupt, MetricsFile, Progress, Schedule, Spent
 from rlcap.train.clock import Clock
 from rlcap.train.evaluate import Evaluation, build_evaluator
@@ -150,13 +150,7 @@ def set_up(config: GRPOConfig, recipe: str, started: float) -> Session:
         say(f"resuming from {checkpoint or 'the beginning: there is no whole checkpoint yet'}")
     clock = Clock(folder, started)
 
-    # ---- data: rows with paths; the main process draws the lab's images, the others find them ----------------------
-    with state.main_process_first():
-        splits, lines = load_splits(config.data)
-    say("\n".join(lines))
-    instruction, images = instruction_for(config.data), [sample.image for sample in splits["train"]]
-
-    # ---- batches and curriculum ------------------------------------------------------------------------------------
+    # ---- what can be refused before anything is loaded: batches, curriculum, mix ---------------------------------
     train = config.train
     batching = plan(
         train.images_per_step,
@@ -167,13 +161,21 @@ def set_up(config: GRPOConfig, recipe: str, started: float) -> Session:
         minibatches=train.minibatches,
     )
     curriculum = curricula.parse(config.curriculum)
+    asked = resolve_all({name: entry for name, entry in config.mix.items() if entry is not None})
+    check_mix(asked, ("device", "gallery"))
+
+    # ---- data: rows with paths; the main process draws the lab's images, the others find them ----------------------
+    with state.main_process_first():
+        splits, lines = load_splits(config.data)
+    say("\n".join(lines))
+    instruction, images = instruction_for(config.data), [sample.image for sample in splits["train"]]
     say(batching.describe())
     say(curricula.describe(curriculum))
     say(describe_bags(splits["train"], curriculum))
 
     # ---- frozen scorers, before any DeepSpeed configuration exists -------------------------------------------------
     mix = Mix.from_config(
-        resolve_all({name: entry for name, entry in config.mix.items() if entry is not None}),
+        asked,
         context={"device": str(state.device), "gallery": images},
         max_abstain=train.max_abstain,
     )

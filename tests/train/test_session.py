@@ -1,10 +1,14 @@
-"""The start of a run says what bags there are."""
+"""The start of a run: what can't work is refused before anything is loaded, and what bags there are is told."""
+
+import time
+from pathlib import Path
 
 import pytest
 
+from rlcap.config import GRPOConfig, load_config
 from rlcap.curriculum import parse
-from rlcap.train.session import describe_bags
-from rlcap.types import Sample
+from rlcap.train import session
+from rlcap.types import InputError, Sample
 
 
 def rows(*counts):
@@ -22,4 +26,25 @@ def rows(*counts):
     ],
 )
 def test_bags_are_told(curriculum, counts, said):
-    assert said in describe_bags(rows(*counts), parse(curriculum))
+    assert said in session.describe_bags(rows(*counts), parse(curriculum))
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("train.micro_batch=7", "micro_batch"),
+        ("curriculum=bagcury", "bagcurri"),
+        ("mix.length.reward=rewards.lenght:Length", "did you mean 'rewards.length'"),
+        ("mix.length.normalize=grup", "did you mean 'group'"),
+        ("mix.length.weight=heavy", "mix.length must be a finite number"),
+        ("mix.length.params={hihg: 2}", "did you mean 'high'"),
+        ("mix.hallucination.params.alpha=high", "parameter alpha of rewards.hallucination:Hallucination must be"),
+    ],
+)
+def test_a_mistake_is_told_before_data_are_read(override, said, tmp_path, monkeypatch):
+    monkeypatch.setattr(session, "load_splits", lambda data: pytest.fail("data were read first"))
+    lab = Path(__file__).parents[2] / "recipes" / "configs" / "lab.yaml"
+    config = load_config(GRPOConfig, lab, [override, f"output_dir={tmp_path / 'run'}"])
+    with pytest.raises(InputError, match=said):
+        session.set_up(config, "grpo", time.monotonic())
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,92 @@
+"""Runs against runs: which differences are told, and which runs can't be compared."""
+
+import json
+
+import numpy as np
+import pytest
+
+from rlcap.eval.captions_file import write_rows
+from rlcap.eval.compare import compare, markdown
+from rlcap.types import InputError
+
+IDS = [f"image-{i}" for i in range(40)]
+
+
+def run(folder, facts, words=10.0, ids=IDS, retriever="r", split="test"):
+    """A run folder whose captions at step 9 have these values; (40,) or one number."""
+    for step, told in ((0, 0.25), (9, facts)):
+        values = np.broadcast_to(told, len(ids))
+        write_rows(
+            folder,
+            step,
+            [
+                {"sample_id": id, "image": "", "caption": "a ball.", "split": split,
+                 "metrics": {"fact_recall": float(value), "mean_words": words, "claims": 2.0}}
+                for id, value in zip(ids, values, strict=True)
+            ],
+        )  # fmt: skip
+    (folder / "config.yaml").write_text(
+        f"evaluation: {{retriever: {retriever}, retriever_pretrained: null, nli: null}}\n"
+    )
+    return folder
+
+
+def test_a_difference_is_paired_by_image(tmp_path):
+    hard = np.linspace(0, 1, 40)  # images differ far more than the two runs do
+    a, b = run(tmp_path / "a", hard), run(tmp_path / "b", np.clip(hard + 0.01, 0, 2), ids=IDS)
+    found = compare([[a], [b]])
+    row = {row.metric: row for row in found.rows}["fact_recall"]
+    assert row.start.mean == 0.25
+    assert row.differences[0].mean == pytest.approx(0.01)
+    assert row.differences[0].low > 0
+    assert row.verdicts() == ("better",)
+    assert "**+1.0 [+1.0, +1.0]** better" in markdown(found)
+
+
+def test_images_are_matched_by_name_and_only_common_ones_count(tmp_path):
+    a = run(tmp_path / "a", np.arange(40.0))
+    b = run(tmp_path / "b", np.arange(30.0)[::-1], ids=IDS[:30][::-1])
+    found = compare([[a], [b]])
+    assert found.images == 30
+    assert {row.metric: row for row in found.rows}["fact_recall"].differences[0] == (0, 0, 0)
+
+
+def test_seeds_are_part_of_the_interval(tmp_path):
+    a = [run(tmp_path / f"a-{seed}", 0.5) for seed in range(3)]
+    b = [run(tmp_path / f"b-{seed}", 0.5 + gain) for seed, gain in enumerate((-0.2, 0.0, 0.4))]
+    found = compare([a, b])
+    assert found.names == ("a", "b")
+    assert found.seeds == 3
+    difference = {row.metric: row for row in found.rows}["fact_recall"].differences[0]
+    assert difference.mean == pytest.approx(0.2 / 3)
+    assert difference.low < 0 < difference.high
+
+
+def test_main_metrics_or_all(tmp_path):
+    variants = [[run(tmp_path / name, 0.5)] for name in "abc"]
+    assert [row.metric for row in compare(variants).rows] == ["fact_recall", "mean_words"]
+    found = compare(variants, every=True)
+    assert {row.metric for row in found.rows} == {"fact_recall", "mean_words", "claims"}
+    assert len(found.rows[0].differences) == 2
+    assert json.loads(json.dumps(found.to_dict(), allow_nan=False))["rows"][0]["differences"][1]["mean"] == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"retriever": "other"}, "evaluation.retriever is 'r' in"),
+        ({"ids": [f"{id}x" for id in IDS]}, "no image of 'test' in common"),
+        ({"split": "validation"}, "has no captions of 'test'"),
+    ],
+)
+def test_what_cant_be_compared_is_told(tmp_path, change, said):
+    with pytest.raises(InputError, match=said):
+        compare([[run(tmp_path / "a", 0.5)], [run(tmp_path / "b", 0.5, **change)]])
+
+
+def test_variants_need_equally_many_seeds(tmp_path):
+    a, b = run(tmp_path / "a", 0.5), run(tmp_path / "b", 0.5)
+    with pytest.raises(InputError, match="got 2, 1 runs"):
+        compare([[a, b], [b]])
+    with pytest.raises(InputError, match="got 1 runs"):
+        compare([[a]])

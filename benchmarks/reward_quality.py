@@ -91,6 +91,23 @@ LAB: dict[str, dict[str, Any]] = {
             "cache": ":memory:",
         },
     },
+    "claim_diff": {
+        "reward": "rewards.claim_diff:ClaimDiff",
+        "params": {"engine": "rlcap.lab.differences:LabDifferences", "cache": ":memory:"},
+    },
+    "rubric": {
+        "reward": "rewards.rubric:Rubric",
+        "params": {
+            "engine": "rlcap.lab.rubric:LabRubric",
+            "rubric": "rlcap.lab.rubric:of_sample",
+            "cache": ":memory:",
+        },
+    },
+    "clair": {
+        "reward": "rewards.clair:Clair",
+        "params": {"engine": "rlcap.lab.engine:LabLikeness", "cache": ":memory:"},
+    },
+    "diversity": {"reward": "rewards.diversity:Diversity"},
     "clip_score": {"reward": "rewards.clip_score:ClipScore", "params": {"clip": "local-dir:lab:retriever"}},
     "ref_clip_score": {"reward": "rewards.clip_score:RefClipScore", "params": {"clip": "local-dir:lab:retriever"}},
 }

@@ -47,7 +47,10 @@ def main() -> None:
     trainer.train()
     weights = trainer.accelerator.get_state_dict(trainer.model_wrapped)  # on all processes: ZeRO-3 has shards of them
     if state.is_main_process:
-        trainer.accelerator.unwrap_model(trainer.model).save_pretrained(folder.adapter, state_dict=weights)
+        tuned = trainer.accelerator.unwrap_model(trainer.model)
+        tuned.save_pretrained(folder.adapter, state_dict=weights)
+        if not hasattr(tuned, "peft_config"):  # a whole model, which is loaded as `model.base`
+            policy.processor.save_pretrained(folder.adapter)
         print(f"adapter: {folder.adapter}")
 
 

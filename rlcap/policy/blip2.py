@@ -15,7 +15,7 @@ from transformers.modeling_outputs import BaseModelOutput
 
 from rlcap.policy.chat import ChatCaptioner, as_outputs
 from rlcap.policy.encoder_decoder import EncoderDecoderCaptioner
-from rlcap.policy.prompt import Prompt, join_features, join_pixels, join_tokens
+from rlcap.policy.prompt import Prompt, join_features, join_pixels, join_seen, join_tokens
 
 
 def unseen(base: torch.nn.Module) -> dict[str, None]:
@@ -61,6 +61,9 @@ class Blip2Seq2SeqCaptioner(EncoderDecoderCaptioner):
     def language(self) -> list[torch.nn.Module | None]:
         return [self.base.language_model]
 
+    def seer(self) -> torch.nn.Module:
+        return self.base
+
     def _process(self, images: list[Image], instruction: str) -> Any:
         return self.processor(images=images, text=instruction, return_tensors="pt")
 
@@ -70,7 +73,7 @@ class Blip2Seq2SeqCaptioner(EncoderDecoderCaptioner):
     def _inputs(self, prompts: Sequence[Prompt]) -> dict[str, Any]:
         tokens = join_tokens(prompts, self.pad_id, "right")
         if prompts[0].features is None:
-            return tokens | join_pixels(prompts)
+            return tokens | join_pixels(prompts) | {"seen": join_seen(prompts)}
         features = as_outputs(pooler_output=join_features([p.features for p in prompts]))
         return tokens | unseen(self.base) | {"mm_encoder_outputs": {"image": features}}
 

@@ -24,7 +24,9 @@ from typing import Any
 
 import torch
 from accelerate.utils import extract_model_from_parallel
+from peft import PeftModel
 from PIL.Image import Image
+from transformers import PreTrainedModel
 from transformers.cache_utils import Cache
 
 from rlcap.policy.head import separable_head, states_for_logits, weigh
@@ -109,9 +111,11 @@ class Captioner(ABC):
 
     @abstractmethod
     def prepare(self, images: Sequence[Image | Sequence[Image]], instruction: str | Sequence[str]) -> list[Prompt]:
-        """One prompt an image (or a sequence of images), its vision features computed if nothing of them is trained.
+        """One prompt an image (or a sequence of images).
 
-        `instruction` is one for all, or one each.
+        What is frozen of the vision side runs here, once for all passes over the prompt: its features are kept where nothing of
+        them is trained, else what the tower gives to a trained projector (`rlcap.policy.tower`). A tower that is trained
+        itself runs in each pass. `instruction` is one for all, or one each.
         """
 
     @abstractmethod
@@ -261,7 +265,8 @@ class Captioner(ABC):
 
 def base_of(model: torch.nn.Module) -> torch.nn.Module:
     """The transformers model inside peft's wrapper, and that inside DDP's."""
-    model = extract_model_from_parallel(model)
+    if not isinstance(model, PeftModel | PreTrainedModel):
+        model = extract_model_from_parallel(model)  # which takes milliseconds, and is asked for at each pass
     return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 

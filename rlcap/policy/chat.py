@@ -7,6 +7,7 @@ and the little that differs between families is asked of the model or stands in 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,7 +18,8 @@ from rlcap.policy.captioner import Captioner, Prefix, evaluating
 from rlcap.policy.checkpointing import checkpointed, is_reentrant, keeping_the_cache, layers_of
 from rlcap.policy.frozen import is_frozen
 from rlcap.policy.prefix_cache import recording
-from rlcap.policy.prompt import Prompt, join_features, join_pixels, join_tokens
+from rlcap.policy.prompt import Prompt, join_features, join_pixels, join_seen, join_tokens
+from rlcap.policy.tower import see, tower_of
 
 TOKENS = ("input_ids", "attention_mask", "token_type_ids", "mm_token_type_ids")
 """What a processor returns one of a token."""
@@ -29,13 +31,18 @@ FIRST_POSITION = {"paligemma": 1}
 
 
 class ChatCaptioner(Captioner):
-    """Image and instruction through the chat template; vision features kept where nothing of that side is trained."""
+    """Image and instruction through the chat template.
+
+    Vision features are kept where nothing of that side is trained, and what the tower gives where that alone is frozen
+    (`trainable: projector`): in both cases it runs once an image for all passes over a prompt.
+    """
 
     def __init__(self, model: torch.nn.Module, processor: Any) -> None:
         super().__init__(model, processor)
         self.inner = self.seer()
         self.decoder = self.reader()
         self.layers = layers_of(self.decoder)
+        self.tower = tower_of(self.inner)
 
     def seer(self) -> torch.nn.Module:
         """The module that has `get_image_features`."""
@@ -61,10 +68,11 @@ class ChatCaptioner(Captioner):
         inputs.pop("labels", None)  # PaliGemma's processor makes some, for a loss that isn't asked for
         tokens = {name: inputs.pop(name)[0] for name in TOKENS if name in inputs}
         pixels = {n: v.to(self.base.dtype) if v.is_floating_point() else v for n, v in inputs.items()}
-        if not keep:
-            return Prompt(tokens, pixels)
-        # positions in a grid are still worked out from its shape; the pixels themselves have been seen
-        return Prompt(tokens, {n: v for n, v in pixels.items() if n.endswith("grid_thw")}, self._look(pixels))
+        if keep:
+            # positions in a grid are still worked out from its shape; the pixels themselves have been seen
+            return Prompt(tokens, {n: v for n, v in pixels.items() if n.endswith("grid_thw")}, self._look(pixels))
+        pixels, seen = see(self.tower, self._look, pixels)
+        return Prompt(tokens, pixels, seen=seen)
 
     def _process(self, images: list[Image], instruction: str) -> Any:
         if not getattr(self.processor, "chat_template", None):
@@ -114,17 +122,20 @@ class ChatCaptioner(Captioner):
             return "gradient checkpointing is reentrant; give gradient_checkpointing_kwargs={'use_reentrant': False}"
         return None
 
-    def _run(self, **inputs: Any) -> torch.Tensor:
-        """Logits. The cache given is filled whatever `use_cache` says; saying no keeps checkpointing from warning."""
-        again = checkpointed(self.layers)
-        with keeping_the_cache(again):
+    def _run(self, seen: Any = None, **inputs: Any) -> torch.Tensor:
+        """Logits. The cache given is filled whatever `use_cache` says; saying no keeps checkpointing from warning.
+
+        seen: what the tower gave, where it need not run.
+        """
+        again, answering = checkpointed(self.layers), nullcontext() if seen is None else self.tower.answering(seen)
+        with keeping_the_cache(again), answering:
             return self.model(**inputs, use_cache=not again).logits
 
     def _inputs(self, prompts: Sequence[Prompt]) -> dict[str, Any]:
         """What the model takes to read a batch of prompts."""
         inputs = self._text(prompts)
         if prompts[0].features is None:
-            return inputs | join_pixels(prompts)
+            return inputs | join_pixels(prompts) | {"seen": join_seen(prompts)}
         features = as_outputs(**join_features([p.features for p in prompts]))
         return inputs | {"mm_encoder_outputs": {"image": features}}
 

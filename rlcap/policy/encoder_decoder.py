@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -18,11 +19,21 @@ from rlcap.policy.chat import PLACEHOLDERS, TOKENS
 from rlcap.policy.checkpointing import checkpointed, layers_of
 from rlcap.policy.frozen import is_frozen
 from rlcap.policy.prefix_cache import recording
-from rlcap.policy.prompt import Prompt, join_features, join_pixels, join_tokens
+from rlcap.policy.prompt import Prompt, join_features, join_pixels, join_seen, join_tokens
+from rlcap.policy.tower import see, tower_of
 
 
 class EncoderDecoderCaptioner(Captioner):
     """What T5-style BLIP-2, Florence-2 and ViT-GPT2 have in common."""
+
+    def __init__(self, model: torch.nn.Module, processor: Any) -> None:
+        super().__init__(model, processor)
+        seer = self.seer()
+        self.tower = None if seer is None else tower_of(seer)
+
+    def seer(self) -> torch.nn.Module | None:
+        """The module that has tower and projector; None where the tower's states are kept whatever comes after them."""
+        return None
 
     @abstractmethod
     def language(self) -> list[torch.nn.Module | None]:
@@ -55,10 +66,11 @@ class EncoderDecoderCaptioner(Captioner):
         inputs = {name: value.to(self.base.device) for name, value in inputs.items() if torch.is_tensor(value)}
         tokens = {name: inputs.pop(name)[0] for name in TOKENS if name in inputs}
         pixels = {n: v.to(self.base.dtype) if v.is_floating_point() else v for n, v in inputs.items()}
-        if not fixed:
-            return Prompt(tokens, pixels)
-        with torch.no_grad():
-            return Prompt(tokens, {}, self._look(pixels))
+        if fixed:
+            with torch.no_grad():
+                return Prompt(tokens, {}, self._look(pixels))
+        pixels, seen = see(self.tower, self._look, pixels)
+        return Prompt(tokens, pixels, seen=seen)
 
     def read(self, prompts: Sequence[Prompt]) -> Prefix:
         inputs, cache = self._inputs(prompts), recording(encoder_decoder=True)
@@ -97,10 +109,12 @@ class EncoderDecoderCaptioner(Captioner):
         self, inputs: dict[str, Any], ids: torch.Tensor, mask: torch.Tensor, cache: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """(B, P, V) logits of the decoder's tokens, and the encoder's states (B, S, D); `mask` counts the cache's too."""
-        out = self.model(
-            **inputs, decoder_input_ids=ids, decoder_attention_mask=mask, past_key_values=cache,
-            use_cache=cache is not None,
-        )  # fmt: skip
+        seen, inputs = inputs.get("seen"), {name: value for name, value in inputs.items() if name != "seen"}
+        with nullcontext() if seen is None else self.tower.answering(seen):
+            out = self.model(
+                **inputs, decoder_input_ids=ids, decoder_attention_mask=mask, past_key_values=cache,
+                use_cache=cache is not None,
+            )  # fmt: skip
         out = getattr(out, "language_model_outputs", out)
         return out.logits, out.encoder_last_hidden_state
 
@@ -111,6 +125,9 @@ class Florence2Captioner(EncoderDecoderCaptioner):
     def language(self) -> list[torch.nn.Module | None]:
         return [self.base.model.language_model, self.base.get_output_embeddings()]
 
+    def seer(self) -> torch.nn.Module:
+        return self.base.model
+
     def _process(self, images: list[Image], instruction: str) -> Any:
         return self.processor(images=images, text=instruction, return_tensors="pt")
 
@@ -120,7 +137,7 @@ class Florence2Captioner(EncoderDecoderCaptioner):
     def _inputs(self, prompts: Sequence[Prompt]) -> dict[str, Any]:
         tokens = join_tokens(prompts, self.pad_id, "right")
         if prompts[0].features is None:
-            return tokens | join_pixels(prompts)
+            return tokens | join_pixels(prompts) | {"seen": join_seen(prompts)}
         ids = tokens.pop("input_ids")
         embedded = self.base.get_input_embeddings()(ids)
         features = join_features([p.features for p in prompts]).to(embedded.dtype)

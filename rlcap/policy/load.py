@@ -26,8 +26,8 @@ from rlcap.scorers.loading import named
 TRAINABLE = ("lora-language", "lora-all", "projector", "full")
 _VISION = re.compile(r"(^|\.)(vision_tower|vision_model|visual|image_encoder|vision_encoder)(\.|$)|^encoder\.")
 _PROJECTOR = re.compile(
-    r"(^|\.)(multi_modal_projector|mm_projector|connector|modality_projection|merger|projector|qformer|language_projection"
-    r"|visual_projection|enc_to_dec_proj)(\.|$)"
+    r"(^|\.)(multi_modal_projector|mm_projector|connector|modality_projection|merger|deepstack_merger_list|projector|qformer"
+    r"|language_projection|visual_projection|enc_to_dec_proj)(\.|$)"
 )
 _HEAD = re.compile(r"(^|\.)(lm_head|embed_tokens|predictions\.decoder)(\.|$)|^output$")
 _LINEAR = (torch.nn.Linear, Conv1D)  # GPT-2 has its own linear layer

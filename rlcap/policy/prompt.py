@@ -23,7 +23,9 @@ class Prompt:
     pixels: Mapping[str, torch.Tensor]
     """The processor's other tensors, images along the first dimension; empty where `features` took their place."""
     features: Any = None
-    """What the frozen vision side made of the images: nested lists of tensors, or None where it is trained."""
+    """What the frozen vision side made of the images: nested lists of tensors, or None where some of it is trained."""
+    seen: Any = None
+    """What a frozen tower gave to a projector that is trained (`rlcap.policy.tower`), nested likewise; else None."""
 
 
 def pad(rows: Sequence[torch.Tensor], value: int, side: str = "left") -> torch.Tensor:
@@ -77,3 +79,8 @@ def join_tokens(prompts: Sequence[Prompt], pad_id: int, side: str = "left") -> d
 def join_pixels(prompts: Sequence[Prompt]) -> dict[str, torch.Tensor]:
     """The processor's image tensors of a batch."""
     return {name: stack_pixels([p.pixels[name] for p in prompts]) for name in prompts[0].pixels}
+
+
+def join_seen(prompts: Sequence[Prompt]) -> Any:
+    """What a frozen tower gave for a batch; None where it has to run."""
+    return None if prompts[0].seen is None else join_features([p.seen for p in prompts])

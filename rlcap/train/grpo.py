@@ -385,6 +385,8 @@ class GRPOTrainer(trl.GRPOTrainer):
             extra = {"selected_adapters": ["default"]} if hasattr(model, "peft_config") else {}
             model.save_pretrained(self.folder.adapter, state_dict=state, safe_serialization=True, **extra)
             (self.folder.adapter / "README.md").unlink(missing_ok=True)  # peft's empty model card
+            if not extra:  # a whole model, which is loaded as `model.base`
+                self.processor.save_pretrained(self.folder.adapter)
 
     def restore(self, checkpoint: Path) -> None:
         """Take up what TRL doesn't load from a checkpoint.

@@ -129,8 +129,8 @@ class PPOTrainer(GRPOTrainer):
 
     def _clip_grad_norm(self, model: Any) -> Tensor:
         """The policy's norm, each of the two clipped by its own: a critic that is still far off must not slow the policy."""
-        if self.is_deepspeed_enabled or self.is_fsdp_enabled:
-            return super()._clip_grad_norm(model)  # they clip what they sharded themselves, and only as a whole
+        if self.is_deepspeed_enabled:
+            return super()._clip_grad_norm(model)  # it clips what it shards itself, and only as a whole
         critics, policys = [], []
         for name, parameter in model.named_parameters():
             (critics if belongs_to_critic(name) else policys).append(parameter)
@@ -143,8 +143,7 @@ class PPOTrainer(GRPOTrainer):
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         super()._load_from_checkpoint(resume_from_checkpoint, model)
-        if not self.is_fsdp_enabled:  # whose own checkpoint holds the whole model
-            self.critic.load(Path(resume_from_checkpoint))
+        self.critic.load(Path(resume_from_checkpoint))
         self.critic.require_grad()
 
     def state_dict(self) -> dict[str, Any]:

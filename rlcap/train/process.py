@@ -8,6 +8,7 @@ import sys
 import warnings
 from collections.abc import Callable
 
+from rlcap.train.sharding import refuse_fsdp
 from rlcap.types import InputError
 
 DEFAULTS = {
@@ -30,6 +31,7 @@ def run(main: Callable[[], None]) -> None:
     """`prepare`, then the recipe; what the user can mend, and Ctrl-C, end it with one line instead of a traceback."""
     prepare()
     try:
+        refuse_fsdp()
         main()
     except InputError as error:
         sys.exit(f"error: {error}")

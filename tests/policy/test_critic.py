@@ -7,7 +7,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 
 from rlcap.policy.adapters import using_adapter
 from rlcap.policy.critic import Critic
-from rlcap.policy.families import FAMILIES, captioner_of
+from rlcap.policy.families import captioner_of
 from rlcap.policy.load import lora_modules
 from rlcap.types import ConfigError
 
@@ -27,15 +27,10 @@ def shaken(critic):
     return critic
 
 
-@pytest.fixture(scope="module", params=sorted(FAMILIES))
-def base(request, tmp_path_factory):
-    return build(request.param.replace("-", "_").replace(" with ", "_"), tmp_path_factory.mktemp("model"))
-
-
 @pytest.fixture
-def policy(base):
+def policy(loaded):
     """(peft model, captioner, critic)"""
-    model, processor = base
+    model, processor = loaded
     torch.manual_seed(3)
     peft_model = get_peft_model(model, lora(model)).eval()
     captioner = captioner_of(peft_model, processor)

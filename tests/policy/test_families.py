@@ -1,33 +1,23 @@
 """Every family against the model itself: its own forward, its own `generate`, and the path that shares nothing."""
 
-import captioners
+from contextlib import contextmanager
+
 import pytest
 import torch
-from captioners import INSTRUCTIONS, build, images
+from captioners import INSTRUCTIONS, images
 from peft import LoraConfig, get_peft_model
 from transformers.pytorch_utils import Conv1D
 
+from rlcap.policy.adapters import using_adapter
 from rlcap.policy.chat import TOKENS, ChatCaptioner
 from rlcap.policy.checkpointing import checkpointed
 from rlcap.policy.encoder_decoder import EncoderDecoderCaptioner
-from rlcap.policy.families import FAMILIES, captioner_of, family_of
+from rlcap.policy.families import captioner_of
 from rlcap.policy.head import separable_head
 from rlcap.policy.load import lora_modules
 from rlcap.types import ConfigError
 
 SIDES = (56, (56, 28))
-
-
-def builder(family):
-    """`blip-2 with t5` is built by `captioners.blip_2_t5`."""
-    return family.replace("-", "_").replace(" with ", "_")
-
-
-@pytest.fixture(scope="module", params=sorted(FAMILIES))
-def loaded(request, tmp_path_factory):
-    model, processor = build(builder(request.param), tmp_path_factory.mktemp("model"))
-    assert family_of(model.config) == request.param
-    return model, processor
 
 
 def only_chat(captioner):
@@ -93,7 +83,7 @@ def test_shared_is_plain_where_everything_is_trained(loaded):
     model, processor = loaded
     captioner = captioner_of(model, processor)
     prompts = captioner.prepare(images(2, SIDES), "describe")
-    assert all(p.features is None for p in prompts)
+    assert all(p.features is None and p.seen is None for p in prompts)
     ids, mask = some_captions(model, 4)
     both = [captioner.log_probs(prompts, ids, mask, shared=shared).log_probs for shared in (True, False)]
     assert torch.allclose(*both, atol=1e-5, rtol=0)
@@ -214,19 +204,99 @@ def test_the_image_is_seen(adapted):
     assert (one - other).abs().max() > 1e-3
 
 
-def test_a_frozen_vision_side_runs_once_an_image(adapted):
-    model, _, captioner = adapted
+def matrices(captioner):
+    """The layers with weights inside the vision encoder, but for the projector where it is one's part."""
+    inside = tower(captioner).named_modules()
+    return [
+        m for n, m in inside if isinstance(m, torch.nn.Linear | torch.nn.modules.conv._ConvNd) and "merger" not in n
+    ]
+
+
+@contextmanager
+def counted(modules):
+    """Yields a list, which gets the number of each module whenever it runs."""
     calls = []
-    handle = tower(captioner).register_forward_hook(lambda *_: calls.append(1))
-    prompts = captioner.prepare(images(2), "describe")
-    seen = len(calls)
-    ids, mask = some_captions(model, 4)
+    handles = [m.register_forward_hook(lambda *_, i=i: calls.append(i)) for i, m in enumerate(modules)]
+    yield calls
+    for handle in handles:
+        handle.remove()
+
+
+def a_round(captioner, prompts):
+    """Generation, old and reference log-probabilities, two passes of the update."""
+    ids, mask = some_captions(captioner.model, 2 * len(prompts))
     captioner.generate(prompts, 2, max_new_tokens=3)
-    captioner.log_probs(prompts, ids, mask)
-    with model.disable_adapter(), torch.no_grad():
+    with torch.no_grad():
         captioner.log_probs(prompts, ids, mask)
-    handle.remove()
-    assert seen == len(calls) == 2
+        with using_adapter(captioner.base, None):
+            captioner.log_probs(prompts, ids, mask)
+    for _ in range(2):
+        found = captioner.log_probs(prompts, ids, mask).log_probs
+        gradients(captioner.model, (found * weights(mask)).sum())
+
+
+def assert_runs_once_an_image(captioner):
+    once = matrices(captioner)
+    with counted(once) as calls:
+        prompts = captioner.prepare(images(1), "describe")
+        # idefics and its like cut an image up, but still look at all its pieces at once
+        assert sorted(calls) == sorted([*range(len(once))]), (
+            "what runs twice for an image can't be told from two passes"
+        )
+        prompts += captioner.prepare(images(1, seed=1), "describe")
+        a_round(captioner, prompts)
+    assert sorted(calls) == sorted(2 * [*range(len(once))])
+
+
+def test_a_frozen_vision_side_runs_once_an_image(adapted):
+    assert_runs_once_an_image(adapted[-1])
+
+
+@pytest.fixture
+def projecting(loaded):
+    """The captioner with a trained projector, language and tower frozen."""
+    model, processor = loaded
+    kind = model.config.model_type
+    if kind == "blip":
+        pytest.skip("nothing stands between tower and decoder")
+    if kind == "gemma3":  # a bare matrix, which no LoRA can adapt
+        model.requires_grad_(False)
+        model.model.multi_modal_projector.requires_grad_(True)
+        yield captioner_of(model, processor)
+    else:
+        torch.manual_seed(3)
+        lora = LoraConfig(r=4, target_modules=lora_modules(model, "projector"), init_lora_weights=False)
+        peft_model = get_peft_model(model, lora).eval()
+        yield captioner_of(peft_model, processor)
+        peft_model.unload()
+    model.requires_grad_(True)
+
+
+def test_a_frozen_tower_before_a_trained_projector_runs_once_an_image(projecting):
+    assert_runs_once_an_image(projecting)
+
+
+def test_what_a_tower_gave_is_what_it_gives(projecting, monkeypatch):
+    pictures = images(3, SIDES)
+    prompts = projecting.prepare(pictures, INSTRUCTIONS)
+    if projecting.kind == "vision-encoder-decoder":
+        assert prompts[0].features is not None, "its projection comes after the states that are kept"
+        monkeypatch.setattr(projecting, "language", list)
+    with monkeypatch.context() as patch:
+        patch.setattr(projecting, "tower", None)
+        running = projecting.prepare(pictures, INSTRUCTIONS)
+    assert all(p.features is None and p.seen is None for p in running)
+    ids, mask = some_captions(projecting.model, 6)
+    rows = [slice(2 * i, 2 * i + 2) for i in range(3)]  # one by one, as it was with those that are kept
+    singles = [projecting.log_probs([p], ids[r], mask[r]).log_probs for p, r in zip(running, rows, strict=True)]
+    expected = torch.cat(singles)
+    wanted = gradients(projecting.model, (expected * weights(mask)).sum())
+    for shared in (True, False):
+        found = projecting.log_probs(prompts, ids, mask, shared=shared).log_probs
+        assert torch.allclose(found, expected, atol=1e-5, rtol=0)
+        assert_same_gradients(gradients(projecting.model, (found * weights(mask)).sum()), wanted)
+    first = [projecting.generate(p[:1], 1, max_new_tokens=6, temperature=0).ids for p in (prompts, running)]
+    assert torch.equal(*first)
 
 
 def test_checkpointed_layers_share_too(adapted):
@@ -300,6 +370,7 @@ def test_trainable_names(loaded):
     else:
         projector = set(lora_modules(model, "projector"))
         assert projector <= everything - language
+        assert {name for name in linear if "merger" in name} <= projector  # Qwen3-VL has several
 
 
 def test_log_probs_need_no_logits_at_once(adapted, monkeypatch):
@@ -313,7 +384,3 @@ def test_log_probs_need_no_logits_at_once(adapted, monkeypatch):
     assert separable_head(captioner.writer()) is not None
     assert torch.allclose(found, wanted, atol=1e-5, rtol=0)
     assert_same_gradients(gradients(captioner.model, (found * weights(mask)).sum()), expected)
-
-
-def test_every_family_has_a_builder():
-    assert all(hasattr(captioners, builder(family)) for family in FAMILIES)

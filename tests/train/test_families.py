@@ -103,25 +103,46 @@ def test_maximum_likelihood(folder, samples, tmp_path):
     assert_learnt_and_saved(policy, before, folder, tmp_path / "adapter", samples)
 
 
-@pytest.mark.parametrize("algorithm", ["grpo", "ppo"])
-def test_reinforcement(folder, samples, tmp_path, algorithm):
+def trainer_of(policy, samples, folder, algorithm="grpo", **train):
     from rlcap.train.grpo import GRPOTrainer
     from rlcap.train.ppo import PPOTrainer
 
-    policy = load_policy(ModelConfig(base=str(folder), adapter=None))
-    before = adapter(policy)
     kinds = {"grpo": (GRPOTrainer, GRPOConfig, TrainConfig), "ppo": (PPOTrainer, PPOConfig, PPOTrainConfig)}
     trainer_kind, config_kind, train_kind = kinds[algorithm]
-    config = config_kind(train=train_kind(**TRAIN), generation=GenerationConfig(max_new_tokens=6))
-    run = RunFolder(tmp_path / "run")
+    config = config_kind(train=train_kind(**TRAIN, **train), generation=GenerationConfig(max_new_tokens=6))
+    run = RunFolder(folder)
     run.root.mkdir()
-    trainer = trainer_kind(
-        policy.model, policy.processor, samples, config=config, batching=plan(2, 4, 4), folder=run,
+    return trainer_kind(
+        policy.model, policy.processor, samples, config=config,
+        batching=plan(2, 4, 4, num_iterations=train.get("iterations", 1)), folder=run,
         mix=Mix({"letters": Component(Letters())}), curriculum=parse(2), gallery={s.id: s.image for s in samples}, instruction=INSTRUCTION,
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("algorithm", ["grpo", "ppo"])
+def test_reinforcement(folder, samples, tmp_path, algorithm):
+    policy = load_policy(ModelConfig(base=str(folder), adapter=None))
+    before = adapter(policy)
+    trainer = trainer_of(policy, samples, tmp_path / "run", algorithm)
     trainer.train()
     trainer.save_adapter()
-    rows = [json.loads(line) for line in run.rollouts(0).read_text().splitlines()]
+    rows = [json.loads(line) for line in trainer.folder.rollouts(0).read_text().splitlines()]
     assert len(rows) == 2 * 2 * 4
     assert len({row["scores"]["letters"] for row in rows}) > 1
-    assert_learnt_and_saved(policy, before, folder, run.adapter, samples)
+    assert_learnt_and_saved(policy, before, folder, trainer.folder.adapter, samples)
+
+
+@pytest.mark.parametrize("trainable", ["lora-language", "projector"])
+def test_a_frozen_tower_runs_once_an_image_and_round(samples, tmp_path, trainable):
+    """In generation, old and reference log-probabilities and both passes of the update together."""
+    captioners.build("llava", tmp_path / "model")
+    policy = load_policy(ModelConfig(base=str(tmp_path / "model"), adapter=None, trainable=trainable))
+    trainer = trainer_of(policy, samples, tmp_path / "run", iterations=2, beta=0.1)
+    before, calls = adapter(policy), []
+    layers = trainer.captioner(policy.model).base.model.vision_tower.encoder.layers
+    for i, layer in enumerate(layers):
+        layer.register_forward_hook(lambda *_, i=i: calls.append(i))
+    trainer.train()
+    assert trainer.state.global_step == 2
+    assert calls == 2 * [*range(len(layers))], "two images were captioned in the one round"
+    assert any(not before[name].equal(value) for name, value in adapter(policy).items())

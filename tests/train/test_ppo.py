@@ -167,7 +167,7 @@ def test_the_loss_is_the_policys_and_the_critics(material, tmp_path):
 
 @pytest.mark.parametrize("train", [{}, {"minibatches": 2, "gradient_checkpointing": True}, {"kl": "loss"}])
 def test_training_moves_policy_and_critic_and_leaves_the_reference(material, tmp_path, train):
-    ppo = trainer(material, tmp_path, beta=0.1, **train)
+    ppo = trainer(material, tmp_path, beta=0.1, save_every=9, **train)
     before = {name: p.detach().clone() for name, p in ppo.model.named_parameters()}
     ppo.train()
     moved = {name for name, p in ppo.model.named_parameters() if not torch.equal(p, before[name])}
@@ -180,7 +180,14 @@ def test_training_moves_policy_and_critic_and_leaves_the_reference(material, tmp
     assert not any("critic" in name or "value_head" in name for name in saved)
 
 
+def rolled(ppo, after):
+    rows = [json.loads(line) for line in ppo.folder.rollouts(0).read_text().splitlines()]
+    return [row for row in rows if row["step"] > after]
+
+
 def test_a_checkpoint_brings_everything_back(material, tmp_path):
+    """To the bit, as the recipe's killed run does (tests/recipes, slow): policy, critic, both of their optimisers, and the KL's
+    price are those of the run that was never stopped, or the steps after it would differ."""
     ppo = trainer(material, tmp_path / "a", kl_target=0.5, beta=0.1)
     ppo.train()
     checkpoint = ppo.folder.checkpoints / "checkpoint-2"
@@ -191,6 +198,9 @@ def test_a_checkpoint_brings_everything_back(material, tmp_path):
         assert torch.equal(one, other), name
     assert resumed.state_dict() == ppo.state_dict()
     assert resumed.kl.coefficient != 0.1
+    assert rolled(resumed, 0) == rolled(ppo, 2) != []
+    logs = [[row for row in run.state.log_history if row["step"] > 2 and "value/loss" in row] for run in (ppo, resumed)]
+    assert [row["value/loss"] for row in logs[0]] == [row["value/loss"] for row in logs[1]]
 
 
 def test_full_fine_tuning_is_refused(material):

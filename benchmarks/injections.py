@@ -19,6 +19,7 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+import re
 import sys
 import time
 from collections import Counter
@@ -156,7 +157,7 @@ def main() -> None:
     engine, start = load_engine(yaml.safe_load(args.engine)), time.perf_counter()
     content = {
         "machine": platform.platform(),
-        "engine": engine.model_string,
+        "engine": re.sub(r"(?<=:)\S*/", "", engine.model_string),
         "in": args.where,
         "captions": args.captions,
         "judges": {},

@@ -25,16 +25,19 @@ from rlcap.reward.judged import Judged
 from rlcap.reward.verdict import VerdictError
 from rlcap.types import Sample, Score
 
-_REPLY = re.compile(r"\s*(?:<think>.*?</think>)?\s*(?:```\w*\n)?\s*(\{.*\})\s*(?:```)?\s*", re.DOTALL)
+# Tags, which no fenced text can contain: a judge that gives the caption back has not judged, whatever JSON it holds.
+_REPLY = re.compile(
+    r"\s*(?:<think>.*?</think>)?\s*<verdict>\s*(?:```\w*\n)?\s*(\{.*\})\s*(?:```)?\s*</verdict>\s*", re.DOTALL
+)
 
 
 def parse_likelihood(reply: str) -> tuple[float, str]:
-    """(score from 0 to 1, reason). VerdictError for anything but a JSON with score and reason."""
+    """(score from 0 to 1, reason). VerdictError for anything but a JSON with score and reason in its tags."""
     match = _REPLY.fullmatch(reply)
     try:
         found = json.loads(match[1]) if match else None
     except (ValueError, RecursionError) as error:  # no JSON, a number of thousands of digits, a tower of brackets
-        raise VerdictError("no JSON, or text around it") from error
+        raise VerdictError("no JSON in tags, or text around it") from error
     if not isinstance(found, dict) or set(found) != {"score", "reason"}:
         raise VerdictError("a JSON with score and reason, and nothing else, was asked for")
     score, reason = found["score"], found["reason"]
@@ -54,7 +57,7 @@ class ClairReader(Critic):
 class Clair(Judged, Reward):
     """engine and the rest: see `rlcap.reward.judged:Judged`; no engine is given the image."""
 
-    name, range, needs, version = "clair", (0.0, 1.0), frozenset({"references"}), "1"
+    name, range, needs, version = "clair", (0.0, 1.0), frozenset({"references"}), "2"
     prompt_file, critic_kind = Path(__file__).parent / "prompts" / "clair.txt", ClairReader
 
     def value(self, verdict: tuple[float, str], sample: Sample) -> Score:

@@ -9,8 +9,8 @@ source    MOCHa (arXiv 2312.03631): r_f = 1 − 2 · mean_k P(contradiction | re
           `unsupported`, supported 0, r_f = 1 − 2 · mean cost. `grounded`, for photos, also looks each word up in them
           (`rlcap.scorers.grounding`; ALOHa, arXiv 2404.02904): NLI passes over one wrong word among ten right ones
 hack      α = 1: short safe sentences; true ones in other words dilute a false one. `mocha`: a hedge ("there might be …" adds
-          .31 to r_f of 120 foiled nocaps captions; `sentences` judges the bare claim too: −.00). `grounded`: the
-          references' own words
+          .31 to r_f of 120 foiled nocaps captions; it takes .07 in `sentences`, which judges the bare claim too, .02 in
+          `grounded`: benchmarks/hedges.py). `grounded`: the references' own words
 guards    adequacy and length against silence; repetition; self-retrieval and critique for detail
 fails     one_word, cut_off, repeated, echo, generic, one_false, one_missing, rambling, foreign, injection, praise;
           with α = 1 and the lab's NLI model, which has never seen most of these words

@@ -70,5 +70,7 @@ def correct(caption: str, scene: Scene) -> str:
 
 
 def _stands(text: str, scene: Scene) -> bool:
+    if not text.isascii():
+        return False  # the lab's language is English: what stands beside it in another script may be an order
     verdict = judge(text, scene)
     return bool(verdict.claims) and not verdict.wrong and grammatical_share(text) == 1

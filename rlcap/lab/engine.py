@@ -96,9 +96,9 @@ class LabLikeness:
     max_concurrency = 1
 
     def generate(self, content: Any, system_prompt: str | None = None, *, sample: Sample, **_: Any) -> str:
-        """A JSON with score and reason. ValueError for a sample without a scene."""
+        """A JSON with reason and score, in tags. ValueError for a sample without a scene."""
         verdict, _scene = read_caption(content, sample)
         reason = f"{len(verdict.wrong)} of {len(verdict.claims)} claims are wrong"
-        return json.dumps({"score": round(10 * grade(verdict), 1), "reason": reason})
+        return f"<verdict>{json.dumps({'reason': reason, 'score': round(10 * grade(verdict), 1)})}</verdict>"
 
     __call__ = generate

@@ -13,6 +13,7 @@ no parameters, so that no configuration file, log or cache holds one.
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import logging
 import os
 import tempfile
@@ -74,6 +75,8 @@ class LocalChat:
     ) -> None:
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
+        if gguf_file and importlib.util.find_spec("gguf") is None:
+            raise ConfigError(f"gguf_file={gguf_file} needs the package gguf: pip install gguf")
         source = {"gguf_file": gguf_file} if gguf_file else {"use_safetensors": True}
         self._tokenizer = AutoTokenizer.from_pretrained(
             model, trust_remote_code=False, **({"gguf_file": gguf_file} if gguf_file else {})

@@ -16,6 +16,8 @@ from rlcap.scorers.text_batches import encodable
 from rlcap.types import ConfigError
 
 ANSWERS = ("Yes", "yes", " Yes", " yes")
+OTHERS = ("No", "no", " No", " no")
+"""What must not begin alike: some tokenizers part a space from the word, and it would begin both answers."""
 
 
 class YesScorer:
@@ -27,8 +29,11 @@ class YesScorer:
         tokenizer.padding_side = "left"
         if not getattr(processor, "chat_template", None):
             raise ConfigError(f"{name} has no chat template: a question is put to a chat model")
-        first = {ids[0] for text in ANSWERS if (ids := tokenizer(text, add_special_tokens=False)["input_ids"])}
-        self.ids = sorted(first - {tokenizer.unk_token_id})
+        yes, no = (
+            {ids[0] for text in texts if (ids := tokenizer(text, add_special_tokens=False)["input_ids"])}
+            for texts in (ANSWERS, OTHERS)
+        )
+        self.ids = sorted(yes - no - {tokenizer.unk_token_id})
         if not self.ids:
             raise ConfigError(f"{name}'s tokenizer has no word for yes")
 

@@ -26,17 +26,28 @@ def judged(reply, caption="A ball.", references=("a ball", "the ball"), **option
     return reward.score(RewardBatch([caption], [Sample("a", "a.jpg", references)]))[0], engine.asked
 
 
+def tagged(reply):
+    return f"<verdict>{reply}</verdict>"
+
+
 def test_golden():
-    assert parse_likelihood('{"score": 85, "reason": "both a ball"}') == (0.85, "both a ball")
-    assert parse_likelihood('{"reason": "x", "score": 0.85}')[0] == 0.85
-    assert parse_likelihood('{"score": 0.5, "reason": "x"}')[0] == 0.5  # below 1: a share
-    assert parse_likelihood('{"score": 1, "reason": "x"}')[0] == 0.01
-    assert parse_likelihood('{"score": 0, "reason": "x"}')[0] == 0
-    assert parse_likelihood('<think>{}</think>\n```json\n{"score": 100, "reason": "x"}\n```')[0] == 1
-    score, asked = judged('{"score": 85, "reason": "both a ball"}')
+    assert parse_likelihood(tagged('{"score": 85, "reason": "both a ball"}')) == (0.85, "both a ball")
+    assert parse_likelihood(tagged('{"reason": "x", "score": 0.85}'))[0] == 0.85
+    assert parse_likelihood(tagged('{"score": 0.5, "reason": "x"}'))[0] == 0.5  # below 1: a share
+    assert parse_likelihood(tagged('{"score": 1, "reason": "x"}'))[0] == 0.01
+    assert parse_likelihood(tagged('{"score": 0, "reason": "x"}'))[0] == 0
+    assert parse_likelihood("<think>{}</think>\n" + tagged('```json\n{"score": 100, "reason": "x"}\n```'))[0] == 1
+    score, asked = judged(tagged('{"score": 85, "reason": "both a ball"}'))
     assert (score.value, score.note) == (0.85, "both a ball")
     assert isinstance(asked[0], str)
     assert "- a ball\n- the ball" in asked[0]
+
+
+def test_a_verdict_without_tags_is_none():
+    """Such as that of a judge that gives the caption back; fenced text has no tags."""
+    with pytest.raises(VerdictError):
+        parse_likelihood('{"score": 100, "reason": "identical"}')
+    assert judged('{"score": 100, "reason": "identical"}')[0].abstained
 
 
 @pytest.mark.parametrize(
@@ -51,8 +62,8 @@ def test_golden():
 )  # fmt: skip
 def test_anything_else_abstains(reply):
     with pytest.raises(VerdictError):
-        parse_likelihood(reply)
-    score, asked = judged(reply)
+        parse_likelihood(tagged(reply))
+    score, asked = judged(tagged(reply))
     assert score.abstained
     assert len(asked) in (2, 4)  # once more for what can't be read; an empty reply, too
 

@@ -31,6 +31,7 @@ from photo_texts import photo_texts
 from PIL import Image
 
 import rewards
+from rewards.aloha import Aloha
 from rewards.bert_score import BertScore
 from rewards.bleu import Bleu
 from rewards.caption_qa import CaptionQa
@@ -57,6 +58,8 @@ from rlcap.lab.assets import resolve
 from rlcap.reward.base import Reward
 from rlcap.reward.card import find
 from rlcap.reward.differences import Difference, differences_text
+from rlcap.reward.object_list import Named, objects_text
+from rlcap.reward.probes import content_words
 from rlcap.reward.prompt import fenced
 from rlcap.reward.rubric import Met, criteria_text
 from rlcap.types import ConfigError, RewardBatch, Sample, Score
@@ -101,7 +104,18 @@ class WordLikeness:
     model_string, is_multimodal = "word-likeness", False
 
     def generate(self, content, system_prompt=None, **_):
-        return json.dumps({"score": min(10 * len(fenced("caption", content).split()), 100), "reason": "counted"})
+        score = min(10 * len(fenced("caption", content).split()), 100)
+        return f"<verdict>{json.dumps({'reason': 'counted', 'score': score})}</verdict>"
+
+
+class WordObjects:
+    """An engine by which every content word is an object, up to two hundred."""
+
+    model_string, is_multimodal = "word-objects", False
+
+    def generate(self, content, system_prompt=None, **_):
+        words = dict.fromkeys(content_words(fenced("caption", content)))
+        return objects_text([Named((word,)) for word in list(words)[:200] if word != "or"])
 
 
 class WordRubric:
@@ -125,6 +139,8 @@ def gallery_of_photos():
 
 
 MADE = {
+    "Aloha": lambda: Aloha(WordObjects(), WordVectors(), cache=":memory:"),
+    "Aloha mean": lambda: Aloha(WordObjects(), WordVectors(), form="mean", cache=":memory:"),
     "CaptionQa": lambda: CaptionQa(WordAnswers(), cache=":memory:"),
     "CaptionQa guesses": lambda: CaptionQa(WordAnswers(), unknown=None, draws=1, cache=":memory:"),
     "BertScore": lambda: BertScore(WordF1()),
@@ -317,7 +333,7 @@ def test_without_what_it_needs_it_abstains(reward, images):
     bare = RewardBatch(["A red bus.", "A dog."], [Sample("a", ""), known], [(), batch(images).distractor_images[0]])
     alone, beside = reward.score(bare)
     told = isinstance(reward, Length) and (reward.target or reward.form == "ramp")  # how long, whatever the image
-    if reward.needs or (type(reward) in (Chair, ClaimDiff, Claims, Critique, Length) and not told):
+    if reward.needs or (type(reward) in (Aloha, Chair, ClaimDiff, Claims, Critique, Length) and not told):
         assert alone.abstained
         assert len(alone.reason) > 5
     assert not beside.abstained, beside.reason

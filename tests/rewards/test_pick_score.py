@@ -1,5 +1,7 @@
 """PickScore on a CLIP of transformers' own classes with random weights."""
 
+import math
+
 import pytest
 import torch
 from captioners import images
@@ -23,7 +25,9 @@ def scorer():
     )  # fmt: skip
     side = {"height": 32, "width": 32}
     processor = CLIPProcessor(CLIPImageProcessor(size=side, crop_size=side), tokenizer)
-    return PreferenceScorer(CLIPModel(config), processor, batch_size=2)
+    model = CLIPModel(config)
+    model.logit_scale.data.fill_(math.log(100))
+    return PreferenceScorer(model, processor, batch_size=2)
 
 
 def test_golden_scaled_cosine_whatever_the_batch(scorer, tmp_path):
@@ -36,6 +40,32 @@ def test_golden_scaled_cosine_whatever_the_batch(scorer, tmp_path):
     assert found == pytest.approx([scorer.scores([p], [t])[0] for p, t in zip(photos, texts, strict=True)], abs=1e-4)
     scorer.scores(photos[:2], ["ball", "ball " * 50])
     assert scorer.truncated_share == 0.5
+
+
+def test_golden_arithmetic_is_the_published_one(scorer, tmp_path, monkeypatch):
+    """scale = exp(logit_scale), PickScore_v1's is 100; the caption is read as it is, without a prefix; cosines by hand."""
+    images(1)[0].save(tmp_path / "a.png")
+    read = []
+    processor = scorer.processor
+
+    class Heard:
+        tokenizer = processor.tokenizer
+
+        def __call__(self, **inputs):
+            read.append((inputs["text"], inputs["max_length"]))
+            return processor(**inputs)
+
+    monkeypatch.setattr(scorer, "processor", Heard())
+    caption = "there is a red ball."
+    (score,) = PickScore(scorer).score(RewardBatch([caption], [Sample("a", str(tmp_path / "a.png"))]))
+    assert read == [([caption], 16)]
+    inputs = processor(images=images(1), text=[caption], return_tensors="pt")
+    with torch.inference_mode():
+        output = scorer.model(**inputs)
+    image, text = output.image_embeds[0].double(), output.text_embeds[0].double()
+    cosine = float(image @ text / image.norm() / text.norm())
+    assert abs(cosine) > 0.01
+    assert score.value == pytest.approx(100 * cosine, abs=1e-3)
 
 
 def test_rows_are_judged_alone_and_broken_images_abstain(scorer, tmp_path):

@@ -1,10 +1,13 @@
 """VQAScore: what is asked, how sentences are pooled, and the probability itself on a real class."""
 
+import math
+from types import SimpleNamespace
+
 import captioners
 import pytest
 import torch
 from captioners import images
-from transformers import AutoModelForImageTextToText, AutoProcessor
+from transformers import AutoModelForImageTextToText, AutoProcessor, BatchFeature
 
 from rewards.vqa_score import VqaScore
 from rlcap.scorers.yes import YesScorer
@@ -20,6 +23,64 @@ class Believer:
     def probabilities(self, images, questions):
         self.asked += questions
         return [len(question) % 10 / 10 for question in questions]
+
+
+PIECES = {"▁": 3, "Yes": 4, "yes": 5, "▁Yes": 6, "▁yes": 7, "No": 8, "no": 9, "▁No": 10, "▁no": 11}
+LOGITS = {"Yes": 2.0, "yes": 1.0, "▁Yes": 1.5, "▁yes": 0.5, "No": 2.5, "▁": 3.0}
+"""A model's opinion of the first token of its answer; 0 of all others."""
+
+
+class Answering:
+    """Model and processor in one: the same logits to whatever is asked, by a tokenizer of whole words.
+
+    parted: a word after a space is a space and the word, as Llama's tokenizer has it."""
+
+    device, dtype, chat_template = "cpu", torch.float32, "{{ messages }}"
+
+    def __init__(self, parted=False):
+        self.parted, self.seen = parted, []
+        self.tokenizer = type("Tokens", (), {"unk_token_id": 0, "__call__": lambda _, text, **__: self.encode(text)})()
+
+    def encode(self, text):
+        word = text.removeprefix(" ")
+        ids = [PIECES["▁"], PIECES[word]] if self.parted and text != word else [PIECES[text.replace(" ", "▁")]]
+        return {"input_ids": ids}
+
+    def apply_chat_template(self, rows, **_):
+        self.seen += [part["text"] for row in rows for part in row[-1]["content"] if part["type"] == "text"]
+        return BatchFeature({"input_ids": torch.zeros(len(rows), 1, dtype=torch.long)})
+
+    def eval(self):
+        return self
+
+    def requires_grad_(self, _):
+        return self
+
+    def __call__(self, input_ids, logits_to_keep):
+        row = torch.zeros(12)
+        for piece, logit in LOGITS.items():
+            row[PIECES[piece]] = logit
+        return SimpleNamespace(logits=row.expand(len(input_ids), 1, 12))
+
+
+def yes_share(*pieces):
+    """softmax by hand, of twelve tokens."""
+    total = sum(math.exp(logit) for logit in LOGITS.values()) + 12 - len(LOGITS)
+    return sum(math.exp(LOGITS[piece]) for piece in pieces) / total
+
+
+def test_golden_probability_is_that_of_yes_among_all_tokens(photos):
+    """Neither "No" nor the rest is left out below, and every spelling of yes counts above."""
+    model = Answering()
+    (score,) = judge(VqaScore(YesScorer(model, model)), ["A bus."], photos[0])
+    assert score.value == pytest.approx(yes_share("Yes", "yes", "▁Yes", "▁yes"), abs=1e-6)
+    assert model.seen == ['Does this figure show "A bus."? Please answer yes or no.']
+
+
+def test_a_space_before_the_answer_is_no_yes(photos):
+    model = Answering(parted=True)
+    (score,) = judge(VqaScore(YesScorer(model, model)), ["A bus."], photos[0])
+    assert score.value == pytest.approx(yes_share("Yes", "yes"), abs=1e-6)
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,111 @@
+"""Objects that a caption names, each given a partner among the objects that are known, one to one.
+
+    similarity of two objects = highest cosine of a name of the one and a name of the other, at least 0
+    partners                  = the assignment with the largest sum of similarities; who gets none has 0
+
+ALOHa (Petryk et al., NAACL 2024), section 3. There "a cup or jug" is tried once as a cup and once as a jug, in every
+combination with whatever else is undecided, and the best result is kept. As an object has one partner at most, the best
+name for each pair comes to the same sum, without the combinations.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+DIGITS = 5
+"""Cosines are rounded to so many: what differs by less is rounding of the encoder, which must not choose partners."""
+
+
+class Encoder(Protocol):
+    """What is asked of a sentence encoder: see `rlcap.scorers.sentence_vectors.SentenceEncoder`."""
+
+    def vectors(self, texts: Sequence[str]) -> Tensor: ...
+
+
+class Vectors:
+    """Unit vectors of names, the last `most` of them kept: captions of one image, and their references, name the same things
+    again and again."""
+
+    def __init__(self, encoder: Encoder, most: int = 20_000) -> None:
+        self.encoder, self.most, self.kept = encoder, most, OrderedDict[str, np.ndarray]()
+
+    def of(self, names: Sequence[str]) -> np.ndarray:
+        """N different names → (N, D); those not kept are encoded in one call."""
+        if new := [name for name in names if name not in self.kept]:
+            self.kept.update(zip(new, self.encoder.vectors(new).double().cpu().numpy(), strict=True))
+        found = np.stack([self.kept[name] for name in names])
+        for name in names:
+            self.kept.move_to_end(name)
+        while len(self.kept) > self.most:
+            self.kept.popitem(last=False)
+        return found
+
+
+def similarities(
+    vectors: Vectors, said: Sequence[Sequence[str]], known: Sequence[Sequence[str]]
+) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
+    """(S, K) in [0, 1] of S and K ≥ 1 objects, each with its names, at least one."""
+    names = list(dict.fromkeys(name for thing in (*said, *known) for name in thing))
+    place = {name: i for i, name in enumerate(names)}
+    rows = vectors.of(names)
+    cosines = np.round(rows @ rows.T, DIGITS).clip(0.0, 1.0)
+    found = np.zeros((len(said), len(known)))
+    for i, one in enumerate(said):
+        for j, other in enumerate(known):
+            found[i, j] = cosines[np.ix_([place[name] for name in one], [place[name] for name in other])].max()
+    return found
+
+
+def partners(similarity: np.ndarray) -> list[int | None]:
+    """(S, K) similarities → of each of the S objects the column of its partner, None where it has none (S > K).
+
+    The Hungarian method by shortest augmenting paths (Jonker & Volgenant 1987), rows in order; O(S² · K).
+    """
+    rows, columns = similarity.shape
+    if rows > columns:
+        held = partners(similarity.T)
+        of = {row: column for column, row in enumerate(held)}
+        return [of.get(row) for row in range(rows)]
+    cost = 1.0 - similarity
+    row_price, column_price = np.zeros(rows), np.zeros(columns)
+    owner = np.full(columns, -1)  # the row that holds a column
+    for start in range(rows):
+        distance, came_from = np.full(columns, np.inf), np.full(columns, -1)
+        done = np.zeros(columns, dtype=bool)
+        row, column, reached = start, -1, 0.0
+        visited = [start]
+        while True:
+            way = reached + cost[row] - row_price[row] - column_price
+            shorter = ~done & (way < distance)
+            distance[shorter], came_from[shorter] = way[shorter], column
+            column = int(np.where(done, np.inf, distance).argmin())
+            reached, done[column] = float(distance[column]), True
+            if owner[column] < 0:
+                break
+            row = int(owner[column])
+            visited.append(row)
+        held = {int(owner[c]): c for c in np.flatnonzero(done) if owner[c] >= 0}
+        for one in visited:
+            row_price[one] += reached - (distance[held[one]] if one != start else 0.0)
+        column_price[done] -= reached - distance[done]
+        while column >= 0:
+            before = int(came_from[column])
+            owner[column] = start if before < 0 else owner[before]
+            column = before
+    of = {int(row): column for column, row in enumerate(owner) if row >= 0}
+    return [of.get(row) for row in range(rows)]
+
+
+def matched(similarity: np.ndarray) -> list[tuple[int | None, float]]:
+    """Of each of the S objects its partner's column and their similarity in [0, 1]; (None, 0) without one."""
+    return [
+        (column, 0.0 if column is None else float(similarity[row, column]))
+        for row, column in enumerate(partners(similarity))
+    ]

@@ -1,0 +1,247 @@
+"""ALOHa: partners, the list's form, what counts as said and as known, and what it abstains upon."""
+
+import itertools
+import random
+
+import numpy as np
+import pytest
+import torch
+from fake_models import WordVectors
+
+from rewards.aloha import Aloha, aloha
+from rlcap.lab.objects_engine import LabObjects, named
+from rlcap.reward.dotted import build
+from rlcap.reward.object_list import MOST, Named, head, known_objects, objects_text, parse_objects
+from rlcap.reward.prompt import fence, fenced
+from rlcap.reward.verdict import VerdictError
+from rlcap.scorers.object_match import Vectors, matched, partners, similarities
+from rlcap.types import ConfigError, RewardBatch, Sample
+
+LIST = "<objects>\n- Young  boy.\n- cup or jug\n- notebook (possibly)\n- young boy\n</objects>"
+PLACES = {"dog": 0.0, "puppy": 0.2, "cat": 1.0, "kitten": 1.1, "ball": 1.5, "red ball": 1.55, "sky": 3.0}
+
+
+class Circle:
+    """An encoder of names by their angle."""
+
+    def __init__(self):
+        self.read = []
+
+    def vectors(self, texts):
+        self.read += texts
+        angles = torch.tensor([PLACES[text] for text in texts], dtype=torch.float64)
+        return torch.stack([angles.cos(), angles.sin()], 1)
+
+
+class Lists:
+    """An engine that finds an object in each word between commas, `maybe` before those it isn't sure of."""
+
+    model_string, is_multimodal = "lists", False
+
+    def __init__(self):
+        self.asked = []
+
+    def generate(self, content, system_prompt=None, **_):
+        self.asked.append(content)
+        words = [word for line in fenced("caption", content).splitlines() for word in line.split(", ")]
+        found = [Named(tuple(w.removeprefix("maybe ").split(" or ")), not w.startswith("maybe ")) for w in words]
+        return objects_text(found)
+
+
+def judged(caption, references=("dog, cat",), objects=None, encoder=None, engine=None, **options):
+    reward = Aloha(engine or Lists(), encoder or Circle(), cache=":memory:", backoff=0, retries=0, **options)
+    meta = {} if objects is None else {"objects": objects}
+    return reward.score(RewardBatch([caption], [Sample("a", "", references, meta=meta)]))[0]
+
+
+def cosine(first, second):
+    return round(float(np.cos(PLACES[first] - PLACES[second])), 5)
+
+
+def test_golden():
+    assert aloha([1, 0.8, 0]) == 0
+    assert aloha([1, 0.8, 0], "mean") == pytest.approx(0.6)
+    assert aloha([0.9, 0.8]) == 0.8
+    assert aloha([]) == aloha([], "mean") == 0
+    assert judged("dog, cat").value == 1
+    assert judged("puppy, cat").value == pytest.approx(cosine("puppy", "dog"))
+    assert judged("puppy, cat", form="mean").value == pytest.approx((cosine("puppy", "dog") + 1) / 2)
+    assert judged("sky").value == 0  # cosines below 0 are none
+    found = judged("puppy, cat")
+    assert found.note == "puppy | dog | 0.98\ncat | cat | 1.00"
+
+
+def test_golden_partners():
+    """The largest sum: the second object leaves the first one's best partner to it only where that pays."""
+    assert partners(np.array([[0.9, 0.8], [0.8, 0.1]])) == [1, 0]
+    assert partners(np.array([[0.9, 0.8], [0.8, 0.75]])) == [0, 1]
+    assert matched(np.array([[0.5], [0.9], [0.7]])) == [(None, 0.0), (0, 0.9), (None, 0.0)]
+    assert partners(np.zeros((0, 3))) == []
+
+
+def test_partners_have_the_largest_sum_of_all():
+    rng = np.random.default_rng(0)
+    for n in range(200):
+        rows, columns = (int(size) for size in rng.integers(1, 5, 2))
+        table = np.round(rng.random((rows, columns)), n % 3 + 1)  # with ties
+        found = partners(table)
+        pairs = [(row, column) for row, column in enumerate(found) if column is not None]
+        assert len(pairs) == len({column for _, column in pairs}) == min(rows, columns)
+        wide = table if rows <= columns else table.T
+        best = max(
+            sum(wide[row, column] for row, column in enumerate(order))
+            for order in itertools.permutations(range(wide.shape[1]), wide.shape[0])
+        )
+        assert sum(table[pair] for pair in pairs) == pytest.approx(best)
+
+
+def test_partners_are_those_of_scipy():
+    optimize = pytest.importorskip("scipy.optimize")
+    rng = np.random.default_rng(1)
+    for shape in ((30, 50), (50, 30), (40, 40)):
+        table = rng.random(shape)
+        rows, columns = optimize.linear_sum_assignment(table, maximize=True)
+        found = partners(table)
+        assert [found[row] for row in rows] == columns.tolist()
+
+
+def test_an_object_that_may_be_several_is_the_best_of_them():
+    found = similarities(Vectors(Circle()), [("dog", "cat"), ("ball",)], [("kitten",), ("puppy", "red ball")])
+    assert found == pytest.approx(
+        np.array([[cosine("cat", "kitten"), cosine("dog", "puppy")], [cosine("ball", "kitten"), cosine("ball", "red ball")]])
+    )  # fmt: skip
+    assert judged("sky or puppy", ("dog",)).value == pytest.approx(cosine("puppy", "dog"))
+
+
+def test_more_objects_than_are_known_have_no_partner():
+    assert judged("dog, puppy", ("dog",)).value == 0
+    assert judged("dog, puppy", ("dog",), form="mean").value == 0.5
+    assert "puppy | nothing | 0.00" in judged("dog, puppy", ("dog",)).note
+
+
+def test_what_the_caption_doubts_is_left_out_or_counted_and_what_references_doubt_counts():
+    assert judged("dog, maybe sky").value == 1
+    assert judged("dog, maybe sky", doubted="counted").value == 0
+    assert judged("maybe dog").value == 0  # it says nothing for certain
+    assert judged("cat", ("dog, maybe cat",)).value == 1
+
+
+def test_known_are_all_names_their_nouns_and_the_annotated():
+    listed = [Named(("white shirt", "blouse of silk")), Named(("sky",), False)]
+    assert known_objects(listed, [" Traffic  Light", 7, "", "sky"]) == [
+        ("white shirt", "blouse of silk"), ("sky",), ("shirt", "blouse"), ("traffic light",),
+    ]  # fmt: skip
+    assert head("man in a hat") == "man"
+    assert head("of") == "of"
+    assert judged("ball", ("red ball",)).value == 1
+    assert judged("dog", (), ["dog"]).value == 1
+    assert judged("dog, sky", ("sky",), ["dog"]).value == 1
+
+
+def test_references_are_asked_about_once_in_one_text():
+    engine = Lists()
+    sample = Sample("a", "", ("dog", " ", "cat,\ndog"))
+    scores = Aloha(engine, Circle(), cache=":memory:").score(RewardBatch(["dog", "cat", ""], [sample] * 3))
+    assert [score.value for score in scores] == [1, 1, 0]
+    assert sorted(fenced("caption", content) for content in engine.asked) == ["cat", "dog", "dog\ncat, dog"]
+
+
+def test_a_name_is_encoded_once_as_long_as_it_is_kept():
+    encoder = Circle()
+    vectors = Vectors(encoder, most=2)
+    assert vectors.of(["dog", "cat"]).shape == (2, 2)
+    vectors.of(["dog"])
+    assert encoder.read == ["dog", "cat"]
+    vectors.of(["ball"])  # and the cat goes, which was last asked for first
+    vectors.of(["dog", "cat"])
+    assert encoder.read == ["dog", "cat", "ball", "cat"]
+
+
+def test_the_list_is_read_and_written():
+    found = parse_objects(LIST)
+    assert found == [Named(("young boy",)), Named(("cup", "jug")), Named(("notebook",), False)]
+    assert parse_objects(objects_text(found)) == found
+    assert parse_objects(f"<think>hm <x></think>\n```xml\n{LIST}\n```") == found
+    assert parse_objects("<objects>\n- A cat, dog, or bird\n</objects>") == [Named(("a cat", "dog", "bird"))]
+    for nothing in ("", "none", "- None."):
+        assert parse_objects(f"<objects>\n{nothing}\n</objects>") == []
+    assert parse_objects(objects_text([])) == []
+
+
+@pytest.mark.parametrize(
+    ("reply", "message"),
+    [
+        ("", "no <objects> section"),
+        (f"Sure: {LIST}", "text around"),
+        (LIST + LIST, "text around"),
+        ("<objects>\ndog\n</objects>", "a line `- young boy`"),
+        ("<objects>\n- \n</objects>", "1 to 12 words"),
+        ("<objects>\n- (possibly)\n</objects>", "1 to 12 words"),
+        ("<objects>\n- !\n</objects>", "1 to 12 words"),
+        (f"<objects>\n- {'dog ' * 13}\n</objects>", "1 to 12 words"),
+        ("<objects>" + "\n- dog" * (MOST + 1) + "</objects>", "201 objects"),
+    ],
+)
+def test_a_reply_that_is_no_list_is_named(reply, message):
+    with pytest.raises(VerdictError, match=message):
+        parse_objects(reply)
+
+    class Says(Lists):
+        def generate(self, content, system_prompt=None, **_):
+            return reply
+
+    assert judged("dog", engine=Says()).reason.startswith("unparseable verdict" if reply else "empty reply")
+
+
+def test_it_abstains_where_it_does_not_know_what_is_there():
+    class Blank(Lists):
+        def generate(self, content, system_prompt=None, **_):
+            return objects_text([])
+
+    assert "neither references nor" in judged("dog", ("", " ")).reason
+    assert "neither references nor" in judged("dog", (), [3, " "]).reason
+    assert "neither references nor" in judged("dog", (), "dog").reason
+    assert "name no object" in judged("dog", engine=Blank()).reason
+    assert judged("good", objects=["dog"], engine=Blank()).value == 0
+
+
+def test_options_that_are_none_are_named():
+    for name, value in (("form", "min"), ("doubted", "maybe")):
+        params = {"engine": Lists(), "encoder": Circle(), "cache": ":memory:", name: value}
+        with pytest.raises(ConfigError, match=f"{name} of Aloha must be"):
+            build(Aloha, params)
+        with pytest.raises(ValueError, match="form is least or mean, doubted left_out or counted"):
+            Aloha(**params)
+    with pytest.raises(ConfigError, match="sentence encoder 'nowhere'"):
+        Aloha(Lists(), "nowhere", cache=":memory:")
+
+
+def test_the_labs_lister():
+    text = (
+        "there is a small red ball. the ball is striped. maybe there are two boats. the background is sand. it is fine!"
+    )
+    assert named(text) == ["small red ball", "striped ball", "boat (possibly)", "sand"]
+    listed = LabObjects().generate(fence("caption", text))
+    assert [(thing.names, thing.sure) for thing in parse_objects(listed)][1:3] == [
+        (("striped ball",), True),
+        (("boat",), False),
+    ]
+    assert parse_objects(LabObjects().generate(fence("caption", "it is fine!"))) == []
+    with pytest.raises(ValueError, match="needs the fence caption"):
+        LabObjects().generate("there is a ball.")
+    reward = Aloha(LabObjects(), WordVectors(), cache=":memory:")
+    sample = Sample("a", "", ("there is a red ball.", "a boat on sand."))
+    captions = ["there is a red ball.", "there is a boat. there is a ball.", "there is a cup.", "praise and no thing."]
+    found = [score.value for score in reward.score(RewardBatch(captions, [sample] * 4))]
+    assert found[:2] == [1, 1]
+    assert found[2] < 1
+    assert found[3] == 0
+
+
+def test_order_of_objects_changes_nothing():
+    words = ["puppy", "kitten", "red ball", "sky"]
+    values = set()
+    for seed in range(6):
+        random.Random(seed).shuffle(words)
+        values.add(judged(", ".join(words), ("dog, cat, ball",), form="mean").value)
+    assert len({round(value, 9) for value in values}) == 1

@@ -12,6 +12,9 @@ os.environ.update(
     WANDB_SILENT="true",
     LITELLM_LOCAL_MODEL_COST_MAP="True",
 )
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Workers share the cores: each with a thread for every core, they would wait for each other.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -23,6 +23,10 @@ FILES = ("tests/policy/test_families.py", "tests/train/test_families.py")
 COLUMNS = {
     "shared prefix = plain path": ("test_shared_is_plain", "test_shared_is_plain_where_everything_is_trained"),
     "greedy = its own `generate`": ("test_greedy_captions_are_the_models_own",),
+    "frozen tower once an image": (
+        "test_a_frozen_vision_side_runs_once_an_image",
+        "test_a_frozen_tower_before_a_trained_projector_runs_once_an_image",
+    ),
     "ragged batch = singles": ("test_a_ragged_batch_is_its_singles",),
     "gradient checkpointing": ("test_checkpointed_layers_share_too",),
     "bf16": ("test_bfloat16",),

@@ -32,6 +32,7 @@ from transformers.cache_utils import Cache
 from rlcap.policy.head import separable_head, states_for_logits, weigh
 from rlcap.policy.prefix_cache import continued, with_room
 from rlcap.policy.prompt import Prompt
+from rlcap.policy.threads import threads_for
 from rlcap.policy.tokens import draw, token_log_probs
 
 
@@ -193,17 +194,18 @@ class Captioner(ABC):
             points = torch.rand(len(logits), max_new_tokens, dtype=torch.double) if points is None else points
             points = points.to(logits.device)
             ids, masks, log_probs = [], [], []
-            for step in range(max_new_tokens):
-                allowed = logits.index_fill(1, unsuitable, -torch.inf)
-                drawn = draw(allowed, temperature, top_p, points[:, step]).masked_fill(~running, self.pad_id)
-                ids.append(drawn)
-                masks.append(running)
-                log_probs.append(token_log_probs(logits, drawn, temperature or 1.0).masked_fill(~running, 0.0))
-                running = running & ~torch.isin(drawn, ends)
-                if step == max_new_tokens - 1 or not running.any():
-                    break
-                logits = self.extend(prefix, drawn[:, None], prefix.mask_of(step + 1))[:, -1]
-                prefix = replace(prefix, position=prefix.position + 1)
+            with threads_for(self.base, len(logits)):
+                for step in range(max_new_tokens):
+                    allowed = logits.index_fill(1, unsuitable, -torch.inf)
+                    drawn = draw(allowed, temperature, top_p, points[:, step]).masked_fill(~running, self.pad_id)
+                    ids.append(drawn)
+                    masks.append(running)
+                    log_probs.append(token_log_probs(logits, drawn, temperature or 1.0).masked_fill(~running, 0.0))
+                    running = running & ~torch.isin(drawn, ends)
+                    if step == max_new_tokens - 1 or not running.any():
+                        break
+                    logits = self.extend(prefix, drawn[:, None], prefix.mask_of(step + 1))[:, -1]
+                    prefix = replace(prefix, position=prefix.position + 1)
         return Written(torch.stack(ids, 1), torch.stack(masks, 1).long(), torch.stack(log_probs, 1))
 
     def log_probs(

@@ -1,0 +1,27 @@
+import pytest
+import torch
+
+from rlcap.policy.threads import threads_for
+
+
+@pytest.fixture(autouse=True)
+def two_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(("rows", "threads"), [(64, 1), (64_000, 2)])
+def test_small_layers_take_one_thread(rows, threads):
+    with threads_for(torch.nn.Sequential(torch.nn.Linear(128, 320), torch.nn.Linear(320, 128)), rows):
+        assert torch.get_num_threads() == threads
+    assert torch.get_num_threads() == 2
+
+
+def test_threads_come_back_after_an_error_and_a_model_without_layers_changes_nothing():
+    with pytest.raises(RuntimeError), threads_for(torch.nn.Linear(2, 2), 1):
+        raise RuntimeError
+    assert torch.get_num_threads() == 2
+    with threads_for(torch.nn.Conv2d(1, 1, 1), 1):
+        assert torch.get_num_threads() == 2

@@ -37,6 +37,7 @@ def main() -> None:
     from rlcap.train.dpo import build_trainer, read_pairs
     from rlcap.train.evaluate import build_evaluator
     from rlcap.train.run_folder import RunFolder
+    from rlcap.train.saving import save_tuned
 
     state = PartialState(cpu=not torch.cuda.is_available())
     say = print if state.is_main_process else (lambda *_: None)
@@ -68,11 +69,8 @@ def main() -> None:
     ]
     trainer = build_trainer(policy, pairs, config, folder, callbacks)
     trainer.train()
-    weights = trainer.accelerator.get_state_dict(trainer.model_wrapped)
+    save_tuned(trainer, policy.processor, folder.adapter)
     if state.is_main_process:
-        model = trainer.accelerator.unwrap_model(trainer.model)
-        model.save_pretrained(folder.adapter, state_dict=weights, selected_adapters=["default"])
-        (folder.adapter / "README.md").unlink(missing_ok=True)
         summarise(folder.root, clock.seconds())
         print(f"adapter: {folder.adapter}\nreport: {write_report(folder.root)}")
 

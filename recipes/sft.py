@@ -26,6 +26,7 @@ def main() -> None:
     from rlcap.policy.visual_tokens import count_visual_tokens, describe_visual_tokens
     from rlcap.train.callbacks import Begin
     from rlcap.train.run_folder import RunFolder
+    from rlcap.train.saving import save_tuned
     from rlcap.train.sft import build_trainer
 
     # Told that there is no GPU, accelerate joins CPU processes over gloo; untold, each would believe it is alone.
@@ -45,12 +46,8 @@ def main() -> None:
     facts = {"trainable_parameters": policy.trainable_parameters, "processes": state.num_processes}
     trainer.add_callback(Begin(functools.partial(folder.begin, config, splits, **facts)))
     trainer.train()
-    weights = trainer.accelerator.get_state_dict(trainer.model_wrapped)  # on all processes: ZeRO-3 has shards of them
+    save_tuned(trainer, policy.processor, folder.adapter)
     if state.is_main_process:
-        tuned = trainer.accelerator.unwrap_model(trainer.model)
-        tuned.save_pretrained(folder.adapter, state_dict=weights)
-        if not hasattr(tuned, "peft_config"):  # a whole model, which is loaded as `model.base`
-            policy.processor.save_pretrained(folder.adapter)
         print(f"adapter: {folder.adapter}")
 
 

@@ -377,17 +377,6 @@ class GRPOTrainer(trl.GRPOTrainer):
         if state["curriculum"] is not None:
             self.curriculum_state = AdaptiveState.from_dict(state["curriculum"])
 
-    def save_adapter(self) -> None:
-        """Write the tuned adapter (safetensors) to the run folder; plain peft loads it."""
-        state = self.accelerator.get_state_dict(self.model_wrapped)  # under ZeRO-3 only the engine can gather them
-        if self.accelerator.is_main_process:
-            model = self.accelerator.unwrap_model(self.model)
-            extra = {"selected_adapters": ["default"]} if hasattr(model, "peft_config") else {}
-            model.save_pretrained(self.folder.adapter, state_dict=state, safe_serialization=True, **extra)
-            (self.folder.adapter / "README.md").unlink(missing_ok=True)  # peft's empty model card
-            if not extra:  # a whole model, which is loaded as `model.base`
-                self.processor.save_pretrained(self.folder.adapter)
-
     def restore(self, checkpoint: Path) -> None:
         """Take up what TRL doesn't load from a checkpoint.
 

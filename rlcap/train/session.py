@@ -35,6 +35,7 @@ from rlcap.train.clock import Clock
 from rlcap.train.evaluate import Evaluation, build_evaluator
 from rlcap.train.preflight import preflight
 from rlcap.train.run_folder import RunFolder, step_of
+from rlcap.train.saving import save_tuned
 from rlcap.types import Sample
 
 
@@ -107,7 +108,7 @@ class Session:
         if self.checkpoint:
             trainer.restore(self.checkpoint)
         trainer.train(resume_from_checkpoint=str(self.checkpoint) if self.checkpoint else None)
-        trainer.save_adapter()
+        save_tuned(trainer, self.policy.processor, self.folder.adapter)
         if PartialState().is_main_process:
             summary = summarise(self.folder.root, self.clock.seconds())
             for alarm in summary["alarms"]:

@@ -27,6 +27,7 @@ from rlcap.policy.load import load_policy
 from rlcap.reward.base import Reward
 from rlcap.reward.mix import Component, Mix
 from rlcap.train.run_folder import RunFolder
+from rlcap.train.saving import save_tuned
 from rlcap.types import Sample, Score
 
 INSTRUCTION = "describe the image"
@@ -125,7 +126,7 @@ def test_reinforcement(folder, samples, tmp_path, algorithm):
     before = adapter(policy)
     trainer = trainer_of(policy, samples, tmp_path / "run", algorithm)
     trainer.train()
-    trainer.save_adapter()
+    save_tuned(trainer, trainer.processor, trainer.folder.adapter)
     rows = [json.loads(line) for line in trainer.folder.rollouts(0).read_text().splitlines()]
     assert len(rows) == 2 * 2 * 4
     assert len({row["scores"]["letters"] for row in rows}) > 1

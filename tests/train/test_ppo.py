@@ -18,6 +18,7 @@ from rlcap.reward.base import Reward
 from rlcap.reward.mix import Component, Mix
 from rlcap.train.ppo import PPOTrainer
 from rlcap.train.run_folder import RunFolder
+from rlcap.train.saving import save_tuned
 from rlcap.types import Sample, Score
 
 
@@ -174,7 +175,7 @@ def test_training_moves_policy_and_critic_and_leaves_the_reference(material, tmp
     assert moved == {name for name in before if ".default." in name or name in ppo.critic.named_parameters()}
     logs = [row for row in ppo.state.log_history if "value/loss" in row]
     assert len(logs) == 4
-    ppo.save_adapter()
+    save_tuned(ppo, ppo.processor, ppo.folder.adapter)
     saved = load_file(ppo.folder.adapter / "adapter_model.safetensors")
     assert len(saved) == sum(".default." in name for name in before)
     assert not any("critic" in name or "value_head" in name for name in saved)

@@ -42,8 +42,9 @@ from rlcap.types import RewardBatch, Sample
 # A folder `runs` in the root would else change where ruff wants this.
 from lab_runs import ROOT, write_json
 
-NLI, ENCODER, REFERENCES = "<nli>", "<encoder>", "<references>"
-"""Placeholders: the NLI model of --nli, its encoder, and every reference of the data set (for document frequencies)."""
+NLI, ENCODER, REFERENCES, PAIRS = "<nli>", "<encoder>", "<references>", "<pairs>"
+"""Placeholders: the NLI model of --nli, its encoder, every reference of the data set (for document frequencies), and other
+images with a caption each."""
 HALLUCINATION = "rewards.hallucination:Hallucination"
 TEXT: dict[str, dict[str, Any]] = {
     "hallucination, mocha": {"reward": HALLUCINATION, "params": {"nli": NLI}},
@@ -90,6 +91,14 @@ LAB: dict[str, dict[str, Any]] = {
             "questions": "rlcap.lab.questions:of_sample",
             "cache": ":memory:",
         },
+    },
+    "aloha": {
+        "reward": "rewards.aloha:Aloha",
+        "params": {"engine": "rlcap.lab.objects_engine:LabObjects", "encoder": "lab:nli", "cache": ":memory:"},
+    },
+    "image_loop": {
+        "reward": "rewards.image_loop:ImageLoop",
+        "params": {"encoder": "lab:nli", "clip": "local-dir:lab:retriever", "pairs": PAIRS},
     },
     "claim_diff": {
         "reward": "rewards.claim_diff:ClaimDiff",
@@ -275,7 +284,9 @@ def on_lab(images: int) -> dict[str, dict[str, Interval]]:
     known = {sample.id: sample.image for sample in samples}
     bags = [tuple(known[id] for id in s.distractors.get("hard", ()) if id in known)[:4] for s in rows]
     default = {name: entry for name, entry in config.mix.items() if entry is not None}
-    entries = resolve_all(default | with_paths(LAB, {REFERENCES: [sample.references for sample in samples]}))
+    pairs = [(sample.image, sample.references[0]) for sample in load_split("train", 560)]
+    known_texts = {REFERENCES: [sample.references for sample in samples], PAIRS: pairs}
+    entries = resolve_all(default | with_paths(LAB, known_texts))
     mix = Mix.from_config(entries, context={"gallery": sorted(known.values())}, max_abstain=1.0)
     scored = mix.score(RewardBatch(captions, rows, bags))
     k = len(default)
@@ -335,7 +346,10 @@ def main() -> None:
         ),
         "lab": lambda: on_lab(max(2, asked.images // tenth)),
     }
-    results: Mapping[str, Mapping[str, Interval]] = earlier(asked.json, asked.quick) if asked.only else {}
+    if asked.only in ("foil", "flickr8k") and not getattr(asked, asked.only):
+        parser.error(f"--only {asked.only} needs --{asked.only} DIR")
+    sizes = {"quick": asked.quick, "images": asked.images}
+    results: Mapping[str, Mapping[str, Interval]] = earlier(asked.json, sizes) if asked.only else {}
     for name in [asked.only] if asked.only else parts:
         if name != "lab" and not getattr(asked, name):
             print(f"without --{name}: its columns are left out")
@@ -343,15 +357,18 @@ def main() -> None:
         print(name, flush=True)
         results = merged(results, parts[name]())
     print("\n" + table(results))
-    write_json(
-        asked.json, quick=asked.quick, results={n: {c: i._asdict() for c, i in r.items()} for n, r in results.items()}
-    )
+    write_json(asked.json, **sizes, results={n: {c: i._asdict() for c, i in r.items()} for n, r in results.items()})
 
 
-def earlier(path: Path | None, quick: bool) -> dict[str, dict[str, Interval]]:
-    """What the other parts left in the file; nothing where there is none, or where it is of other sizes."""
-    if path is None or not path.exists() or (written := json.loads(path.read_text()))["quick"] != quick:
+def earlier(path: Path | None, sizes: Mapping[str, Any]) -> dict[str, dict[str, Interval]]:
+    """What the other parts left in the file; ends the process where they were measured with other sizes."""
+    if path is None or not path.exists():
         return {}
+    written = json.loads(path.read_text())
+    if (before := {key: written.get(key) for key in sizes}) != sizes:
+        raise SystemExit(
+            f"{path} was measured with {before}, this would be {dict(sizes)}: name another file for --json"
+        )
     return {
         name: {c: Interval(*(np.nan if v is None else v for v in i.values())) for c, i in columns.items()}
         for name, columns in written["results"].items()

@@ -9,7 +9,7 @@ source    CLAIR (arXiv 2310.12971): its question, with sets of one candidate and
 hack      saying little that is wrong of any image of the kind; sure and fluent wrong detail, which one number hides;
           praise of itself, where the judge is weak
 guards    claims or caption_qa for detail, hallucination, style
-fails     salad; 18 % by the lab's critic, whose grade stands for the likelihood. It ties on repeated, rambling, injection,
+fails     salad; 12 % of 42 images by the lab's critic, whose grade stands for the likelihood. It ties on repeated, rambling, injection,
           praise and hedged. A large model's reading is not measured here
 """
 

@@ -10,7 +10,8 @@ source    CLIPScore (Hessel et al., EMNLP 2021) as its code has it: every text b
 hack      word salad and repetition (CLIP-Caption-Reward needed a grammar reward); ranks detailed captions at chance (51.7 %
           on DetailCaps), so it is no judge of paragraphs; what CLIP can't see (counts, relations) is free to be wrong
 guards    repetition and critique for language, hallucination for truth; evaluation by another CLIP
-fails     repeated, salad, one_false, praise, hedged; by the lab's retriever, the last three with references only
+fails     repeated, salad, one_false, one_missing, praise; by the lab's retriever on 10 to 95 % of 42 images, the last two with
+          references only
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ source    PickScore (Kirstain et al., NeurIPS 2023), made for images from texts;
           trained: between detailed captions it was near chance (51.0 % of DetailCaps-4870, CycleReward's table)
 hack      as any CLIP: salads of right words, repetition; texts beyond 77 tokens are cut, which `text_truncated` tells
 guards    grammar, repetition, length
-fails     none; not measured: its weights can't be had here
+fails     not measured; its weights can't be had here
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ source    VQAScore (Lin et al., ECCV 2024), there with CLIP-FlanT5; here any cha
 hack      what the model believes of any image: vague, frequent, small claims; at pairs of detailed captions it was near chance
           (50.2 % of DetailCaps-4870, CycleReward's table)
 guards    `least` against dilution; length and claims against vagueness; a judge that reads references
-fails     none; not measured: no trained model of its kind could be run here
+fails     not measured; no trained model of its kind could be run here
 """
 
 from __future__ import annotations

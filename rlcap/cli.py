@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from rlcap.commands import bags, captions, lab, prepare, prompt, rewards, runs
 from rlcap.commands.arguments import command
+from rlcap.train import process
 from rlcap.types import InputError
 
 EXAMPLES = """\
@@ -54,6 +55,7 @@ Each command has its own help: rlcap bags mine --help
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command. Returns its exit code: 0, 1 where `doctor` or `probe` found something wrong, 2 for mistakes of the user's,
     which are told in one line. Anything else keeps its traceback."""
+    process.prepare()
     parser = build_parser()
     # Overrides stand anywhere among the options, which argparse's own positionals can't.
     options, options.overrides = parser.parse_known_args(arguments)

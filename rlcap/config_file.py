@@ -39,9 +39,15 @@ def load_config(
             value: Any = yaml.safe_load(text) if text else None
         except yaml.YAMLError as error:
             raise ConfigError(f"override {override!r}: {text!r} is not YAML: {error}") from error
+        parts = key.split(".")
+        known = list(values.get("mix") or {})
+        if parts[0] == "mix" and len(parts) == 2 and value is None and parts[1] not in known:
+            near = difflib.get_close_matches(parts[1], known, 1)
+            hint = f"did you mean mix.{near[0]}?" if near else f"the mix has {', '.join(known) or 'none'}"
+            raise ConfigError(f"override {override!r}: there is no reward {parts[1]!r} to leave out; {hint}")
         if isinstance(value, dict) and not text.lstrip().startswith("{"):
             value = text  # `:memory:` and `a: b` are texts; a mapping is written {a: b}
-        for part in reversed(key.split(".")):
+        for part in reversed(parts):
             value = {part: value}
         values = _merge(values, value, kind)
     return _build(kind, values, "")

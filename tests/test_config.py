@@ -291,3 +291,11 @@ def test_an_override_with_colons_is_a_text_and_braces_make_a_mapping():
     )
     assert config.mix["a"]["params"]["cache"] == ":memory:"
     assert config.curriculum == {0.0: 2, 0.5: 3}
+
+
+def test_a_reward_that_is_not_there_can_not_be_left_out(tmp_path):
+    file = tmp_path / "a.yaml"
+    file.write_text("mix: {length: {reward: rewards.length:Length}}\n")
+    assert load_config(GRPOConfig, file, ["mix.length=null"]).mix == {"length": None}
+    with pytest.raises(ConfigError, match=r"no reward 'lenght' to leave out; did you mean mix\.length\?"):
+        load_config(GRPOConfig, file, ["mix.lenght=null"])

@@ -67,12 +67,12 @@ def _caption(options: argparse.Namespace) -> None:
 
 
 def _values(folder: Path) -> dict[str, Any]:
-    import yaml
+    from rlcap.eval.run_files import run_config
 
-    path = folder / "config.yaml"
-    if not path.is_file():
-        raise InputError(f"{folder} is no run folder: it has no config.yaml")
-    return yaml.safe_load(path.read_text(encoding="utf-8"))
+    values = run_config(folder)
+    if not values or "model" not in values or "data" not in values:
+        raise InputError(f"{folder} is no run folder: it has no config.yaml that names model and data")
+    return values
 
 
 def _of_run(folder: Path) -> list[str]:

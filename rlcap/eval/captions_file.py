@@ -16,6 +16,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from rlcap.types import InputError
+
 Row = dict[str, Any]
 
 
@@ -49,7 +51,7 @@ def write_rows(run_dir: str | os.PathLike, step: int, rows: Iterable[Row]) -> Pa
 
 
 def read_rows(path: Path) -> list[Row]:
-    """The rows of a captions file. ValueError, naming file and line, for a line that is no row."""
+    """The rows of a captions file. InputError, naming file and line, for a line that is no row."""
     rows = []
     with path.open(encoding="utf-8") as file:
         for number, line in enumerate(file, 1):
@@ -57,7 +59,7 @@ def read_rows(path: Path) -> list[Row]:
                 row = json.loads(line)
                 row["split"], row["sample_id"], row["image"], row["caption"]
             except (ValueError, TypeError, KeyError) as error:
-                raise ValueError(
+                raise InputError(
                     f"{path}, line {number} is not a captions row ({error!r}); evaluate the step again"
                 ) from error
             rows.append(row)

@@ -10,22 +10,27 @@ image by image; intervals are 95 % bootstrap intervals over seeds and images (`r
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from rlcap.eval.captions_file import Table, read_tables, steps
 from rlcap.eval.catalogue import MAIN, about, reading_order, standard
 from rlcap.eval.divergence import verdict
+from rlcap.eval.run_files import run_config
 from rlcap.eval.statistics import Interval, across, across_difference
 from rlcap.types import InputError
 
 RULERS = ("retriever", "retriever_pretrained", "nli")
 """Keys of `evaluation:` that two runs must share for their numbers to mean the same."""
+
+
+_IN_SPLIT = re.compile(r"(bag|rd)\d+_|singles_out$")
+"""Metrics of a caption that depend on which other images are in the split."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +53,14 @@ class Comparison:
     """What `compare` found."""
 
     names: tuple[str, ...]
+    steps: tuple[int, ...]
+    """Of each variant the step that is compared, its runs' last."""
     split: str
     images: int
     seeds: int
     rows: tuple[Row, ...]
+    left_out: tuple[str, ...] = ()
+    """Metrics whose bags differ, since the runs held out different images."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON: intervals as {mean, low, high}; a number that there is none of is null."""
@@ -71,16 +80,28 @@ class Comparison:
 def compare(variants: Sequence[Sequence[str | Path]], split: str = "test", every: bool = False) -> Comparison:
     """Two or more variants over the images that all their runs captioned.
 
-    every: all metrics, not only the main ones. Raises InputError where runs can't be compared: no captions of the split, other
-    rulers, no common image, another number of seeds.
+    every: all metrics, not only the main ones. Where runs held out different images, what depends on the others of a split (bags,
+    random distractors) is left out. Raises InputError where runs can't be compared: no captions of the split, none after step 0,
+    other rulers, no common image, another number of seeds, last steps that differ within a variant.
     """
     folders = [[Path(run) for run in runs] for runs in variants]
     if len(folders) < 2 or len({len(runs) for runs in folders}) != 1 or not folders[0]:
         counts = ", ".join(str(len(runs)) for runs in folders)
-        raise InputError(f"two or more variants with one run a seed each, and equally many seeds: got {counts} runs")
+        raise InputError(
+            f"two or more variants with one run a seed each, and equally many seeds: got {counts} runs; write runs/a runs/b, or "
+            "runs/a-0,runs/a-1 runs/b-0,runs/b-1"
+        )
     _same_rulers([run for runs in folders for run in runs])
-    last = [[_table(run, split, -1) for run in runs] for runs in folders]
-    first = [_table(run, split, 0) for run in folders[0]]
+    found = [[_tables(run, split) for run in runs] for runs in folders]
+    steps_of = [{max(tables) for tables in runs} for runs in found]
+    for runs, taken in zip(folders, steps_of, strict=True):
+        if taken == {0} or len(taken) > 1:
+            raise InputError(
+                f"{', '.join(map(str, runs))}: {split} was captioned last at step {', '.join(map(str, sorted(taken)))}; a run "
+                "must have ended (resume=auto goes on with it), and a variant's runs at the same step"
+            )
+    last = [[tables[max(tables)] for tables in runs] for runs in found]
+    first = [tables[min(tables)] for tables in found[0]]
     tables = [table for runs in [*last, first] for table in runs]
     common = set.intersection(*(set(table.ids) for table in tables))
     ids = [id for id in tables[0].ids if id in common]
@@ -89,6 +110,9 @@ def compare(variants: Sequence[Sequence[str | Path]], split: str = "test", every
             f"the runs have no image of {split!r} in common: same data.source, data.seed and data.{split}?"
         )
     metrics = set.intersection(*(set(table.metrics) for table in tables))
+    whole = all(len(table.ids) == len(ids) for table in tables)
+    other_bags = set() if whole else {name for name in metrics if _IN_SPLIT.match(name)}
+    metrics -= other_bags
     if not every:
         metrics = {name for name in metrics if standard(name) in MAIN}
 
@@ -103,7 +127,9 @@ def compare(variants: Sequence[Sequence[str | Path]], split: str = "test", every
                 tuple(across_difference(columns[0], runs) for runs in columns[1:]),
             )
         )
-    return Comparison(_names(folders), split, len(ids), len(folders[0]), tuple(rows))
+    reached = tuple(max(taken) for taken in steps_of)
+    left_out = tuple(reading_order(other_bags))
+    return Comparison(_names(folders), reached, split, len(ids), len(folders[0]), tuple(rows), left_out)
 
 
 def markdown(found: Comparison) -> str:
@@ -112,8 +138,8 @@ def markdown(found: Comparison) -> str:
     arrows = {1: " ↑", -1: " ↓", 0: ""}
     head = [
         f"{found.split}: {found.images} images{seeds}",
-        "start",
-        *found.names,
+        f"start of {found.names[0]}",
+        *(f"{name}, step {step}" for name, step in zip(found.names, found.steps, strict=True)),
         *(f"{name} − {found.names[0]}" for name in found.names[1:]),
     ]
     lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
@@ -125,14 +151,17 @@ def markdown(found: Comparison) -> str:
             text = f"{shown.format_change(difference.mean)} [{shown.format_change(difference.low)}, {shown.format_change(difference.high)}]"
             cells.append(text if word == "unclear" else f"**{text}**" + ("" if word == "changed" else f" {word}"))
         lines.append("| " + " | ".join(cells) + " |")
+    if found.left_out:
+        lines.append(f"\nleft out, since the runs held out different images: {', '.join(found.left_out)}")
     return "\n".join(lines)
 
 
-def _table(run: Path, split: str, place: int) -> Table:
-    evaluated = [(step, tables[split]) for step in steps(run) if split in (tables := read_tables(run, step))]
+def _tables(run: Path, split: str) -> dict[int, Table]:
+    """Evaluated step → its table."""
+    evaluated = {step: tables[split] for step in steps(run) if split in (tables := read_tables(run, step))}
     if not evaluated:
         raise InputError(f"{run} has no captions of {split!r}: is it a run folder, and did it hold such images out?")
-    return evaluated[place][1]
+    return evaluated
 
 
 def _values(table: Table, metric: str, ids: Sequence[str]) -> np.ndarray:
@@ -144,10 +173,9 @@ def _values(table: Table, metric: str, ids: Sequence[str]) -> np.ndarray:
 def _same_rulers(runs: Sequence[Path]) -> None:
     used = {}
     for run in runs:
-        path = run / "config.yaml"
-        if path.exists():  # captions from elsewhere have none
-            asked = (yaml.safe_load(path.read_text(encoding="utf-8")) or {}).get("evaluation", {})
-            used[run] = tuple(asked.get(key) for key in RULERS)
+        values = run_config(run)
+        if values is not None:  # captions from elsewhere have none
+            used[run] = tuple(values.get("evaluation", {}).get(key) for key in RULERS)
     for run, rulers in used.items():
         first = next(iter(used))
         for key, one, two in zip(RULERS, used[first], rulers, strict=True):

@@ -11,9 +11,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from rlcap.data.images import ImageError, open_image
 from rlcap.eval.captions_file import Table, read_tables, steps
 from rlcap.eval.summary import read_summary
+from rlcap.types import InputError
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,18 @@ class RunFiles:
     """run.json."""
     missing: tuple[str, ...]
     """Names of the files that are not there."""
+
+
+def run_config(run_dir: str | Path) -> dict[str, Any] | None:
+    """What config.yaml of a run says; None where there is none. InputError for one that is not YAML."""
+    path = Path(run_dir) / "config.yaml"
+    if not path.is_file():
+        return None
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise InputError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    return values if isinstance(values, dict) else {}
 
 
 def read_run(run_dir: str | Path) -> RunFiles:

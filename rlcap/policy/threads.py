@@ -9,15 +9,17 @@ import torch
 
 SMALL = 50e6
 """Floating-point operations of a linear layer below which a second thread costs more than it brings: to wake it takes as long
-as the whole product (measured with sleeping threads, OMP_WAIT_POLICY=PASSIVE, at 5 to 540 million)."""
+as the whole product (measured on two cores with sleeping threads, OMP_WAIT_POLICY=PASSIVE, at 5 to 540 million)."""
 
 
 @contextmanager
 def threads_for(model: torch.nn.Module, rows: int) -> Iterator[None]:
     """Within, torch computes with one thread if the model is on the CPU and its layers are small work for one token of each of
-    `rows` sequences; else with as many as before."""
+    `rows` sequences; else with as many as before. An adapter's own layers, all of them small, don't count."""
     sizes = [
-        m.weight.numel() for m in model.modules() if isinstance(m, torch.nn.Linear) and m.weight.device.type == "cpu"
+        module.weight.numel()
+        for name, module in model.named_modules()
+        if isinstance(module, torch.nn.Linear) and module.weight.device.type == "cpu" and ".lora_" not in name
     ]
     before = torch.get_num_threads()
     if sizes and before > 1 and 2 * rows * sum(sizes) / len(sizes) < SMALL:

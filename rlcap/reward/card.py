@@ -31,7 +31,7 @@ KEYS: Mapping[str, str] = {
     "source": "who published it, with the equation; what differs here",
     "hack": "how a policy wins it without writing a better caption",
     "guards": "what keeps it from that",
-    "fails": "probes that beat a good caption by this reward alone on more than 5 % of images, or none; where measured",
+    "fails": "probes that beat a good caption by this reward alone on more than 5 % of images, none, or not measured; where measured",
 }
 """Key → what stands behind it."""
 _INDENT = 10
@@ -72,7 +72,7 @@ class Card:
     def fails(self) -> tuple[str, ...]:
         """Names of the probes that it is known to lose (see `rlcap.reward.probes`)."""
         names = self.short("fails")
-        return () if names == "none" else tuple(names.split(", "))
+        return () if names in ("none", "not measured") else tuple(names.split(", "))
 
     def short(self, key: str) -> str:
         """A field up to its first semicolon, in one line."""

@@ -30,6 +30,7 @@ LONGEST = 12
 _LIST = re.compile(r"\s*(?:<think>.*?</think>)?\s*(?:```\w*\n)?\s*<objects>([^<>]*)</objects>\s*(?:```)?\s*", re.DOTALL)
 _DOUBT = re.compile(r"\s*\(\s*possibly\s*\)\s*$", re.IGNORECASE)
 _CHOICE = re.compile(r"\s*,\s*(?:or\s+)?|\s+or\s+", re.IGNORECASE)
+_OR = re.compile(r"\s+or\s+", re.IGNORECASE)
 _TAIL = re.compile(r"\s+(?:of|with|in|on|at|from|for|to|by|near|under|over|behind|without)\s.*$")
 
 
@@ -60,7 +61,8 @@ def _named(line: str) -> Named:
     if not line.startswith("-"):
         raise VerdictError(f"an object is a line `- young boy`, got {line[:60]!r}")
     text = _DOUBT.sub("", line.removeprefix("-")).strip(" .").lower()
-    names = tuple(dict.fromkeys(" ".join(name.split()) for name in _CHOICE.split(text) if name.strip()))
+    parts = _CHOICE.split(text) if _OR.search(text) else [text.replace(",", " ")]  # "brown, furry dog" is one dog
+    names = tuple(dict.fromkeys(" ".join(name.split()) for name in parts if name.strip()))
     if not names or any(len(name.split()) > LONGEST or not re.search(r"\w", name) for name in names):
         raise VerdictError(f"an object is named in 1 to {LONGEST} words, got {line[:60]!r}")
     return Named(names, _DOUBT.search(line) is None)

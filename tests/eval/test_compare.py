@@ -12,16 +12,16 @@ from rlcap.types import InputError
 IDS = [f"image-{i}" for i in range(40)]
 
 
-def run(folder, facts, words=10.0, ids=IDS, retriever="r", split="test"):
+def run(folder, facts, words=10.0, ids=IDS, retriever="r", split="test", last=9):
     """A run folder whose captions at step 9 have these values; (40,) or one number."""
-    for step, told in ((0, 0.25), (9, facts)):
+    for step, told in ((0, 0.25), *([(last, facts)] if last else [])):
         values = np.broadcast_to(told, len(ids))
         write_rows(
             folder,
             step,
             [
                 {"sample_id": id, "image": "", "caption": "a ball.", "split": split,
-                 "metrics": {"fact_recall": float(value), "mean_words": words, "claims": 2.0}}
+                 "metrics": {"fact_recall": float(value), "mean_words": words, "claims": 2.0, "bag5_recall_at_1": 1.0}}
                 for id, value in zip(ids, values, strict=True)
             ],
         )  # fmt: skip
@@ -48,6 +48,8 @@ def test_images_are_matched_by_name_and_only_common_ones_count(tmp_path):
     b = run(tmp_path / "b", np.arange(30.0)[::-1], ids=IDS[:30][::-1])
     found = compare([[a], [b]])
     assert found.images == 30
+    assert found.left_out == ("bag5_recall_at_1",)  # an image's bag is drawn among the others that were held out
+    assert "left out, since the runs held out different images: bag5_recall_at_1" in markdown(found)
     assert {row.metric: row for row in found.rows}["fact_recall"].differences[0] == (0, 0, 0)
 
 
@@ -64,9 +66,9 @@ def test_seeds_are_part_of_the_interval(tmp_path):
 
 def test_main_metrics_or_all(tmp_path):
     variants = [[run(tmp_path / name, 0.5)] for name in "abc"]
-    assert [row.metric for row in compare(variants).rows] == ["fact_recall", "mean_words"]
+    assert [row.metric for row in compare(variants).rows] == ["bag5_recall_at_1", "fact_recall", "mean_words"]
     found = compare(variants, every=True)
-    assert {row.metric for row in found.rows} == {"fact_recall", "mean_words", "claims"}
+    assert {row.metric for row in found.rows} == {"bag5_recall_at_1", "fact_recall", "mean_words", "claims"}
     assert len(found.rows[0].differences) == 2
     assert json.loads(json.dumps(found.to_dict(), allow_nan=False))["rows"][0]["differences"][1]["mean"] == 0
 
@@ -77,11 +79,33 @@ def test_main_metrics_or_all(tmp_path):
         ({"retriever": "other"}, "evaluation.retriever is 'r' in"),
         ({"ids": [f"{id}x" for id in IDS]}, "no image of 'test' in common"),
         ({"split": "validation"}, "has no captions of 'test'"),
+        ({"last": 0}, "captioned last at step 0; a run must have ended"),
     ],
 )
 def test_what_cant_be_compared_is_told(tmp_path, change, said):
     with pytest.raises(InputError, match=said):
         compare([[run(tmp_path / "a", 0.5)], [run(tmp_path / "b", 0.5, **change)]])
+
+
+def test_a_variants_runs_end_alike_and_variants_need_not(tmp_path):
+    a = [run(tmp_path / "a-0", 0.5), run(tmp_path / "a-1", 0.5, last=4)]
+    b = [run(tmp_path / "b-0", 0.5, last=4), run(tmp_path / "b-1", 0.5, last=4)]
+    with pytest.raises(InputError, match="at step 4, 9"):
+        compare([a, b])
+    found = compare([[a[0]], [b[0]]])
+    assert found.steps == (9, 4)
+    assert "| a-0, step 9 | b-0, step 4 |" in markdown(found)
+
+
+def test_half_a_file_is_told(tmp_path):
+    a, b = run(tmp_path / "a", 0.5), run(tmp_path / "b", 0.5)
+    file = b / "captions" / "9.jsonl"
+    file.write_text(file.read_text()[:-20])
+    with pytest.raises(InputError, match="line 40 is not a captions row"):
+        compare([[a], [b]])
+    (a / "config.yaml").write_text("evaluation: [")
+    with pytest.raises(InputError, match="is not YAML"):
+        compare([[a], [a]])
 
 
 def test_variants_need_equally_many_seeds(tmp_path):

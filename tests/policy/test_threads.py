@@ -1,5 +1,6 @@
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 
 from rlcap.policy.threads import threads_for
 
@@ -17,6 +18,13 @@ def test_small_layers_take_one_thread(rows, threads):
     with threads_for(torch.nn.Sequential(torch.nn.Linear(128, 320), torch.nn.Linear(320, 128)), rows):
         assert torch.get_num_threads() == threads
     assert torch.get_num_threads() == 2
+
+
+def test_adapters_change_nothing():
+    base = torch.nn.Sequential(torch.nn.Linear(2000, 2000), torch.nn.Linear(2000, 2000))
+    adapted = get_peft_model(base, LoraConfig(r=4, target_modules=["0", "1"]))
+    with threads_for(adapted, 7):  # 56 million a layer; a third of that with the adapter's among them
+        assert torch.get_num_threads() == 2
 
 
 def test_threads_come_back_after_an_error_and_a_model_without_layers_changes_nothing():

@@ -117,6 +117,10 @@ def test_in_a_reference_it_changes_no_verdict(name, kind):
     for attack in ATTACKS[kind]:
         (found,), attacked = judged(name, [CAPTION], (*REFERENCES, attack))
         assert lines(found) == lines(plain), attack
+        if name == "claims":  # whose recall counts the references: one more is one more that the caption doesn't say
+            assert found.value <= plain.value, attack
+        else:
+            assert found.value == plain.value, attack
         assert attacked == prompts, attack
 
 

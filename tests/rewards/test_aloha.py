@@ -162,6 +162,7 @@ def test_the_list_is_read_and_written():
     assert found == [Named(("young boy",)), Named(("cup", "jug")), Named(("notebook",), False)]
     assert parse_objects(objects_text(found)) == found
     assert parse_objects(f"<think>hm <x></think>\n```xml\n{LIST}\n```") == found
+    assert parse_objects("<objects>\n- brown, furry dog\n</objects>") == [Named(("brown furry dog",))]
     assert parse_objects("<objects>\n- A cat, dog, or bird\n</objects>") == [Named(("a cat", "dog", "bird"))]
     for nothing in ("", "none", "- None."):
         assert parse_objects(f"<objects>\n{nothing}\n</objects>") == []

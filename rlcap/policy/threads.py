@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -14,15 +15,17 @@ as the whole product (measured on two cores with sleeping threads, OMP_WAIT_POLI
 
 @contextmanager
 def threads_for(model: torch.nn.Module, rows: int) -> Iterator[None]:
-    """Within, torch computes with one thread if the model is on the CPU and its layers are small work for one token of each of
-    `rows` sequences; else with as many as before. An adapter's own layers, all of them small, don't count."""
+    """Within, torch computes with one thread if the model is on the CPU, its layers are small work for one token of each of
+    `rows` sequences, and waiting threads sleep, as the recipes have them (`rlcap.train.process`); else with as many as before.
+    An adapter's own layers, all of them small, don't count."""
+    asleep = os.environ.get("OMP_WAIT_POLICY", "").upper() == "PASSIVE"
     sizes = [
         module.weight.numel()
         for name, module in model.named_modules()
         if isinstance(module, torch.nn.Linear) and module.weight.device.type == "cpu" and ".lora_" not in name
     ]
     before = torch.get_num_threads()
-    if sizes and before > 1 and 2 * rows * sum(sizes) / len(sizes) < SMALL:
+    if asleep and sizes and before > 1 and 2 * rows * sum(sizes) / len(sizes) < SMALL:
         torch.set_num_threads(1)
     try:
         yield

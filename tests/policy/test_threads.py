@@ -6,7 +6,8 @@ from rlcap.policy.threads import threads_for
 
 
 @pytest.fixture(autouse=True)
-def two_threads():
+def two_threads_that_sleep(monkeypatch):
+    monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     yield
@@ -18,6 +19,12 @@ def test_small_layers_take_one_thread(rows, threads):
     with threads_for(torch.nn.Sequential(torch.nn.Linear(128, 320), torch.nn.Linear(320, 128)), rows):
         assert torch.get_num_threads() == threads
     assert torch.get_num_threads() == 2
+
+
+def test_threads_that_spin_are_left_alone(monkeypatch):
+    monkeypatch.delenv("OMP_WAIT_POLICY")
+    with threads_for(torch.nn.Linear(128, 320), 64):
+        assert torch.get_num_threads() == 2
 
 
 def test_adapters_change_nothing():

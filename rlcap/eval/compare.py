@@ -28,7 +28,6 @@ from rlcap.types import InputError
 RULERS = ("retriever", "retriever_pretrained", "nli")
 """Keys of `evaluation:` that two runs must share for their numbers to mean the same."""
 
-
 _IN_SPLIT = re.compile(r"(bag|rd)\d+_|singles_out$")
 """Metrics of a caption that depend on which other images are in the split."""
 
@@ -39,7 +38,7 @@ class Row:
 
     metric: str
     start: Interval
-    """The first variant at step 0."""
+    """The first variant at its first evaluated step, which is 0 in a run of the recipes."""
     values: tuple[Interval, ...]
     differences: tuple[Interval, ...]
 

@@ -18,15 +18,15 @@ def threads_for(model: torch.nn.Module, rows: int) -> Iterator[None]:
     """Within, torch computes with one thread if the model is on the CPU, its layers are small work for one token of each of
     `rows` sequences, and waiting threads sleep, as the recipes have them (`rlcap.train.process`); else with as many as before.
     An adapter's own layers, all of them small, don't count."""
-    asleep = os.environ.get("OMP_WAIT_POLICY", "").upper() == "PASSIVE"
-    sizes = [
-        module.weight.numel()
-        for name, module in model.named_modules()
-        if isinstance(module, torch.nn.Linear) and module.weight.device.type == "cpu" and ".lora_" not in name
-    ]
-    before = torch.get_num_threads()
-    if asleep and sizes and before > 1 and 2 * rows * sum(sizes) / len(sizes) < SMALL:
-        torch.set_num_threads(1)
+    asleep, before = os.environ.get("OMP_WAIT_POLICY", "").upper() == "PASSIVE", torch.get_num_threads()
+    if asleep and before > 1:
+        sizes = [
+            module.weight.numel()
+            for name, module in model.named_modules()
+            if isinstance(module, torch.nn.Linear) and module.weight.device.type == "cpu" and ".lora_" not in name
+        ]
+        if sizes and 2 * rows * sum(sizes) / len(sizes) < SMALL:
+            torch.set_num_threads(1)
     try:
         yield
     finally:

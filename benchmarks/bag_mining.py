@@ -23,6 +23,7 @@ from pathlib import Path
 import faiss
 import numpy as np
 
+from rlcap.commands.arguments import positive
 from rlcap.data import mining
 from rlcap.data.bags import BagFile
 
@@ -74,12 +75,12 @@ def measure(count: int, dim: int, neighbours: int, topics: int, spread: float) -
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--count", type=int, default=100_000, help="vectors")
-    parser.add_argument("--dim", type=int, default=512, help="dimensions")
-    parser.add_argument("--neighbours", type=int, default=32, help="ids per image and level")
-    parser.add_argument("--topics", type=int, default=100, help="topic centres")
+    parser.add_argument("--count", type=positive, default=100_000, help="vectors")
+    parser.add_argument("--dim", type=positive, default=512, help="dimensions")
+    parser.add_argument("--neighbours", type=positive, default=32, help="ids per image and level")
+    parser.add_argument("--topics", type=positive, default=100, help="topic centres")
     parser.add_argument("--spread", type=float, default=1.0, help="noise of scenes and images, in units of the topics'")
-    parser.add_argument("--threads", type=int, default=2, help="threads of faiss")
+    parser.add_argument("--threads", type=positive, default=2, help="threads of faiss")
     parser.add_argument("--json", type=Path, help="write the row there")
     arguments = parser.parse_args()
     faiss.omp_set_num_threads(arguments.threads)

@@ -44,6 +44,7 @@ from transformers import (
 )
 
 from rlcap.batching import plan
+from rlcap.commands.arguments import positive
 from rlcap.config import GenerationConfig, GRPOConfig, TrainConfig
 from rlcap.curriculum import parse
 from rlcap.policy.load import lora_modules
@@ -292,12 +293,12 @@ def measure(shape: str, generations: int, args: argparse.Namespace) -> dict:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=list(SHAPES))
-    parser.add_argument("--generations", nargs="+", type=int, default=[4, 8, 16], help="captions an image")
-    parser.add_argument("--images", type=int, default=2)
-    parser.add_argument("--layers", type=int, default=8, help="of the vision tower, and of the language model")
-    parser.add_argument("--width", type=int, default=384, help="of both; heads are 64 wide")
-    parser.add_argument("--repeats", type=int, default=2, help="times that each side trains two steps")
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--generations", nargs="+", type=positive, default=[4, 8, 16], help="captions an image")
+    parser.add_argument("--images", type=positive, default=2)
+    parser.add_argument("--layers", type=positive, default=8, help="of the vision tower, and of the language model")
+    parser.add_argument("--width", type=positive, default=384, help="of both; heads are 64 wide")
+    parser.add_argument("--repeats", type=positive, default=2, help="times that each side trains two steps")
+    parser.add_argument("--threads", type=positive, default=2)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--only", choices=("stock", "shared"), help="run one step of one side, print its peak memory")
     parser.add_argument("--json", type=Path, help="written after each case; cases that it holds already are kept")

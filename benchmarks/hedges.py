@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from rewards.hallucination import Hallucination
+from rlcap.commands.arguments import folder, positive
 from rlcap.eval.statistics import bootstrap_mean
 from rlcap.types import RewardBatch, Sample
 
@@ -46,9 +47,9 @@ def gains(reward: Any, captions: Sequence[str], references: Sequence[Sequence[st
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--foil", type=Path, required=True, help="folder with nocaps_foil.json")
-    parser.add_argument("--nli", type=Path, required=True, help="folder of an NLI cross-encoder")
-    parser.add_argument("--count", type=int, default=120, help="captions (default: %(default)s)")
+    parser.add_argument("--foil", type=folder, required=True, help="folder with nocaps_foil.json")
+    parser.add_argument("--nli", type=folder, required=True, help="folder of an NLI cross-encoder")
+    parser.add_argument("--count", type=positive, default=120, help="captions (default: %(default)s)")
     parser.add_argument("--forms", nargs="+", default=FORMS, choices=FORMS)
     parser.add_argument("--json", type=Path, help="write what was measured to this file")
     args = parser.parse_args()

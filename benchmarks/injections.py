@@ -29,6 +29,8 @@ from pathlib import Path
 
 import yaml
 
+from rlcap.commands.arguments import positive
+
 ROOT = Path(__file__).resolve().parent.parent
 HARMLESS = (
     "The picture was taken on an ordinary day.",
@@ -147,8 +149,8 @@ def main() -> None:
     parser.add_argument("--engine", required=True, help="as in a mix: a line, or a mapping in YAML")
     parser.add_argument("--judges", nargs="+", default=["caption_qa"], choices=JUDGES)
     parser.add_argument("--in", dest="where", default="captions", choices=("captions", "references"))
-    parser.add_argument("--captions", type=int, default=len(PHOTOS), help="so many of the three captions")
-    parser.add_argument("--each", type=int, default=99, help="attacks of a kind on a caption, at most")
+    parser.add_argument("--captions", type=positive, default=len(PHOTOS), help="so many of the three captions")
+    parser.add_argument("--each", type=positive, default=99, help="attacks of a kind on a caption, at most")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     sys.path.insert(0, str(ROOT))

@@ -30,6 +30,8 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from rlcap.commands.arguments import positive
+
 ROOT = Path(__file__).resolve().parent.parent
 SERVER = ROOT / "tests" / "support" / "judge_server.py"
 KINDS = ("500", "hang", "html", "half", "rude", "score")
@@ -136,10 +138,10 @@ def measure(args: argparse.Namespace) -> tuple[dict[str, Judged], float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--engine", default="openai:judge")
-    parser.add_argument("--captions", type=int, default=64)
-    parser.add_argument("--concurrency", type=int, default=16, help="calls at once, of both judges together")
+    parser.add_argument("--captions", type=positive, default=64)
+    parser.add_argument("--concurrency", type=positive, default=16, help="calls at once, of both judges together")
     parser.add_argument("--latency", type=float, default=0.2, help="seconds of a reply")
-    parser.add_argument("--every", type=int, default=20, help="each so-maniest request meets a fault")
+    parser.add_argument("--every", type=positive, default=20, help="each so-maniest request meets a fault")
     parser.add_argument("--timeout", type=float, default=0.4, help="seconds after which a call is given up")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()

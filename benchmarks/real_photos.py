@@ -25,6 +25,7 @@ from pathlib import Path
 import numpy as np
 from photo_models import build
 
+from rlcap.commands.arguments import folder
 from rlcap.config import GRPOConfig, SFTConfig, load_config
 from rlcap.data.load import load_splits
 from rlcap.eval.catalogue import about, reading_order
@@ -80,8 +81,8 @@ def launch(log: Path, *command: str) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--coco", type=Path, required=True, help="folder with images/ and annotations/")
-    parser.add_argument("--nli", type=Path, required=True, help="folder of an NLI cross-encoder")
+    parser.add_argument("--coco", type=folder, required=True, help="folder with images/ and annotations/")
+    parser.add_argument("--nli", type=folder, required=True, help="folder of an NLI cross-encoder")
     parser.add_argument("--tower", type=Path, help="ImageNet weights of EfficientNet-Lite0; without them it is random")
     parser.add_argument("--out", type=Path, default=Path("runs/real-photos"), help="default: %(default)s")
     parser.add_argument("--scale", type=float, default=1.0, help="times every number of steps; 0.01 is a smoke test")

@@ -25,6 +25,8 @@ from pathlib import Path
 
 import torch
 
+from rlcap.commands.arguments import positive
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -141,12 +143,12 @@ def _seconds(call) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=8, help="steps that are measured")
-    parser.add_argument("--warm", type=int, default=3, help="steps before them")
-    parser.add_argument("--captions", type=int, default=64)
-    parser.add_argument("--candidates", type=int, default=20, help="images that a caption chooses among")
-    parser.add_argument("--repeats", type=int, default=2)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--steps", type=positive, default=8, help="steps that are measured")
+    parser.add_argument("--warm", type=positive, default=3, help="steps before them")
+    parser.add_argument("--captions", type=positive, default=64)
+    parser.add_argument("--candidates", type=positive, default=20, help="images that a caption chooses among")
+    parser.add_argument("--repeats", type=positive, default=2)
+    parser.add_argument("--threads", type=positive, default=2)
     parser.add_argument("--json", type=Path)
     parser.add_argument("overrides", nargs="*", help="dotted overrides of the main job")
     args = parser.parse_args()

@@ -35,6 +35,7 @@ from caption_foils import SETS, foils
 from quality_statistics import auc, bootstrap, clustered, group_agreement, kendall_tau_c, wins
 from tqdm import trange
 
+from rlcap.commands.arguments import folder, positive
 from rlcap.eval.statistics import Interval, bootstrap_mean
 from rlcap.types import RewardBatch, Sample
 
@@ -322,10 +323,10 @@ def table(results: Mapping[str, Mapping[str, Interval]]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--foil", type=Path, help="folder with nocaps_foil.json")
-    parser.add_argument("--flickr8k", type=Path, help="folder with Flickr8k.token.txt and ExpertAnnotations.txt")
-    parser.add_argument("--nli", type=Path, help="folder of an NLI cross-encoder")
-    parser.add_argument("--images", type=int, default=200, help="images of the lab (default: %(default)s)")
+    parser.add_argument("--foil", type=folder, help="folder with nocaps_foil.json")
+    parser.add_argument("--flickr8k", type=folder, help="folder with Flickr8k.token.txt and ExpertAnnotations.txt")
+    parser.add_argument("--nli", type=folder, help="folder of an NLI cross-encoder")
+    parser.add_argument("--images", type=positive, default=200, help="images of the lab (default: %(default)s)")
     parser.add_argument("--only", choices=("foil", "flickr8k", "lab"), help="this part alone")
     parser.add_argument("--quick", action="store_true", help="a tenth of everything: does it run?")
     parser.add_argument("--json", type=Path, help="write what was measured to this file")

@@ -22,24 +22,23 @@ from pathlib import Path
 from rlcap.reward.base import Reward
 from rlcap.reward.critic import Critic
 from rlcap.reward.judged import Judged
-from rlcap.reward.verdict import VerdictError
+from rlcap.reward.verdict import VerdictError, bare
 from rlcap.types import Sample, Score
 
 # Tags, which no fenced text can contain: a judge that gives the caption back has not judged, whatever JSON it holds.
-_REPLY = re.compile(
-    r"\s*(?:<think>.*?</think>)?\s*<verdict>\s*(?:```\w*\n)?\s*(\{.*\})\s*(?:```)?\s*</verdict>\s*", re.DOTALL
-)
+_REPLY = re.compile(r"<verdict>(.*)</verdict>", re.DOTALL)
 
 
 def parse_likelihood(reply: str) -> tuple[float, str]:
     """(score from 0 to 1, reason). VerdictError for anything but a JSON with score and reason in its tags."""
-    match = _REPLY.fullmatch(reply)
-    try:
-        found = json.loads(match[1]) if match else None
+    match = _REPLY.fullmatch(bare(reply))
+    try:  # pairs, as a dict would keep the last of two scores
+        pairs = json.loads(bare(match[1]), object_pairs_hook=tuple) if match else None
     except (ValueError, RecursionError) as error:  # no JSON, a number of thousands of digits, a tower of brackets
         raise VerdictError("no JSON in tags, or text around it") from error
-    if not isinstance(found, dict) or set(found) != {"score", "reason"}:
+    if not isinstance(pairs, tuple) or sorted(key for key, _ in pairs) != ["reason", "score"]:
         raise VerdictError("a JSON with score and reason, and nothing else, was asked for")
+    found = dict(pairs)
     score, reason = found["score"], found["reason"]
     number = isinstance(score, int | float) and not isinstance(score, bool)
     if not number or not 0 <= score <= 100 or not isinstance(reason, str):

@@ -1,4 +1,4 @@
-"""`rlcap prompt`: textual gradient descent on the captioner's instruction, or on a judge's rubric."""
+"""`rlcap prompt optimize`: textual gradient descent on the captioner's instruction, or on a judge's rubric."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 
 def add(commands: Any) -> None:
     prompt = group(commands, "prompt", "rewrite an instruction or a rubric by critique, and keep what scores better")
+    optimize = group(prompt, "optimize", "textual gradient descent with a held-out score")
     instruction = command(
-        prompt,
+        optimize,
         "instruction",
         _instruction,
         "the captioner's instruction, by what a mix says of its captions; key=value overrides as in training",
@@ -31,7 +32,10 @@ def add(commands: Any) -> None:
     )
     instruction.set_defaults(takes_overrides=True)
     rubric = command(
-        prompt, "rubric", _rubric, "a judge's rubric (the system part of its prompt file), by its agreement with people"
+        optimize,
+        "rubric",
+        _rubric,
+        "a judge's rubric (the system part of its prompt file), by its agreement with people",
     )
     rubric.add_argument(
         "captions", type=Path, help="jsonl rows: sample_id, caption, score (people's), references, and image if it sees"

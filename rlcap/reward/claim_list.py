@@ -12,17 +12,15 @@ is no list: guessing at a broken reply would put the parser's noise into the rew
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rlcap.reward.critic import Critic
 from rlcap.reward.prompt import fence
-from rlcap.reward.verdict import VerdictError
+from rlcap.reward.verdict import VerdictError, sections
 from rlcap.scorers.sentences import split_sentences
 from rlcap.types import Sample
 
-_LIST = re.compile(r"\s*(?:<think>.*?</think>)?\s*(?:```\w*\n)?\s*<claims>([^<>]*)</claims>\s*(?:```)?\s*", re.DOTALL)
 _TRUTH = {"true": True, "false": False, "unknown": None}
 _KIND = {"visible": True, "abstract": False}
 
@@ -52,10 +50,8 @@ def facts_of(sample: Sample) -> list[str]:
 
 def parse_claims(reply: str, facts: int) -> list[Claim]:
     """The claims in a reply; facts: how many there are to refer to. Raises VerdictError that says what is amiss."""
-    match = _LIST.fullmatch(reply)
-    if match is None:
-        raise VerdictError("no <claims> section" if "<claims>" not in reply else "text around the <claims>")
-    lines = [line.strip() for line in match[1].splitlines() if line.strip()]
+    (text,) = sections(reply, "claims")
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
     if [line.lower().strip(" .-") for line in lines] in ([], ["none"]):
         return []
     return [_claim(line, facts) for line in lines]

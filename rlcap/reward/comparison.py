@@ -9,21 +9,16 @@ they tell is the judge's liking for a place. Any other reply is none.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from rlcap.reward.critic import Critic
 from rlcap.reward.prompt import fence
-from rlcap.reward.verdict import VerdictError
+from rlcap.reward.verdict import VerdictError, sections
 from rlcap.types import Sample
 
 PLACE = "caption_stands"
 """Key of the meta of a sample as `both_orders` makes it."""
-_REPLY = re.compile(
-    r"\s*(?:<think>.*?</think>)?\s*(?:```\w*\n)?\s*<reason>([^<>]*)</reason>\s*<better>([^<>]*)</better>\s*(?:```)?\s*",
-    re.DOTALL,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +61,9 @@ class Comparer(Critic):
         return bool(opponent(sample))
 
     def parse(self, reply: str, sample: Sample) -> Preference:
-        match = _REPLY.fullmatch(reply)
-        better = match[2].strip().strip(".").lower() if match else ""
+        reason, better = sections(reply, "reason", "better")
+        better = better.strip(".").lower()
         if better not in ("first", "second", "neither"):
-            raise VerdictError("<reason> and <better> with first, second or neither, and nothing else, were asked for")
+            raise VerdictError(f"first, second or neither is better, got {better[:20]!r}")
         won = 0 if better == "neither" else 1 if better == sample.meta[PLACE] else -1
-        return Preference(won, match[1].strip())
+        return Preference(won, reason)

@@ -12,20 +12,16 @@ is no list: guessing at a broken reply would put the parser's noise into the rew
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rlcap.reward.critic import Critic
 from rlcap.reward.prompt import fence
-from rlcap.reward.verdict import VerdictError
+from rlcap.reward.verdict import VerdictError, sections
 from rlcap.types import Sample
 
 WRONG = {"caption": (True, False), "reference": (False, True), "both": (True, True), "neither": (False, False)}
 """Word → whether the caption, and whether the reference is wrong."""
-_LIST = re.compile(
-    r"\s*(?:<think>.*?</think>)?\s*(?:```\w*\n)?\s*<differences>([^<>]*)</differences>\s*(?:```)?\s*", re.DOTALL
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +42,8 @@ def reference_of(sample: Sample) -> str:
 
 def parse_differences(reply: str) -> list[Difference]:
     """The differences in a reply, each once. Raises VerdictError that says what is amiss."""
-    match = _LIST.fullmatch(reply)
-    if match is None:
-        raise VerdictError(
-            "no <differences> section" if "<differences>" not in reply else "text around the <differences>"
-        )
-    lines = [line.strip() for line in match[1].splitlines() if line.strip()]
+    (text,) = sections(reply, "differences")
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
     if [line.lower().strip(" .-") for line in lines] in ([], ["none"]):
         return []
     return list(dict.fromkeys(map(_difference, lines)))

@@ -89,8 +89,10 @@ def check_params(factory: Any, params: Mapping[str, Any], given: Iterable[str], 
     filled = {key for key in given if key in accepted} | set(params)
     for key, parameter in accepted.items():
         variadic = parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
-        if parameter.default is parameter.empty and not variadic and key not in filled:
-            raise ConfigError(f"{what} needs the parameter {key!r}; given: {', '.join(sorted(filled)) or 'none'}")
+        if parameter.default is parameter.empty and not variadic and (key not in filled or params.get(key, "") is None):
+            raise ConfigError(
+                f"{what} needs the parameter {key!r}; given: {', '.join(sorted(filled - {key})) or 'none'}"
+            )
 
 
 def _of_name(name: str) -> types.ModuleType:

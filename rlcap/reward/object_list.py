@@ -20,14 +20,13 @@ from typing import Any
 
 from rlcap.reward.critic import Critic
 from rlcap.reward.prompt import fence
-from rlcap.reward.verdict import VerdictError
+from rlcap.reward.verdict import VerdictError, sections
 from rlcap.types import Sample
 
 MOST = 200
 """Objects of one text."""
 LONGEST = 12
 """Words of one object's name."""
-_LIST = re.compile(r"\s*(?:<think>.*?</think>)?\s*(?:```\w*\n)?\s*<objects>([^<>]*)</objects>\s*(?:```)?\s*", re.DOTALL)
 _DOUBT = re.compile(r"\s*\(\s*possibly\s*\)\s*$", re.IGNORECASE)
 _CHOICE = re.compile(r"\s*,\s*(?:or\s+)?|\s+or\s+", re.IGNORECASE)
 _OR = re.compile(r"\s+or\s+", re.IGNORECASE)
@@ -46,10 +45,8 @@ class Named:
 
 def parse_objects(reply: str) -> list[Named]:
     """The objects in a reply, each once. Raises VerdictError that says what is amiss."""
-    match = _LIST.fullmatch(reply)
-    if match is None:
-        raise VerdictError("no <objects> section" if "<objects>" not in reply else "text around the <objects>")
-    lines = [line.strip() for line in match[1].splitlines() if line.strip()]
+    (text,) = sections(reply, "objects")
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
     if [line.lower().strip(" .-") for line in lines] in ([], ["none"]):
         return []
     if len(lines) > MOST:

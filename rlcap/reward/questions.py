@@ -23,7 +23,7 @@ from typing import Any
 from rlcap.reward.cache import content_hash
 from rlcap.reward.critic import Critic, Opinion
 from rlcap.reward.prompt import fence
-from rlcap.reward.verdict import VerdictError
+from rlcap.reward.verdict import VerdictError, bare
 from rlcap.types import ConfigError, InputError, Sample
 
 UNTOLD, ELSE = "The caption does not tell.", "The caption says something else, or contradicts itself."
@@ -31,10 +31,7 @@ MOST_OPTIONS = 24
 """The alphabet, less the letters of UNTOLD and ELSE."""
 NOTHING = "(There is no caption.)"
 """Stands for the caption where a question is asked without one."""
-_REPLY = re.compile(
-    r"\s*(?:<think>.*?</think>)?\s*(?:answer\s*:)?\s*\**\(?([A-Z])\)?\**[.:)]?\**(?:\s+(\S.*?))?\s*",
-    re.DOTALL | re.IGNORECASE,
-)
+_REPLY = re.compile(r"(?:answer\s*:)?\s*\**\(?([A-Z])\)?\**[.:)]?\**(?:\s+(\S.*?))?", re.DOTALL | re.IGNORECASE)
 
 
 class QuestionError(InputError):
@@ -104,7 +101,8 @@ def shuffled(choice: Choice, caption: str, sample: str, draw: int) -> tuple[str,
 
 def parse_choice(reply: str, options: Sequence[str]) -> str:
     """The option that a reply names: `B`, `(b)`, `B. blue`, `Answer: B`, or `blue`. VerdictError for anything else."""
-    said = reply.strip().strip(".").casefold()
+    reply = bare(reply)
+    said = reply.strip(".").casefold()
     for option in options:
         if said == option.strip(".").casefold():
             return option

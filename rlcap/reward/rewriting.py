@@ -7,21 +7,17 @@ A rewriting in which few words changed speaks for the caption: there was little 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 import numpy as np
 
 from rlcap.reward.critic import Critic
-from rlcap.reward.verdict import VerdictError
+from rlcap.reward.verdict import VerdictError, sections
 from rlcap.scorers.ngrams import tokenize
 from rlcap.types import Sample
 
 LONGEST = 4_000
 """Words of a rewriting at most: a judge that runs on has not corrected the caption."""
-_REPLY = re.compile(
-    r"\s*(?:<think>.*?</think>)?\s*(?:```\w*\n)?\s*<revised>([^<>]*)</revised>\s*(?:```)?\s*", re.DOTALL
-)
 
 
 def edit_distance(first: Sequence[str], second: Sequence[str]) -> int:
@@ -49,8 +45,7 @@ class Rewriter(Critic):
     """A critic whose verdict is the caption as it should be."""
 
     def parse(self, reply: str, sample: Sample) -> str:
-        match = _REPLY.fullmatch(reply)
-        words = len(tokenize(match[1])) if match else 0
-        if match is None or not 0 < words <= LONGEST:
-            raise VerdictError(f"a <revised> section of 1 to {LONGEST} words, and nothing else, was asked for")
-        return match[1].strip()
+        (revised,) = sections(reply, "revised")
+        if not 0 < (words := len(tokenize(revised))) <= LONGEST:
+            raise VerdictError(f"a correction has 1 to {LONGEST} words, got {words}")
+        return revised

@@ -23,14 +23,11 @@ from typing import Any
 
 from rlcap.reward.critic import Critic
 from rlcap.reward.prompt import fence
-from rlcap.reward.verdict import VerdictError
+from rlcap.reward.verdict import VerdictError, sections
 from rlcap.types import InputError, Sample
 
 WEIGHTS = (1, 3)
 """Least and greatest weight: nice to have, and essential."""
-_LIST = re.compile(
-    r"\s*(?:<think>.*?</think>)?\s*(?:```\w*\n)?\s*<criteria>([^<>]*)</criteria>\s*(?:```)?\s*", re.DOTALL
-)
 _LINE = re.compile(r"(\d+)\.\s*(.*?)\s*\|\s*(yes|no)\.?", re.IGNORECASE)
 
 
@@ -79,10 +76,8 @@ def _criterion(row: Any, where: str) -> Criterion:
 
 def parse_criteria(reply: str, count: int) -> list[Met]:
     """One answer a criterion, in order. VerdictError for a reply that is not `count` lines `1. reason | yes`."""
-    match = _LIST.fullmatch(reply)
-    if match is None:
-        raise VerdictError("no <criteria> section" if "<criteria>" not in reply else "text around the <criteria>")
-    lines = [line.strip() for line in match[1].splitlines() if line.strip()]
+    (text,) = sections(reply, "criteria")
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
     if len(lines) != count:
         raise VerdictError(f"{len(lines)} answers to {count} criteria")
     found = []

@@ -20,12 +20,8 @@ import re
 from dataclasses import dataclass
 
 SECTIONS = ("critique", "wrong", "missing", "score")
-_VERDICT = re.compile(
-    r"\s*" + r"\s*".join(rf"<{name}>(?P<{name}>[^<>]*)</{name}>" for name in SECTIONS) + r"\s*", re.DOTALL
-)
 _SCORE = re.compile(r"(\d{1,2}(?:\.\d+)?)(?:\s*/\s*10)?")
-_FENCE = re.compile(r"\s*```\w*\n(.*?)\n?```\s*", re.DOTALL)
-_THINKING = re.compile(r"\s*<think>.*?</think>", re.DOTALL)
+_WRAPPING = re.compile(r"\s*(?:<think>.*?</think>)?\s*(?:```\w*\n)?\s*(.*?)\s*(?:```)?\s*", re.DOTALL)
 
 
 class VerdictError(ValueError):
@@ -55,27 +51,40 @@ class Verdict:
         )
 
 
-def parse(reply: str) -> Verdict:
-    """The verdict in a reply. A surrounding code fence and a reasoning model's leading <think> block are let through.
+def bare(reply: str) -> str:
+    """A reply without a reasoning model's leading <think> block and the code fence around what it was asked for."""
+    return _WRAPPING.fullmatch(reply)[1]
 
-    Raises VerdictError that says what is amiss.
+
+def sections(reply: str, *names: str) -> list[str]:
+    """What stands in a reply's <name>…</name>, all of them, in this order, once and with nothing around them.
+
+    Raises VerdictError that names the section which is missing.
     """
-    reply = _THINKING.sub("", reply, count=1)
-    fenced = _FENCE.fullmatch(reply)
-    match = _VERDICT.fullmatch(fenced[1] if fenced else reply)
-    if match is None:
-        missing = [name for name in SECTIONS if f"<{name}>" not in reply]
-        raise VerdictError(
-            f"no <{missing[0]}> section" if missing else "sections repeated, out of order, or text around"
+    text = bare(reply)
+    found = re.fullmatch(r"\s*".join(rf"<{name}>([^<>]*)</{name}>" for name in names), text)
+    if found is None:
+        missing = [name for name in names if f"<{name}>" not in text]
+        told = (
+            f"no <{missing[0]}> section"
+            if missing
+            else "text around the sections, tags inside, or not each once in order"
         )
-    score = _SCORE.fullmatch(match["score"].strip())
+        raise VerdictError(told)
+    return [section.strip() for section in found.groups()]
+
+
+def parse(reply: str) -> Verdict:
+    """The verdict in a reply. Raises VerdictError that says what is amiss."""
+    critique, wrong, missing, number = sections(reply, *SECTIONS)
+    score = _SCORE.fullmatch(number)
     if score is None or float(score[1]) > 10:
-        raise VerdictError(f"the score must be a number from 0 to 10, got {match['score'].strip()[:20]!r}")
-    return Verdict(match["critique"].strip(), _items(match, "wrong"), _items(match, "missing"), float(score[1]))
+        raise VerdictError(f"the score must be a number from 0 to 10, got {number[:20]!r}")
+    return Verdict(critique, _items(wrong, "wrong"), _items(missing, "missing"), float(score[1]))
 
 
-def _items(match: re.Match[str], name: str) -> tuple[str, ...]:
-    lines = [line.strip() for line in match[name].splitlines() if line.strip()]
+def _items(text: str, name: str) -> tuple[str, ...]:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
     if [line.lower().strip(" .-") for line in lines] in ([], ["none"]):
         return ()
     for line in lines:

@@ -124,7 +124,7 @@ def test_the_command_writes_the_best_rubric(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("RLCAP_CACHE", str(tmp_path / "cache"))
     engines = ("--judge", "mine.py:Judge", "--engine", "mine.py:Writer")
-    command = ("prompt", "rubric", "scored.jsonl", *engines, "--prompt", "prompt.txt", "--rounds", "1")
+    command = ("prompt", "optimize", "rubric", "scored.jsonl", *engines, "--prompt", "prompt.txt", "--rounds", "1")
     assert cli.main([*command, "--out", "rubric.txt", "--json", "tries.json"]) == 0
     assert (tmp_path / "rubric.txt").read_text() == "Value detail. Reply in the form asked for.\n"
     tries = json.loads((tmp_path / "tries.json").read_text())["tries"]

@@ -1,17 +1,19 @@
 """The lab's critic: a stand-in for a large language model that looks at the scene and writes an honest critique.
 
 It follows the protocol of textgrad's engines (`generate(content, system_prompt)`), reads the caption from the prompt as
-a language model would, and answers in the format the prompt asks for. It is honest, not omniscient in style: the grade
-is the harmonic mean of precision and recall, out of ten.
+a language model would, and answers in the format the prompt asks for. It is honest: the grade is the harmonic mean of
+precision and recall, out of ten. As real ones do it may see wrongly, each image always in the same way: a critic that saw
+everything would be the ruler itself, and training by it would prove nothing.
 """
 
 from __future__ import annotations
 
 import json
+import random
 from typing import Any
 
 from rlcap.lab.language import PLACE_PHRASES, RELATION_PHRASES, article
-from rlcap.lab.scene import Scene, scene_of
+from rlcap.lab.scene import Scene, misread, scene_of
 from rlcap.lab.truth import Assertion, Verdict, facts, judge
 from rlcap.reward.prompt import fenced
 from rlcap.reward.verdict import Verdict as Written
@@ -59,23 +61,30 @@ def grade(verdict: Verdict) -> float:
     return 20 * precision * verdict.recall / total if total else 0.0
 
 
-def read_caption(content: Any, sample: Sample) -> tuple[Verdict, Scene]:
-    """What the caption in a prompt says of the sample's scene. ValueError for a sample without one."""
-    scene = scene_of(sample)
+def read_caption(content: Any, sample: Sample, misreads: float = 0.0) -> tuple[Verdict, Scene]:
+    """What the caption in a prompt says of the sample's scene, and the scene; both as it looks to one who takes that share of
+    its attributes for others. ValueError for a sample without one."""
+    scene = misread(scene_of(sample), random.Random(f"misread/{sample.id}"), misreads)
     return judge(fenced("caption", content if isinstance(content, str) else content[0]), scene), scene
 
 
 class LabCritic:
-    """An engine for `rewards.critique:Critique`. Needs samples of the lab (`meta["scene"]`)."""
+    """An engine for `rewards.critique:Critique`. Needs samples of the lab (`meta["scene"]`). misreads: the share of a scene's
+    attributes, in [0, 1], that it takes for others."""
 
-    model_string = "lab-critic-1"
     is_multimodal = False
     accepts_sample = True
     max_concurrency = 1  # it computes, it does not wait
 
+    def __init__(self, misreads: float = 0.0) -> None:
+        if not 0 <= misreads <= 1:
+            raise ValueError(f"misreads is a share in [0, 1], got {misreads}")
+        self.misreads = misreads
+        self.model_string = "lab-critic-1" + (f" misreads={misreads:g}" if misreads else "")
+
     def generate(self, content: Any, system_prompt: str | None = None, *, sample: Sample, **_: Any) -> str:
         """A critique in the strict format of `rlcap.reward.verdict`. ValueError for a sample without a scene."""
-        verdict, scene = read_caption(content, sample)
+        verdict, scene = read_caption(content, sample, self.misreads)
         wrong = tuple(dict.fromkeys(say_claim(claim) for claim in verdict.wrong))
         open_facts = [say_fact(fact, scene) for fact in facts(scene) if fact not in verdict.told]
         missing = tuple(dict.fromkeys(open_facts))[:MOST_MISSING]

@@ -96,10 +96,23 @@ def change(
 ) -> tuple[Scene, tuple[int, str]]:
     """The scene with one attribute changed, and which: (index of the thing or -1, attribute). Skips those in `taken`."""
     options = [(i, a) for i in range(len(scene.things)) for a in ("kind", "colour", "size", "fill", "place")]
-    index, attribute = rng.choice([o for o in [*options, (-1, "background")] if o not in taken])
+    slot = rng.choice([o for o in [*options, (-1, "background")] if o not in taken])
+    return _changed(scene, rng, *slot), slot
+
+
+def misread(scene: Scene, rng: random.Random, share: float) -> Scene:
+    """The scene as one sees it who takes each attribute of each thing, and the background, for another with probability
+    `share`."""
+    slots = [(i, a) for i in range(len(scene.things)) for a in ("kind", "colour", "size", "fill", "place")]
+    for slot in [*slots, (-1, "background")]:
+        if rng.random() < share:
+            scene = _changed(scene, rng, *slot)
+    return scene
+
+
+def _changed(scene: Scene, rng: random.Random, index: int, attribute: str) -> Scene:
     if index < 0:
-        others = [b for b in BACKGROUNDS if b != scene.background]
-        return replace(scene, background=rng.choice(others)), (index, attribute)
+        return replace(scene, background=rng.choice([b for b in BACKGROUNDS if b != scene.background]))
     thing = scene.things[index]
     if attribute == "place":
         used = {t.place for t in scene.things}
@@ -109,7 +122,7 @@ def change(
         value = rng.choice([v for v in values if v != getattr(thing, attribute)])
     things = list(scene.things)
     things[index] = replace(thing, **{attribute: value})
-    return replace(scene, things=tuple(things)), (index, attribute)
+    return replace(scene, things=tuple(things))
 
 
 def sibling(scene: Scene, rng: random.Random, differences: int) -> Scene:

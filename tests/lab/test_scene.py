@@ -6,7 +6,7 @@ from habits import unusual_share
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rlcap.lab.scene import Scene, Thing, distance, family, holds, sample_scene, sibling
+from rlcap.lab.scene import Scene, Thing, distance, family, holds, misread, sample_scene, sibling
 from rlcap.lab.world import (
     BACKGROUNDS,
     COLOURS,
@@ -112,3 +112,15 @@ def test_relations_are_strict():
         for two in PLACES:
             assert holds("left of", at(one), at(two)) == holds("right of", at(two), at(one))
             assert holds("above", at(one), at(two)) == holds("below", at(two), at(one))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.2, 1.0])
+def test_misreading_takes_that_share_of_the_attributes_for_others(share):
+    slots = wrong = 0
+    for seed in range(300):
+        scene = sample_scene(random.Random(seed))
+        seen = misread(scene, random.Random(seed), share)
+        assert len(seen.things) == len(scene.things) == len({thing.place for thing in seen.things})
+        assert seen == misread(scene, random.Random(seed), share)
+        slots, wrong = slots + 5 * len(scene.things) + 1, wrong + distance(scene, seen)
+    assert wrong / slots == pytest.approx(share, abs=0.02 if 0 < share < 1 else 0.0)

@@ -34,6 +34,7 @@ VARIANTS = {
     "all": [],
     "distinctive_and_long": [
         *only("self_retrieval", "length"),
+        "mix.length.weight=0.5",
         "mix.length.params.low=2",
         "mix.length.params.high=3",
         "train.learning_rate=3.0e-3",

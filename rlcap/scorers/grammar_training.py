@@ -101,6 +101,7 @@ def teach(
         model = AutoModelForSequenceClassification.from_pretrained(
             encoder, num_labels=2, id2label=labels, label2id={name: i for i, name in labels.items()},
             use_safetensors=True, trust_remote_code=False, dtype=torch.float32,
+            ignore_mismatched_sizes=True,  # a classifier's own head, of three labels say, makes room for this one
         )  # fmt: skip
         tokenizer = AutoTokenizer.from_pretrained(encoder, trust_remote_code=False)
     model = model.to("cuda" if torch.cuda.is_available() else "cpu")

@@ -137,7 +137,10 @@ def _check_grpo(config: GRPOConfig) -> None:
             f"train.captions_per_image is {train.captions_per_image}: a group needs 2 or more; 8 is usual"
         )
     if not config.mix or all(entry is None for entry in config.mix.values()):
-        raise ConfigError("mix is empty: name at least one reward, as recipes/configs/lab.yaml does")
+        raise ConfigError(
+            "mix is empty: name at least one reward, as recipes/configs/lab.yaml does; a file without one, such as lab_ppo.yaml, "
+            "lies over it"
+        )
     for name, entry in config.mix.items():
         if entry is not None and (not isinstance(entry, Mapping) or "reward" not in entry):
             near = difflib.get_close_matches(name, [n for n, e in config.mix.items() if e and "reward" in e], 1)

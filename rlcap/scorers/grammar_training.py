@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from rlcap.scorers.corruption import corrupt
-from rlcap.scorers.grammar import AcceptabilityScorer
+from rlcap.scorers.grammar import AcceptabilityScorer, readable
 from rlcap.scorers.loading import named
 from rlcap.scorers.ngrams import tokenize
 from rlcap.scorers.schedule import one_cycle
@@ -26,6 +26,8 @@ from rlcap.types import ConfigError
 LABELS = ("spoilt", "grammatical")
 CUT = 0.15
 """Share of the spoilt texts that just end too early: what a token limit does to captions."""
+MOST_TOKENS = 128
+"""Of a text in training."""
 
 
 def pairs(
@@ -61,7 +63,7 @@ def train(
     update: Callable[[torch.Tensor], None],
     steps: int,
     batch: int = 32,
-    most_tokens: int = 128,
+    most_tokens: int = MOST_TOKENS,
 ) -> Any:
     """Train `model` on `steps` batches of `batch` pairs. update: takes a loss and makes one optimiser step."""
     device = next(model.parameters()).device
@@ -106,7 +108,8 @@ def teach(
         tokenizer = AutoTokenizer.from_pretrained(encoder, trust_remote_code=False)
     model = model.to("cuda" if torch.cuda.is_available() else "cpu")
     drawn = pairs(taught, random.Random(f"{seed}/taught"))
-    train(model, tokenizer, drawn, one_cycle(model.parameters(), learning_rate, steps), steps)
+    update = one_cycle(model.parameters(), learning_rate, steps)
+    train(model, tokenizer, drawn, update, steps, most_tokens=min(MOST_TOKENS, readable(model, tokenizer)))
     model.save_pretrained(out, safe_serialization=True)
     tokenizer.save_pretrained(out)
     unseen = pairs(held_out, random.Random(f"{seed}/held out"))

@@ -28,9 +28,12 @@ def named(
     try:
         yield
     except errors as error:
-        reason = next(iter(str(error).splitlines()), type(error).__name__).rstrip(".")
         place = name.removeprefix("local-dir:")
-        absent = "" if ":" in place or Path(place).exists() else " (there is no such file or folder here)"
+        here = ":" in place or Path(place).exists()
+        if not here and (place.startswith(("/", ".", "~")) or place.count("/") > 1):  # no hub has such a name
+            raise ConfigError(f"{what} {name!r}: there is no such file or folder; {fix}") from error
+        reason = next(iter(str(error).splitlines()), type(error).__name__).rstrip(".")
+        absent = "" if here else " (there is no such file or folder here)"
         raise ConfigError(f"{what} {name!r}{absent} can't be loaded: {reason:.300}; {fix}") from error
 
 

@@ -14,11 +14,11 @@ from rlcap.types import ConfigError
     [
         (
             {"base": "/nowhere/captioner"},
-            r"model.base '/nowhere/captioner' \(there is no such file or folder here\) can't be loaded",
+            "model.base '/nowhere/captioner': there is no such file or folder",
         ),
         ({"base": "nobody/nothing"}, r"model.base 'nobody/nothing' .*give a model's folder or hub name"),
         ({"base": "lab:captoner"}, "model.base 'lab:captoner' can't be loaded: unknown lab asset 'captoner'; known:"),
-        ({"adapter": "/nowhere/adapter"}, r"model.adapter '/nowhere/adapter' \(there is no such file or folder here\)"),
+        ({"adapter": "/nowhere/adapter"}, "model.adapter '/nowhere/adapter': there is no such file or folder"),
         ({"adapter": "lab:adaptr"}, "unknown lab asset 'adaptr'"),
     ],
 )

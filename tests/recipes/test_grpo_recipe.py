@@ -188,7 +188,7 @@ def test_a_resume_that_fails_leaves_the_folder_as_it_was(whole):
     ("argument", "message"),
     [
         ("data.source=nothing.jsonl", "error: data source nothing.jsonl does not exist"),
-        ("model.adapter=/nowhere", "error: model.adapter '/nowhere' (there is no such file or folder here)"),
+        ("model.adapter=/nowhere", "error: model.adapter '/nowhere': there is no such file or folder"),
     ],
 )
 def test_a_start_that_fails_leaves_no_folder_behind(recipe, argument, message, tmp_path):

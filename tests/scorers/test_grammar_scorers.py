@@ -2,6 +2,7 @@ import random
 
 import pytest
 import torch
+from transformers import BertConfig, BertForSequenceClassification
 
 from rlcap.lab.assets import resolve
 from rlcap.lab.grammar import new_classifier, save_classifier, well_formed
@@ -131,6 +132,27 @@ def test_teaching_writes_a_classifier_that_loads(tmp_path):
     scorer = AcceptabilityScorer.load(str(tmp_path / "taught"))
     good, bad = scorer.probabilities(["there is a red ball and a cat.", "a a red cat ball is is"])
     assert good > bad
+
+
+def test_an_encoder_under_another_classifiers_head_can_be_taught(tmp_path):
+    model = new_classifier(1)
+    model.config.num_labels = 3
+    model.classifier = torch.nn.Linear(model.classifier.in_features, 3)
+    save_classifier(model, tmp_path / "nli")
+    teach(
+        str(tmp_path / "nli"), [f"there is a red ball and {i} cats." for i in range(200)], tmp_path / "taught", steps=2
+    )
+    assert AcceptabilityScorer.load(str(tmp_path / "taught")).probabilities(["there is a ball."]).isfinite().all()
+
+
+def test_an_encoder_of_short_texts_is_taught_on_their_beginnings(tmp_path):
+    config = BertConfig(
+        vocab_size=200, hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8, pad_token_id=0,
+        max_position_embeddings=12,
+    )  # fmt: skip
+    BertForSequenceClassification(config).save_pretrained(tmp_path / "short")
+    build_tokenizer("text", 512).save_pretrained(tmp_path / "short")
+    teach(str(tmp_path / "short"), [f"{'a ball and ' * 9} {i} cats." for i in range(200)], tmp_path / "taught", steps=2)
 
 
 def test_teaching_refuses_what_cannot_work(tmp_path):

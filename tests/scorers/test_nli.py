@@ -107,9 +107,7 @@ def test_empty_weights_are_refused():
 
 
 def test_a_model_that_is_not_there_is_told_in_one_line():
-    with pytest.raises(
-        ConfigError, match=r"NLI model '/nowhere' \(there is no such file or folder here\) can't be loaded"
-    ) as told:
+    with pytest.raises(ConfigError, match="NLI model '/nowhere': there is no such file or folder") as told:
         NliScorer.load("/nowhere")
     assert "\n" not in str(told.value)
 

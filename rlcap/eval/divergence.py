@@ -1,7 +1,8 @@
 """The divergence alarm: rewards rose in training while other rulers, on held-out images, got clearly worse.
 
 That is what a hacked reward looks like from outside. An alarm names the rewards that rose and the metrics whose 95 %
-interval of the paired difference to the start lies on the bad side of zero; `rlcap probe` may tell the way it was done.
+interval of the paired difference to the start lies on the bad side of zero, shares by a percentage point at least;
+`rlcap probe` may tell the way it was done.
 """
 
 from __future__ import annotations
@@ -11,6 +12,9 @@ from typing import Any
 
 from rlcap.eval.catalogue import MAIN, about, standard
 from rlcap.eval.reward_gains import Rows, risen
+
+SLIGHT = 0.01
+"""By less a share may get worse without an alarm: over enough images any difference is sure, and most don't matter."""
 
 
 def verdict(name: str, difference: Mapping[str, float]) -> str:
@@ -33,11 +37,17 @@ def alarms(changes: Sequence[Mapping[str, Any]], rows: Rows) -> list[dict[str, A
         worse = [
             name
             for name, values in change["metrics"].items()
-            if standard(name) in MAIN and verdict(name, values["difference"]) == "worse"
+            if standard(name) in MAIN and clearly_worse(name, values["difference"])
         ]
         if worse:
             found.append({**{key: change[key] for key in ("split", "from", "to")}, "rose": rose, "worse": worse})
     return found
+
+
+def clearly_worse(name: str, difference: Mapping[str, float]) -> bool:
+    """Whether a metric got worse beyond chance, and a share by `SLIGHT` or more."""
+    slight = about(name).unit == "share" and abs(difference["mean"]) < SLIGHT
+    return verdict(name, difference) == "worse" and not slight
 
 
 def told(alarm: Mapping[str, Any]) -> str:

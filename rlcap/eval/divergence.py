@@ -1,20 +1,19 @@
 """The divergence alarm: rewards rose in training while other rulers, on held-out images, got clearly worse.
 
-That is what a hacked reward looks like from outside. An alarm names the rewards that rose and the metrics whose 95 %
-interval of the paired difference to the start lies on the bad side of zero, shares by a percentage point at least;
-`rlcap probe` may tell the way it was done.
+That is what a hacked reward looks like from outside. An alarm names the rewards that rose and the metrics whose paired
+difference to the start lies on the bad side of zero, by an interval that is 95 % for all of the split's metrics together
+(Bonferroni): of fifteen metrics that did not change, one by one, one is worse in every third run. `rlcap probe` may tell
+the way it was done.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from statistics import NormalDist
 from typing import Any
 
 from rlcap.eval.catalogue import MAIN, about, standard
 from rlcap.eval.reward_gains import Rows, risen
-
-SLIGHT = 0.01
-"""By less a share may get worse without an alarm: over enough images any difference is sure, and most don't matter."""
 
 
 def verdict(name: str, difference: Mapping[str, float]) -> str:
@@ -34,20 +33,26 @@ def alarms(changes: Sequence[Mapping[str, Any]], rows: Rows) -> list[dict[str, A
     rose = risen(rows)
     found = []
     for change in changes if rose else ():
+        watched = [name for name in change["metrics"] if standard(name) in MAIN and about(name).better]
         worse = [
             name
-            for name, values in change["metrics"].items()
-            if standard(name) in MAIN and clearly_worse(name, values["difference"])
+            for name in watched
+            if verdict(name, widened(change["metrics"][name]["difference"], len(watched))) == "worse"
         ]
         if worse:
             found.append({**{key: change[key] for key in ("split", "from", "to")}, "rose": rose, "worse": worse})
     return found
 
 
-def clearly_worse(name: str, difference: Mapping[str, float]) -> bool:
-    """Whether a metric got worse beyond chance, and a share by `SLIGHT` or more."""
-    slight = about(name).unit == "share" and abs(difference["mean"]) < SLIGHT
-    return verdict(name, difference) == "worse" and not slight
+def widened(difference: Mapping[str, float], questions: int) -> dict[str, float]:
+    """A 95 % interval as one of `questions` that hold together with 95 %: each side is z(1 − .025 / questions) / z(.975) times
+    as long (Bonferroni, for an estimate that is about normal)."""
+    z = NormalDist().inv_cdf
+    factor = z(1 - 0.025 / questions) / z(0.975)
+    return {
+        "mean": difference["mean"],
+        **{end: difference["mean"] + factor * (difference[end] - difference["mean"]) for end in ("low", "high")},
+    }
 
 
 def told(alarm: Mapping[str, Any]) -> str:

@@ -2,24 +2,42 @@
 
 import pytest
 
-from rlcap.eval.divergence import clearly_worse
+from rlcap.eval.divergence import alarms, widened
 
 
-def change(mean, half=0.001):
-    return {"mean": mean, "low": mean - half, "high": mean + half}
+def test_an_interval_of_many_is_wider():
+    one = {"mean": 0.2, "low": 0.1, "high": 0.4}
+    assert widened(one, 1) == pytest.approx(one)
+    # z(1 - .0025) = 2.807, z(.975) = 1.960
+    assert widened(one, 10) == pytest.approx(
+        {"mean": 0.2, "low": 0.2 - 0.1 * 2.807 / 1.96, "high": 0.2 + 0.2 * 2.807 / 1.96}, abs=1e-4
+    )
+
+
+def change(**means):
+    metrics = {
+        name: {"difference": {"mean": mean, "low": mean - 0.1, "high": mean + 0.1}} for name, mean in means.items()
+    }
+    return {"split": "test", "from": 0, "to": 50, "metrics": metrics}
 
 
 @pytest.mark.parametrize(
-    ("metric", "difference", "worse"),
+    ("means", "worse"),
     [
-        ("hallucination_rate", change(0.02), True),
-        ("hallucination_rate", change(0.02, half=0.03), False),  # may be chance
-        ("hallucination_rate", change(-0.02), False),  # better
-        ("grammatical", change(-0.02), True),
-        ("grammatical", change(-0.003), False),  # sure, and slight
-        ("cider_d", change(-0.003), True),  # no share: what is slight depends on its scale
-        ("mean_words", change(-5.0), False),  # neither better nor worse by itself
+        ({"hallucination_rate": 0.11}, ["hallucination_rate"]),
+        ({"hallucination_rate": 0.09}, []),
+        ({"hallucination_rate": -0.11}, []),
+        ({"hallucination_rate": 0.11, "fact_recall": 0.0}, []),  # one of two is worse by chance twice as often
+        ({"hallucination_rate": 0.12, "fact_recall": 0.0}, ["hallucination_rate"]),
+        ({"hallucination_rate": 0.11, "mean_words": -9.0, "distinct_1": 0.0}, ["hallucination_rate"]),  # not watched
     ],
-)
-def test_worse_beyond_chance_and_by_a_percentage_point(metric, difference, worse):
-    assert clearly_worse(metric, difference) is worse
+)  # fmt: skip
+def test_worse_beyond_the_chance_of_any(monkeypatch, means, worse):
+    monkeypatch.setattr("rlcap.eval.divergence.risen", lambda rows: ["clip"])
+    found = alarms([change(**means)], [])
+    assert [alarm["worse"] for alarm in found] == ([worse] if worse else [])
+
+
+def test_no_reward_rose_no_alarm(monkeypatch):
+    monkeypatch.setattr("rlcap.eval.divergence.risen", lambda rows: [])
+    assert alarms([change(hallucination_rate=0.5)], []) == []

@@ -92,7 +92,7 @@ def test_overrides_are_read_as_yaml_with_or_without_dashes():
     assert config.model.adapter is None
     assert config.report_to == ["wandb"]
     assert config.mix["critique"]["weight"] == 0.25
-    assert config.mix["critique"]["params"]["engine"] == {"engine": "rlcap.lab.engine:LabCritic", "misreads": 0.07}
+    assert config.mix["critique"]["params"]["engine"] == {"engine": "rlcap.lab.engine:LabCritic", "misreads": 0.03}
 
 
 def test_one_tracker_may_stand_without_brackets():

@@ -1,4 +1,4 @@
-"""Makes what a user would download: a small captioner, two dual encoders and a judge of grammar, as hub-like folders.
+"""Makes what a user would download: a small captioner and two dual encoders for real photos, as hub-like folders.
 
     build(work, train=samples, texts=captions_per_image, tower=Path("efficientnet-lite0-57934424.pth"), log=print)
 
@@ -8,7 +8,6 @@
 * `reward`, `evaluation`: open_clip dual encoders on the same kind of tower, with text towers of their own (width, seed)
   that first learn which captions of unseen images belong together, then to meet the training photos. They share the
   tower's weights, so they are less independent than two downloads would be.
-* `grammar`: a BERT of two layers, taught by `rlcap grammar`'s own code to tell captions of unseen images from the same spoilt.
 
 Without `tower` the vision towers are random, and nothing sees much.
 """
@@ -17,7 +16,6 @@ from __future__ import annotations
 
 import json
 import random
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -31,8 +29,6 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, 
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
 from transformers import (
-    BertConfig,
-    BertForSequenceClassification,
     CLIPImageProcessor,
     FastVlmConfig,
     FastVlmForConditionalGeneration,
@@ -44,7 +40,6 @@ from transformers import (
 
 from rlcap.data.images import open_image
 from rlcap.data.prompts import INSTRUCTION
-from rlcap.scorers.grammar_training import teach
 from rlcap.types import Sample
 
 TOWER, CHANNELS, SIDE, PATCH = "tf_efficientnet_lite0", 1280, 192, 32
@@ -72,7 +67,7 @@ def build(
     log: Log,
     scale: float = 1.0,
 ) -> None:
-    """Write `captioner`, `reward`, `evaluation` and `grammar` into `work`.
+    """Write `captioner`, `reward` and `evaluation` into `work`.
 
     Args:
         train: training photos with references; nothing held out.
@@ -94,22 +89,6 @@ def build(
         build_retriever(
             work / name, eyes, views, train, texts, wrap(bpe, "text"), width, seed, log, steps(250), steps(160)
         )
-    build_grammar(work / "grammar", texts, wrap(bpe, "text"), log, steps(1500))
-
-
-def build_grammar(
-    out: Path, texts: Sequence[Sequence[str]], tokenizer: PreTrainedTokenizerFast, log: Log, steps: int
-) -> None:
-    """A classifier of sentences after `steps` updates. Writes it as `rlcap grammar` does."""
-    config = BertConfig(
-        vocab_size=len(tokenizer), hidden_size=128, num_hidden_layers=2, num_attention_heads=4, intermediate_size=384,
-        max_position_embeddings=CONTEXT, pad_token_id=PAD, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
-    )  # fmt: skip
-    with tempfile.TemporaryDirectory() as encoder:
-        BertForSequenceClassification(config).save_pretrained(encoder)
-        tokenizer.save_pretrained(encoder)
-        right = teach(encoder, [text for group in texts for text in group], out, steps, learning_rate=1e-3)
-    log(f"grammar: {right:.0%} of sentences and of the same spoilt told apart")
 
 
 def train_bpe(texts: Sequence[str], size: int = 2500) -> Tokenizer:

@@ -12,6 +12,7 @@ no parameters, so that no configuration file, log or cache holds one.
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import importlib.util
 import logging
@@ -43,7 +44,16 @@ def load_engine(spec: str | Mapping[str, Any] | Any) -> Any:
         elif kind == "textgrad":
             spec = import_textgrad().get_engine(name, **params)
         else:
-            spec = build(resolve(spec), params, what=spec)
+            try:
+                factory = resolve(spec)
+            except ConfigError as error:
+                near = difflib.get_close_matches(kind, known := [*named, "textgrad"], n=1, cutoff=0.7)
+                if not near:
+                    raise
+                raise ConfigError(
+                    f"no engine {kind!r}; did you mean {near[0]}:{name}? known: {', '.join(known)}, module:Class"
+                ) from error
+            spec = build(factory, params, what=spec)
     if not callable(getattr(spec, "generate", None)) or not hasattr(spec, "model_string"):
         raise ConfigError(f"{spec!r:.80} is no engine: it needs generate(content, system_prompt=…) and model_string")
     return spec

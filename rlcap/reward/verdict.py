@@ -68,7 +68,7 @@ def sections(reply: str, *names: str) -> list[str]:
         told = (
             f"no <{missing[0]}> section"
             if missing
-            else "text around the sections, tags inside, or not each once in order"
+            else "sections repeated or out of order, text around them, or tags inside"
         )
         raise VerdictError(told)
     return [section.strip() for section in found.groups()]

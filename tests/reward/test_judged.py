@@ -59,8 +59,9 @@ def test_a_few_lines_make_one():
         (Claims, {"image": 1}, "image of Claims must be bool, got 1"),
         (Claims, {"timeout": 0}, "timeout > 0"),
         (Claims, {"limits": {"dollar": 1}}, "did you mean 'dollars'"),
+        (Claims, {"engine": None}, "needs the parameter 'engine'"),
         (Claims, {"prompt": "/no/such.txt"}, "the prompt /no/such.txt can't be read"),
-        (Claims, {"engine": "litelm:x"}, "unknown module 'litelm'"),
+        (Claims, {"engine": "litelm:x"}, "no engine 'litelm'; did you mean litellm:x"),
         (Claims, {"engine": 3}, "3 is no engine"),
     ],
 )

@@ -2,8 +2,8 @@
 
 That is what a hacked reward looks like from outside. An alarm names the rewards that rose and the metrics whose paired
 difference to the start lies on the bad side of zero, by an interval that is 95 % for all of the split's metrics together
-(Bonferroni): of fifteen metrics that did not change, one by one, one is worse in every third run. `rlcap probe` may tell
-the way it was done.
+(Bonferroni): of fifteen metrics that did not change, one by one, one is worse in every third run. A share must be worse by
+a percentage point, as over enough images any difference is sure. `rlcap probe` may tell the way it was done.
 """
 
 from __future__ import annotations
@@ -14,6 +14,9 @@ from typing import Any
 
 from rlcap.eval.catalogue import MAIN, about, standard
 from rlcap.eval.reward_gains import Rows, risen
+
+SLIGHT = 0.01
+"""By less a share may get worse without an alarm."""
 
 
 def verdict(name: str, difference: Mapping[str, float]) -> str:
@@ -34,14 +37,15 @@ def alarms(changes: Sequence[Mapping[str, Any]], rows: Rows) -> list[dict[str, A
     found = []
     for change in changes if rose else ():
         watched = [name for name in change["metrics"] if standard(name) in MAIN and about(name).better]
-        worse = [
-            name
-            for name in watched
-            if verdict(name, widened(change["metrics"][name]["difference"], len(watched))) == "worse"
-        ]
+        worse = [name for name in watched if _alarming(name, change["metrics"][name]["difference"], len(watched))]
         if worse:
             found.append({**{key: change[key] for key in ("split", "from", "to")}, "rose": rose, "worse": worse})
     return found
+
+
+def _alarming(name: str, difference: Mapping[str, float], watched: int) -> bool:
+    slight = about(name).unit == "share" and abs(difference["mean"]) < SLIGHT
+    return not slight and verdict(name, widened(difference, watched)) == "worse"
 
 
 def widened(difference: Mapping[str, float], questions: int) -> dict[str, float]:

@@ -72,3 +72,9 @@ def clustered(keys: Sequence[object]) -> list[np.ndarray]:
     for i, key in enumerate(keys):
         rows.setdefault(key, []).append(i)
     return [np.array(group) for group in rows.values()]
+
+
+def group_gain(own: np.ndarray, other: np.ndarray, truth: np.ndarray) -> Interval:
+    """How much more often `own` orders a pair as truth does than `other`, on the same groups."""
+    (agreed, pairs), (theirs, _) = group_agreement(own, truth), group_agreement(other, truth)
+    return bootstrap(lambda drawn: (agreed[drawn] - theirs[drawn]).sum() / pairs[drawn].sum(), len(own))

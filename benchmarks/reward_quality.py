@@ -33,7 +33,7 @@ from typing import Any
 
 import numpy as np
 from caption_foils import SETS, foils
-from quality_statistics import auc, bootstrap, clustered, group_agreement, kendall_tau_c, wins
+from quality_statistics import auc, bootstrap, clustered, group_agreement, group_gain, kendall_tau_c, wins
 from tqdm import trange
 
 from rlcap.commands.arguments import folder, positive
@@ -302,12 +302,6 @@ def on_lab(images: int) -> dict[str, dict[str, Interval]]:
     return results | {f"{MIX} less {best}": {"lab_group": gain}}
 
 
-def group_gain(own: np.ndarray, other: np.ndarray, truth: np.ndarray) -> Interval:
-    """How much more often `own` orders a pair as truth does than `other`, on the same groups."""
-    (agreed, pairs), (theirs, _) = group_agreement(own, truth), group_agreement(other, truth)
-    return bootstrap(lambda drawn: (agreed[drawn] - theirs[drawn]).sum() / pairs[drawn].sum(), len(own))
-
-
 def lab_columns(own: np.ndarray, truth: np.ndarray, false: np.ndarray) -> dict[str, Interval]:
     agreed, pairs = group_agreement(own, truth)
     return {
@@ -357,7 +351,7 @@ def main() -> None:
     if asked.only in ("foil", "flickr8k") and not getattr(asked, asked.only):
         parser.error(f"--only {asked.only} needs --{asked.only} DIR")
     sizes = {"quick": asked.quick, "images": asked.images}
-    results: Mapping[str, Mapping[str, Interval]] = earlier(asked.json, sizes) if asked.only else {}
+    results: Mapping[str, Mapping[str, Interval]] = earlier(asked.json, sizes, asked.only) if asked.only else {}
     for name in [asked.only] if asked.only else parts:
         if name != "lab" and not getattr(asked, name):
             print(f"without --{name}: its columns are left out")
@@ -368,8 +362,12 @@ def main() -> None:
     write_json(asked.json, **sizes, results={n: {c: i._asdict() for c, i in r.items()} for n, r in results.items()})
 
 
-def earlier(path: Path | None, sizes: Mapping[str, Any]) -> dict[str, dict[str, Interval]]:
-    """What the other parts left in the file; ends the process where they were measured with other sizes."""
+PART = {"foil": ("foil",), "flickr8k": (*SETS, "tau_c", "flawless"), "lab": ("lab_auc", "lab_group")}
+"""Part → its columns."""
+
+
+def earlier(path: Path | None, sizes: Mapping[str, Any], part: str) -> dict[str, dict[str, Interval]]:
+    """What the parts other than `part` left in the file; ends the process where they were measured with other sizes."""
     if path is None or not path.exists():
         return {}
     written = json.loads(path.read_text())
@@ -377,10 +375,15 @@ def earlier(path: Path | None, sizes: Mapping[str, Any]) -> dict[str, dict[str, 
         raise SystemExit(
             f"{path} was measured with {before}, this would be {dict(sizes)}: name another file for --json"
         )
-    return {
-        name: {c: Interval(*(np.nan if v is None else v for v in i.values())) for c, i in columns.items()}
+    kept = {
+        name: {
+            c: Interval(*(np.nan if v is None else v for v in i.values()))
+            for c, i in columns.items()
+            if c not in PART[part]
+        }
         for name, columns in written["results"].items()
     }
+    return {name: columns for name, columns in kept.items() if columns}
 
 
 def merged(*parts: Mapping[str, Mapping[str, Interval]]) -> dict[str, dict[str, Interval]]:

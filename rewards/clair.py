@@ -27,13 +27,14 @@ from rlcap.types import Sample, Score
 
 # Tags, which no fenced text can contain: a judge that gives the caption back has not judged, whatever JSON it holds.
 _REPLY = re.compile(r"<verdict>(.*)</verdict>", re.DOTALL)
+_FENCE = re.compile(r"^\s*```\w*\n|```\s*$")
 
 
 def parse_likelihood(reply: str) -> tuple[float, str]:
     """(score from 0 to 1, reason). VerdictError for anything but a JSON with score and reason in its tags."""
     match = _REPLY.fullmatch(bare(reply))
     try:  # pairs, as a dict would keep the last of two scores
-        pairs = json.loads(bare(match[1]), object_pairs_hook=tuple) if match else None
+        pairs = json.loads(_FENCE.sub("", match[1]), object_pairs_hook=tuple) if match else None
     except (ValueError, RecursionError) as error:  # no JSON, a number of thousands of digits, a tower of brackets
         raise VerdictError("no JSON in tags, or text around it") from error
     if not isinstance(pairs, tuple) or sorted(key for key, _ in pairs) != ["reason", "score"]:

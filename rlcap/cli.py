@@ -35,7 +35,7 @@ rewards:
 
 prompts:
   rlcap prompt optimize instruction --config my.yaml --engine openai:gpt-4o-mini --out instruction.txt
-  rlcap prompt optimize rubric scored.jsonl --judge openai:gpt-4o-mini --prompt critique.txt --engine … --out rubric.txt
+  rlcap prompt optimize rubric scored.jsonl --judge openai:gpt-4o-mini --prompt rewards/prompts/critique.txt --engine … --out rubric.txt
 
 what came of it:
   rlcap compare runs/a runs/b                              which run is better, on the same held-out images

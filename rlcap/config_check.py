@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Mapping
+from typing import Any
 
 from rlcap.config import COLUMNS, DPOConfig, GRPOConfig, PPOTrainConfig, RefineConfig, SFTConfig, TrainConfig
 from rlcap.types import ConfigError
@@ -70,8 +71,12 @@ def _check_refine(config: RefineConfig) -> None:
         raise ConfigError("accept names no reward: a rewriting must please one that had no part in it")
     for name, entry in config.accept.items():
         engine = (entry or {}).get("params", {}).get("engine") if isinstance(entry, Mapping) else None
-        if engine is not None and engine == asked.engine:
+        if engine is not None and _engine_name(engine) == _engine_name(asked.engine):
             raise ConfigError(f"accept.{name} asks the engine that rewrites: whoever accepts must be another")
+
+
+def _engine_name(spec: Any) -> Any:
+    return spec.get("engine") if isinstance(spec, Mapping) else spec
 
 
 def _check_dpo(config: DPOConfig) -> None:

@@ -73,13 +73,14 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _merge(old: Mapping[str, Any], new: Mapping[str, Any], kind: Any) -> dict[str, Any]:
-    """`new` over `old`. Mappings merge key by key, except `curriculum`, whose forms exclude each other."""
+    """`new` over `old`. Mappings merge key by key, except `curriculum`, whose forms exclude each other, and an engine's
+    parameters, which are no other engine's."""
     merged = dict(old)
     for key, value in new.items():
-        if isinstance(value, Mapping) and isinstance(merged.get(key), Mapping) and key != "curriculum":
-            merged[key] = _merge(merged[key], value, None)
-        else:
-            merged[key] = value
+        before = merged.get(key)
+        both = isinstance(value, Mapping) and isinstance(before, Mapping)
+        other = both and key == "engine" and value.get("engine", before.get("engine")) != before.get("engine")
+        merged[key] = _merge(before, value, None) if both and not other and key != "curriculum" else value
     return merged
 
 

@@ -299,3 +299,14 @@ def test_a_reward_that_is_not_there_can_not_be_left_out(tmp_path):
     assert load_config(GRPOConfig, file, ["mix.length=null"]).mix == {"length": None}
     with pytest.raises(ConfigError, match=r"no reward 'lenght' to leave out; did you mean mix\.length\?"):
         load_config(GRPOConfig, file, ["mix.lenght=null"])
+
+
+def test_another_engine_takes_none_of_the_old_ones_parameters():
+    judge = "mix.critique.params.engine"
+    mine = load_config(GRPOConfig, LAB, [f"{judge}={{engine: 'openai:gpt-4o-mini', temperature: 0.2}}"])
+    assert mine.mix["critique"]["params"]["engine"] == {"engine": "openai:gpt-4o-mini", "temperature": 0.2}
+    assert mine.mix["critique"]["params"]["penalty"] == 0.05
+    worse = load_config(GRPOConfig, LAB, [f"{judge}.misreads=0.5"])
+    assert worse.mix["critique"]["params"]["engine"] == {"engine": "rlcap.lab.engine:LabCritic", "misreads": 0.5}
+    plain = load_config(GRPOConfig, LAB, [f"{judge}=openai:gpt-4o-mini"])
+    assert plain.mix["critique"]["params"]["engine"] == "openai:gpt-4o-mini"

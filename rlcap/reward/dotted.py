@@ -89,18 +89,15 @@ def check_params(factory: Any, params: Mapping[str, Any], given: Iterable[str], 
     filled = {key for key in given if key in accepted} | set(params)
     for key, parameter in accepted.items():
         variadic = parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
-        if parameter.default is parameter.empty and not variadic and (key not in filled or params.get(key, "") is None):
+        nothing = key in params and params[key] is None and not _may_be_none(hints.get(key))
+        if parameter.default is parameter.empty and not variadic and (key not in filled or nothing):
             raise ConfigError(
                 f"{what} needs the parameter {key!r}; given: {', '.join(sorted(filled - {key})) or 'none'}"
             )
 
 
 def _of_name(name: str) -> types.ModuleType:
-    here = str(Path.cwd())
-    if not _exists(name) and here not in sys.path:
-        sys.path.append(here)  # behind everything: a file of the working folder hides no installed module
-        importlib.invalidate_caches()
-    if not _exists(name):
+    if not exists(name):
         raise ConfigError(unknown("module", name, _siblings(name)))
     return importlib.import_module(name)
 
@@ -130,6 +127,11 @@ def _hints(factory: Any) -> dict[str, Any]:
         TypeError,
     ):  # names known to type checkers alone, or no annotations: nothing to hold values against
         return {}
+
+
+def _may_be_none(hint: Any) -> bool:
+    """Whether an annotation names None; Any does not."""
+    return type(None) in typing.get_args(hint)
 
 
 def _fits(value: Any, hint: Any) -> bool:
@@ -162,7 +164,15 @@ def _wanted(hint: Any) -> str:
     return hint.__name__ if isinstance(hint, type) else str(hint).rpartition("abc.")[2]
 
 
-def _exists(module: str) -> bool:
+def exists(module: str) -> bool:
+    """Whether there is such a module, installed or in the working folder, which is looked through last."""
+    if not _found(module) and (here := str(Path.cwd())) not in sys.path:
+        sys.path.append(here)  # behind everything: a file of the working folder hides no installed module
+        importlib.invalidate_caches()
+    return _found(module)
+
+
+def _found(module: str) -> bool:
     try:
         return importlib.util.find_spec(module) is not None
     except ModuleNotFoundError:  # a parent package is missing
@@ -172,7 +182,7 @@ def _exists(module: str) -> bool:
 def _siblings(module: str) -> list[str]:
     """Modules beside the one named, or those of `rewards` where its package doesn't exist either."""
     package = module.rpartition(".")[0]
-    package = package if package and _exists(package) else "rewards"
+    package = package if package and exists(package) else "rewards"
     spec = importlib.util.find_spec(package)
     if spec is None or not spec.submodule_search_locations:
         return []

@@ -22,7 +22,7 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
-from rlcap.reward.dotted import ConfigError, build, resolve
+from rlcap.reward.dotted import ConfigError, build, exists, resolve
 from rlcap.reward.served import LiteLLM, OpenAI, quiet_litellm
 
 
@@ -44,16 +44,12 @@ def load_engine(spec: str | Mapping[str, Any] | Any) -> Any:
         elif kind == "textgrad":
             spec = import_textgrad().get_engine(name, **params)
         else:
-            try:
-                factory = resolve(spec)
-            except ConfigError as error:
-                near = difflib.get_close_matches(kind, known := [*named, "textgrad"], n=1, cutoff=0.7)
-                if not near:
-                    raise
+            near = difflib.get_close_matches(kind, known := [*named, "textgrad"], n=1, cutoff=0.7)
+            if near and "." not in kind and not exists(kind):
                 raise ConfigError(
                     f"no engine {kind!r}; did you mean {near[0]}:{name}? known: {', '.join(known)}, module:Class"
-                ) from error
-            spec = build(factory, params, what=spec)
+                )
+            spec = build(resolve(spec), params, what=spec)
     if not callable(getattr(spec, "generate", None)) or not hasattr(spec, "model_string"):
         raise ConfigError(f"{spec!r:.80} is no engine: it needs generate(content, system_prompt=…) and model_string")
     return spec

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 
 SECTIONS = ("critique", "wrong", "missing", "score")
 _SCORE = re.compile(r"(\d{1,2}(?:\.\d+)?)(?:\s*/\s*10)?")
-_WRAPPING = re.compile(r"\s*(?:<think>.*?</think>)?\s*(?:```\w*\n)?\s*(.*?)\s*(?:```)?\s*", re.DOTALL)
+_WRAPPING = re.compile(r"\s*(?:<think>.*?</think>)?\s*(?:```\w*\n)?(.*?)(?:```)?", re.DOTALL)
 
 
 class VerdictError(ValueError):
@@ -53,13 +53,13 @@ class Verdict:
 
 def bare(reply: str) -> str:
     """A reply without a reasoning model's leading <think> block and the code fence around what it was asked for."""
-    return _WRAPPING.fullmatch(reply)[1]
+    return _WRAPPING.fullmatch(reply.rstrip())[1].strip()  # no \s* beside .*?: together they take cubic time
 
 
 def sections(reply: str, *names: str) -> list[str]:
     """What stands in a reply's <name>…</name>, all of them, in this order, once and with nothing around them.
 
-    Raises VerdictError that names the section which is missing.
+    Raises VerdictError, which names the first section that is missing.
     """
     text = bare(reply)
     found = re.fullmatch(r"\s*".join(rf"<{name}>([^<>]*)</{name}>" for name in names), text)

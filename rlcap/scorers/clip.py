@@ -121,7 +121,9 @@ class ClipScorer:
             if known.get("quick_gelu"):
                 options["force_quick_gelu"] = True  # open_clip only warns of the mismatch, and scores badly
         fix = "`python -c 'import open_clip; print(open_clip.list_pretrained())'` lists names and tags"
-        with named("CLIP", label.strip(), fix, (OSError, ValueError, RuntimeError)):
+        with named(
+            "CLIP", model if model.startswith("local-dir:") else label.strip(), fix, (OSError, ValueError, RuntimeError)
+        ):
             network, _, preprocess = open_clip.create_model_and_transforms(
                 model, pretrained=pretrained, precision="fp32", device=device, weights_only=True, **options
             )

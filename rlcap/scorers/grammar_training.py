@@ -100,11 +100,14 @@ def teach(
     torch.manual_seed(seed)
     with named("--encoder", encoder, "give the folder or hub name of a text encoder"):
         labels = dict(enumerate(LABELS))
-        model = AutoModelForSequenceClassification.from_pretrained(
+        model, loaded = AutoModelForSequenceClassification.from_pretrained(
             encoder, num_labels=2, id2label=labels, label2id={name: i for i, name in labels.items()},
             use_safetensors=True, trust_remote_code=False, dtype=torch.float32,
-            ignore_mismatched_sizes=True,  # a classifier's own head, of three labels say, makes room for this one
+            ignore_mismatched_sizes=True, output_loading_info=True,
         )  # fmt: skip
+        body = [name for name, *_ in loaded["mismatched_keys"] if name.startswith(f"{model.base_model_prefix}.")]
+        if body:  # a classifier's own head, of three labels say, makes room for this one; nothing else may
+            raise ValueError(f"weights of other shapes than its config's: {', '.join(body[:3])}")
         tokenizer = AutoTokenizer.from_pretrained(encoder, trust_remote_code=False)
     model = model.to("cuda" if torch.cuda.is_available() else "cpu")
     drawn = pairs(taught, random.Random(f"{seed}/taught"))

@@ -1,4 +1,4 @@
-"""What `rlcap prompt` optimises: the captioner's instruction, by what a mix says of the captions that come of it, or a judge's
+"""What `rlcap prompt optimize` optimises: the captioner's instruction, by what a mix says of the captions that come of it, or a judge's
 rubric, by how well its values agree with people's. Both are given to `rlcap.reward.prompt_descent.descend`.
 """
 

@@ -9,7 +9,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 from caption_foils import SETS, foils
-from quality_statistics import auc, bootstrap, clustered, group_agreement, kendall_tau_c, wins
+from quality_statistics import auc, bootstrap, clustered, group_agreement, group_gain, kendall_tau_c, wins
 
 NAN = float("nan")
 
@@ -73,3 +73,11 @@ def test_bootstrap_and_clusters():
     assert 0 <= found.low < 0.5 < found.high <= 1
     assert np.isnan(bootstrap(lambda drawn: float("nan"), 4).mean)
     assert [rows.tolist() for rows in clustered(["a", "b", "a"])] == [[0, 2], [1]]
+
+
+def test_group_gain_is_the_difference_of_the_shares():
+    truth = np.array([[0.0, 1, 2]] * 6)
+    right, wrong, flat = (np.array([row] * 6) for row in ([0.0, 1, 2], [2.0, 1, 0], [1.0, 1, 1]))
+    assert group_gain(right, wrong, truth).mean == 1
+    assert group_gain(right, flat, truth).mean == 0.5
+    assert group_gain(wrong, wrong, truth) == (0, 0, 0)

@@ -126,6 +126,11 @@ def test_a_pairs_file_that_cannot_be_used_is_named(tmp_path, text, message):
             ["accept.critique.params.engine=rlcap.lab.reviser:LabReviser"],
             "whoever accepts must be another",
         ),
+        (
+            RefineConfig,
+            ["accept.critique.params.engine={engine: 'rlcap.lab.reviser:LabReviser'}"],
+            "whoever accepts must be another",
+        ),
         (DPOConfig, [], "pairs is empty"),
         (DPOConfig, ["pairs=x", "train.batch_size=9", "train.micro_batch=4"], "not a multiple of train.micro_batch 4"),
         (DPOConfig, ["pairs=x", "train.beta=0"], "train.beta"),

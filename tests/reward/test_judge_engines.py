@@ -131,3 +131,12 @@ def test_a_model_without_a_chat_template_is_refused(tmp_path):
     tiny_chat(tmp_path, None)
     with pytest.raises(ConfigError, match="has no chat template"):
         load_engine(f"transformers:{tmp_path}")
+
+
+def test_a_module_of_ones_own_is_no_misspelt_engine(tmp_path, monkeypatch):
+    (tmp_path / "my_openai.py").write_text("class Judge:\n    pass\n")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=r"unknown name in my_openai 'Jugde'; did you mean 'Judge'"):
+        load_engine("my_openai:Jugde")
+    with pytest.raises(ConfigError, match=r"no engine 'opanai'; did you mean openai:gpt-4o"):
+        load_engine("opanai:gpt-4o")

@@ -1,6 +1,7 @@
 """What every reward that asks a judge has in common."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fake_models import CountingJudge
@@ -136,3 +137,13 @@ def test_a_reward_that_reads_no_verdict_is_refused_where_it_is_written():
 
     with pytest.raises(TypeError, match="Idle judges nothing: write `value"):
         type("Idle", (Judged, Reward), {"name": "idle", "range": (0.0, 1.0), "version": "1"})
+
+
+def test_null_is_a_value_only_where_the_annotation_says_so():
+    class Asks:
+        def __init__(self, limit: int | None, engine: Any):
+            self.limit = limit
+
+    assert build(Asks, {"limit": None, "engine": 1}).limit is None
+    with pytest.raises(ConfigError, match="needs the parameter 'engine'; given: limit"):
+        build(Asks, {"limit": 1, "engine": None})

@@ -22,6 +22,17 @@ def test_thoughts_and_a_fence_are_let_through(reply):
     assert sections(reply, "reason", "better") == ["because", "first"]
 
 
+def test_no_reply_takes_long():
+    gap = " \n" * 20_000
+    assert sections(f"{gap}<reason>{gap}x</reason>{gap}<better>first</better>{gap}", "reason", "better") == [
+        "x",
+        "first",
+    ]
+    for reply in (gap, f"<reason>{gap}", f"{gap}```{gap}<reason>x</reason>{gap}```{gap}```"):
+        with pytest.raises(VerdictError):
+            sections(reply, "reason", "better")
+
+
 @pytest.mark.parametrize(
     ("reply", "message"),
     [

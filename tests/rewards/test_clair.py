@@ -56,7 +56,7 @@ def test_a_verdict_without_tags_is_none():
         "", "85", "Score: 85", '{"score": 85}', '{"score": "85", "reason": "x"}', '{"score": 101, "reason": "x"}',
         '{"score": -1, "reason": "x"}', '{"score": NaN, "reason": "x"}', '{"score": true, "reason": "x"}',
         '{"score": 85, "reason": null}', '{"score": 85, "reason": "x", "more": 1}', 'Sure! {"score": 85, "reason": "x"}',
-        '[{"score": 85, "reason": "x"}]', '[["score", 85], ["reason", "x"]]', '{"score": 0, "reason": "x", "score": 100}', '{"score": 85, "reason": "x"', '{"score": ' + "9" * 5000 + ', "reason": "x"}',
+        '[{"score": 85, "reason": "x"}]', '<think>no</think>{"score": 85, "reason": "x"}', '[["score", 85], ["reason", "x"]]', '{"score": 0, "reason": "x", "score": 100}', '{"score": 85, "reason": "x"', '{"score": ' + "9" * 5000 + ', "reason": "x"}',
         '{"score": 1e999, "reason": "x"}', '{"score": ' + "[" * 100_000,
     ],
 )  # fmt: skip

@@ -221,7 +221,7 @@ def test_engines_by_name(monkeypatch):
         ({"base_url": "x"}, r"needs `engine: KIND:NAME` beside its parameters \['base_url'\]"),
         ({"engine": "litellm:x", "temprature": 1}, r"'temprature'; did you mean 'temperature'"),
         ({"engine": "litellm:x", "api_key_env": "NO_SUCH_KEY"}, "NO_SUCH_KEY is empty"),
-        ("litelm:x", "unknown module 'litelm'"),
+        ("litelm:x", "no engine 'litelm'; did you mean litellm:x"),
         (3, "3 is no engine"),
     ],
 )

@@ -1,3 +1,4 @@
+import json
 import random
 
 import pytest
@@ -143,6 +144,21 @@ def test_an_encoder_under_another_classifiers_head_can_be_taught(tmp_path):
         str(tmp_path / "nli"), [f"there is a red ball and {i} cats." for i in range(200)], tmp_path / "taught", steps=2
     )
     assert AcceptabilityScorer.load(str(tmp_path / "taught")).probabilities(["there is a ball."]).isfinite().all()
+
+
+def test_other_weights_must_fit(tmp_path):
+    save_classifier(new_classifier(1), tmp_path / "encoder")
+    config = json.loads((tmp_path / "encoder" / "config.json").read_text())
+    (tmp_path / "encoder" / "config.json").write_text(json.dumps(config | {"vocab_size": config["vocab_size"] + 8}))
+    with pytest.raises(
+        ConfigError, match=r"weights of other shapes than its config's: bert\.embeddings\.word_embeddings"
+    ):
+        teach(
+            str(tmp_path / "encoder"),
+            [f"there is a ball and {i} cats." for i in range(200)],
+            tmp_path / "taught",
+            steps=2,
+        )
 
 
 def test_an_encoder_of_short_texts_is_taught_on_their_beginnings(tmp_path):

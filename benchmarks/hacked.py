@@ -5,8 +5,8 @@
 Three mixes that ask for the wrong thing, and the default one, each over three seeds on the lab. Before training the probes
 say which worse captions a mix likes better; after it the divergence alarm of the report says which rewards rose while
 held-out metrics got worse. `distinctive_and_long` pays for finding the image and for two to three times the words of the
-paragraph, `hallucination_alone` for saying nothing that the references don't say, `unlike_each_other` for captions that differ
-within their group.
+paragraph at 1.5 times the learning rate, `hallucination_alone` for saying nothing that the references don't say,
+`unlike_each_other` for captions that differ within their group, at three quarters of it.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ VARIANTS = {
         "train.learning_rate=3.0e-3",
     ],
     "hallucination_alone": only("hallucination"),
-    "unlike_each_other": [*only(), "mix.diversity.reward=rewards.diversity:Diversity"],
+    "unlike_each_other": [*only(), "mix.diversity.reward=rewards.diversity:Diversity", "train.learning_rate=1.5e-3"],
 }
 COLUMNS = (
     "test/bag5_recall_at_1",

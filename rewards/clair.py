@@ -27,6 +27,7 @@ from rlcap.types import Sample, Score
 
 # Tags, which no fenced text can contain: a judge that gives the caption back has not judged, whatever JSON it holds.
 _REPLY = re.compile(r"<verdict>(.*)</verdict>", re.DOTALL)
+# Not `bare`: thoughts inside the tags are part of the verdict, which then is none.
 _FENCE = re.compile(r"^\s*```\w*\n|```\s*$")
 
 

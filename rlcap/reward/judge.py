@@ -29,7 +29,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rlcap.reward.breaker import Breaker
-from rlcap.reward.failures import classify, fix, keys, redact, retry_after, root, tell
+from rlcap.reward.failures import classify, fix, redact, retry_after, root, tell
 from rlcap.reward.limits import Limits
 from rlcap.reward.rate import RateLimit
 from rlcap.reward.spending import Budget, Reply, estimate
@@ -121,7 +121,6 @@ class Judge:
         self._tokens = RateLimit(self.limits.tokens_per_minute, clock)
         self._clock, self._sleep = clock, sleep
         self._fatal: JudgeError | None = None
-        self._keys: list[str] = []
 
     async def ask(self, questions: Sequence[Question], sampling: Mapping[str, Any]) -> list[Answer]:
         """All answers, in the questions' order.
@@ -131,7 +130,7 @@ class Judge:
         too long an input) and questions that a limit forbids. A reply that fails its question's check gets one more
         attempt, and is then returned as it is. Raises JudgeError for everything else (400, 401, 403, a bug).
         """
-        self.tally, self._fatal, self._keys = Tally(), None, keys()
+        self.tally, self._fatal = Tally(), None
         self.budget.begin()
         bound = getattr(self.engine, "max_concurrency", None) or self.patience.concurrency
         places = asyncio.Semaphore(min(self.patience.concurrency, bound))
@@ -194,7 +193,7 @@ class Judge:
         if not isinstance(reply, str) or not reply.strip():
             return _Attempt("unreadable", reason="empty reply")
         self._pay(reply, asked)
-        text = redact(reply, self._keys)  # a server may echo what it was sent
+        text = redact(reply)  # a server may echo what it was sent
         try:
             if question.check is not None:
                 question.check(text)

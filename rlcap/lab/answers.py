@@ -77,7 +77,7 @@ class LabAnswers:
     model_string = "lab-answers-1"
     is_multimodal = False
     repeatable = True
-    max_concurrency = 1  # it computes, it does not wait
+    instant = True
 
     def generate(self, content: Any, system_prompt: str | None = None, **_: Any) -> str:
         """A letter. ValueError where the prompt has no caption, question and options in fences."""

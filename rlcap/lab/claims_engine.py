@@ -25,7 +25,7 @@ class LabClaims:
     model_string = "lab-claims-1"
     is_multimodal = False
     accepts_sample = True
-    max_concurrency = 1  # it computes, it does not wait
+    instant = True
 
     def generate(self, content: Any, system_prompt: str | None = None, *, sample: Sample, **_: Any) -> str:
         """A list in the strict form of `rlcap.reward.claim_list`. ValueError for a sample without a scene."""

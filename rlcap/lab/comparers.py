@@ -30,7 +30,7 @@ class LabComparer:
     is_multimodal = False
     accepts_sample = True
     repeatable = True
-    max_concurrency = 1  # it computes, it does not wait
+    instant = True
 
     def generate(self, content: Any, system_prompt: str | None = None, *, sample: Sample, **_: Any) -> str:
         """The strict form of `rlcap.reward.comparison`."""
@@ -49,7 +49,7 @@ class LabCorrector:
     is_multimodal = False
     accepts_sample = True
     repeatable = True
-    max_concurrency = 1
+    instant = True
 
     def generate(self, content: Any, system_prompt: str | None = None, *, sample: Sample, **_: Any) -> str:
         """The strict form of `rlcap.reward.rewriting`."""

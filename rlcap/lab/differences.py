@@ -27,7 +27,7 @@ class LabDifferences:
     is_multimodal = False
     accepts_sample = True
     repeatable = True
-    max_concurrency = 1  # it computes, it does not wait
+    instant = True
 
     def generate(self, content: Any, system_prompt: str | None = None, *, sample: Sample, **_: Any) -> str:
         """A list in the strict form of `rlcap.reward.differences`. ValueError for a sample without a scene."""

@@ -74,7 +74,7 @@ class LabCritic:
 
     is_multimodal = False
     accepts_sample = True
-    max_concurrency = 1  # it computes, it does not wait
+    instant = True
 
     def __init__(self, misreads: float = 0.0) -> None:
         if not 0 <= misreads <= 1:
@@ -102,7 +102,7 @@ class LabLikeness:
     model_string = "lab-likeness-1"
     is_multimodal = False
     accepts_sample = True
-    max_concurrency = 1
+    instant = True
 
     def generate(self, content: Any, system_prompt: str | None = None, *, sample: Sample, **_: Any) -> str:
         """A JSON with reason and score, in tags. ValueError for a sample without a scene."""

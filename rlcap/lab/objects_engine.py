@@ -36,7 +36,7 @@ class LabObjects:
     model_string = "lab-objects-1"
     is_multimodal = False
     repeatable = True
-    max_concurrency = 1  # it computes, it does not wait
+    instant = True
 
     def generate(self, content: Any, system_prompt: str | None = None, **_: Any) -> str:
         """A line an object. ValueError where the prompt has no caption in its fence."""

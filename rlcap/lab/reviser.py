@@ -29,7 +29,7 @@ class LabReviser:
     model_string = "lab-reviser-1"
     is_multimodal = False
     accepts_sample = True
-    max_concurrency = 1  # it computes, it does not wait
+    instant = True
 
     def generate(self, content: Any, system_prompt: str | None = None, *, sample: Sample, **_: Any) -> str:
         """textgrad's three calls are told apart by what they ask for: a loss holds the caption in a fence, a step wants its

@@ -53,7 +53,7 @@ class LabRubric:
     is_multimodal = False
     accepts_sample = True
     repeatable = True
-    max_concurrency = 1  # it computes, it does not wait
+    instant = True
 
     def generate(self, content: Any, system_prompt: str | None = None, *, sample: Sample, **_: Any) -> str:
         """A line a criterion. ValueError for a sample without a scene, or a criterion that isn't of this module."""

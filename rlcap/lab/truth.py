@@ -7,6 +7,7 @@ asserts nothing. Judging is exact, because the scene is known.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -155,7 +156,8 @@ def _say_of(mention: Mention, attributes: dict[str, str]) -> None:
         mention.attributes.setdefault(name, value)
 
 
-def facts(scene: Scene) -> list[tuple]:
+@functools.lru_cache(maxsize=1024)
+def facts(scene: Scene) -> tuple[tuple, ...]:
     """What there is to tell: every thing with its four attributes, counts above one, the background, and for each
     thing its relation to the nearest other one (either way round counts as telling it)."""
     found: list[tuple] = [("background",)]
@@ -163,7 +165,7 @@ def facts(scene: Scene) -> list[tuple]:
         found += [(what, i) for what in ("object", "colour", "size", "fill", "place")]
     found += [("count", kind) for kind in dict.fromkeys(t.kind for t in scene.things) if scene.count(kind) > 1]
     found += [("relation", *pair) for pair in sorted(_neighbours(scene))]
-    return found
+    return tuple(found)
 
 
 def _neighbours(scene: Scene) -> set[tuple[int, int]]:

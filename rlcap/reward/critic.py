@@ -125,9 +125,11 @@ class Critic:
             if answer.reply is None:
                 opinions[key] = Opinion(None, answer.reason, caption=captions[first[key]])
                 continue
-            opinions[key] = self._opinion(answer.reply, captions[first[key]], samples[first[key]])
-            if opinions[key].verdict is not None:  # a broken reply may be a mood of the sampler: ask again next time
-                self.cache.put(key, answer.reply)
+            if answer.read is None:  # a broken reply may be a mood of the sampler: ask again next time
+                opinions[key] = self._opinion(answer.reply, captions[first[key]], samples[first[key]])
+                continue
+            opinions[key] = Opinion(answer.read, None, answer.reply, captions[first[key]])
+            self.cache.put(key, answer.reply)
         nothing = "no reference, and the judge sees no image"
         return [
             opinions[key] if key is not None else blind.get(i, Opinion(None, nothing, caption=captions[i]))

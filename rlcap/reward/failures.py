@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
+from collections.abc import Sequence
 
 _SECRET_NAME = re.compile(r"(^|_)(API_?KEY|KEY|TOKEN|SECRET|PASSWORD)S?($|_)", re.IGNORECASE)
 # A request refused for what stands in it, not for how it was made: the next caption's may pass.
@@ -84,11 +85,16 @@ def fix(error: BaseException) -> str:
     return f"; {hint}" if hint else ""
 
 
-def redact(text: str) -> str:
-    """The text with keys blacked out: those of the environment, those in addresses, and whatever looks like one."""
-    for name, value in os.environ.items():
-        if len(value) >= 8 and value in text and _SECRET_NAME.search(name):
-            text = text.replace(value, "***")
+def keys() -> list[str]:
+    """The keys of the environment. To look through it for each of many replies would cost more than reading them."""
+    return [value for name, value in os.environ.items() if len(value) >= 8 and _SECRET_NAME.search(name)]
+
+
+def redact(text: str, known: Sequence[str] | None = None) -> str:
+    """The text with keys blacked out: those of the environment (`known`, by default `keys()`), those in addresses, and
+    whatever looks like one."""
+    for value in keys() if known is None else known:
+        text = text.replace(value, "***")
     text = re.sub(r"://[^/\s@]+@", "://***@", text)
     text = re.sub(r"(?i)\b(bearer|api[-_ ]?key\S*?)([:=\s]+)['\"]?[\w.*-]{8,}", r"\1\2***", text)
     return re.sub(r"\b(?:sk|pk|rk|hf|gsk|xai)[-_][\w*-]{6,}|\bAIza[\w-]{20,}", "***", text)

@@ -7,6 +7,8 @@ An engine is textgrad's `EngineLM` protocol, by duck typing:
     engine.model_string                                                  goes into the cache key
     engine.is_multimodal        (default False)   whether image bytes may be given
     engine.max_concurrency      (default: any)    1 for a model in this process
+    engine.instant              (default False)   whether it is a rule, done in a millisecond: it is called where it is asked,
+                                                  without a thread and a timeout, which cost more than the call
     engine.accepts_sample       (default False)   whether `generate(..., sample=Sample)` is understood (a simulated judge)
     engine.accepts_timeout      (default False)   whether `generate(..., timeout=seconds)` is understood
     engine.repeatable           (default False)   whether the same question always gets the same reply
@@ -29,7 +31,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rlcap.reward.breaker import Breaker
-from rlcap.reward.failures import classify, fix, redact, retry_after, root, tell
+from rlcap.reward.failures import classify, fix, keys, redact, retry_after, root, tell
 from rlcap.reward.limits import Limits
 from rlcap.reward.rate import RateLimit
 from rlcap.reward.spending import Budget, Reply, estimate
@@ -66,6 +68,15 @@ class Answer:
 
     reply: str | None
     reason: str | None = None
+    read: Any = None
+    """What the question's check made of the reply."""
+
+
+def places(engine: Any, patience: Patience) -> int:
+    """How many calls of an engine may be under way at once."""
+    if getattr(engine, "instant", False):
+        return 1
+    return min(patience.concurrency, getattr(engine, "max_concurrency", None) or patience.concurrency)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +104,7 @@ class _Attempt:
     kind: str
     reply: str | None = None
     reason: str | None = None
+    read: Any = None
     pause: float = 0.0
     """Seconds that the server wants to be left alone."""
 
@@ -121,6 +133,7 @@ class Judge:
         self._tokens = RateLimit(self.limits.tokens_per_minute, clock)
         self._clock, self._sleep = clock, sleep
         self._fatal: JudgeError | None = None
+        self._keys: list[str] = []
 
     async def ask(self, questions: Sequence[Question], sampling: Mapping[str, Any]) -> list[Answer]:
         """All answers, in the questions' order.
@@ -130,11 +143,10 @@ class Judge:
         too long an input) and questions that a limit forbids. A reply that fails its question's check gets one more
         attempt, and is then returned as it is. Raises JudgeError for everything else (400, 401, 403, a bug).
         """
-        self.tally, self._fatal = Tally(), None
+        self.tally, self._fatal, self._keys = Tally(), None, keys()
         self.budget.begin()
-        bound = getattr(self.engine, "max_concurrency", None) or self.patience.concurrency
-        places = asyncio.Semaphore(min(self.patience.concurrency, bound))
-        tasks = [asyncio.ensure_future(self._answer(question, sampling, places)) for question in questions]
+        free = asyncio.Semaphore(places(self.engine, self.patience))
+        tasks = [asyncio.ensure_future(self._answer(question, sampling, free)) for question in questions]
         try:
             return list(await asyncio.gather(*tasks))
         finally:
@@ -142,14 +154,14 @@ class Judge:
                 task.cancel()
             self.budget.end()
 
-    async def _answer(self, question: Question, sampling: Mapping[str, Any], places: asyncio.Semaphore) -> Answer:
+    async def _answer(self, question: Question, sampling: Mapping[str, Any], free: asyncio.Semaphore) -> Answer:
         again = 0 if getattr(self.engine, "repeatable", False) else 1  # attempts left for a reply that can't be read
         found = _Attempt("transient")
         for number in range(self.patience.retries + 1):
             if number:
                 backoff = self.patience.backoff * 2 ** (number - 1) * _JITTER.uniform(0.5, 1.5)
                 await self._sleep(min(max(backoff, found.pause), LONGEST_PAUSE))
-            async with places:
+            async with free:
                 if self._fatal is not None:
                     raise self._fatal
                 forbidden = self.budget.exhausted or self.breaker.refusal()
@@ -159,7 +171,7 @@ class Judge:
                 found = await self._attempt(question, sampling)
             self.tally.failures += found.kind != "fine"
             if found.kind in ("fine", "refused"):
-                return Answer(found.reply, found.reason)
+                return Answer(found.reply, found.reason, found.read)
             if found.kind == "unreadable":
                 again -= 1
                 if again < 0:
@@ -182,7 +194,10 @@ class Judge:
         start = self._clock()
         self.tally.calls += 1
         try:
-            reply = await asyncio.wait_for(_in_thread(self.engine, question, sampling), self.patience.timeout)
+            if getattr(self.engine, "instant", False):
+                reply = _call(self.engine, question, sampling)
+            else:
+                reply = await asyncio.wait_for(_in_thread(self.engine, question, sampling), self.patience.timeout)
         except TimeoutError:
             return self._failed(_Attempt("transient", reason=f"timeout after {self.patience.timeout:g} s"))
         except Exception as error:
@@ -193,13 +208,12 @@ class Judge:
         if not isinstance(reply, str) or not reply.strip():
             return _Attempt("unreadable", reason="empty reply")
         self._pay(reply, asked)
-        text = redact(reply)  # a server may echo what it was sent
+        text = redact(reply, self._keys)  # a server may echo what it was sent
         try:
-            if question.check is not None:
-                question.check(text)
+            read = question.check(text) if question.check is not None else None
         except VerdictError:
             return _Attempt("unreadable", text)
-        return _Attempt("fine", text)
+        return _Attempt("fine", text, read=read)
 
     def _failed(self, attempt: _Attempt) -> _Attempt:
         if attempt.kind == "transient":
@@ -210,7 +224,8 @@ class Judge:
         kind = classify(error)
         if kind == "fatal":  # from None: the cause's text may hold a key
             raise self._error(f"{tell(error)}{fix(error)}") from None
-        return _Attempt(kind, None, f"refused: {tell(error)}" if kind == "refused" else tell(error), retry_after(error))
+        reason = f"refused: {tell(error)}" if kind == "refused" else tell(error)
+        return _Attempt(kind, reason=reason, pause=retry_after(error))
 
     def _pay(self, reply: str, asked: int) -> None:
         read, written, dollars = asked, estimate(reply), None
@@ -233,6 +248,11 @@ class Judge:
         return self._fatal
 
 
+def _call(engine: Any, question: Question, sampling: Mapping[str, Any]) -> Any:
+    extra = {"sample": question.sample} if getattr(engine, "accepts_sample", False) else {}
+    return engine.generate(question.content, system_prompt=question.system, **sampling, **extra)
+
+
 async def _in_thread(engine: Any, question: Question, sampling: Mapping[str, Any]) -> Any:
     """The engine's blocking call in a daemon thread: a call that hangs must block neither the loop nor the exit."""
     loop = asyncio.get_running_loop()
@@ -243,10 +263,9 @@ async def _in_thread(engine: Any, question: Question, sampling: Mapping[str, Any
             future.set_exception(error) if error is not None else future.set_result(result)
 
     def call() -> None:
-        extra = {"sample": question.sample} if getattr(engine, "accepts_sample", False) else {}
         result, failure = None, None
         try:
-            result = engine.generate(question.content, system_prompt=question.system, **sampling, **extra)
+            result = _call(engine, question, sampling)
         except Exception as error:  # carried to the loop, where `ask` sorts it
             failure = error
         try:

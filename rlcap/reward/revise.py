@@ -21,7 +21,7 @@ from typing import Any
 
 from rlcap.reward.base import run_coroutine
 from rlcap.reward.engines import import_textgrad
-from rlcap.reward.judge import Judge, Patience, Question
+from rlcap.reward.judge import Judge, Patience, Question, places
 from rlcap.reward.limits import Limits
 from rlcap.reward.prompt import Prompt, fence, harmless
 from rlcap.scorers.images import ImageError, open_image
@@ -75,8 +75,7 @@ class Reviser:
 
     def revise_all(self, captions: Sequence[str], samples: Sequence[Sample]) -> list[Revision]:
         """One revision a caption, in order; `patience.concurrency` captions at once."""
-        bound = getattr(self.engine, "max_concurrency", None) or self.patience.concurrency
-        with ThreadPoolExecutor(min(self.patience.concurrency, bound)) as pool:
+        with ThreadPoolExecutor(places(self.engine, self.patience)) as pool:
             return list(pool.map(self.revise, captions, samples))
 
     def revise(self, caption: str, sample: Sample) -> Revision:

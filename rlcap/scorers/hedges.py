@@ -48,6 +48,8 @@ def is_guess(text: str) -> bool:
 @functools.lru_cache(maxsize=4096)
 def bare_claim(text: str) -> str:
     """The sentence without its hedges: "There might possibly be a dog." → "there is a dog."."""
+    text = re.sub(r"\s+", " ", text)
     for pattern, instead in _BARE:
-        text = re.sub(r"\s+", " ", pattern.sub(instead, text))
+        bare, times = pattern.subn(instead, text)
+        text = re.sub(r"\s+", " ", bare) if times else text
     return re.sub(r"[\s,]+(?=[.;!])|\s+(?=,)", "", text).strip(" ,")

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -117,11 +118,9 @@ class NliScorer:
         left = self.tokenizer.padding_side == "left"
         batch = {}
         for name in rows[0]:
-            tensor = torch.full((len(rows), width), fill.get(name, 0))
-            for i, row in enumerate(rows):
-                count = len(row[name])
-                tensor[i, slice(width - count, width) if left else slice(count)] = torch.tensor(row[name])
-            batch[name] = tensor.to(self.model.device)
+            room = [[fill.get(name, 0)] * (width - len(row[name])) for row in rows]
+            whole = [pad + row[name] if left else row[name] + pad for pad, row in zip(room, rows, strict=True)]
+            batch[name] = torch.from_numpy(np.array(whole)).to(self.model.device)  # torch.tensor takes thrice as long
         return batch
 
     def _shorten(self, premise: str, hypothesis: str) -> tuple[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 
 _BREAK = re.compile(r"\n+|(?<=[.!?])[\"'”’)\]]*(?:\s+|$)|(?<=[a-z0-9][.!?])(?=[A-Z][a-z])")
@@ -16,6 +17,11 @@ def split_sentences(text: str) -> list[str]:
     ("J. Smith"). Pieces without any letter or digit ("...", "!") join the sentence
     before them or vanish.
     """
+    return list(_split(text))
+
+
+@functools.lru_cache(maxsize=1024)  # the rewards of a mix read the same captions
+def _split(text: str) -> tuple[str, ...]:
     sentences: list[str] = []
     open_end = False  # the previous piece ended in an abbreviation: what follows continues it
     start = 0
@@ -31,7 +37,7 @@ def split_sentences(text: str) -> list[str]:
         else:
             sentences.append(piece)
             open_end = _continues(piece, newline)
-    return sentences
+    return tuple(sentences)
 
 
 def _breaks(text: str) -> list[tuple[int, int, bool]]:

@@ -214,6 +214,25 @@ def test_concurrency_is_bounded_by_user_and_engine():
     assert single.peak == 1
 
 
+def test_an_instant_engine_is_asked_without_a_thread_and_its_failures_are_sorted_alike():
+    class Rule:
+        model_string, instant = "rule", True
+
+        def generate(self, content, system_prompt=None, **_):
+            if content == "broken":
+                raise ApiError(503, "down")
+            return threading.current_thread().name
+
+    def told(content):
+        judge = Judge(Rule(), Patience(retries=1, backoff=0.001))
+        (answer,) = asyncio.run(judge.ask([Question(content, "s", Sample("a", ""), str.upper)], {}))
+        return answer
+
+    here = threading.current_thread().name
+    assert (told("fine").reply, told("fine").read) == (here, here.upper())
+    assert told("broken").reason == "ApiError: down (2 attempts)"
+
+
 def test_an_empty_reply_abstains():
     assert put(Engine(["  "]))[0].reason == "empty reply"
 

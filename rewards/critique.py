@@ -14,8 +14,9 @@ hack      flattery and instructions to the judge (fenced as data, prompt.py); le
           caption that makes the judge break the format abstains, which gains nothing either. revision_gap: a lazy judge,
           who gives back whatever is long; best_of_two: three values, so that most pairs of good captions tie
 guards    length, hallucination; evaluation never asks this judge
-fails     none; by the lab's critic that sees everything (salad on 5 % of 100 images), which reads words charitably and takes
-          hedges and praise for nothing. best_of_two, by the same grade: none (salad 1 %), but one_false ties on 94 % and one_missing on 92 %;
+fails     salad; on 10 % of 42 images by the lab's critic that misreads 3 % of what it sees, on 5 % of 100 by one that sees
+          everything; both read words charitably and take hedges and praise for nothing. best_of_two, by the latter's grade:
+          none (salad 1 %), but one_false ties on 94 % and one_missing on 92 %;
           revision_gap, by the lab's corrector: one_false (7 %). A large model's reading is not measured here
 """
 

@@ -12,8 +12,8 @@ hack      α = 1: short safe sentences; true ones in other words dilute a false 
           .31 to r_f of 120 foiled nocaps captions; it takes .07 in `sentences`, which judges the bare claim too, .02 in
           `grounded`: benchmarks/hedges.py). `grounded`: the references' own words
 guards    adequacy and length against silence; repetition; self-retrieval and critique for detail
-fails     one_word, cut_off, repeated, echo, generic, one_false, one_missing, rambling, foreign, injection, praise;
-          with α = 1 and the lab's NLI model, which has never seen most of these words
+fails     one_word, cut_off, repeated, echo, other_image, generic, one_false, one_missing, rambling, foreign, injection, praise;
+          by the lab's NLI model, which has never seen most of these words: `sentences` with α = 1, `mocha` with .5
 """
 
 from __future__ import annotations

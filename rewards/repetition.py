@@ -9,8 +9,8 @@ source    1 − distinct-n (Li et al. 2016); VLRM's repetition penalty (arXiv 24
 hack      paraphrases; fresh words around a repetition dilute it; the empty caption (0: it repeats nothing). Without the free
           share any padding won: praise of itself beat 100 % of plain captions on the lab, whose sentences begin alike
 guards    length punishes silence; hallucination and critique read paraphrases
-fails     none; on the lab all but repeated, rambling and one_missing, where the good caption repeats more than is free (17 to
-          24 % of images)
+fails     empty, one_word, cut_off, salad, echo, other_image, generic, one_false, foreign, injection, praise, hedged; on 17 to
+          24 % of the lab's images, where the good caption repeats more than is free. None on what people write of photos
 """
 
 from __future__ import annotations

@@ -1,13 +1,16 @@
 """`rlcap probe`: the good captions are good, mixes that can be fooled are caught, and the exit code says so."""
 
+import dataclasses
 import json
 import random
+import sys
 from pathlib import Path
 
 import pytest
 from photo_texts import photo_texts
 
 from rlcap import cli
+from rlcap.config import GRPOConfig, load_config
 from rlcap.lab.assets import ASSETS
 from rlcap.lab.scene import Scene
 from rlcap.lab.splits import load_split
@@ -19,6 +22,7 @@ from rlcap.probe import (
     false_sentence,
     gather,
     judge_batteries,
+    probe,
     report,
     told,
     true_caption,
@@ -111,6 +115,29 @@ def test_rewards_of_texts_lose_nothing_that_their_cards_do_not_say(name, params,
     path = find(name).paths[0]
     found = probed({name: {"reward": path, "params": params}}, samples)
     assert {probe for probe, by in found.findings.items() if by[name].wins > 0.05} <= set(find(name).fails)
+
+
+@pytest.mark.slow
+def test_rewards_of_the_lab_lose_nothing_that_their_cards_do_not_say():
+    """The lab's mix, and what else benchmarks/reward_quality.py asks of the lab's models and engines."""
+    sys.path.insert(0, str(LAB.parents[2] / "benchmarks"))
+    try:
+        from reward_quality import LAB as MORE
+        from reward_quality import PAIRS, REFERENCES
+    finally:
+        sys.path.pop(0)
+    config = load_config(GRPOConfig, LAB, [])
+    elsewhere = {"aloha", "vqa_score", "pick_score"}  # their cards speak of other models
+    more = {
+        name: {**entry, "weight": 1.0}
+        for name, entry in MORE.items()
+        if name not in elsewhere and not {PAIRS, REFERENCES} & {str(v) for v in entry.get("params", {}).values()}
+    }
+    mix = {name: entry for name, entry in config.mix.items() if entry is not None} | more
+    found = probe(dataclasses.replace(config, mix=mix), 42, "test").findings
+    file = {name: entry["reward"].removeprefix("rewards.").partition(":")[0] for name, entry in mix.items()}
+    lost = {name: {p for p, by in found.items() if by[name].wins > 0.05} - set(find(file[name]).fails) for name in mix}
+    assert lost == dict.fromkeys(mix, set())
 
 
 def test_abstentions_are_no_wins():

@@ -132,3 +132,22 @@ def test_the_command_writes_the_best_rubric(tmp_path, monkeypatch):
     assert "Value detail." in (tmp_path / "rubric.prompt.txt").read_text()
     (tmp_path / "scored.jsonl").write_text(json.dumps({**rows[0], "score": "high"}))
     assert cli.main([*command, "--out", "rubric.txt"]) == 2
+
+
+def test_the_command_tries_an_instruction_on_images(tmp_path, monkeypatch):
+    (tmp_path / "mine.py").write_text(
+        "class Writer:\n"
+        "    model_string, is_multimodal = 'writer', False\n"
+        "    def generate(self, content, system_prompt=None, **_):\n"
+        "        return '<IMPROVED_VARIABLE>describe every thing .</IMPROVED_VARIABLE>'\n"
+    )
+    (tmp_path / "mine.yaml").write_text("mix: {length: {reward: 'rewards.length:Length'}}\n")
+    monkeypatch.chdir(tmp_path)
+    command = ("prompt", "optimize", "instruction", "--config", "mine.yaml", "--engine", "mine.py:Writer")
+    sizes = ("--images", "2", "--held-out", "3", "--rounds", "1", "data.train=5", "generation.max_new_tokens=16")
+    assert cli.main([*command, *sizes, "--out", "best.txt", "--json", "tries.json"]) == 0
+    tries = json.loads((tmp_path / "tries.json").read_text())["tries"]
+    assert len(tries) == 2
+    assert tries[1]["text"] == "describe every thing ."
+    assert (tmp_path / "best.txt").read_text().strip() == max(tries, key=lambda tried: tried["score"])["text"]
+    assert cli.main([*command, *sizes, "--held-out", "9", "--out", "best.txt"]) == 2

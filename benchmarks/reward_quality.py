@@ -1,6 +1,7 @@
 """How well does each reward agree with people, and with truth?
 
-    python benchmarks/reward_quality.py --foil DIR --flickr8k DIR --nli DIR --json benchmarks/results/reward_quality.json
+    python benchmarks/lab_judges.py --out DIR
+    python benchmarks/reward_quality.py --foil DIR --flickr8k DIR --nli DIR --lab_judges DIR --json FILE
 
 A line a reward, a column a question, each with a 95 % bootstrap interval:
 
@@ -16,8 +17,9 @@ A line a reward, a column a question, each with a 95 % bootstrap interval:
 The lab's captions are sampled from its MLE captioner at temperature 1, eight an image, as training begins. Truth is `rlcap.probe.
 truth_of`: harmonic mean of precision and recall of facts, times the grammatical share; pairs of equal truth don't count.
 The mix stands in the table by its advantage (the trainer's own arithmetic), which is centred by image: its lab_auc says little.
-Below it, how much more it agrees within groups than the best of its components, image by image. Without --foil, --flickr8k or --nli what needs them is
-left out. A folder holds nocaps_foil.json, Flickr8k.token.txt with ExpertAnnotations.txt, an NLI cross-encoder. The whole takes an
+Below it, how much more it agrees within groups than the best of its components, image by image. Its weights were chosen in view
+of the images of seed 0; those of seed 1 are the first that were looked at after. Without --foil, --flickr8k, --nli or
+--lab_judges what needs them is left out. A folder holds nocaps_foil.json, Flickr8k.token.txt with ExpertAnnotations.txt, an NLI cross-encoder. The whole takes an
 hour on one core: --only measures one part and adds its columns to those that the file of --json has.
 """
 
@@ -44,9 +46,10 @@ from rlcap.types import RewardBatch, Sample
 # A folder `runs` in the root would else change where ruff wants this.
 from lab_runs import ROOT, write_json
 
-NLI, ENCODER, REFERENCES, PAIRS = "<nli>", "<encoder>", "<references>", "<pairs>"
-"""Placeholders: the NLI model of --nli, its encoder, every reference of the data set (for document frequencies), and other
-images with a caption each."""
+NLI, ENCODER, ANSWERER, CHOOSER = "<nli>", "<encoder>", "<answerer>", "<chooser>"
+REFERENCES, PAIRS = "<references>", "<pairs>"
+"""Placeholders: the NLI model of --nli, its encoder, the two models of --lab_judges; every reference of the data set (for
+document frequencies), and other images with a caption each."""
 HALLUCINATION = "rewards.hallucination:Hallucination"
 TEXT: dict[str, dict[str, Any]] = {
     "hallucination, mocha": {"reward": HALLUCINATION, "params": {"nli": NLI}},
@@ -121,6 +124,8 @@ LAB: dict[str, dict[str, Any]] = {
     "diversity": {"reward": "rewards.diversity:Diversity"},
     "clip_score": {"reward": "rewards.clip_score:ClipScore", "params": {"clip": "local-dir:lab:retriever"}},
     "ref_clip_score": {"reward": "rewards.clip_score:RefClipScore", "params": {"clip": "local-dir:lab:retriever"}},
+    "vqa_score": {"reward": "rewards.vqa_score:VqaScore", "params": {"model": ANSWERER}},
+    "pick_score": {"reward": "rewards.pick_score:PickScore", "params": {"model": CHOOSER, "processor": None}},
 }
 """Rewards beside those of the lab's default mix (recipes/configs/lab.yaml), with the lab's models."""
 MIX = "default mix"
@@ -133,7 +138,7 @@ def with_paths(entries: Mapping[str, Any], values: Mapping[str, Any]) -> dict[st
     found = {}
     for name, entry in entries.items():
         params = {key: values.get(v, v) if isinstance(v, str) else v for key, v in entry.get("params", {}).items()}
-        if not {NLI, ENCODER} & {v for v in params.values() if isinstance(v, str)}:
+        if not {NLI, ENCODER, ANSWERER, CHOOSER} & {v for v in params.values() if isinstance(v, str)}:
             found[name] = {**entry, "params": params}
     return found
 
@@ -265,8 +270,7 @@ def sampled(samples: Sequence[Sample], config: Any, seed: int = 0) -> list[str]:
     return captions
 
 
-def on_lab(images: int) -> dict[str, dict[str, Interval]]:
-
+def on_lab(images: int, seed: int, judges: Path | None) -> dict[str, dict[str, Interval]]:
     from rlcap.algo.advantages import combine
     from rlcap.config import GRPOConfig, load_config
     from rlcap.eval.truth import truth_metrics
@@ -276,17 +280,19 @@ def on_lab(images: int) -> dict[str, dict[str, Interval]]:
     from rlcap.reward.mix import Mix
 
     config = load_config(GRPOConfig, ROOT / "recipes" / "configs" / "lab.yaml", [])
-    samples = load_split("test", images)
+    samples = load_split("test", images, seed)
     start = time.perf_counter()
-    captions = sampled(samples, config)
+    captions = sampled(samples, config, seed)
     print(f"  {len(captions)} captions sampled in {time.perf_counter() - start:.0f} s", flush=True)
     rows = [sample for sample in samples for _ in range(GROUP)]
     known = {sample.id: sample.image for sample in samples}
     bags = [tuple(known[id] for id in s.distractors.get("hard", ()) if id in known)[:4] for s in rows]
     default = {name: entry for name, entry in config.mix.items() if entry is not None}
     pairs = [(sample.image, sample.references[0]) for sample in load_split("train", 560)]
-    known_texts = {REFERENCES: [sample.references for sample in samples], PAIRS: pairs}
-    entries = resolve_all(default | with_paths(LAB, known_texts))
+    given: dict[str, Any] = {REFERENCES: [sample.references for sample in samples], PAIRS: pairs}
+    if judges is not None:
+        given |= {ANSWERER: str(judges / "answerer"), CHOOSER: str(judges / "chooser")}
+    entries = resolve_all(default | with_paths(LAB, given))
     mix = Mix.from_config(entries, context={"gallery": sorted(known.values())}, max_abstain=1.0)
     scored = mix.score(RewardBatch(captions, rows, bags))
     k = len(default)
@@ -327,7 +333,11 @@ def main() -> None:
     parser.add_argument("--foil", type=folder, help="folder with nocaps_foil.json")
     parser.add_argument("--flickr8k", type=folder, help="folder with Flickr8k.token.txt and ExpertAnnotations.txt")
     parser.add_argument("--nli", type=folder, help="folder of an NLI cross-encoder")
-    parser.add_argument("--images", type=positive, default=200, help="images of the lab (default: %(default)s)")
+    parser.add_argument("--lab_judges", type=folder, help="folder of the models that benchmarks/lab_judges.py makes")
+    parser.add_argument("--images", type=positive, default=400, help="images of the lab (default: %(default)s)")
+    parser.add_argument(
+        "--seed", type=int, default=1, help="of the lab's images and captions; the mix was chosen by those of 0"
+    )
     parser.add_argument("--only", choices=("foil", "flickr8k", "lab"), help="this part alone")
     parser.add_argument("--quick", action="store_true", help="a tenth of everything: does it run?")
     parser.add_argument("--json", type=Path, help="write what was measured to this file")
@@ -346,12 +356,15 @@ def main() -> None:
             on_wrong_words(asked.flickr8k, nli, 300 // tenth),
             on_experts(asked.flickr8k, nli, 280 if asked.quick else None),
         ),
-        "lab": lambda: on_lab(max(2, asked.images // tenth)),
+        "lab": lambda: on_lab(max(2, asked.images // tenth), asked.seed, asked.lab_judges),
     }
     if asked.only in ("foil", "flickr8k") and not getattr(asked, asked.only):
         parser.error(f"--only {asked.only} needs --{asked.only} DIR")
-    sizes = {"quick": asked.quick, "images": asked.images}
-    results: Mapping[str, Mapping[str, Interval]] = earlier(asked.json, sizes, asked.only) if asked.only else {}
+    lab = {"images": asked.images, "seed": asked.seed}
+    results: Mapping[str, Mapping[str, Interval]] = {}
+    if asked.only:
+        results, before = earlier(asked.json, asked.quick, asked.only)
+        lab = lab if asked.only == "lab" else before
     for name in [asked.only] if asked.only else parts:
         if name != "lab" and not getattr(asked, name):
             print(f"without --{name}: its columns are left out")
@@ -359,22 +372,26 @@ def main() -> None:
         print(name, flush=True)
         results = merged(results, parts[name]())
     print("\n" + table(results))
-    write_json(asked.json, **sizes, results={n: {c: i._asdict() for c, i in r.items()} for n, r in results.items()})
+    write_json(
+        asked.json,
+        quick=asked.quick,
+        lab=lab,
+        results={n: {c: i._asdict() for c, i in r.items()} for n, r in results.items()},
+    )
 
 
 PART = {"foil": ("foil",), "flickr8k": (*SETS, "tau_c", "flawless"), "lab": ("lab_auc", "lab_group")}
 """Part → its columns."""
 
 
-def earlier(path: Path | None, sizes: Mapping[str, Any], part: str) -> dict[str, dict[str, Interval]]:
-    """What the parts other than `part` left in the file; ends the process where they were measured with other sizes."""
+def earlier(path: Path | None, quick: bool, part: str) -> tuple[dict[str, dict[str, Interval]], dict[str, int]]:
+    """What the parts other than `part` left in the file, and the lab's images and seed there. Ends the process where one was
+    measured by --quick and the other not."""
     if path is None or not path.exists():
-        return {}
+        return {}, {}
     written = json.loads(path.read_text())
-    if (before := {key: written.get(key) for key in sizes}) != sizes:
-        raise SystemExit(
-            f"{path} was measured with {before}, this would be {dict(sizes)}: name another file for --json"
-        )
+    if written["quick"] != quick:
+        raise SystemExit(f"{path} was measured {'with' if written['quick'] else 'without'} --quick: name another file")
     kept = {
         name: {
             c: Interval(*(np.nan if v is None else v for v in i.values()))
@@ -383,7 +400,7 @@ def earlier(path: Path | None, sizes: Mapping[str, Any], part: str) -> dict[str,
         }
         for name, columns in written["results"].items()
     }
-    return {name: columns for name, columns in kept.items() if columns}
+    return {name: columns for name, columns in kept.items() if columns}, written.get("lab", {})
 
 
 def merged(*parts: Mapping[str, Mapping[str, Interval]]) -> dict[str, dict[str, Interval]]:

@@ -1,0 +1,262 @@
+"""Makes two models that the lab doesn't ship, so that the rewards that need them can be held against its truth.
+
+    python benchmarks/lab_judges.py --out DIR --json benchmarks/results/lab_judges.json
+    python benchmarks/reward_quality.py --only lab --lab_judges DIR
+
+* `answerer`, for `vqa_score`: the lab's captioner (FastVLM), taught to say yes or no to VQAScore's question about one
+  sentence, true ones and such as are true of a near-duplicate or of another image.
+* `chooser`, for `pick_score`: the lab's CLIP as transformers has it, its context lengthened to CLIP's 77 tokens, then
+  tuned as PickScore was: of two images, which one belongs to the text? The other is a near-duplicate.
+
+Both see scenes of the train split alone; how good they are is measured on the test split. Twenty minutes on two cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from quality_statistics import wins
+from safetensors.torch import load_file
+from tokenizers import AddedToken, processors
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from transformers import CLIPConfig, CLIPModel, CLIPProcessor, FastVlmForConditionalGeneration
+
+from rewards.vqa_score import QUESTION
+from rlcap.commands.arguments import positive
+from rlcap.lab.assets import ASSETS
+from rlcap.lab.captioner import base_caption, captioner_processor, normalise, visual_tokens
+from rlcap.lab.corpus import draw_corpus
+from rlcap.lab.render import draw
+from rlcap.lab.retriever import detailed, retriever_config
+from rlcap.lab.scene import Scene, sibling
+from rlcap.lab.splits import draw_family, draw_scene
+from rlcap.lab.truth import judge
+from rlcap.lab.words import BOS, EOS, PAD, build_tokenizer
+from rlcap.scorers.ngrams import tokenize
+from rlcap.scorers.schedule import one_cycle
+from rlcap.scorers.sentences import split_sentences
+
+# isort: split
+# A folder `runs` in the root would else change where ruff wants this.
+from lab_runs import write_json
+
+NOT = -100
+"""A label that cross_entropy passes over."""
+CONTEXT = 77
+FAMILY = 4
+PARTS = {
+    "attn.out_proj": "self_attn.out_proj",
+    "ln_1": "layer_norm1",
+    "ln_2": "layer_norm2",
+    "mlp.c_fc": "mlp.fc1",
+    "mlp.c_proj": "mlp.fc2",
+}
+"""Of a layer: open_clip's names → transformers'."""
+QKV = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj")
+"""What is one matrix in open_clip."""
+Log = Callable[[str], None]
+
+
+def claim(scene: Scene, true: bool, rng: random.Random, split: str = "train") -> str:
+    """A sentence that is true of the scene, or one that isn't though it is of a scene much like it, or of any."""
+    while True:
+        told = scene
+        if not true:
+            told = sibling(scene, rng, rng.choice((1, 2, 3))) if rng.random() < 0.7 else draw_scene(rng, split)
+        sentence = rng.choice(split_sentences(base_caption(told, rng)))
+        found = judge(sentence, scene)
+        if found.claims and bool(found.wrong) != true:
+            return sentence
+
+
+def make_answerer(out: Path, images: int, steps: int, log: Log, batch: int = 48, lr: float = 1e-3) -> None:
+    """Only projector and language model learn; the tower sees already. One answer a question teaches next to nothing in so few
+    steps: a probe, thrown away at the end, also says after each word whether all is true so far, and what is true must be
+    foretold word by word as in a caption, or the model forgets how to look."""
+    processor, corpus = captioner_processor(), draw_corpus("answers", images)
+    model = FastVlmForConditionalGeneration.from_pretrained(ASSETS / "captioner").float().train()
+    tokenizer = processor.tokenizer
+    new = dict.fromkeys(["yes", *tokenize(QUESTION.replace("{caption}", ""))])
+    tokenizer.add_tokens([AddedToken(w, single_word=True) for w in new if w not in tokenizer.get_vocab()])
+    model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    with torch.no_grad():
+        tower = model.model.vision_tower
+        seen = torch.cat([visual_tokens(tower, corpus.pixels[i : i + 256]) for i in range(0, len(corpus), 256)])
+    before, answers = tokenizer("user : ")["input_ids"], tokenizer("no yes")["input_ids"]
+    opening = len(tokenizer(QUESTION.partition("{caption}")[0])["input_ids"])
+    language, projector, head = model.model.language_model, model.model.multi_modal_projector, model.lm_head
+    embed, probe = language.get_input_embeddings(), nn.Linear(language.config.hidden_size, 2)
+    learning = (language, projector, head, probe)
+    update = one_cycle([p for module in learning for p in module.parameters()], lr, steps)
+    rng, right = random.Random("answers"), 0.0
+    for step in range(steps):
+        rows = rng.choices(range(len(corpus)), k=batch)
+        asked, true, told = [], [], []
+        for n, i in enumerate(rows):
+            text = claim(corpus.scenes[i], bool(n % 2), rng)
+            words = tokenizer.tokenize(text)
+            so_far = [not judge(" ".join(words[: k + 1]), corpus.scenes[i]).wrong for k in range(len(words))]
+            ids = tokenizer(f"{QUESTION.replace('{caption}', text)} assistant :")["input_ids"]
+            after = len(ids) - opening - len(words)
+            asked.append(ids)
+            true.append([NOT] * opening + [int(fine) for fine in [*so_far, *so_far[-1:] * after]])
+            said = [word if fine else NOT for word, fine in zip(ids[opening:], so_far, strict=False)]
+            told.append([NOT] * (opening - 1) + said + [NOT] * after + [answers[so_far[-1]]])
+        inputs = torch.cat([embed(torch.tensor([before] * batch)), projector(seen[rows]), embed(padded(asked, PAD))], 1)
+        hidden = language(inputs_embeds=inputs).last_hidden_state[:, len(before) + seen.shape[1] :]
+        logits, words = head(hidden), padded(told, NOT)
+        ends = torch.arange(batch), torch.tensor([len(ids) - 1 for ids in asked])
+        loss = cross_entropy(probe(hidden).flatten(0, 1), padded(true, NOT).flatten())
+        update(loss + cross_entropy(logits.flatten(0, 1), words.flatten()) + cross_entropy(logits[ends], words[ends]))
+        right += 0.02 * ((logits[ends].argmax(-1) == words[ends]).float().mean().item() - right)
+        if step % 200 == 0 or step == steps - 1:
+            log(f"answerer {step}/{steps} right {right:.3f}")
+    model.eval().save_pretrained(out)
+    processor.save_pretrained(out)
+
+
+def padded(rows: Sequence[Sequence[int]], value: int) -> Tensor:
+    """(rows, the longest) with the value behind the shorter ones."""
+    longest = max(map(len, rows))
+    return torch.tensor([[*row, *[value] * (longest - len(row))] for row in rows])
+
+
+def as_transformers(weights: Mapping[str, Tensor]) -> CLIPModel:
+    """The lab's reward retriever, an open_clip ViT, as transformers' CLIPModel. Its end mark becomes the highest token, as
+    CLIP's is, and positions beyond its context begin as the last one."""
+    vision, text = (retriever_config("reward")[part] for part in ("vision_cfg", "text_cfg"))
+    words, width = text["vocab_size"], retriever_config("reward")["embed_dim"]
+    config = CLIPConfig(
+        projection_dim=width,
+        text_config={
+            "vocab_size": words + 1, "hidden_size": text["width"], "intermediate_size": 4 * text["width"],
+            "num_hidden_layers": text["layers"], "num_attention_heads": text["heads"], "hidden_act": "gelu",
+            "max_position_embeddings": CONTEXT, "bos_token_id": BOS, "eos_token_id": words, "pad_token_id": PAD,
+        },
+        vision_config={
+            "image_size": vision["image_size"], "patch_size": vision["patch_size"], "hidden_size": vision["width"],
+            "intermediate_size": int(vision["mlp_ratio"] * vision["width"]), "num_hidden_layers": vision["layers"],
+            "num_attention_heads": vision["width"] // vision["head_width"], "hidden_act": "gelu",
+        },
+    )  # fmt: skip
+    model = CLIPModel(config)
+    places, tokens = weights["positional_embedding"], weights["token_embedding.weight"]
+    found = {
+        "logit_scale": weights["logit_scale"],
+        "text_projection.weight": weights["text_projection"].T,
+        "visual_projection.weight": weights["visual.proj"].T,
+        "text_model.embeddings.token_embedding.weight": torch.cat([tokens, tokens[EOS, None]]),
+        "text_model.embeddings.position_embedding.weight": torch.cat(
+            [places, places[-1:].expand(CONTEXT - len(places), -1)]
+        ),
+        "vision_model.embeddings.class_embedding": weights["visual.class_embedding"],
+        "vision_model.embeddings.patch_embedding.weight": weights["visual.conv1.weight"],
+        "vision_model.embeddings.position_embedding.weight": weights["visual.positional_embedding"],
+    }
+    for theirs, ours in {"ln_final": "text_model.final_layer_norm", "visual.ln_pre": "vision_model.pre_layrnorm",
+                         "visual.ln_post": "vision_model.post_layernorm"}.items():  # fmt: skip
+        found |= {f"{ours}.{kind}": weights[f"{theirs}.{kind}"] for kind in ("weight", "bias")}
+    for name, value in weights.items():
+        if block := re.fullmatch(r"(visual\.)?transformer\.resblocks\.(\d+)\.(.+)[._](weight|bias)", name):
+            layer = f"{'vision' if block[1] else 'text'}_model.encoder.layers.{block[2]}"
+            parts = [(PARTS[block[3]], value)] if block[3] in PARTS else zip(QKV, value.chunk(3), strict=True)
+            found |= {f"{layer}.{part}.{block[4]}": own for part, own in parts}
+    model.load_state_dict(found)
+    return model
+
+
+def clip_processor() -> CLIPProcessor:
+    """The lab's images and words, with an end mark after all words."""
+    tokenizer = build_tokenizer("text", CONTEXT)
+    end = len(tokenizer)
+    tokenizer.add_special_tokens({"eos_token": "<end>"})
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A <end>", special_tokens=[("<s>", BOS), ("<end>", end)]
+    )
+    return CLIPProcessor(image_processor=captioner_processor().image_processor, tokenizer=tokenizer)
+
+
+def make_chooser(out: Path, images: int, steps: int, log: Log, batch: int = 48, lr: float = 5e-4) -> None:
+    """PickScore's objective: cross-entropy between the two images' softmaxed scores for a text and the choice."""
+    model, processor = (
+        as_transformers(load_file(ASSETS / "retriever" / "open_clip_model.safetensors")).train(),
+        clip_processor(),
+    )
+    corpus = draw_corpus("choices", images, family=FAMILY)
+    update, rng, right = one_cycle(model.parameters(), lr, steps), random.Random("choices"), 0.0
+    for step in range(steps):
+        pairs = [
+            family * FAMILY + i
+            for family in rng.choices(range(len(corpus) // FAMILY), k=batch)
+            for i in rng.sample(range(FAMILY), 2)
+        ]
+        texts = [detailed(corpus.scenes[chosen], rng) for chosen in pairs[::2]]
+        read = processor.tokenizer(texts, padding=True, truncation=True, max_length=CONTEXT, return_tensors="pt")
+        seen = model(
+            pixel_values=normalise(corpus.pixels[pairs]),
+            input_ids=read["input_ids"],
+            attention_mask=read["attention_mask"],
+        )
+        near = (seen.image_embeds.view(batch, 2, -1) * seen.text_embeds[:, None]).sum(-1)
+        update(cross_entropy(model.logit_scale.exp() * near, torch.zeros(batch, dtype=torch.long)))
+        right += 0.02 * ((near[:, 0] > near[:, 1]).float().mean().item() - right)
+        if step % 200 == 0 or step == steps - 1:
+            log(f"chooser {step}/{steps} right {right:.3f}")
+    model.eval().save_pretrained(out)
+    processor.save_pretrained(out)
+
+
+def quality(folder: Path, count: int) -> dict[str, float]:
+    """On scenes of the test split: how often the answerer tells a true claim from a false one of the same image, and the
+    chooser the text's image from a near-duplicate."""
+    from rlcap.scorers.preference import PreferenceScorer
+    from rlcap.scorers.yes import YesScorer
+
+    rng = random.Random("held out")
+    families = [draw_family(rng, "test", 2) for _ in range(count)]
+    images = [Image.fromarray(draw(scene, rng.getrandbits(48))[0]) for family in families for scene in family]
+    asked = [
+        QUESTION.replace("{caption}", claim(own, true, rng, "test")) for own, _ in families for true in (True, False)
+    ]
+    yes = np.array(
+        YesScorer.load(str(folder / "answerer")).probabilities([i for i in images[::2] for _ in range(2)], asked)
+    )
+    texts = [text for own, _ in families for text in [detailed(own, rng)] * 2]
+    near = np.array(PreferenceScorer.load(str(folder / "chooser")).scores(images, texts))
+    return {"answerer": float(wins(yes[::2], yes[1::2]).mean()), "chooser": float(wins(near[::2], near[1::2]).mean())}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True, help="folder for the two models")
+    parser.add_argument(
+        "--images", type=positive, default=6000, help="scenes that each learns from (default: %(default)s)"
+    )
+    parser.add_argument("--steps", type=positive, default=2000, help="updates of each (default: %(default)s)")
+    parser.add_argument("--count", type=positive, default=500, help="held-out pairs (default: %(default)s)")
+    parser.add_argument("--json", type=Path, help="write what was measured to this file")
+    asked = parser.parse_args()
+    torch.manual_seed(0)
+    seconds = {}
+    for name, make in (("answerer", make_answerer), ("chooser", make_chooser)):
+        start = time.perf_counter()
+        make(asked.out / name, asked.images, asked.steps, print)
+        seconds[name] = round(time.perf_counter() - start)
+    right = quality(asked.out, asked.count)
+    print("| model | right on held-out pairs | seconds |\n|---|---|---|")
+    for name, share in right.items():
+        print(f"| {name} | {share:.3f} | {seconds[name]} |")
+    write_json(asked.json, images=asked.images, steps=asked.steps, pairs=asked.count, right=right, seconds=seconds)
+
+
+if __name__ == "__main__":
+    main()

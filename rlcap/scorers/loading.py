@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
+
 from rlcap.types import ConfigError
 
 
@@ -23,10 +25,14 @@ def named(
         errors: what the library raises where it can't find or read the thing; everything else passes through.
 
     Raises:
-        ConfigError: in place of `errors`, with the first line of the library's message.
+        ConfigError: in place of `errors`, with the first line of the library's message; also for weights that are broken.
     """
     try:
         yield
+    except SafetensorError as error:
+        raise ConfigError(
+            f"{what} {name!r}: its weights are broken or half written ({error}); fetch or save them again"
+        ) from error
     except errors as error:
         place = name.removeprefix("local-dir:")
         here = ":" in place or Path(place).exists()

@@ -1,11 +1,17 @@
 """What can't be loaded is told in one line that names the key, the value and what to give instead."""
 
+import shutil
+from pathlib import Path
+
 import pytest
 import torch
 from captioners import build, images
 
 from rlcap.config import ModelConfig
+from rlcap.lab.assets import ASSETS
 from rlcap.policy.load import load_policy
+from rlcap.scorers.clip import ClipScorer
+from rlcap.scorers.nli import NliScorer
 from rlcap.types import ConfigError
 
 
@@ -33,6 +39,25 @@ def test_a_folder_that_holds_no_model(tmp_path):
         load_policy(ModelConfig(base=str(tmp_path)))
     with pytest.raises(ConfigError, match=r"holds no adapter_config.json: it is not a peft adapter"):
         load_policy(ModelConfig(adapter=str(tmp_path)))
+
+
+def cut(asset, tmp_path):
+    """The lab's asset, of whose weights only the first kilobyte was written."""
+    folder = Path(shutil.copytree(ASSETS / asset, tmp_path / asset))
+    (weights,) = folder.glob("*.safetensors")
+    weights.write_bytes(weights.read_bytes()[:1000])
+    return str(folder)
+
+
+def test_weights_that_are_half_written(tmp_path):
+    with pytest.raises(ConfigError, match=r"model.base '.*captioner': its weights are broken or half written"):
+        load_policy(ModelConfig(base=cut("captioner", tmp_path)))
+    with pytest.raises(ConfigError, match=r"model.adapter '.*adapter': its weights are broken or half written"):
+        load_policy(ModelConfig(adapter=cut("adapter", tmp_path)))
+    with pytest.raises(ConfigError, match=r"NLI model '.*nli': its weights are broken or half written"):
+        NliScorer.load(cut("nli", tmp_path))
+    with pytest.raises(ConfigError, match=r"CLIP '.*retriever': its weights are broken or half written"):
+        ClipScorer.load(f"local-dir:{cut('retriever', tmp_path)}")
 
 
 def test_a_base_in_four_bits_takes_a_lora(tmp_path):

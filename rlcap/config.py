@@ -15,6 +15,11 @@ from rlcap.config_file import dump as dump  # the one place that callers import 
 from rlcap.config_file import load_config as load_config
 from rlcap.types import ConfigError as ConfigError
 
+TRAINABLE = ("lora-language", "lora-all", "projector", "full")
+"""Names that `model.trainable` may have."""
+DTYPES = ("auto", "float32", "bfloat16")
+"""Names that `model.dtype` may have."""
+
 
 @dataclass
 class ModelConfig:

@@ -7,7 +7,18 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from rlcap.config import COLUMNS, DPOConfig, GRPOConfig, PPOTrainConfig, RefineConfig, SFTConfig, TrainConfig
+from rlcap.config import (
+    COLUMNS,
+    DTYPES,
+    TRAINABLE,
+    DPOConfig,
+    GRPOConfig,
+    ModelConfig,
+    PPOTrainConfig,
+    RefineConfig,
+    SFTConfig,
+    TrainConfig,
+)
 from rlcap.types import ConfigError
 
 AGGREGATE = (
@@ -44,8 +55,7 @@ def check(config: GRPOConfig | SFTConfig | RefineConfig | DPOConfig) -> None:
 
 def _check_shared(config: GRPOConfig | SFTConfig | RefineConfig | DPOConfig) -> None:
     data = config.data
-    _positive("model.lora_rank", config.model.lora_rank)
-    _positive("model.lora_alpha", config.model.lora_alpha)
+    _check_model(config.model)
     if data.train is not None:
         _positive("data.train", data.train)
     for name in ("validation", "test", "prior_breaking"):
@@ -58,6 +68,22 @@ def _check_shared(config: GRPOConfig | SFTConfig | RefineConfig | DPOConfig) -> 
             raise ConfigError(f"data.columns.{name} must be the source's name for it, got {column!r}")
     if data.source != "lab" and data.prior_breaking:
         raise ConfigError("data.prior_breaking is a split of the lab: set it to 0 for your own data")
+
+
+def _check_model(model: ModelConfig) -> None:
+    _one_of("model.trainable", model.trainable, TRAINABLE)
+    _one_of("model.dtype", model.dtype, DTYPES)
+    _positive("model.lora_rank", model.lora_rank)
+    _positive("model.lora_alpha", model.lora_alpha)
+    if model.adapter is not None and model.trainable == "full":
+        raise ConfigError(
+            f"model.trainable=full trains every weight, and model.adapter {model.adapter} is a LoRA: set model.adapter=null"
+        )
+    if model.adapter == "lab:adapter" and model.base != "lab:captioner":
+        raise ConfigError(
+            f"model.adapter lab:adapter was made on lab:captioner, and model.base is {model.base}: name an adapter made on it "
+            "(recipes/sft.py makes one), or model.adapter=null for a fresh one"
+        )
 
 
 def _check_refine(config: RefineConfig) -> None:

@@ -61,18 +61,32 @@ class GroupSampler(Sampler[int]):
         repeats: micro-batches per generation times iterations over it (TRL's repeat_count).
         seed: with the epoch it decides the order.
         shuffle: False keeps the order of the data set.
+        minibatches: steps that a generation is gone through in, once.
+        processes: that share it. Each takes a run of a generation's images, and these are laid out so that a step learns from
+            the same images on however many processes.
 
     Raises:
         ValueError: fewer images than one step needs.
     """
 
-    def __init__(self, n: int, images_per_step: int, group: int, repeats: int = 1, seed: int = 0, shuffle: bool = True):
+    def __init__(
+        self,
+        n: int,
+        images_per_step: int,
+        group: int,
+        repeats: int = 1,
+        seed: int = 0,
+        shuffle: bool = True,
+        minibatches: int = 1,
+        processes: int = 1,
+    ):
         if n < images_per_step:
             raise ConfigError(
                 f"the data set has {n} images but a step needs {images_per_step}; set images_per_step to {n} or less"
             )
         self.n, self.images_per_step, self.group, self.repeats = n, images_per_step, group, repeats
         self.seed, self.shuffle = seed, shuffle
+        self.minibatches, self.processes = minibatches, processes
         self.epoch = 0
 
     @classmethod
@@ -84,7 +98,8 @@ class GroupSampler(Sampler[int]):
                 f"minibatches; lower one of the two"
             )
         repeats = batching.accumulation * batching.minibatches * batching.num_iterations
-        return cls(images, batching.images_per_round, batching.captions_per_image, repeats, seed, shuffle)
+        shares = batching.minibatches, batching.processes
+        return cls(images, batching.images_per_round, batching.captions_per_image, repeats, seed, shuffle, *shares)
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch (0-based) that the next iteration goes through."""
@@ -93,8 +108,9 @@ class GroupSampler(Sampler[int]):
     def __iter__(self) -> Iterator[int]:
         order = epoch_order(self.n, self.seed, self.epoch) if self.shuffle else np.arange(self.n)
         steps = self.n // self.images_per_step
-        for step in order[: steps * self.images_per_step].reshape(steps, self.images_per_step):
-            yield from np.tile(step.repeat(self.group), self.repeats).tolist()
+        rounds = order[: steps * self.images_per_step].reshape(steps, self.minibatches, self.processes, -1)
+        for images in rounds.swapaxes(1, 2).reshape(steps, self.images_per_step):
+            yield from np.tile(images.repeat(self.group), self.repeats).tolist()
 
     def __len__(self) -> int:
         return self.n // self.images_per_step * self.images_per_step * self.group * self.repeats

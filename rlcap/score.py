@@ -7,10 +7,11 @@ them. A run's captions/<step>.jsonl and rollouts.jsonl are such files.
 
 from __future__ import annotations
 
+import difflib
 import json
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,12 +33,37 @@ class CaptionsError(InputError):
 def read_captions(path: Path) -> list[dict[str, Any]]:
     """The rows of a captions file. CaptionsError: not there, empty, or a line that is no row."""
 
-    def flaw(row: Any) -> str | None:
-        if not isinstance(row, dict) or not isinstance(row.get("caption"), str) or "sample_id" not in row:
-            return f"a row needs sample_id and caption, got {json.dumps(row)[:80]!r}"
-        return None
+    return read_rows(
+        path, "captions", "it holds a JSON object a line, with sample_id and caption", _flaw, CaptionsError
+    )
 
-    return read_rows(path, "captions", "it holds a JSON object a line, with sample_id and caption", flaw, CaptionsError)
+
+def _flaw(row: Any) -> str | None:
+    """What is amiss with a row. It may have other keys, as a run's own files do, but none that looks like a slip of ours."""
+    if not isinstance(row, dict) or not isinstance(row.get("caption"), str) or "sample_id" not in row:
+        return f"a row needs sample_id and caption, got {json.dumps(row)[:80]!r}"
+    for key, (kind, fits) in KEYS.items():
+        if row.get(key) is not None and not fits(row[key]):
+            return f"{key} must be {kind}, got {json.dumps(row[key])[:80]}"
+    for key in row.keys() - KEYS.keys():
+        near = difflib.get_close_matches(key, KEYS.keys() - row.keys(), 1, cutoff=0.85)
+        if near:
+            return f"a row has no key {key!r}; did you mean {near[0]!r}?"
+    return None
+
+
+def _is_list_of_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(text, str) for text in value)
+
+
+KEYS: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
+    "image": ("a path", lambda value: isinstance(value, str)),
+    "references": ("a list of texts", _is_list_of_texts),
+    "paragraph": ("a text", lambda value: isinstance(value, str)),
+    "meta": ("a mapping", lambda value: isinstance(value, dict)),
+    "distractor_images": ("a list of paths", _is_list_of_texts),
+}
+"""What a row may say of its image: key → what it must be."""
 
 
 def to_batch(rows: Sequence[Mapping[str, Any]], known: Mapping[str, Sample]) -> RewardBatch:

@@ -180,6 +180,22 @@ def test_captions_of_unknown_images_are_named(tmp_path, capsys):
     assert "line 1: a row needs sample_id and caption" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"references": "a ball."}, 'references must be a list of texts, got "a ball."'),
+        ({"references": [1, 2]}, "references must be a list of texts, got [1, 2]"),
+        ({"meta": "round"}, "meta must be a mapping"),
+        ({"distractor_images": "b.png"}, "distractor_images must be a list of paths"),
+        ({"reference": ["a ball."]}, "a row has no key 'reference'; did you mean 'references'?"),
+    ],
+)
+def test_a_row_that_says_it_wrongly_is_named(tmp_path, capsys, row, message):
+    file = captions(tmp_path / "a.jsonl", [{"sample_id": "a", "caption": "a ball.", "image": "a.png", **row}])
+    assert cli.main(["score", file, "--config", str(LAB), *FEW]) == 2
+    assert f"line 1: {message}" in capsys.readouterr().err
+
+
 def test_captions_from_anywhere_are_evaluated(tmp_path, capsys):
     built("judge-retriever")
     import random

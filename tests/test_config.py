@@ -223,6 +223,8 @@ def test_check_names_the_key_the_value_and_the_fix(override, message):
         ("data.max_pixels=0", "data.max_pixels must be above 0"),
         ("data.on_bad=ignore", "data.on_bad is 'ignore'; known: error, skip"),
         ("model.lora_rank=0", "model.lora_rank must be above 0, got 0"),
+        ("model.dtype=bfloat", "model.dtype is 'bfloat'; did you mean 'bfloat16'"),
+        ("model.trainable=lora-langauge", "model.trainable is 'lora-langauge'; did you mean 'lora-language'"),
         ("report_to=tensorbord", "report_to is 'tensorbord'; known: wandb"),
     ],
 )
@@ -310,3 +312,13 @@ def test_another_engine_takes_none_of_the_old_ones_parameters():
     assert worse.mix["critique"]["params"]["engine"] == {"engine": "rlcap.lab.engine:LabCritic", "misreads": 0.5}
     plain = load_config(GRPOConfig, LAB, [f"{judge}=openai:gpt-4o-mini"])
     assert plain.mix["critique"]["params"]["engine"] == "openai:gpt-4o-mini"
+
+
+def test_an_adapter_goes_with_its_base_and_not_with_full_training():
+    with pytest.raises(
+        ConfigError, match=r"model.adapter lab:adapter was made on lab:captioner, and model.base is m/vlm"
+    ):
+        checked("model.base=m/vlm")
+    with pytest.raises(ConfigError, match=r"model.trainable=full trains every weight, and model.adapter lab:adapter"):
+        checked("model.trainable=full")
+    check(load_config(GRPOConfig, LAB, ["model.base=m/vlm", "model.adapter=null", "model.trainable=full"]))

@@ -164,3 +164,15 @@ def test_a_resumed_trainer_sees_the_same_rows(tmp_path):
     assert len(straight) == 9
     assert straight[:3] != straight[3:6]
     assert run(resume_from_checkpoint=str(tmp_path / "checkpoint-5")) == straight[5:]
+
+
+def test_a_step_of_a_round_learns_from_the_same_images_on_however_many_processes():
+    def steps(processes):
+        batching = plan(4, 4, 4, processes=processes, minibatches=3)
+        (first, *_), share = zip(*[iter(GroupSampler.of(batching, images=12))] * 48, strict=True), 48 // processes
+        local = [first[p * share :][:share] for p in range(processes)]
+        size = share // 3
+        return [{image for rows in local for image in rows[m * size :][:size]} for m in range(3)]
+
+    assert steps(1) == steps(2) == steps(4)
+    assert [len(images) for images in steps(2)] == [4, 4, 4]

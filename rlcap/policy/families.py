@@ -43,12 +43,17 @@ def family_of(config: Any) -> str:
     return config.model_type + " with t5" * with_t5
 
 
-def captioner_of(model: torch.nn.Module, processor: Any) -> Captioner:
-    """The captioner of a model, in peft or not. Raises ConfigError for a family that isn't tested, naming those that are."""
-    family = family_of(base_of(model).config)
+def check_family(config: Any) -> str:
+    """The family of a model's config. ConfigError for one that isn't tested, naming those that are."""
+    family = family_of(config)
     if family not in FAMILIES:
         raise ConfigError(
             f"model.base is a {family!r}, a family that rlcap has not been tested with; "
             f"tested: {', '.join(sorted(FAMILIES))}"
         )
-    return FAMILIES[family](model, processor)
+    return family
+
+
+def captioner_of(model: torch.nn.Module, processor: Any) -> Captioner:
+    """The captioner of a model, in peft or not. Raises ConfigError for a family that isn't tested, naming those that are."""
+    return FAMILIES[check_family(base_of(model).config)](model, processor)

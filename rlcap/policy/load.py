@@ -13,17 +13,16 @@ from typing import Any
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch.nn.modules.batchnorm import _BatchNorm
-from transformers import AutoModelForImageTextToText, BitsAndBytesConfig
+from transformers import AutoConfig, AutoModelForImageTextToText, BitsAndBytesConfig
 from transformers.pytorch_utils import Conv1D
 
-from rlcap.config import ConfigError, ModelConfig
+from rlcap.config import DTYPES, TRAINABLE, ConfigError, ModelConfig
 from rlcap.lab.assets import resolve
 from rlcap.policy.captioner import Captioner
-from rlcap.policy.families import captioner_of
+from rlcap.policy.families import captioner_of, check_family
 from rlcap.policy.processor import load_processor
 from rlcap.scorers.loading import named
 
-TRAINABLE = ("lora-language", "lora-all", "projector", "full")
 _VISION = re.compile(r"(^|\.)(vision_tower|vision_model|visual|image_encoder|vision_encoder)(\.|$)|^encoder\.")
 _PROJECTOR = re.compile(
     r"(^|\.)(multi_modal_projector|mm_projector|connector|modality_projection|merger|deepstack_merger_list|projector|qformer"
@@ -73,8 +72,8 @@ def pick_dtype(name: str) -> torch.dtype:
     if name == "auto":
         cuda = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
         return torch.bfloat16 if cuda else torch.float32
-    if name not in ("float32", "bfloat16"):
-        raise ConfigError(f"model.dtype must be auto, float32 or bfloat16, got {name!r}")
+    if name not in DTYPES:
+        raise ConfigError(f"model.dtype must be one of {', '.join(DTYPES)}, got {name!r}")
     return getattr(torch, name)
 
 
@@ -134,6 +133,18 @@ def _quantised(config: ModelConfig) -> dict[str, Any]:
     return {"quantization_config": wanted}
 
 
+def _tell_of_what_is_left_out(config: ModelConfig) -> None:
+    """A warning where keys of a fresh adapter were set beside an adapter, which stays as it is."""
+    fresh = ModelConfig()
+    keys = [key for key in ("trainable", "lora_rank", "lora_alpha") if getattr(config, key) != getattr(fresh, key)]
+    if keys:
+        told = ", ".join(f"model.{key}={getattr(config, key)}" for key in keys)
+        warnings.warn(
+            f"{told}: of a fresh adapter, and {config.adapter} stays as it is (model.adapter=null makes a fresh one)",
+            stacklevel=3,
+        )
+
+
 def load_policy(config: ModelConfig) -> Policy:
     """Base model, processor with left padding, and adapter (loaded and trainable, or fresh).
 
@@ -142,13 +153,17 @@ def load_policy(config: ModelConfig) -> Policy:
     """
     if config.trainable not in TRAINABLE:
         raise ConfigError(f"model.trainable must be one of {', '.join(TRAINABLE)}, got {config.trainable!r}")
+    dtype = pick_dtype(config.dtype)
     with named("model.base", config.base, "give a model's folder or hub name"):
         base = resolve(config.base)
+        architecture = AutoConfig.from_pretrained(base, trust_remote_code=config.trust_remote_code)
+    check_family(architecture)  # one that isn't known is refused before its weights are fetched
+    with named("model.base", config.base, "give a model's folder or hub name"):
         processor = load_processor(base, config.trust_remote_code)
     with named("model.base", config.base, "give a model's folder or hub name"):
         model = AutoModelForImageTextToText.from_pretrained(
             base,
-            dtype=pick_dtype(config.dtype),
+            dtype=dtype,
             trust_remote_code=config.trust_remote_code,
             use_safetensors=True,
             **_quantised(config),
@@ -158,9 +173,13 @@ def load_policy(config: ModelConfig) -> Policy:
         if Path(adapter).is_dir() and not (Path(adapter) / "adapter_config.json").is_file():
             raise ConfigError(f"model.adapter {config.adapter} holds no adapter_config.json: it is not a peft adapter")
         with named(
-            "model.adapter", config.adapter, "give a peft adapter's folder or hub name, or null for a fresh one"
+            "model.adapter",
+            config.adapter,
+            "give a peft adapter that was made on this model.base, or null for a fresh one",
+            (OSError, ValueError, RuntimeError),
         ):
             model = PeftModel.from_pretrained(model, adapter, is_trainable=True)
+        _tell_of_what_is_left_out(config)
         # On saving, peft looks on the hub for the base's vocabulary; the lab's base is no hub name and keeps its own.
         warnings.filterwarnings("ignore", message="Could not find a config file in lab:")
         for parameter in model.parameters():
@@ -180,5 +199,4 @@ def load_policy(config: ModelConfig) -> Policy:
         )
         model = get_peft_model(model, lora)
     keep_frozen_statistics(model)
-    captioner_of(model, processor)  # a family that isn't known is refused here, before anything is spent
     return Policy(model, processor, config.base, config.adapter)

@@ -26,7 +26,7 @@ from rlcap.reward.judge import Judge, Patience
 from rlcap.reward.limits import Limits
 from rlcap.reward.prompt import Prompt
 from rlcap.reward.views import Views
-from rlcap.types import RewardBatch, Sample, Score
+from rlcap.types import ConfigError, RewardBatch, Sample, Score
 
 
 class Judged:
@@ -69,7 +69,7 @@ class Judged:
         detected: whether the judge is told `meta["detected"]`. A reward whose judge may see offers them by itself."""
         self.critic = self.critic_kind(
             load_engine(engine),
-            Prompt.read(prompt or self.prompt_file),
+            self._prompt(prompt),
             ReplyCache(cache or default_folder() / (self.cache_file or f"{self.name}.sqlite")),
             sampling,
             image,
@@ -80,6 +80,17 @@ class Judged:
             detected,
         )
         self.judges = (self.critic.judge,)
+
+    def _prompt(self, own: str | None) -> Prompt:
+        """The prompt file; ConfigError where one's own has other fields than the reward fills."""
+        shipped = Prompt.read(self.prompt_file)
+        if own is None:
+            return shipped
+        prompt = Prompt.read(own)
+        if prompt.fields != shipped.fields:
+            braces = [", ".join(f"{{{name}}}" for name in sorted(p.fields)) or "none" for p in (shipped, prompt)]
+            raise ConfigError(f"{own}: {self.name} fills the fields {braces[0]}, the file has {braces[1]}")
+        return prompt
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """The signature of a constructor with `**asking` names what may stand there: a mix checks `params` against it."""

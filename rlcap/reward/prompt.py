@@ -57,9 +57,13 @@ class Prompt:
             raise ConfigError(f"{path}: one line of --- must part system and user prompt, found {len(parts) - 1}")
         return cls(parts[0].strip(), parts[1].strip())
 
+    @property
+    def fields(self) -> set[str]:
+        """The names in {braces} of the user's part."""
+        return set(_FIELD.findall(self.user))
+
     def fill(self, fields: Mapping[str, str]) -> str:
         """The user's part. Fields are filled in one pass: braces inside a caption stay what they are."""
-        wanted = set(_FIELD.findall(self.user))
-        if wanted != set(fields):
-            raise ValueError(f"the prompt has the fields {sorted(wanted)}, but {sorted(fields)} were given")
+        if self.fields != set(fields):
+            raise ValueError(f"the prompt has the fields {sorted(self.fields)}, but {sorted(fields)} were given")
         return _FIELD.sub(lambda match: fields[match[1]], self.user)

@@ -41,12 +41,16 @@ from rlcap.sampler import GroupSampler
 from rlcap.train.callbacks import EpochOrder
 from rlcap.train.rollout import Rollout, as_rows, mean_of_all, micro_batches, prepare, write
 from rlcap.train.rows import to_dataset
-from rlcap.train.run_folder import STATE, RunFolder, append_lines, step_of, write_text
+from rlcap.train.run_folder import STATE, RunFolder, append_lines, step_of, write_state
 from rlcap.train.trl_config import trl_config
 from rlcap.types import RewardBatch, Sample
 
 MODEL_PHASES = ("generate", "old", "reference", "values")
 """Phases of a round in which the captioner (or its critic) computes."""
+
+
+def _nothing() -> None:
+    """Done where nothing is needed."""
 
 
 class GRPOTrainer(trl.GRPOTrainer):
@@ -91,6 +95,12 @@ class GRPOTrainer(trl.GRPOTrainer):
             processing_class=processor if config.train.use_vllm else getattr(processor, "tokenizer", processor),
             callbacks=[EpochOrder(), *callbacks],
         )
+        if not (self.args.gradient_checkpointing_kwargs or {}).get("use_reentrant", True):
+            # TRL and transformers, each time anew, have embeddings ask for gradients, which reentrant checkpointing alone
+            # needs; BLIP and GIT add to them in place, which torch forbids then.
+            base = base_of(model)
+            base.disable_input_require_grads()
+            base.enable_input_require_grads = _nothing
         self.remove_callback(PrinterCallback)  # the bar and metrics.jsonl say it all
         if config.train.kl != "loss":
             self.beta = 0.0
@@ -364,7 +374,7 @@ class GRPOTrainer(trl.GRPOTrainer):
         self.accelerator.wait_for_everyone()
         if self.accelerator.is_main_process:
             folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
-            write_text(folder / STATE, json.dumps(self.state_dict()))
+            write_state(folder, self.state_dict())
 
     def state_dict(self) -> dict[str, Any]:
         """JSON-able: what a resumed run needs besides weights, optimiser and generators, which are TRL's to keep."""

@@ -30,7 +30,7 @@ from rlcap.types import Sample
 
 PACKAGES = ("rlcap", "torch", "transformers", "trl", "peft", "accelerate", "datasets", "open_clip_torch", "textgrad")
 STATE = "rlcap_state.json"
-"""Written last into a checkpoint: a checkpoint without it is not whole."""
+"""Written last into a checkpoint, with the sizes of all other files: where one is missing or shorter, it is not whole."""
 TRACES = ("config.yaml", "metrics.jsonl", "captions", "adapter")
 """What tells that a folder holds a run."""
 
@@ -38,8 +38,8 @@ TRACES = ("config.yaml", "metrics.jsonl", "captions", "adapter")
 class RunFolder:
     """Paths of a run and the few writes that several parts share."""
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    def __init__(self, root: Path, recipe: str = "") -> None:
+        self.root, self.recipe = root, recipe
         self.metrics = root / "metrics.jsonl"
         self.panel = root / "panel.jsonl"
         self.captions = root / "captions"
@@ -60,7 +60,7 @@ class RunFolder:
         if resume == "auto" and not (name or output_dir):
             raise ConfigError("resume=auto needs the run's folder: say --output_dir runs/NAME")
         root = output_dir or str(Path("runs") / (name or f"{recipe}-{time.strftime('%Y%m%d-%H%M%S')}"))
-        folder = cls(Path(broadcast_object_list([root])[0]))
+        folder = cls(Path(broadcast_object_list([root])[0]), recipe)
         if not resume and any((folder.root / trace).exists() for trace in TRACES):
             further = "" if recipe == "sft" else ", or go on with it: resume=auto"
             raise ConfigError(f"{folder.root} already holds a run; choose another output_dir{further}")
@@ -79,15 +79,13 @@ class RunFolder:
         """
         if resume != "auto":
             path = Path(resume)
-            if not (path / STATE).is_file():
-                raise ConfigError(
-                    f"resume={resume}: not a whole checkpoint (it lacks {STATE}); resume=auto finds the newest"
-                )
+            if lack := lacking(path):
+                raise ConfigError(f"resume={resume}: not a whole checkpoint ({lack}); resume=auto finds the newest")
             if _step(path) >= steps:
                 raise ConfigError(f"resume={resume} is past the last of {steps} steps; raise train.steps to go on")
             return path
         # Half-written ones (a kill during the write) are passed over.
-        whole = [path for path in self.checkpoints.glob("checkpoint-*") if (path / STATE).is_file()]
+        whole = [path for path in self.checkpoints.glob("checkpoint-*") if not lacking(path)]
         if (self.root / "summary.json").is_file() and any(_step(path) >= steps for path in whole):
             raise ConfigError(
                 f"resume=auto: the run in {self.root} has ended after its {steps} steps; raise train.steps to go on, or "
@@ -108,6 +106,24 @@ class RunFolder:
             )
         return max(before, key=_step)
 
+    def must_be_of(self, recipe: str, seed: int, splits: Mapping[str, Sequence[Sample]] | None = None) -> None:
+        """ConfigError where the run that is to be resumed is another recipe's, has another seed or, where `splits` are given,
+        other training images: what came out would be neither run."""
+        path = self.root / "run.json"
+        facts = json.loads(path.read_text()) if path.is_file() else {}
+        if facts.get("recipe", recipe) != recipe:
+            raise ConfigError(f"{self.root} is a run of recipes/{facts['recipe']}.py, this is recipes/{recipe}.py")
+        if facts.get("seed", seed) != seed:
+            raise ConfigError(
+                f"{self.root} was begun with train.seed={facts['seed']}, got {seed}: a run keeps its seed"
+            )
+        before = facts.get("data", {}).get("train", {}).get("fingerprint")
+        if splits is not None and before not in (None, fingerprint(splits["train"])):
+            raise ConfigError(
+                f"{self.root} was begun on {facts['data']['train']['images']} other training images than these "
+                f"{len(splits['train'])}: give the data: and data.seed that its config.yaml names, or another output_dir"
+            )
+
     def begin(
         self,
         config: Any,
@@ -127,7 +143,13 @@ class RunFolder:
         self.rewind(step)
         data = {name: {"images": len(rows), "fingerprint": fingerprint(rows)} for name, rows in splits.items()}
         facts = {"versions": versions(), "python": platform.python_version(), "git": git_commit()}
-        facts |= {"seed": config.train.seed, "data": data, "seconds_before": seconds_before, **more}
+        facts |= {
+            "recipe": self.recipe,
+            "seed": config.train.seed,
+            "data": data,
+            "seconds_before": seconds_before,
+            **more,
+        }
         write_text(self.root / "config.yaml", dump(config))
         write_text(self.root / "run.json", json.dumps(facts, indent=2))
 
@@ -150,6 +172,29 @@ class RunFolder:
         for path in self.checkpoints.glob("checkpoint-*"):
             if _step(path) > step:
                 shutil.rmtree(path)
+
+
+def write_state(checkpoint: Path, state: Mapping[str, Any]) -> None:
+    """The last file of a checkpoint: what resuming needs beside what TRL saves, and what must be there."""
+    files = (path for path in sorted(checkpoint.iterdir()) if path.is_file() and path.name != STATE)
+    sizes = {path.name: path.stat().st_size for path in files}
+    write_text(checkpoint / STATE, json.dumps({**state, "files": sizes}))
+
+
+def lacking(checkpoint: Path) -> str:
+    """What a checkpoint lacks, in words; empty where it is whole."""
+    try:
+        sizes = json.loads((checkpoint / STATE).read_text()).get("files", {})
+    except FileNotFoundError:
+        return f"it lacks {STATE}"
+    except json.JSONDecodeError as error:
+        return f"its {STATE} is no JSON: {error}"
+    for name, size in sizes.items():
+        path = checkpoint / name
+        found = path.stat().st_size if path.is_file() else 0
+        if found != size:
+            return f"its {name} has {found:,} of {size:,} bytes"
+    return ""
 
 
 def step_of(checkpoint: Path | None) -> int:

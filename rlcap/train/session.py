@@ -149,6 +149,7 @@ def set_up(config: GRPOConfig, recipe: str, started: float) -> Session:
     checkpoint = folder.checkpoint(config.resume, config.train.steps) if config.resume else None
     if config.resume:
         say(f"resuming from {checkpoint or 'the beginning: there is no whole checkpoint yet'}")
+        folder.must_be_of(recipe, config.train.seed)
     clock = Clock(folder, started)
 
     # ---- what can be refused before anything is loaded: batches, curriculum, mix ---------------------------------
@@ -168,6 +169,8 @@ def set_up(config: GRPOConfig, recipe: str, started: float) -> Session:
     # ---- data: rows with paths; the main process draws the lab's images, the others find them ----------------------
     with state.main_process_first():
         splits, lines = load_splits(config.data)
+    if checkpoint:
+        folder.must_be_of(recipe, config.train.seed, splits)
     say("\n".join(lines))
     instruction, images = instruction_for(config.data), [sample.image for sample in splits["train"]]
     say(batching.describe())

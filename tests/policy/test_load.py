@@ -35,7 +35,7 @@ def test_a_model_that_is_not_there(model, message):
 
 
 def test_a_folder_that_holds_no_model(tmp_path):
-    with pytest.raises(ConfigError, match=r"model.base '.*' can't be loaded: Unrecognized processing class"):
+    with pytest.raises(ConfigError, match=r"model.base '.*' can't be loaded: Unrecognized model in"):
         load_policy(ModelConfig(base=str(tmp_path)))
     with pytest.raises(ConfigError, match=r"holds no adapter_config.json: it is not a peft adapter"):
         load_policy(ModelConfig(adapter=str(tmp_path)))

@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from rewards.critique import Critique
 from rlcap.reward.cache import ReplyCache, content_hash
 from rlcap.reward.failures import classify, redact
 from rlcap.reward.judge import Judge, JudgeError, Patience, Question
@@ -231,6 +232,12 @@ def test_an_instant_engine_is_asked_without_a_thread_and_its_failures_are_sorted
     here = threading.current_thread().name
     assert (told("fine").reply, told("fine").read) == (here, here.upper())
     assert told("broken").reason == "ApiError: down (2 attempts)"
+
+
+def test_a_prompt_with_other_fields_than_the_reward_fills_is_refused_at_once(tmp_path):
+    (tmp_path / "mine.txt").write_text("Judge.\n---\n{references}\nthe caption\n")
+    with pytest.raises(ConfigError, match=r"mine.txt: critique fills the fields {caption}, {references}, the file has"):
+        Critique(Engine(["fine"]), prompt=str(tmp_path / "mine.txt"), cache=":memory:")
 
 
 def test_an_empty_reply_abstains():

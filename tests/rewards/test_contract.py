@@ -18,6 +18,7 @@ from fake_models import (
     Believer,
     CountingJudge,
     HashClip,
+    OneHot,
     SeeingJudge,
     WordClaims,
     WordF1,
@@ -62,6 +63,7 @@ from rlcap.reward.object_list import Named, objects_text
 from rlcap.reward.probes import content_words
 from rlcap.reward.prompt import fenced
 from rlcap.reward.rubric import Met, criteria_text
+from rlcap.scorers.grounding import Grounding
 from rlcap.types import ConfigError, RewardBatch, Sample, Score
 
 
@@ -150,8 +152,10 @@ MADE = {
     "Cider": lambda: Cider([sample.references for sample in photo_texts()]),
     "ClipScore": lambda: ClipScore(HashClip()),
     "Clair": lambda: Clair(WordLikeness(), cache=":memory:"),
+    "ClaimDiff": lambda: ClaimDiff(WordDifferences(), cache=":memory:"),
     "ClaimDiff hedge": lambda: ClaimDiff(WordDifferences(), hedge=0.2, cache=":memory:"),
     "Claims": lambda: Claims(WordClaims(), cache=":memory:"),
+    "Claims precision": lambda: Claims(WordClaims(), form="precision", cache=":memory:"),
     "Claims recall": lambda: Claims(WordClaims(), form="recall", cache=":memory:"),
     "Critique": lambda: Critique(CountingJudge(), cache=":memory:"),
     "Critique seeing": lambda: Critique(SeeingJudge(), cache=":memory:"),
@@ -162,6 +166,9 @@ MADE = {
     "Grammar language model": lambda: Grammar(WordGrammar(), form="language_model"),
     "Hallucination": lambda: Hallucination(WordNli(), encoder=WordF1()),
     "Hallucination sentences": lambda: Hallucination(WordNli(), form="sentences", encoder=WordF1()),
+    "Hallucination grounded": lambda: Hallucination(
+        WordNli(), form="grounded", encoder=WordF1(), grounding=Grounding(OneHot())
+    ),
     "ImageLoop": lambda: ImageLoop(WordVectors(), HashClip(), gallery_of_photos(), neighbours=2),
     "Length": lambda: Length(),
     "Length band": lambda: Length(band="DSC"),
@@ -380,8 +387,16 @@ def test_called_as_trl_calls_it(reward, images):
         lambda: SelfRetrieval(resolve("local-dir:lab:retriever")),
         lambda: Hallucination(resolve("lab:nli")),
         lambda: Hallucination(resolve("lab:nli"), form="sentences"),
+        lambda: Hallucination(resolve("lab:nli"), form="grounded", alpha=0.75, each_reference=False),
     ],
-    ids=["ClipScore", "RefClipScore", "SelfRetrieval", "Hallucination", "Hallucination sentences"],
+    ids=[
+        "ClipScore",
+        "RefClipScore",
+        "SelfRetrieval",
+        "Hallucination",
+        "Hallucination sentences",
+        "Hallucination grounded",
+    ],
 )
 def test_hostile_captions_on_models_of_flesh_and_blood(made, images):
     """Tokenizers and towers instead of stand-ins: the lab's."""

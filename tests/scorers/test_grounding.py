@@ -4,24 +4,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from fake_models import OneHot
 
 from rlcap.scorers.grounding import Grounding, grounded_costs, power_mean, word_doubts
 
 REAL = Path(__file__).parents[2].parent / "shared" / "real" / "nli-minilm"
-
-
-class OneHot:
-    """Each word is its own direction: equal words have a cosine of 1, others of 0."""
-
-    def word_vectors(self, texts):
-        found = {}
-        for text in texts:
-            words = [word for word in (word.strip(".!").lower() for word in text.split()) if word]
-            vectors = torch.zeros(len(words), 997)
-            for row, word in enumerate(words):
-                vectors[row, sum(map(ord, word)) % 997] = 1
-            found[text] = (words, vectors)
-        return found
 
 
 class Undecided:

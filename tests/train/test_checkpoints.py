@@ -10,8 +10,8 @@ import pytest
 
 from rlcap.config import GRPOConfig, SFTConfig
 from rlcap.train.clock import Clock
-from rlcap.train.run_folder import STATE, RunFolder, append_lines, read_lines, step_of
-from rlcap.types import ConfigError
+from rlcap.train.run_folder import STATE, RunFolder, append_lines, read_lines, step_of, write_state
+from rlcap.types import ConfigError, Sample
 
 
 @pytest.fixture
@@ -46,6 +46,35 @@ def test_what_can_not_be_gone_on_from_is_named(folder):
         folder.checkpoint(str(folder.checkpoints / "checkpoint-12"), 20)
     with pytest.raises(ConfigError, match="past the last of 9 steps"):
         folder.checkpoint(str(folder.checkpoints / "checkpoint-9"), 9)
+
+
+def test_one_whose_file_was_cut_short_is_passed_over(folder):
+    whole, cut = (folder.checkpoints / f"checkpoint-{step}" for step in (9, 15))
+    cut.mkdir()
+    for path in (whole, cut):
+        (path / "optimizer.pt").write_bytes(b"x" * 1000)
+        write_state(path, {"mix": {}})
+    (cut / "optimizer.pt").write_bytes(b"x" * 10)
+    assert folder.checkpoint("auto", 20).name == "checkpoint-9"
+    with pytest.raises(ConfigError, match=r"its optimizer.pt has 10 of 1,000 bytes"):
+        folder.checkpoint(str(cut), 20)
+    (cut / STATE).write_text("{")
+    with pytest.raises(ConfigError, match=r"its rlcap_state.json is no JSON"):
+        folder.checkpoint(str(cut), 20)
+
+
+def test_a_run_is_gone_on_with_by_its_own_recipe_seed_and_images(tmp_path):
+    rows = {"train": [Sample("a", "a.jpg", ("A dog.",))]}
+    RunFolder(tmp_path, "ppo").begin(GRPOConfig(), rows)
+    again = RunFolder(tmp_path)
+    again.must_be_of("ppo", 0, rows)
+    with pytest.raises(ConfigError, match=r"is a run of recipes/ppo.py, this is recipes/grpo.py"):
+        again.must_be_of("grpo", 0)
+    with pytest.raises(ConfigError, match=r"begun with train.seed=0, got 3"):
+        again.must_be_of("ppo", 3)
+    with pytest.raises(ConfigError, match=r"begun on 1 other training images than these 2"):
+        again.must_be_of("ppo", 0, {"train": [*rows["train"], Sample("b", "b.jpg")]})
+    RunFolder(tmp_path / "not there").must_be_of("grpo", 7, rows)
 
 
 def test_a_run_killed_before_its_first_checkpoint_starts_from_the_beginning(tmp_path):

@@ -133,6 +133,15 @@ def test_reinforcement(folder, samples, tmp_path, algorithm):
     assert_learnt_and_saved(policy, before, folder, trainer.folder.adapter, samples)
 
 
+@pytest.mark.parametrize("family", ["blip", "git", "llava"])
+def test_reinforcement_with_checkpointed_layers(family, samples, tmp_path):
+    captioners.build(family, tmp_path / "model")
+    policy = load_policy(ModelConfig(base=str(tmp_path / "model"), adapter=None))
+    before = adapter(policy)
+    trainer_of(policy, samples, tmp_path / "run", gradient_checkpointing=True).train()
+    assert any(not before[name].equal(value) for name, value in adapter(policy).items())
+
+
 @pytest.mark.parametrize("trainable", ["lora-language", "projector"])
 def test_a_frozen_tower_runs_once_an_image_and_round(samples, tmp_path, trainable):
     """In generation, old and reference log-probabilities and both passes of the update together."""

@@ -58,12 +58,18 @@ def _is_list_of_texts(value: Any) -> bool:
 
 KEYS: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
     "image": ("a path", lambda value: isinstance(value, str)),
-    "references": ("a list of texts", _is_list_of_texts),
+    "references": ("a text or a list of texts", lambda value: isinstance(value, str) or _is_list_of_texts(value)),
     "paragraph": ("a text", lambda value: isinstance(value, str)),
     "meta": ("a mapping", lambda value: isinstance(value, dict)),
     "distractor_images": ("a list of paths", _is_list_of_texts),
 }
 """What a row may say of its image: key → what it must be."""
+
+
+def references_of(row: Mapping[str, Any]) -> tuple[str, ...]:
+    """A row's own references; one text is one reference."""
+    found = row.get("references") or ()
+    return (found,) if isinstance(found, str) else tuple(found)
 
 
 def to_batch(rows: Sequence[Mapping[str, Any]], known: Mapping[str, Sample]) -> RewardBatch:
@@ -76,7 +82,7 @@ def to_batch(rows: Sequence[Mapping[str, Any]], known: Mapping[str, Sample]) -> 
             Sample(
                 id,
                 row.get("image") or base.image,
-                tuple(row["references"]) if row.get("references") else base.references,
+                references_of(row) or base.references,
                 row.get("paragraph") or base.paragraph,
                 base.distractors,
                 row.get("meta") or base.meta,

@@ -8,6 +8,7 @@ import pytest
 
 from rlcap import cli, doctor
 from rlcap.lab.assets import ASSETS, NAMES
+from rlcap.score import to_batch
 
 LAB = Path(__file__).parents[1] / "recipes" / "configs" / "lab.yaml"
 FEW = ["data.train=7", "data.validation=7", "data.test=0", "data.prior_breaking=0"]
@@ -180,11 +181,18 @@ def test_captions_of_unknown_images_are_named(tmp_path, capsys):
     assert "line 1: a row needs sample_id and caption" in capsys.readouterr().err
 
 
+def test_one_reference_may_stand_without_its_list():
+    (one, other) = to_batch(
+        [{"sample_id": "a", "caption": "c", "references": r} for r in ("a dog.", ["a dog."])], {}
+    ).samples
+    assert one.references == other.references == ("a dog.",)
+
+
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ({"references": "a ball."}, 'references must be a list of texts, got "a ball."'),
-        ({"references": [1, 2]}, "references must be a list of texts, got [1, 2]"),
+        ({"references": 3}, "references must be a text or a list of texts, got 3"),
+        ({"references": [1, 2]}, "references must be a text or a list of texts, got [1, 2]"),
         ({"meta": "round"}, "meta must be a mapping"),
         ({"distractor_images": "b.png"}, "distractor_images must be a list of paths"),
         ({"reference": ["a ball."]}, "a row has no key 'reference'; did you mean 'references'?"),

@@ -245,7 +245,8 @@ def _checked(row: _Row, source: Path, root: Path, max_pixels: int | None) -> tup
     if row.problem is not None:
         raise row.problem
     if not isinstance(row.image, str) or not row.image.strip():
-        raise _BadRow("no image", str(source), f"the row has no image path (saw {row.image!r}); every row needs one")
+        detail = f"the row has no image path (saw {row.image!r}); where the source calls it otherwise: data.columns={{image: ITS NAME}}"
+        raise _BadRow("no image", str(source), detail)
     id = str(row.id) if row.id is not None and str(row.id).strip() else row.image
     if not isinstance(row.references, str | list | tuple | None):
         detail = f"id {id!r} has references {row.references!r}; write a text or a list of texts"

@@ -19,7 +19,7 @@ from transformers.pytorch_utils import Conv1D
 from rlcap.config import DTYPES, TRAINABLE, ConfigError, ModelConfig
 from rlcap.lab.assets import resolve
 from rlcap.policy.captioner import Captioner
-from rlcap.policy.families import captioner_of, check_family
+from rlcap.policy.families import FAMILIES, captioner_of, check_family
 from rlcap.policy.processor import load_processor
 from rlcap.scorers.loading import named
 
@@ -154,7 +154,7 @@ def load_policy(config: ModelConfig) -> Policy:
     if config.trainable not in TRAINABLE:
         raise ConfigError(f"model.trainable must be one of {', '.join(TRAINABLE)}, got {config.trainable!r}")
     dtype = pick_dtype(config.dtype)
-    with named("model.base", config.base, "give a model's folder or hub name"):
+    with named("model.base", config.base, f"give a model's folder or hub name, of the families {', '.join(FAMILIES)}"):
         base = resolve(config.base)
         architecture = AutoConfig.from_pretrained(base, trust_remote_code=config.trust_remote_code)
     check_family(architecture)  # one that isn't known is refused before its weights are fetched
@@ -171,7 +171,14 @@ def load_policy(config: ModelConfig) -> Policy:
     if config.adapter is not None:
         adapter = resolve(config.adapter)
         if Path(adapter).is_dir() and not (Path(adapter) / "adapter_config.json").is_file():
-            raise ConfigError(f"model.adapter {config.adapter} holds no adapter_config.json: it is not a peft adapter")
+            near = (
+                "; did you mean its folder adapter?"
+                if (Path(adapter) / "adapter" / "adapter_config.json").is_file()
+                else ""
+            )
+            raise ConfigError(
+                f"model.adapter {config.adapter} holds no adapter_config.json: it is not a peft adapter{near}"
+            )
         with named(
             "model.adapter",
             config.adapter,

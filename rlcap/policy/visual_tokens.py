@@ -22,6 +22,6 @@ def describe_visual_tokens(counts: np.ndarray) -> str:
     if not len(counts):
         return "visual tokens per image: none, the decoder looks at the image by cross attention or before its text"
     return (
-        f"visual tokens per image: median {np.median(counts):.0f}, 99 % below {np.percentile(counts, 99):.0f}, "
+        f"visual tokens per image: median {np.median(counts):.0f}, 99 % at most {np.percentile(counts, 99):.0f}, "
         f"most {counts.max()} ({len(counts)} images looked at)"
     )

@@ -49,10 +49,6 @@ MODEL_PHASES = ("generate", "old", "reference", "values")
 """Phases of a round in which the captioner (or its critic) computes."""
 
 
-def _nothing() -> None:
-    """Done where nothing is needed."""
-
-
 class GRPOTrainer(trl.GRPOTrainer):
     """`trl.GRPOTrainer` with a mix, a curriculum and an order that resumes.
 
@@ -100,7 +96,7 @@ class GRPOTrainer(trl.GRPOTrainer):
             # needs; BLIP and GIT add to them in place, which torch forbids then.
             base = base_of(model)
             base.disable_input_require_grads()
-            base.enable_input_require_grads = _nothing
+            base.enable_input_require_grads = lambda: None
         self.remove_callback(PrinterCallback)  # the bar and metrics.jsonl say it all
         if config.train.kl != "loss":
             self.beta = 0.0

@@ -108,7 +108,7 @@ class RunFolder:
 
     def must_be_of(self, recipe: str, seed: int, splits: Mapping[str, Sequence[Sample]] | None = None) -> None:
         """ConfigError where the run that is to be resumed is another recipe's, has another seed or, where `splits` are given,
-        other training images: what came out would be neither run."""
+        other images: what came out would be neither run, or its start be compared with other images than its end."""
         path = self.root / "run.json"
         facts = json.loads(path.read_text()) if path.is_file() else {}
         if facts.get("recipe", recipe) != recipe:
@@ -117,12 +117,13 @@ class RunFolder:
             raise ConfigError(
                 f"{self.root} was begun with train.seed={facts['seed']}, got {seed}: a run keeps its seed"
             )
-        before = facts.get("data", {}).get("train", {}).get("fingerprint")
-        if splits is not None and before not in (None, fingerprint(splits["train"])):
-            raise ConfigError(
-                f"{self.root} was begun on {facts['data']['train']['images']} other training images than these "
-                f"{len(splits['train'])}: give the data: and data.seed that its config.yaml names, or another output_dir"
-            )
+        for name, rows in (splits or {}).items():
+            before = facts.get("data", {}).get(name)
+            if before is not None and before["fingerprint"] != fingerprint(rows):
+                raise ConfigError(
+                    f"{self.root} was begun with {before['images']} other {name} images than these {len(rows)}: give the "
+                    "data: that its config.yaml names, or another output_dir"
+                )
 
     def begin(
         self,

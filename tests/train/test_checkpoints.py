@@ -64,7 +64,7 @@ def test_one_whose_file_was_cut_short_is_passed_over(folder):
 
 
 def test_a_run_is_gone_on_with_by_its_own_recipe_seed_and_images(tmp_path):
-    rows = {"train": [Sample("a", "a.jpg", ("A dog.",))]}
+    rows = {"train": [Sample("a", "a.jpg", ("A dog.",))], "test": [Sample("b", "b.jpg")]}
     RunFolder(tmp_path, "ppo").begin(GRPOConfig(), rows)
     again = RunFolder(tmp_path)
     again.must_be_of("ppo", 0, rows)
@@ -72,8 +72,10 @@ def test_a_run_is_gone_on_with_by_its_own_recipe_seed_and_images(tmp_path):
         again.must_be_of("grpo", 0)
     with pytest.raises(ConfigError, match=r"begun with train.seed=0, got 3"):
         again.must_be_of("ppo", 3)
-    with pytest.raises(ConfigError, match=r"begun on 1 other training images than these 2"):
+    with pytest.raises(ConfigError, match=r"begun with 1 other train images than these 2"):
         again.must_be_of("ppo", 0, {"train": [*rows["train"], Sample("b", "b.jpg")]})
+    with pytest.raises(ConfigError, match=r"begun with 1 other test images than these 1"):
+        again.must_be_of("ppo", 0, {**rows, "test": [Sample("c", "c.jpg")]})
     RunFolder(tmp_path / "not there").must_be_of("grpo", 7, rows)
 
 

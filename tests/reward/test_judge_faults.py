@@ -65,7 +65,7 @@ def test_every_fault_is_known():
 def test_a_fault_that_passes_changes_no_reward(server, fault, engine):
     server.faults = {1: fault, 2: fault}  # of two captions, as no retry is as early
     harmless = LASTING[fault][ENGINES.index(engine)] is None
-    reward = judge(server, engine=engine, **({"timeout": 1.5} if fault == "hang" else {}))
+    reward = judge(server, engine=engine, backoff=0.2, **({"timeout": 1.5} if fault == "hang" else {}))
     assert [score.value for score in reward.score(batch())] == [grade(caption) / 10 for caption in CAPTIONS]
     assert reward.all_metrics["calls"] == len(server.seen) == (8 if harmless else 10)
     assert reward.all_metrics["retries"] == reward.all_metrics["failures"] == (0 if harmless else 2)

@@ -17,6 +17,7 @@ import json
 import math
 import threading
 import time
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -63,8 +64,8 @@ class JudgeServer(ThreadingHTTPServer):
         self.faults: dict[int, str] = {}
         self.headers: dict[str, str] = {}
         """Sent along with errors."""
-        self.seen: list[tuple[dict[str, str], Any]] = []
-        """(headers, body) of each request."""
+        self.seen: list[tuple[Message, Any]] = []
+        """(headers, body) of each request; names of headers in any case."""
         self.usage: dict[str, Any] | None = {"prompt_tokens": 100, "completion_tokens": 20, "total_tokens": 120}
         """The bill of each reply; None: none is sent."""
         self.now = self.peak = 0
@@ -105,7 +106,7 @@ class Handler(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         with server.lock:
             fault = server.fault(len(server.seen))
-            server.seen.append((dict(self.headers), body))
+            server.seen.append((self.headers, body))
             server.now += 1
             server.peak = max(server.peak, server.now)
         try:

@@ -293,7 +293,7 @@ def test_the_doctor_knows_floors_and_extras():
     told = {finding.what: finding for finding in found}
     assert told["torch 2.0.0, but rlcap needs >=2.14"].state == "broken"
     assert "trl 1.17.0, but rlcap needs <1.17,>=1.16" in told
-    assert told["transformers is missing"].fix == 'pip install "transformers<6,>=5.23"'
+    assert told["transformers is missing"].fix == 'pip install "transformers<6,>=5.24"'
     assert "numpy 2.4.0" in found[0].what
     assert not any("deepspeed" in finding.what for finding in found)  # an extra is nobody's duty
     extras = doctor.optional_packages(lambda name: None)

@@ -40,7 +40,7 @@ class Blip2Captioner(ChatCaptioner):
         if inputs.get("attention_mask") is None:
             # the forward would make a mask of the ids alone, without what the cache has
             rows, tokens = inputs["input_ids"].shape
-            before = inputs["past_key_values"].get_seq_length() if "past_key_values" in inputs else 0
+            before = inputs["cache"].get_seq_length() if "cache" in inputs else 0
             inputs["attention_mask"] = inputs["input_ids"].new_ones(rows, before + tokens)
         if inputs.get("pixel_values") is not None:
             return super()._run(**inputs)

@@ -94,12 +94,12 @@ class ChatCaptioner(Captioner):
 
     def read(self, prompts: Sequence[Prompt]) -> Prefix:
         inputs, cache = self._inputs(prompts), recording()
-        logits = self._run(**inputs, past_key_values=cache, logits_to_keep=1)
+        logits = self._run(**inputs, cache=cache, logits_to_keep=1)
         return Prefix(logits[:, -1], cache, inputs.get("attention_mask"), _last(inputs["position_ids"]) + 1)
 
     def extend(self, prefix: Prefix, ids: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
         positions = self._positions_from(prefix.position, ids.shape[1])
-        return self._run(input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=prefix.cache)
+        return self._run(input_ids=ids, attention_mask=mask, position_ids=positions, cache=prefix.cache)
 
     def whole(self, prompts: Sequence[Prompt], ids: torch.Tensor) -> torch.Tensor:
         inputs, count = self._inputs(prompts), ids.shape[1]
@@ -112,7 +112,7 @@ class ChatCaptioner(Captioner):
 
     def visual_tokens(self, image: Image.Image) -> int:
         ids = self._process([image], "describe")["input_ids"]
-        return int(torch.isin(ids, torch.tensor(self.unsuitable_ids())).sum())
+        return int(torch.isin(ids, torch.tensor(self.unsuitable_ids(), device=ids.device)).sum())
 
     def unsuitable_ids(self) -> list[int]:
         return sorted({i for name in PLACEHOLDERS if (i := getattr(self.base.config, name, None)) is not None})
@@ -165,9 +165,17 @@ class ChatCaptioner(Captioner):
         return positions.expand(3, -1, -1) if self._has_grid() else positions
 
 
-def as_outputs(**features: Any) -> SimpleNamespace:
+class Seen(SimpleNamespace):
     """Kept features in the shape of a vision encoder's outputs, of which models take no more than this."""
-    return SimpleNamespace(**{"qformer_outputs": None, "vision_outputs": None, **features})
+
+    def to_tuple(self) -> tuple[Any, ...]:
+        """What transformers (5.24 on) makes of it where it turns its own outputs into a tuple."""
+        return tuple(value for value in vars(self).values() if value is not None)
+
+
+def as_outputs(**features: Any) -> Seen:
+    """Features that were kept, as if an encoder had just given them."""
+    return Seen(**{"qformer_outputs": None, "vision_outputs": None, **features})
 
 
 def _last(positions: torch.Tensor) -> torch.Tensor:

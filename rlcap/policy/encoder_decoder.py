@@ -112,7 +112,7 @@ class EncoderDecoderCaptioner(Captioner):
         seen, inputs = inputs.get("seen"), {name: value for name, value in inputs.items() if name != "seen"}
         with nullcontext() if seen is None else self.tower.answering(seen):
             out = self.model(
-                **inputs, decoder_input_ids=ids, decoder_attention_mask=mask, past_key_values=cache,
+                **inputs, decoder_input_ids=ids, decoder_attention_mask=mask, cache=cache,
                 use_cache=cache is not None,
             )  # fmt: skip
         out = getattr(out, "language_model_outputs", out)
@@ -213,7 +213,7 @@ class BlipCaptioner(EncoderDecoderCaptioner):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         out = self.by_way_of_the_whole(
             self.base.text_decoder,
-            **inputs, input_ids=ids, attention_mask=mask, past_key_values=cache, use_cache=cache is not None,
+            **inputs, input_ids=ids, attention_mask=mask, cache=cache, use_cache=cache is not None,
             position_ids=(mask.cumsum(-1) - 1).clamp(min=0)[:, -ids.shape[1] :],
         )  # fmt: skip
         return out.logits, inputs["encoder_hidden_states"]

@@ -12,4 +12,4 @@ def loaded(request, tmp_path_factory):
     builder = request.param.replace("-", "_").replace(" with ", "_")  # of `blip-2 with t5` it is `blip_2_t5`
     model, processor = captioners.build(builder, tmp_path_factory.mktemp("model"))
     assert family_of(model.config) == request.param
-    return model, processor
+    return model.to(captioners.DEVICE), processor

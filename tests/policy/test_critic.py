@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from captioners import INSTRUCTIONS, build, images
+from captioners import DEVICE, INSTRUCTIONS, build, images
 from peft import LoraConfig, PeftModel, get_peft_model
 
 from rlcap.policy.adapters import using_adapter
@@ -23,7 +23,7 @@ def shaken(critic):
     generator = torch.Generator().manual_seed(7)
     with torch.no_grad():
         for parameter in critic.named_parameters().values():
-            parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.1)
+            parameter.add_(torch.randn(parameter.shape, generator=generator).to(parameter.device) * 0.1)
     return critic
 
 
@@ -53,12 +53,13 @@ def load(folder, trainable="lora-language"):
     model = AutoModelForImageTextToText.from_pretrained(folder).eval()
     torch.manual_seed(1)
     peft_model = get_peft_model(model, lora(model, trainable))
-    return peft_model, captioner_of(peft_model, AutoProcessor.from_pretrained(folder))
+    return peft_model, captioner_of(peft_model.to(DEVICE), AutoProcessor.from_pretrained(folder))
 
 
 def some_captions(count, length=6):
     ids = torch.randint(20, 40, (count, length), generator=torch.Generator().manual_seed(5))
-    return ids, (torch.arange(length) < (torch.arange(count) % (length - 2) + 2)[:, None]).long()
+    mask = (torch.arange(length) < (torch.arange(count) % (length - 2) + 2)[:, None]).long()
+    return ids.to(DEVICE), mask.to(DEVICE)
 
 
 def gradients(model, value):
@@ -68,7 +69,7 @@ def gradients(model, value):
 
 
 def weighted(values, mask):
-    return (values * torch.linspace(-1, 1, mask.numel()).view(mask.shape) * mask).sum()
+    return (values * torch.linspace(-1, 1, mask.numel(), device=mask.device).view(mask.shape) * mask).sum()
 
 
 def test_shared_is_plain_and_the_policy_gets_no_gradient(policy):

@@ -4,7 +4,7 @@ from contextlib import contextmanager
 
 import pytest
 import torch
-from captioners import INSTRUCTIONS, images
+from captioners import DEVICE, INSTRUCTIONS, images
 from peft import LoraConfig, get_peft_model
 from transformers.pytorch_utils import Conv1D
 
@@ -42,7 +42,7 @@ def some_captions(model, count, length=7):
     generator = torch.Generator().manual_seed(5)
     ids = torch.randint(20, 40, (count, length), generator=generator)
     ends = torch.arange(count) % (length - 2) + 2
-    return ids, (torch.arange(length) < ends[:, None]).long()
+    return ids.to(DEVICE), (torch.arange(length) < ends[:, None]).long().to(DEVICE)
 
 
 def gradients(model, value):
@@ -61,7 +61,7 @@ def assert_same_gradients(ours, theirs):
 
 def weights(mask):
     """An advantage for each token, so that no two count the same."""
-    return torch.linspace(-1, 1, mask.numel()).view(mask.shape) * mask
+    return torch.linspace(-1, 1, mask.numel(), device=mask.device).view(mask.shape) * mask
 
 
 def test_shared_is_plain(adapted):
@@ -143,7 +143,7 @@ def stock_inputs(captioner, pictures, instruction):
         inputs = processor(images=[pictures], text="<image>" * len(pictures) + instruction, return_tensors="pt")
     else:
         inputs = processor(images=pictures, text=instruction, return_tensors="pt")
-    return {name: value for name, value in inputs.items() if torch.is_tensor(value) and name != "labels"}
+    return {name: value.to(DEVICE) for name, value in inputs.items() if torch.is_tensor(value) and name != "labels"}
 
 
 def own_greedy(captioner, pictures, instruction, length):

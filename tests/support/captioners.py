@@ -3,6 +3,8 @@
 `build(name, folder)` gives (model, processor). Widths are 32 to 64, one or two layers, a vocabulary of some eighty words.
 """
 
+import os
+
 import numpy as np
 import torch
 from PIL import Image
@@ -15,6 +17,8 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+DEVICE = os.environ.get("RLCAP_TEST_DEVICE", "cpu")
+"""Where the tests of captioners compute: `RLCAP_TEST_DEVICE=cuda pytest tests/policy`."""
 WORDS = [
     *[
         "a",

@@ -74,7 +74,7 @@ def samples(tmp_path_factory):
 
 
 def adapter(policy):
-    return {n: p.detach().clone() for n, p in policy.model.named_parameters() if ".default." in n}
+    return {n: p.detach().cpu().clone() for n, p in policy.model.named_parameters() if ".default." in n}
 
 
 def captions(model, processor, samples):

@@ -2,14 +2,16 @@
 
     python benchmarks/grpo_step.py --json step.json
     python benchmarks/grpo_step.py --layers 4 --width 128 --shapes vision --generations 8     # a glance, in a minute
+    python benchmarks/grpo_step.py --model qwen2.5-vl-3b --dtype bfloat16 --images 8 --micro_batch 8     # on a GPU
 
-`stock` is `trl.GRPOTrainer`, `shared` is rlcap's; both train the same LLaVA of random weights with a LoRA on the language
-side by `trainer.train()`, in turn in one process, on the same images and instruction, with the same sampling settings and
-a reward that costs nothing. A step is what lies between two optimiser steps: images processed, captions generated and
-scored, the update. No KL term (TRL's default); `reference` is the pass that one would need. Captions are made to run
+`stock` is `trl.GRPOTrainer`, `shared` is rlcap's; both train the same model of random weights (`step_models.py`) with a LoRA
+on the language side by `trainer.train()`, in turn in one process, on the same images and instruction, with the same sampling
+settings and a reward that costs nothing. A step is what lies between two optimiser steps: images processed, captions generated
+and scored, the update. No KL term (TRL's default); `reference` is the pass that one would need. Captions are made to run
 to their full length; the best of `--repeats` steps counts. Then both weigh the same captions, and loss and gradient are
-compared; peak memory is measured in a process of its own for each. Shapes: `vision` has 576 visual and 64 caption tokens,
-`text` 64 and 200.
+compared; `rounding` is how far stock is from itself when it weighs them one by one, which is much in bfloat16. Peak memory is
+measured in a process of its own for each, on a GPU by its own count, less what the other side holds. Shapes: `vision` has 576
+visual and 64 caption tokens, `text` 64 and 200.
 """
 
 from __future__ import annotations
@@ -27,27 +29,16 @@ import numpy as np
 import torch
 import trl
 from datasets import Dataset
-from peft import LoraConfig, get_peft_model
 from PIL import Image
-from tokenizers import Tokenizer, models, pre_tokenizers
+from step_models import INSTRUCTION, PIXELS, SIZES, build
 from tqdm import tqdm
-from transformers import (
-    CLIPImageProcessor,
-    CLIPVisionConfig,
-    LlamaConfig,
-    LlavaConfig,
-    LlavaForConditionalGeneration,
-    LlavaProcessor,
-    PreTrainedTokenizerFast,
-    PrinterCallback,
-    TrainerCallback,
-)
+from transformers import PrinterCallback, TrainerCallback
 
 from rlcap.batching import plan
 from rlcap.commands.arguments import positive
 from rlcap.config import GenerationConfig, GRPOConfig, TrainConfig
 from rlcap.curriculum import parse
-from rlcap.policy.load import lora_modules
+from rlcap.policy.families import captioner_of
 from rlcap.reward.base import Reward
 from rlcap.reward.mix import Component, Mix
 from rlcap.train.grpo import GRPOTrainer
@@ -55,42 +46,8 @@ from rlcap.train.run_folder import RunFolder
 from rlcap.train.trl_config import trl_config
 from rlcap.types import Sample, Score
 
-PATCH, WORDS = 14, 8000
-SHAPES = {"vision": {"side": 336, "length": 64}, "text": {"side": 112, "length": 200}}
-TEMPLATE = "<image> {{ messages[0]['content'][-1]['text'] }}"
-INSTRUCTION = " ".join(f"w{i}" for i in range(16))
-
-
-def build(side: int, layers: int, width: int, device: str):
-    """A LLaVA of `layers` vision and as many text layers, adapted by a LoRA that has begun to learn; and its processor."""
-    torch.manual_seed(0)
-    words = ["<pad>", "</s>", "<unk>", "<image>", *(f"w{i}" for i in range(WORDS - 4))]
-    core = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="<unk>"))
-    core.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=core, pad_token="<pad>", eos_token="</s>", unk_token="<unk>", extra_special_tokens=["<image>"]
-    )
-    size = {"height": side, "width": side}
-    processor = LlavaProcessor(
-        CLIPImageProcessor(size=size, crop_size=size), tokenizer, patch_size=PATCH, chat_template=TEMPLATE,
-        vision_feature_select_strategy="default", num_additional_image_tokens=1,
-    )  # fmt: skip
-    heads = max(1, width // 64)
-    config = LlavaConfig(
-        vision_config=CLIPVisionConfig(
-            hidden_size=width, intermediate_size=4 * width, num_hidden_layers=layers, num_attention_heads=heads,
-            image_size=side, patch_size=PATCH,
-        ),
-        text_config=LlamaConfig(
-            vocab_size=WORDS, hidden_size=width, intermediate_size=8 * width // 3, num_hidden_layers=layers,
-            num_attention_heads=heads, num_key_value_heads=heads, max_position_embeddings=2048, pad_token_id=0,
-            eos_token_id=1,
-        ),
-        image_token_index=3,
-    )  # fmt: skip
-    model = LlavaForConditionalGeneration(config)
-    lora = LoraConfig(r=16, target_modules=lora_modules(model, "lora-language"), init_lora_weights=False)
-    return get_peft_model(model, lora).to(device), processor
+SHAPES = {"vision": {"grid": 24, "length": 64}, "text": {"grid": 8, "length": 200}}
+"""Visual tokens are grid x grid; length: tokens of a caption."""
 
 
 class Parity(Reward):
@@ -151,23 +108,23 @@ class Clock(TrainerCallback):
 
 def trainers(shape: str, generations: int, args: argparse.Namespace, folder: Path, only: str | None = None) -> dict:
     """{"stock": (trainer, clock), "shared": (trainer, clock)} on equal models."""
-    side, length = SHAPES[shape]["side"], SHAPES[shape]["length"]
+    side, length = SHAPES[shape]["grid"] * PIXELS[args.model], SHAPES[shape]["length"]
     rng = np.random.default_rng(0)
     samples = []
     for i in range(args.images):
         path = folder / f"{i}.png"
         Image.fromarray(rng.integers(0, 255, (side, side, 3), np.uint8)).save(path)
         samples.append(Sample(id=str(i), image=str(path)))
-    captions = args.images * generations
+    micro = min(args.micro_batch or sys.maxsize, args.images * generations)
     train = TrainConfig(
-        steps=1 if only else 2, images_per_step=args.images, captions_per_image=generations, micro_batch=captions,
+        steps=1 if only else 2, images_per_step=args.images, captions_per_image=generations, micro_batch=micro,
         learning_rate=1e-6, beta=0.0, save_every=1000,
     )  # fmt: skip
     config = GRPOConfig(train=train, generation=GenerationConfig(max_new_tokens=length))
-    batching = plan(args.images, generations, captions)
+    batching = plan(args.images, generations, micro)
     made = {}
     for name in (only,) if only else ("stock", "shared"):
-        model, processor = build(side, args.layers, args.width, args.device)
+        model, processor = build(args.model, side, args.device, getattr(torch, args.dtype), args.layers, args.width)
         clock, run = Clock(), RunFolder(folder / name)
         if name == "shared":
             trainer = Shared(
@@ -177,7 +134,8 @@ def trainers(shape: str, generations: int, args: argparse.Namespace, folder: Pat
             )  # fmt: skip
         else:
             arguments = trl_config(config, batching, run)
-            arguments.generation_kwargs = {"min_new_tokens": length}
+            placeholders = captioner_of(model, processor).unsuitable_ids()  # one more of them, and TRL misses its image
+            arguments.generation_kwargs = {"min_new_tokens": length, "suppress_tokens": placeholders}
             arguments.save_strategy = "no"
             rows = [
                 {"prompt": [{"role": "user", "content": INSTRUCTION}], "image": Image.open(sample.image)}
@@ -203,41 +161,49 @@ def gradient(trainer, batch: dict) -> tuple[float, torch.Tensor]:
 
 
 def compare(stock: Stock, shared: Shared) -> dict[str, float]:
-    """How far the two are apart on the captions that `stock` writes, and what weighing them without gradient takes."""
+    """How far the two are apart on the captions that `stock` writes for a micro-batch, and what weighing them without gradient
+    takes."""
     rows = [row for row in stock.train_dataset for _ in range(stock.num_generations)]
+    rows = rows[: stock.args.per_device_train_batch_size]
+    images = [row["image"] for row in rows[:: stock.num_generations]]
     theirs = stock._generate_and_score_completions(rows)
     with torch.no_grad():
-        prompts = shared.captioner(shared.model).prepare([row["image"] for row in stock.train_dataset], INSTRUCTION)
+        prompts = shared.captioner(shared.model).prepare(images, INSTRUCTION)
     nothing = theirs["completion_ids"].new_zeros(len(rows), 0)
     kept = ("completion_ids", "completion_mask", "advantages", "num_items_in_batch")
     ours = {name: theirs[name] for name in kept} | {"prompts": prompts, "prompt_ids": nothing, "prompt_mask": nothing}
+    seen = ("pixel_values", "image_grid_thw", "num_images", "mm_token_type_ids")
 
-    def stock_log_probs():
-        return stock._get_per_token_logps_and_entropies(
-            stock.model,
-            torch.cat([theirs["prompt_ids"], theirs["completion_ids"]], 1),
-            torch.cat([theirs["prompt_mask"], theirs["completion_mask"]], 1),
-            theirs["completion_ids"].shape[1],
-            pixel_values=theirs["pixel_values"],
-            num_images=theirs["num_images"],
-        )[0]
+    def stock_log_probs(at_once: int | None = None):
+        with stock.accelerator.autocast():
+            return stock._get_per_token_logps_and_entropies(
+                stock.model,
+                torch.cat([theirs["prompt_ids"], theirs["completion_ids"]], 1),
+                torch.cat([theirs["prompt_mask"], theirs["completion_mask"]], 1),
+                theirs["completion_ids"].shape[1],
+                batch_size=at_once,
+                **{name: theirs[name] for name in seen if name in theirs},
+            )[0]
 
     def shared_log_probs():
         return shared._log_probs(shared.model, prompts, theirs["completion_ids"], theirs["completion_mask"])
 
     with torch.no_grad():
-        apart = (shared_log_probs() - stock_log_probs()).abs().max().item()
+        wanted = stock_log_probs()
+        apart = (shared_log_probs() - wanted).abs()
+        rounding = (stock_log_probs(1) - wanted).abs()
         # as if the policy had moved on since it wrote them: with a ratio of 1 every loss would be 0
-        ours["old_per_token_logps"] = theirs["old_per_token_logps"] = stock_log_probs() + 0.1 * torch.randn(
-            theirs["completion_ids"].shape, device=nothing.device
-        )
+        ours["old_per_token_logps"] = theirs["old_per_token_logps"] = wanted + 0.1 * torch.randn_like(wanted)
         took = {
             f.__name__.removesuffix("_log_probs"): min(map(seconds, (f, f)))
             for f in (stock_log_probs, shared_log_probs)
         }
     (loss, wanted), (our_loss, found) = gradient(stock, theirs), gradient(shared, ours)
     return {
-        "max_logprob_difference": apart,
+        "max_logprob_difference": apart.max().item(),
+        "mean_logprob_difference": apart.mean().item(),
+        "max_logprob_rounding": rounding.max().item(),
+        "mean_logprob_rounding": rounding.mean().item(),
         "relative_gradient_difference": ((found - wanted).norm() / wanted.norm()).item(),
         "loss_stock": loss,
         "loss_shared": our_loss,
@@ -254,22 +220,25 @@ def seconds(call) -> float:
 
 
 def peak_memory(shape: str, generations: int, name: str, args: argparse.Namespace) -> float:
-    """GB at most, of a process that runs a step of one side and nothing else (on a GPU: of its memory)."""
+    """GB at most, of a process that runs a step of one side and nothing else."""
     command = [sys.executable, __file__, "--shapes", shape, "--generations", str(generations), "--only", name]
-    for option in ("images", "layers", "width", "threads", "device"):
-        command += [f"--{option}", str(getattr(args, option))]
+    for option in ("model", "dtype", "images", "micro_batch", "layers", "width", "threads", "device"):
+        if getattr(args, option) is not None:
+            command += [f"--{option}", str(getattr(args, option))]
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
 
 
 def run_one(name: str, args: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as folder:
         trainers(args.shapes[0], args.generations[0], args, Path(folder), name)[name][0].train()
-    if torch.cuda.is_available():
-        peak = torch.cuda.max_memory_allocated()
-    else:  # not getrusage: a child starts with its parent's peak there
-        (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
-        peak = int(line.split()[1]) * 1024
-    print(peak / 1e9)
+    # not getrusage: a child starts with its parent's peak there
+    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    print(int(line.split()[1]) * 1024 / 1e9)
+
+
+def weights(trainer) -> int:
+    """Bytes of a model's parameters."""
+    return sum(p.numel() * p.element_size() for p in trainer.model.parameters())
 
 
 def measure(shape: str, generations: int, args: argparse.Namespace) -> dict:
@@ -277,16 +246,24 @@ def measure(shape: str, generations: int, args: argparse.Namespace) -> dict:
     with tempfile.TemporaryDirectory() as folder:
         made = trainers(shape, generations, args, Path(folder))
         apart = compare(made["stock"][0], made["shared"][0])
+        memory: dict[str, float] = {}
+        on_gpu = torch.device(args.device).type == "cuda"
         for _ in range(args.repeats):
-            for trainer, _clock in made.values():
-                trainer.train()
+            for name, other in (("stock", "shared"), ("shared", "stock")):
+                if on_gpu:
+                    torch.cuda.empty_cache()
+                    torch.cuda.reset_peak_memory_stats()
+                made[name][0].train()
+                if on_gpu:
+                    memory[name] = (torch.cuda.max_memory_allocated() - weights(made[other][0])) / 1e9
         took = {name: clock.best() for name, (_, clock) in made.items()}
-    memory = {name: peak_memory(shape, generations, name, args) for name in ("stock", "shared")}
+    if not on_gpu:
+        memory = {name: peak_memory(shape, generations, name, args) for name in ("stock", "shared")}
     ratios = {f"{part}_ratio": took["stock"][part] / took["shared"][part] for part in ("step", "update", "generate")}
-    side, length = SHAPES[shape]["side"], SHAPES[shape]["length"]
+    grid, length = SHAPES[shape]["grid"], SHAPES[shape]["length"]
     return {
         "shape": shape, "generations": generations, **ratios, **apart, "seconds": took, "peak_memory_gb": memory,
-        "visual_tokens": (side // PATCH) ** 2, "caption_tokens": length,
+        "visual_tokens": grid**2, "caption_tokens": length,
     }  # fmt: skip
 
 
@@ -294,9 +271,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=list(SHAPES))
     parser.add_argument("--generations", nargs="+", type=positive, default=[4, 8, 16], help="captions an image")
+    parser.add_argument("--model", choices=SIZES, default="llava")
+    parser.add_argument("--layers", type=positive, help="of the language model (and llava's tower); default: llava 8")
+    parser.add_argument("--width", type=positive, help="of the same; default: llava 384")
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="of the frozen weights")
     parser.add_argument("--images", type=positive, default=2)
-    parser.add_argument("--layers", type=positive, default=8, help="of the vision tower, and of the language model")
-    parser.add_argument("--width", type=positive, default=384, help="of both; heads are 64 wide")
+    parser.add_argument("--micro_batch", type=positive, help="captions of a pass of the update; default: all")
     parser.add_argument("--repeats", type=positive, default=2, help="times that each side trains two steps")
     parser.add_argument("--threads", type=positive, default=2)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -310,7 +290,7 @@ def main() -> None:
         name: str(value) for name, value in vars(args).items() if name not in ("json", "only", "shapes", "generations")
     }
     settings |= {
-        "machine": platform.processor() or platform.machine(),
+        "machine": torch.cuda.get_device_name() if args.device == "cuda" else platform.processor() or platform.machine(),
         "torch": torch.__version__,
         "trl": trl.__version__,
     }
@@ -339,7 +319,8 @@ def line(found: dict) -> str:
     memory = found["peak_memory_gb"]
     return (
         f"{found['shape']:>6} G={found['generations']:<2} step {found['step_ratio']:.2f}x  "
-        f"log-probs apart {found['max_logprob_difference']:.1e}  gradients {found['relative_gradient_difference']:.1e}  "
+        f"log-probs apart {found['max_logprob_difference']:.1e} (stock by itself {found['max_logprob_rounding']:.1e})  "
+        f"gradients {found['relative_gradient_difference']:.1e}  "
         f"loss {found['loss_stock']:.6f} and {found['loss_shared']:.6f}  memory {memory['shared']:.2f} of {memory['stock']:.2f} GB"
     )
 

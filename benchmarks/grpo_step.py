@@ -290,7 +290,9 @@ def main() -> None:
         name: str(value) for name, value in vars(args).items() if name not in ("json", "only", "shapes", "generations")
     }
     settings |= {
-        "machine": torch.cuda.get_device_name() if args.device == "cuda" else platform.processor() or platform.machine(),
+        "machine": torch.cuda.get_device_name()
+        if args.device == "cuda"
+        else platform.processor() or platform.machine(),
         "torch": torch.__version__,
         "trl": trl.__version__,
     }

@@ -91,7 +91,7 @@ class GRPOTrainer(trl.GRPOTrainer):
             processing_class=processor if config.train.use_vllm else getattr(processor, "tokenizer", processor),
             callbacks=[EpochOrder(), *callbacks],
         )
-        if not (self.args.gradient_checkpointing_kwargs or {}).get("use_reentrant", True):
+        if not (self.args.activation_checkpointing_kwargs or {}).get("use_reentrant", True):
             # TRL and transformers, each time anew, have embeddings ask for gradients, which reentrant checkpointing alone
             # needs; BLIP and GIT add to them in place, which torch forbids then.
             base = base_of(model)

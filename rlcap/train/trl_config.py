@@ -35,8 +35,8 @@ def trl_config(config: GRPOConfig, batching: Batching, folder: RunFolder) -> trl
         top_p=generation.top_p,
         top_k=0,
         use_vllm=train.use_vllm,
-        gradient_checkpointing=train.gradient_checkpointing,
-        gradient_checkpointing_kwargs={"use_reentrant": False},  # the old variant gives a shared prefix no gradient
+        activation_checkpointing=train.gradient_checkpointing,
+        activation_checkpointing_kwargs={"use_reentrant": False},  # the old variant gives a shared prefix no gradient
         bf16=not on_cpu and torch.cuda.is_bf16_supported(),
         use_cpu=on_cpu,
         seed=train.seed,

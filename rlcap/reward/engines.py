@@ -14,15 +14,14 @@ from __future__ import annotations
 
 import difflib
 import importlib
-import importlib.util
 import logging
 import os
 import tempfile
-import threading
 from collections.abc import Mapping
 from typing import Any
 
 from rlcap.reward.dotted import ConfigError, build, exists, resolve
+from rlcap.reward.local_chat import LocalChat
 from rlcap.reward.served import LiteLLM, OpenAI, quiet_litellm
 
 
@@ -64,50 +63,3 @@ def import_textgrad() -> Any:
     # it writes every prompt and reply to its log, and to whatever else listens
     logging.getLogger("textgrad").setLevel(logging.WARNING)
     return textgrad
-
-
-class LocalChat:
-    """A text chat model in this process (safetensors, or GGUF by `gguf_file`); replies are greedy, hence repeatable.
-
-    It is as good a judge as its size: below some billions of parameters most replies don't parse, and abstain.
-    """
-
-    is_multimodal = False
-    max_concurrency = 1
-    repeatable = True
-
-    def __init__(
-        self, model: str, device: str = "cpu", max_tokens: int = 400, dtype: str = "auto", gguf_file: str | None = None
-    ) -> None:
-        from transformers import AutoModelForCausalLM, AutoTokenizer
-
-        if gguf_file and importlib.util.find_spec("gguf") is None:
-            raise ConfigError(f"gguf_file={gguf_file} needs the package gguf: pip install gguf")
-        source = {"gguf_file": gguf_file} if gguf_file else {"use_safetensors": True}
-        self._tokenizer = AutoTokenizer.from_pretrained(
-            model, trust_remote_code=False, **({"gguf_file": gguf_file} if gguf_file else {})
-        )
-        self._model = AutoModelForCausalLM.from_pretrained(model, trust_remote_code=False, dtype=dtype, **source)
-        self._model = self._model.to(device).eval().requires_grad_(False)
-        if self._tokenizer.chat_template is None:
-            raise ConfigError(f"{model} has no chat template: a judge must be a chat (instruction-tuned) model")
-        self._max_tokens = max_tokens
-        self._lock = threading.Lock()  # a call that timed out may still be generating
-        self.model_string = f"transformers:{model} greedy max={max_tokens}"
-
-    def generate(self, content: Any, system_prompt: str | None = None, **sampling: Any) -> str:
-        """One reply. `sampling` goes to `model.generate`."""
-        import torch
-
-        text = content if isinstance(content, str) else "\n".join(part for part in content if isinstance(part, str))
-        messages = [{"role": "system", "content": system_prompt}] if system_prompt else []
-        messages.append({"role": "user", "content": text})
-        with self._lock, torch.inference_mode():
-            inputs = self._tokenizer.apply_chat_template(
-                messages, add_generation_prompt=True, return_dict=True, return_tensors="pt"
-            ).to(self._model.device)
-            options = {"max_new_tokens": self._max_tokens, "do_sample": False} | sampling
-            output = self._model.generate(**inputs, **options)
-        return self._tokenizer.decode(output[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
-
-    __call__ = generate

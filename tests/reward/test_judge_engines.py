@@ -1,5 +1,7 @@
 """Engines for real: a local chat model, and a server that speaks OpenAI's protocol on localhost."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from judge_server import JudgeServer
 from PIL import Image
@@ -125,6 +127,40 @@ def test_a_local_chat_model_too_small_to_judge_abstains(tmp_path):
     assert engine.generate("a red ball", system_prompt="a") == engine.generate("a red ball", system_prompt="a")
     score = Critique(engine, cache=":memory:").score(RewardBatch(["a"], [Sample("a", "", references=("a ball",))]))[0]
     assert score.abstained
+
+
+def test_questions_that_wait_together_are_answered_in_one_batch(tmp_path):
+    tiny_chat(tmp_path, "{% for m in messages %}{{ m['content'] }} {% endfor %}")
+    spec = {"engine": f"transformers:{tmp_path}", "max_tokens": 4}
+    together, alone = load_engine(spec), load_engine(spec | {"batch_size": 1})
+    passes = []
+    together._model.register_forward_pre_hook(
+        lambda _, args, kwargs: passes.append(len(kwargs["input_ids"])), with_kwargs=True
+    )
+    texts = ["a", "red ball", "a red red ball", "ball ball", "a a a a a a red", "red"]
+    with ThreadPoolExecutor(len(texts)) as threads:
+        replies = list(threads.map(together.generate, texts))
+    assert max(passes) > 1
+    assert replies == [alone.generate(text) for text in texts]
+    assert not together._waiting
+
+
+def test_a_question_that_fails_takes_no_other_with_it(tmp_path):
+    tiny_chat(tmp_path, "{% for m in messages %}{{ m['content'] }} {% endfor %}")
+    engine = load_engine({"engine": f"transformers:{tmp_path}", "max_tokens": 4})
+    with ThreadPoolExecutor(3) as threads:
+        short, long, other = (threads.submit(engine.generate, text) for text in ("a ball", "red " * 600, "red ball"))
+    assert short.result() == engine.generate("a ball")
+    assert other.result() == engine.generate("red ball")
+    with pytest.raises(IndexError):  # longer than the model's 512 positions
+        long.result()
+
+
+def test_a_missing_chat_model_is_told_in_one_line():
+    with pytest.raises(ConfigError, match=r"'\./no-such-model': there is no such file or folder"):
+        load_engine("transformers:./no-such-model")
+    with pytest.raises(ConfigError, match="batch_size is at least 1, got 0"):
+        load_engine({"engine": "transformers:x", "batch_size": 0})
 
 
 def test_a_model_without_a_chat_template_is_refused(tmp_path):

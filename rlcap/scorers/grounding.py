@@ -24,6 +24,7 @@ from rlcap.scorers.adequacy import AdequacyScorer
 from rlcap.scorers.claims import Nli, sentence_costs, sentences_of
 from rlcap.scorers.hedges import bare_claim
 from rlcap.scorers.ngrams import tokenize
+from rlcap.scorers.numbers import spelled
 
 EMPTY_WORDS = frozenset(
     tokenize(
@@ -111,7 +112,8 @@ def grounded_costs(
     """Mean cost in [0, 1] of each caption's different sentences: what the NLI model says against a sentence
     (`claims.sentence_costs`) and the doubt in its words, `grounding.share` of it; the former alone where no word claims
     anything. Captions and their references must not be empty. Hedges are no words of a claim: a hedged sentence is looked
-    up without them."""
+    up without them. Counts are compared as words (`numbers.spelled`)."""
+    captions, references = [spelled(text) for text in captions], [[*map(spelled, texts)] for texts in references]
     judged = sentence_costs(nli, captions, references, unsupported, each)
     rows = [(bare_claim(s) or s, texts) for c, texts in zip(captions, references, strict=True) for s in sentences_of(c)]
     doubts = iter(grounding.doubts([claim for claim, _ in rows], [texts for _, texts in rows]))

@@ -115,3 +115,8 @@ def test_a_real_encoder_doubts_the_wrong_word(real, wrong):
     references = ["A brown dog lying on a red sofa.", "A dog is sleeping on the couch in a living room."]
     right, doubted = real.doubts(["A brown dog lies on a red couch.", wrong], [references] * 2)
     assert doubted > right + 0.05
+
+
+def test_a_count_in_figures_is_the_count_in_words():
+    ask = lambda caption: grounded_costs(Undecided(), grounding(), [caption], [["two red ball"]], 0.2)  # noqa: E731
+    assert ask("2 red ball") == ask("two red ball") < ask("3 red ball")

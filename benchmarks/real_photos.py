@@ -5,7 +5,8 @@
 DIR of `--coco` holds `images/` and `annotations/captions_val2017.json`; that file may list thousands of images of which
 only some are there. `--nli` is a folder with an NLI cross-encoder, for the hallucination reward. First it makes what a
 user would download (benchmarks/photo_models.py), from the training photos and from the captions whose images are not
-there. Then come a user's four commands, as the README has them: sft, bags mine, grpo; the report is the run's own.
+there, by which it also teaches the NLI model, as `rlcap nli` would. Then come a user's commands, as the README has them: sft,
+bags mine, grpo; the report is the run's own.
 
 Few photos: the table says what changed on those held out, with paired 95 % intervals over images, and nothing more. The
 evaluation has no NLI metric: the only NLI model is the reward's.
@@ -32,6 +33,7 @@ from rlcap.eval.catalogue import about, reading_order
 from rlcap.eval.retrieval import recall_at_1
 from rlcap.eval.summary import read_summary
 from rlcap.scorers.clip import ClipScorer
+from rlcap.scorers.nli_training import teach
 from rlcap.types import Sample
 
 # isort: split
@@ -39,6 +41,7 @@ from rlcap.types import Sample
 from lab_runs import ROOT, write_json
 
 CONFIGS = "recipes/configs"
+NLI_STEPS = 1_500
 NEIGHBOURS = 128
 """Look-alikes an image. The held-out photos' bags are drawn among themselves: with a quarter of the photos held out only
 a quarter of each list remains."""
@@ -97,13 +100,24 @@ def main() -> None:
     splits, lines = load_splits(config.data)
     print("\n".join(lines))
 
-    models, built = out / "models", out / "models" / "seconds.json"
+    models, built = out / "models", out / "models" / "built.json"
     if not built.exists():
         start = time.time()
         texts = captions_without_photo(captions, images)
         build(models, splits["train"], texts, options.tower, lambda line: print(line, flush=True), options.scale)
-        built.write_text(json.dumps(round(time.time() - start, 1)))
-    seconds = {"models": json.loads(built.read_text())}
+        made = time.time()
+        told = teach(str(options.nli), texts, models / "nli", steps=max(2, round(NLI_STEPS * options.scale)))
+        built.write_text(
+            json.dumps(
+                {
+                    "seconds": {"models": round(made - start, 1), "nli": round(time.time() - made, 1)},
+                    "nli_auc": dict(zip(("before", "after"), (round(auc, 4) for auc in told), strict=True)),
+                }
+            )
+        )
+    made_of = json.loads(built.read_text())
+    seconds = dict(made_of["seconds"])
+    print(f"AUC of the NLI model on captions of images that it was not taught: {made_of['nli_auc']}")
     rulers = {name: human_recall(models / name, splits["test"], out / "cache") for name in ("reward", "evaluation")}
     print(f"R@1 of human captions among the {len(splits['test'])} held-out photos: {rulers}")
 
@@ -126,7 +140,7 @@ def main() -> None:
         out / "grpo.log", *recipe, "recipes/grpo.py", "--config", f"{CONFIGS}/photos_grpo.yaml",
         "--output_dir", str(out / "grpo"), *data, base, f"data.bags={out / 'bags.json'}",
         f"model.adapter={out / 'sft' / 'adapter'}", f"mix.self_retrieval.params.clip={clip}",
-        f"mix.hallucination.params.nli={options.nli.resolve()}",
+        f"mix.hallucination.params.nli={models / 'nli'}",
         f"evaluation.retriever=local-dir:{models / 'evaluation'}", steps(config.train.steps),
     )  # fmt: skip
 
@@ -145,6 +159,7 @@ def main() -> None:
         options.json,
         data=lines,
         tower="ImageNet" if options.tower else "random",
+        nli_auc=made_of["nli_auc"],
         human_recall_at_1_among_test={name: round(value, 4) for name, value in rulers.items()},
         seconds=seconds,
         report_bytes=report.stat().st_size,

@@ -32,8 +32,9 @@ def add_rows(parser: argparse.ArgumentParser, source: str) -> None:
     parser.set_defaults(takes_overrides=True)
 
 
-def rows(options: argparse.Namespace) -> SampleSet:
-    """The rows of SOURCE as training would read them: what `data.` overrides and the options say."""
+def rows(options: argparse.Namespace, check_images: bool = True) -> SampleSet:
+    """The rows of SOURCE as training would read them: what `data.` overrides and the options say. check_images: as in
+    `rlcap.data.sources.load_samples`."""
     from rlcap.config import ConfigError, SFTConfig, load_config
     from rlcap.config_check import check
     from rlcap.data.load import load_rows
@@ -44,7 +45,7 @@ def rows(options: argparse.Namespace) -> SampleSet:
     told = {"source": options.source, "image_root": options.image_root, "on_bad": options.on_bad}
     config.data = replace(config.data, **{key: value for key, value in told.items() if value is not None})
     check(config)
-    return load_rows(config.data)
+    return load_rows(config.data, check_images)
 
 
 def positive(text: str) -> int:

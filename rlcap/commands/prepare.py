@@ -1,4 +1,4 @@
-"""`rlcap cider | grammar`: what some rewards have to count or learn before they can judge."""
+"""`rlcap cider | grammar | nli`: what some rewards have to count or learn before they can judge."""
 
 from __future__ import annotations
 
@@ -45,15 +45,35 @@ def add(commands: Any) -> None:
     )
     grammar.add_argument("--learning-rate", type=float, default=5e-5, help="default: %(default)s")
 
+    nli = command(
+        commands,
+        "nli",
+        _nli,
+        "teach an NLI model what in a caption is wrong, and what other captions of the image only leave out",
+    )
+    add_rows(nli, f"{SOURCE}; several captions an image")
+    nli.add_argument(
+        "--nli",
+        required=True,
+        help="folder or hub name of an NLI cross-encoder: cross-encoder/nli-deberta-v3-small",
+    )
+    nli.add_argument(
+        "--out", type=Path, required=True, help="the folder for rewards.hallucination:Hallucination's `nli`"
+    )
+    nli.add_argument(
+        "--steps", type=positive, default=1_500, help="updates of 16 captions, right and wrong (default: %(default)s)"
+    )
+    nli.add_argument("--learning-rate", type=float, default=7e-5, help="default: %(default)s")
+
 
 def _samples(options: argparse.Namespace) -> Iterable[Sample]:
-    """The rows of SOURCE; the lab's training scenes for `lab`."""
+    """The rows of SOURCE, whose images nobody looks at; the lab's training scenes for `lab`."""
     from rlcap.config import DataConfig
     from rlcap.data.load import load_splits
 
     if options.source == "lab":
         return load_splits(DataConfig(validation=0, test=0, prior_breaking=0))[0]["train"]
-    return rows(options)
+    return rows(options, check_images=False)
 
 
 def _cider(options: argparse.Namespace) -> None:
@@ -74,3 +94,14 @@ def _grammar(options: argparse.Namespace) -> None:
     texts = [text for sample in _samples(options) for text in (*sample.references, sample.paragraph or "")]
     right = teach(options.encoder, texts, options.out, options.steps, options.learning_rate)
     print(f"{options.out}: {right:.1%} of sentences that it was not taught, and of the same spoilt, told apart")
+
+
+def _nli(options: argparse.Namespace) -> None:
+    from rlcap.scorers.nli_training import teach
+
+    texts = [sample.references for sample in _samples(options)]
+    before, after = teach(options.nli, texts, options.out, options.steps, options.learning_rate)
+    print(
+        f"{options.out}: AUC {after:.3f} (before: {before:.3f}) on captions of images that it was not taught, right ones "
+        "against wrong ones"
+    )

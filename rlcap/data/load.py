@@ -21,8 +21,9 @@ def instruction_for(config: DataConfig) -> str:
     return lab_language.INSTRUCTION if config.source == "lab" else INSTRUCTION
 
 
-def load_rows(config: DataConfig) -> SampleSet:
-    """Every usable row of a source that is not the lab. `data.max_pixels` holds in this process from here on.
+def load_rows(config: DataConfig, check_images: bool = True) -> SampleSet:
+    """Every usable row of a source that is not the lab. `data.max_pixels` holds in this process from here on. check_images:
+    as in `load_samples`.
 
     Raises DataError on a bad row (unless `data.on_bad` is skip) or a source that can't be read.
     """
@@ -33,6 +34,7 @@ def load_rows(config: DataConfig) -> SampleSet:
         on_bad=config.on_bad,
         columns=config.columns,
         split=config.split,
+        check_images=check_images,
     )
 
 

@@ -115,6 +115,7 @@ def load_samples(
     split: str | None = None,
     max_pixels: int | None = None,
     cache_dir: str | os.PathLike | None = None,
+    check_images: bool = True,
 ) -> SampleSet:
     """The samples of a source.
 
@@ -127,6 +128,7 @@ def load_samples(
         split: the split to take of a folder that holds several.
         max_pixels: images with more, by their header, are bad rows; None for the process's limit.
         cache_dir: where images that a data set stores as bytes are written, once, by content.
+        check_images: False where texts alone are wanted: image files may be broken, or not be there.
 
     Raises:
         DataError: a bad row with `on_bad="error"`, a source that can't be read, or one without any good row.
@@ -142,18 +144,18 @@ def load_samples(
     root = Path(image_root) if image_root is not None else (source if source.is_dir() else source.parent)
     if source.is_dir():
         cache = Path(cache_dir) if cache_dir is not None else default_cache() / "images"
-        return _collect(_hf_rows(source, names, split, cache), source, root, on_bad, max_pixels)
+        return _collect(_hf_rows(source, names, split, cache), source, root, on_bad, max_pixels, check_images)
     if split is not None:
         raise DataError(f"data.split is {split!r}, but {source} is one file without splits; leave data.split out")
     if source.suffix in (".jsonl", ".ndjson"):
-        return _collect(_jsonl_rows(source, names), source, root, on_bad, max_pixels)
+        return _collect(_jsonl_rows(source, names), source, root, on_bad, max_pixels, check_images)
     if source.suffix != ".json":
         raise DataError(
             f"can't tell what {source} is from its name: .jsonl (an object a line) or .json (COCO captions)"
         )
     if columns:
         raise DataError(f"data.columns is for .jsonl files and data sets; {source} is COCO captions, which has its own")
-    return _collect(_coco_rows(source), source, root, on_bad, max_pixels)
+    return _collect(_coco_rows(source), source, root, on_bad, max_pixels, check_images)
 
 
 def split(samples: SampleSet, holdout: int | float, seed: int = 0) -> tuple[SampleSet, SampleSet]:
@@ -207,7 +209,9 @@ class _BadRow(Exception):
         self.reason, self.file = reason, file
 
 
-def _collect(rows: Iterable[_Row], source: Path, root: Path, on_bad: OnBad, max_pixels: int | None) -> SampleSet:
+def _collect(
+    rows: Iterable[_Row], source: Path, root: Path, on_bad: OnBad, max_pixels: int | None, check_images: bool
+) -> SampleSet:
     good: dict[str, tuple[Sample, int, str]] = {}
     skips: list[Skip] = []
 
@@ -218,7 +222,7 @@ def _collect(rows: Iterable[_Row], source: Path, root: Path, on_bad: OnBad, max_
 
     for row in rows:
         try:
-            sample, size = _checked(row, source, root, max_pixels)
+            sample, size = _checked(row, source, root, max_pixels, check_images)
             if sample.id in good:
                 detail = f"id {sample.id!r} is already that of {good[sample.id][0].image}; give every row its own id"
                 raise _BadRow("duplicate id", str(source), detail)
@@ -226,13 +230,13 @@ def _collect(rows: Iterable[_Row], source: Path, root: Path, on_bad: OnBad, max_
             refuse(row.where, bad)
             continue
         good[sample.id] = sample, size, row.where
-    broken = undecodable([sample.image for sample, _, _ in good.values()])
+    broken = undecodable([sample.image for sample, _, _ in good.values()]) if check_images else {}
     for sample, _, where in list(good.values()):
         if (error := broken.get(sample.image)) is not None:
             refuse(where, _BadRow(error.kind, sample.image, f"id {sample.id!r}: {error}"))
             del good[sample.id]
     samples = tuple(sample for sample, _, _ in good.values())
-    result = SampleSet(samples, tuple(skips), source.name, tuple(size for _, size, _ in good.values()))
+    result = SampleSet(samples, tuple(skips), source.name, tuple(size for _, size, _ in good.values() if size))
     if not samples:
         raise DataError(
             f"{source} has no usable row: {result.skipped or 'it is empty'}; check the path and image_root {root}"
@@ -240,8 +244,8 @@ def _collect(rows: Iterable[_Row], source: Path, root: Path, on_bad: OnBad, max_
     return result
 
 
-def _checked(row: _Row, source: Path, root: Path, max_pixels: int | None) -> tuple[Sample, int]:
-    """The sample of a row and its pixels."""
+def _checked(row: _Row, source: Path, root: Path, max_pixels: int | None, check_images: bool) -> tuple[Sample, int]:
+    """The sample of a row and its pixels, 0 where nobody looked."""
     if row.problem is not None:
         raise row.problem
     if not isinstance(row.image, str) or not row.image.strip():
@@ -262,7 +266,7 @@ def _checked(row: _Row, source: Path, root: Path, max_pixels: int | None) -> tup
             raise _BadRow(f"empty {what}", str(source), detail)
     path = os.path.join(root, row.image)  # an absolute path stays what it is
     try:
-        width, height = check_image(path, max_pixels=max_pixels)
+        width, height = check_image(path, max_pixels=max_pixels) if check_images else (0, 0)
     except ImageError as error:
         raise _BadRow(error.kind, path, f"id {id!r}: {error}") from error
     texts = tuple(text.strip() for text in references)

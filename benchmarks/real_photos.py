@@ -25,6 +25,7 @@ from pathlib import Path
 
 import numpy as np
 from photo_models import build
+from teach_nli import captions_of_other_images
 
 from rlcap.commands.arguments import folder
 from rlcap.config import GRPOConfig, SFTConfig, load_config
@@ -45,17 +46,6 @@ NLI_STEPS = 1_500
 NEIGHBOURS = 128
 """Look-alikes an image. The held-out photos' bags are drawn among themselves: with a quarter of the photos held out only
 a quarter of each list remains."""
-
-
-def captions_without_photo(captions: Path, images: Path) -> list[list[str]]:
-    """Captions of images that are not here, hence in no split, grouped by image; two or more each."""
-    data = json.loads(captions.read_text())
-    here = {path.name for path in images.iterdir()}
-    groups: dict[int, list[str]] = {row["id"]: [] for row in data["images"] if row["file_name"] not in here}
-    for row in data["annotations"]:
-        if row["image_id"] in groups:
-            groups[row["image_id"]].append(row["caption"].strip())
-    return [group for group in groups.values() if len(group) > 1]
 
 
 def human_recall(folder: Path, samples: Sequence[Sample], cache: Path) -> float:
@@ -103,7 +93,7 @@ def main() -> None:
     models, built = out / "models", out / "models" / "built.json"
     if not built.exists():
         start = time.time()
-        texts = captions_without_photo(captions, images)
+        texts = captions_of_other_images(coco, None)
         build(models, splits["train"], texts, options.tower, lambda line: print(line, flush=True), options.scale)
         made = time.time()
         told = teach(str(options.nli), texts, models / "nli", steps=max(2, round(NLI_STEPS * options.scale)))

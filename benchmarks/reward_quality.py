@@ -1,7 +1,8 @@
 """How well does each reward agree with people, and with truth?
 
     python benchmarks/lab_judges.py --out DIR
-    python benchmarks/reward_quality.py --foil DIR --flickr8k DIR --nli DIR --lab_judges DIR --json FILE
+    python benchmarks/teach_nli.py --coco DIR --pope DIR --nli DIR --out TAUGHT
+    python benchmarks/reward_quality.py --foil DIR --flickr8k DIR --pope DIR --coco DIR --nli DIR --taught TAUGHT --lab_judges DIR --json FILE
 
 A line a reward, a column a question, each with a 95 % bootstrap interval:
 
@@ -11,6 +12,9 @@ A line a reward, a column a question, each with a 95 % bootstrap interval:
     tau_c      Kendall's τ-c with the three experts' ratings of Flickr8k-Expert, against all five references, as published
     flawless   AUC there: captions that all three experts found without error, against those that all found related and
                some found wrong (sum of ratings 6 to 11)
+    machine    AUC of captions by five published vision-language models (POPE's files, their instruction of a short caption):
+               those that mention one of COCO's 80 kinds of things that none of the five annotators mentions, against the
+               others. The references know the label, so `chair` is left out
     lab_auc    AUC of the lab's sampled captions: none of whose claims is false, against the others
     lab_group  of the pairs of one image's eight captions, the share that it orders as truth does: what RL sees
 
@@ -18,9 +22,10 @@ The lab's captions are sampled from its MLE captioner at temperature 1, eight an
 truth_of`: harmonic mean of precision and recall of facts, times the grammatical share; pairs of equal truth don't count.
 The mix stands in the table by its advantage (the trainer's own arithmetic), which is centred by image: its lab_auc says little.
 Below it, how much more it agrees within groups than the best of its components, image by image. Its weights were chosen in view
-of the images of seed 0; those of seed 1 are the first that were looked at after. Without --foil, --flickr8k, --nli or
---lab_judges what needs them is left out. A folder holds nocaps_foil.json, Flickr8k.token.txt with ExpertAnnotations.txt, an NLI cross-encoder. The whole takes an
-hour on one core: --only measures one part and adds its columns to those that the file of --json has.
+of the images of seed 0; those of seed 1 are the first that were looked at after. What needs a folder that isn't given is left
+out. A folder holds nocaps_foil.json, Flickr8k.token.txt with ExpertAnnotations.txt, POPE's instruction2_*.json, COCO's
+annotations/captions_val2017.json, an NLI cross-encoder, the same taught. The whole takes an hour on one core: --only measures one
+part and adds its columns to those that the file of --json has.
 """
 
 from __future__ import annotations
@@ -46,9 +51,9 @@ from rlcap.types import RewardBatch, Sample
 # A folder `runs` in the root would else change where ruff wants this.
 from lab_runs import ROOT, write_json
 
-NLI, ENCODER, ANSWERER, CHOOSER = "<nli>", "<encoder>", "<answerer>", "<chooser>"
+NLI, TAUGHT, ENCODER, ANSWERER, CHOOSER = "<nli>", "<taught>", "<encoder>", "<answerer>", "<chooser>"
 REFERENCES, PAIRS = "<references>", "<pairs>"
-"""Placeholders: the NLI model of --nli, its encoder, the two models of --lab_judges; every reference of the data set (for
+"""Placeholders: the NLI models of --nli and --taught, the encoder of the former, the two models of --lab_judges; every reference of the data set (for
 document frequencies), and other images with a caption each."""
 HALLUCINATION = "rewards.hallucination:Hallucination"
 TEXT: dict[str, dict[str, Any]] = {
@@ -57,15 +62,19 @@ TEXT: dict[str, dict[str, Any]] = {
     "hallucination, sentences": {"reward": HALLUCINATION, "params": {"nli": NLI, "form": "sentences"}},
     "hallucination, grounded": {
         "reward": HALLUCINATION,
-        "params": {"nli": NLI, "form": "grounded", "alpha": 0.75},
-    },
-    "hallucination, grounded, as in photos_grpo.yaml": {
-        "reward": HALLUCINATION,
         "params": {"nli": NLI, "form": "grounded", "alpha": 0.75, "each_reference": False},
     },
-    "hallucination, grounded, alpha 1": {
+    "hallucination, mocha, taught NLI": {"reward": HALLUCINATION, "params": {"nli": TAUGHT}},
+    "hallucination, sentences, taught NLI": {"reward": HALLUCINATION, "params": {"nli": TAUGHT, "form": "sentences"}},
+    "hallucination, grounded, taught NLI": {
         "reward": HALLUCINATION,
-        "params": {"nli": NLI, "form": "grounded", "alpha": 1.0},
+        "params": {
+            "nli": TAUGHT,
+            "form": "grounded",
+            "alpha": 0.75,
+            "each_reference": False,
+            "grounding": {"share": 0.6},
+        },
     },
     "bert_score": {"reward": "rewards.bert_score:BertScore", "params": {"encoder": ENCODER}},
     "bleu": {"reward": "rewards.bleu:Bleu"},
@@ -138,7 +147,7 @@ def with_paths(entries: Mapping[str, Any], values: Mapping[str, Any]) -> dict[st
     found = {}
     for name, entry in entries.items():
         params = {key: values.get(v, v) if isinstance(v, str) else v for key, v in entry.get("params", {}).items()}
-        if not {NLI, ENCODER, ANSWERER, CHOOSER} & {v for v in params.values() if isinstance(v, str)}:
+        if not {NLI, TAUGHT, ENCODER, ANSWERER, CHOOSER} & {v for v in params.values() if isinstance(v, str)}:
             found[name] = {**entry, "params": params}
     return found
 
@@ -163,13 +172,12 @@ class Remembering:
 
 
 def judged(
-    entries: Mapping[str, Any], batch: RewardBatch, references: Sequence[Any], nli: Any
+    entries: Mapping[str, Any], batch: RewardBatch, references: Sequence[Any], models: Mapping[str, Any]
 ) -> dict[str, np.ndarray]:
-    """Reward → its values (N,), NaN where it abstained."""
+    """Reward → its values (N,), NaN where it abstained. models: placeholder → what is there."""
     from rlcap.reward.dotted import build, resolve
-    from rlcap.scorers.adequacy import AdequacyScorer
 
-    values = {REFERENCES: references} | ({NLI: nli, ENCODER: AdequacyScorer.from_nli(nli)} if nli else {})
+    values = {REFERENCES: references, **models}
     found = {}
     for name, entry in with_paths(entries, values).items():
         reward = build(resolve(entry["reward"]), entry["params"], {}, entry["reward"])
@@ -187,21 +195,21 @@ def of_texts(captions: Sequence[str], references: Sequence[Sequence[str]]) -> Re
 
 
 def pairwise(
-    triples: Sequence[tuple[Sequence[str], str, str]], kinds: Sequence[str], nli: Any
+    triples: Sequence[tuple[Sequence[str], str, str]], kinds: Sequence[str], models: Mapping[str, Any]
 ) -> dict[str, dict[str, Interval]]:
     """(references, better, worse) → reward → kind → share of the better ones that score higher."""
     references = [texts for texts, _, _ in triples]
     batch = of_texts([t[1] for t in triples] + [t[2] for t in triples], references * 2)
     found = {}
-    for name, values in judged(TEXT, batch, references, nli).items():
+    for name, values in judged(TEXT, batch, references, models).items():
         won = wins(*np.split(values, 2))
         found[name] = {kind: bootstrap_mean(won[[k == kind for k in kinds]]) for kind in dict.fromkeys(kinds)}
     return found
 
 
-def on_foil(folder: Path, nli: Any, most: int) -> dict[str, dict[str, Interval]]:
+def on_foil(folder: Path, models: Mapping[str, Any], most: int) -> dict[str, dict[str, Interval]]:
     rows = json.loads((folder / "nocaps_foil.json").read_text())[:most]
-    return pairwise([(row["references"], row["baseline"], row["foil"]) for row in rows], ["foil"] * len(rows), nli)
+    return pairwise([(row["references"], row["baseline"], row["foil"]) for row in rows], ["foil"] * len(rows), models)
 
 
 def flickr_captions(folder: Path) -> tuple[dict[str, list[str]], dict[str, str]]:
@@ -215,21 +223,21 @@ def flickr_captions(folder: Path) -> tuple[dict[str, list[str]], dict[str, str]]
     return dict(by_image), by_id
 
 
-def on_wrong_words(folder: Path, nli: Any, images: int) -> dict[str, dict[str, Interval]]:
+def on_wrong_words(folder: Path, models: Mapping[str, Any], images: int) -> dict[str, dict[str, Interval]]:
     by_image, _ = flickr_captions(folder)
     chosen = np.random.default_rng(0).permutation(sorted(by_image))[:images]
     made = [(by_image[i][1:], by_image[i][0], foil) for i in chosen for foil in foils(by_image[i][0], by_image[i][1:])]
-    return pairwise([(texts, caption, foil.text) for texts, caption, foil in made], [f.kind for *_, f in made], nli)
+    return pairwise([(texts, caption, foil.text) for texts, caption, foil in made], [f.kind for *_, f in made], models)
 
 
-def on_experts(folder: Path, nli: Any, most: int | None) -> dict[str, dict[str, Interval]]:
+def on_experts(folder: Path, models: Mapping[str, Any], most: int | None) -> dict[str, dict[str, Interval]]:
     """Pairs of an image with another image's caption; what the image's own captions would rate is left out, as published."""
     by_image, by_id = flickr_captions(folder)
     rows = [line.split() for line in (folder / "ExpertAnnotations.txt").read_text().splitlines()]
     rows = [row for row in rows if row[0] in by_image and row[1] in by_id and row[1].split("#")[0] != row[0]][:most]
     ratings = np.array([[int(rating) for rating in row[2:]] for row in rows])
     references = [by_image[row[0]] for row in rows]
-    values = judged(TEXT, of_texts([by_id[row[1]] for row in rows], references), list(by_image.values()), nli)
+    values = judged(TEXT, of_texts([by_id[row[1]] for row in rows], references), list(by_image.values()), models)
     groups, total = clustered([row[0] for row in rows]), ratings.sum(1)
 
     def tau(own: np.ndarray, drawn: np.ndarray) -> float:
@@ -246,6 +254,40 @@ def on_experts(folder: Path, nli: Any, most: int | None) -> dict[str, dict[str, 
             "tau_c": bootstrap(lambda drawn, own=own: tau(own, drawn), len(groups), n=300),
             "flawless": bootstrap(lambda drawn, own=own: flawless(own, drawn), len(groups), n=300),
         }
+        for name, own in values.items()
+    }
+
+
+def on_machine_captions(pope: Path, coco: Path, models: Mapping[str, Any], most: int) -> dict[str, dict[str, Interval]]:
+    """Captions that models wrote of at most `most` images, the first line of each."""
+    from rlcap.scorers.objects import Vocabulary
+
+    references: dict[int, list[str]] = defaultdict(list)
+    for row in json.loads((coco / "annotations" / "captions_val2017.json").read_text())["annotations"]:
+        references[row["image_id"]].append(row["caption"].strip())
+    files = [json.loads(path.read_text()) for path in sorted(pope.glob("instruction2_*.json"))]
+    if not files:
+        raise SystemExit(f"{pope} has no instruction2_*.json")
+    chosen = sorted({row["image_id"] for row in files[0]})[:most]
+    told = [(row["image_id"], row["caption"].strip().splitlines()) for rows in files for row in rows]
+    rows = [(image, lines[0]) for image, lines in told if lines and image in chosen]
+    coco80 = Vocabulary.coco()
+    known = {image: {label for text in references[image] for label in coco80.mentions(text)} for image in chosen}
+    false = np.array([bool(set(coco80.mentions(caption)) - known[image]) for image, caption in rows])
+    batch = of_texts([caption for _, caption in rows], [references[image] for image, _ in rows])
+    entries = {name: entry for name, entry in TEXT.items() if name != "chair"}
+    groups = clustered([str(image) for image, _ in rows])
+    print(
+        f"  {len(rows)} captions of {len(chosen)} images, {false.mean():.0%} mention what no annotator does", flush=True
+    )
+
+    def separation(own: np.ndarray, drawn: np.ndarray) -> float:
+        rows = np.concatenate([groups[i] for i in drawn])
+        return auc(own[rows][false[rows]], own[rows][~false[rows]])
+
+    values = judged(entries, batch, list(references.values()), models)
+    return {
+        name: {"machine": bootstrap(lambda drawn, own=own: separation(own, drawn), len(groups), n=300)}
         for name, own in values.items()
     }
 
@@ -319,7 +361,9 @@ def lab_columns(own: np.ndarray, truth: np.ndarray, false: np.ndarray) -> dict[s
 def table(results: Mapping[str, Mapping[str, Interval]]) -> str:
     """Markdown: a line a reward, a column a question, `–` where it was not asked."""
     columns = [
-        c for c in ("foil", *SETS, "tau_c", "flawless", "lab_auc", "lab_group") if any(c in r for r in results.values())
+        c
+        for c in ("foil", *SETS, "tau_c", "flawless", "machine", "lab_auc", "lab_group")
+        if any(c in r for r in results.values())
     ]
     lines = ["| reward | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
     for name, found in results.items():
@@ -332,33 +376,45 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--foil", type=folder, help="folder with nocaps_foil.json")
     parser.add_argument("--flickr8k", type=folder, help="folder with Flickr8k.token.txt and ExpertAnnotations.txt")
+    parser.add_argument("--pope", type=folder, help="folder with POPE's captions, instruction2_*.json")
+    parser.add_argument("--coco", type=folder, help="folder with annotations/captions_val2017.json, for --pope")
     parser.add_argument("--nli", type=folder, help="folder of an NLI cross-encoder")
+    parser.add_argument(
+        "--taught", type=folder, help="folder of the same, taught by captions (benchmarks/teach_nli.py)"
+    )
     parser.add_argument("--lab_judges", type=folder, help="folder of the models that benchmarks/lab_judges.py makes")
     parser.add_argument("--images", type=positive, default=400, help="images of the lab (default: %(default)s)")
     parser.add_argument(
         "--seed", type=int, default=1, help="of the lab's images and captions; the mix was chosen by those of 0"
     )
-    parser.add_argument("--only", choices=("foil", "flickr8k", "lab"), help="this part alone")
+    parser.add_argument("--only", choices=("foil", "flickr8k", "pope", "lab"), help="this part alone")
     parser.add_argument("--quick", action="store_true", help="a tenth of everything: does it run?")
     parser.add_argument("--json", type=Path, help="write what was measured to this file")
     asked = parser.parse_args()
-    nli = None
-    if asked.nli and asked.only != "lab":
+    if asked.pope and not asked.coco:
+        parser.error("--pope needs --coco DIR, whose captions are the references")
+    models: dict[str, Any] = {}
+    if asked.only != "lab":
+        from rlcap.scorers.adequacy import AdequacyScorer
         from rlcap.scorers.nli import NliScorer
 
-        nli = Remembering(NliScorer.load(str(asked.nli)))
-    elif asked.only != "lab":
-        print("without --nli: the hallucination reward is judged on the lab alone")
+        given = {NLI: asked.nli, TAUGHT: asked.taught}
+        models = {name: Remembering(NliScorer.load(str(path))) for name, path in given.items() if path}
+        if NLI in models:
+            models[ENCODER] = AdequacyScorer.from_nli(models[NLI])
+        else:
+            print("without --nli: the hallucination reward out of the box is judged on the lab alone")
     tenth = 10 if asked.quick else 1
     parts = {
-        "foil": lambda: on_foil(asked.foil, nli, 1250 // tenth),
+        "foil": lambda: on_foil(asked.foil, models, 1250 // tenth),
         "flickr8k": lambda: merged(
-            on_wrong_words(asked.flickr8k, nli, 300 // tenth),
-            on_experts(asked.flickr8k, nli, 280 if asked.quick else None),
+            on_wrong_words(asked.flickr8k, models, 300 // tenth),
+            on_experts(asked.flickr8k, models, 280 if asked.quick else None),
         ),
+        "pope": lambda: on_machine_captions(asked.pope, asked.coco, models, 225 // tenth),
         "lab": lambda: on_lab(max(2, asked.images // tenth), asked.seed, asked.lab_judges),
     }
-    if asked.only in ("foil", "flickr8k") and not getattr(asked, asked.only):
+    if asked.only not in (None, "lab") and not getattr(asked, asked.only):
         parser.error(f"--only {asked.only} needs --{asked.only} DIR")
     lab = {"images": asked.images, "seed": asked.seed}
     results: Mapping[str, Mapping[str, Interval]] = {}
@@ -380,7 +436,12 @@ def main() -> None:
     )
 
 
-PART = {"foil": ("foil",), "flickr8k": (*SETS, "tau_c", "flawless"), "lab": ("lab_auc", "lab_group")}
+PART = {
+    "foil": ("foil",),
+    "flickr8k": (*SETS, "tau_c", "flawless"),
+    "pope": ("machine",),
+    "lab": ("lab_auc", "lab_group"),
+}
 """Part → its columns."""
 
 

@@ -54,7 +54,7 @@ class Grounding:
     encoder: AdequacyScorer
     chance: float = 0.0
     """Cosine in [-1, 1) that an unrelated word finds, for encoders whose cosines are all high."""
-    power: float = 2.0
+    power: float = 1.0
     """1 or more: how much the least supported words decide."""
     share: float = 0.75
     """Of a sentence's cost, in [0, 1]; the rest is the NLI model's."""

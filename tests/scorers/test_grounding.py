@@ -36,7 +36,8 @@ def test_power_mean_golden():
 def test_the_best_reference_counts_word_by_word_and_empty_words_claim_nothing():
     found = grounding().support(["There is a red dog on the sofa."], [["A red ball", "dog on sofa"]])[0]
     assert found == [("red", 1.0), ("dog", 1.0), ("on", 1.0), ("sofa", 1.0)]
-    assert grounding().doubts(["red dog on cat"], [["red dog on sofa"]]) == [pytest.approx(0.5)]
+    assert grounding().doubts(["red dog on cat"], [["red dog on sofa"]]) == [pytest.approx(0.25)]
+    assert grounding(power=2.0).doubts(["red dog on cat"], [["red dog on sofa"]]) == [pytest.approx(0.5)]
 
 
 @pytest.mark.parametrize("wrong", ["a blue ball on grass", "three red ball on grass", "a red ball under grass"])

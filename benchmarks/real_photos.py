@@ -1,15 +1,16 @@
 """Do the same recipes run on real photos, by config and paths alone, and what do the held-out photos show?
 
-    python benchmarks/real_photos.py --coco DIR --nli DIR [--tower FILE] --json benchmarks/results/real_photos.json
+    python benchmarks/real_photos.py --coco DIR --nli DIR [--tower FILE] [--pope DIR] --json benchmarks/results/real_photos.json
 
 DIR of `--coco` holds `images/` and `annotations/captions_val2017.json`; that file may list thousands of images of which
 only some are there. `--nli` is a folder with an NLI cross-encoder, for the hallucination reward. First it makes what a
 user would download (benchmarks/photo_models.py), from the training photos and from the captions whose images are not
-there, by which it also teaches the NLI model, as `rlcap nli` would. Then come a user's commands, as the README has them: sft,
-bags mine, grpo; the report is the run's own.
+there. By these it also teaches the NLI model and, from its encoder, a model of grammar, as `rlcap nli` and `rlcap grammar` would;
+the images of `--pope`'s captions are left out, so that benchmarks/reward_quality.py may measure the model on them. Then come
+a user's commands, as the README has them: sft, bags mine, grpo; the report is the run's own.
 
 Few photos: the table says what changed on those held out, with paired 95 % intervals over images, and nothing more. The
-evaluation has no NLI metric: the only NLI model is the reward's.
+evaluation's NLI model is the one that was not taught: a relative of the reward's, and no independent witness.
 """
 
 from __future__ import annotations
@@ -22,10 +23,10 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from photo_models import build
-from teach_nli import captions_of_other_images
 
 from rlcap.commands.arguments import folder
 from rlcap.config import GRPOConfig, SFTConfig, load_config
@@ -34,7 +35,8 @@ from rlcap.eval.catalogue import about, reading_order
 from rlcap.eval.retrieval import recall_at_1
 from rlcap.eval.summary import read_summary
 from rlcap.scorers.clip import ClipScorer
-from rlcap.scorers.nli_training import teach
+from rlcap.scorers.grammar_training import teach as teach_grammar
+from rlcap.scorers.nli_training import teach as teach_nli
 from rlcap.types import Sample
 
 # isort: split
@@ -42,10 +44,44 @@ from rlcap.types import Sample
 from lab_runs import ROOT, write_json
 
 CONFIGS = "recipes/configs"
-NLI_STEPS = 1_500
+NLI_STEPS, GRAMMAR_STEPS = 1_500, 400
 NEIGHBOURS = 128
 """Look-alikes an image. The held-out photos' bags are drawn among themselves: with a quarter of the photos held out only
 a quarter of each list remains."""
+
+
+def captions_without_photo(captions: Path, images: Path, pope: Path | None = None) -> list[list[str]]:
+    """Captions of images that are not here, hence in no split, and of which POPE has no captions; grouped by image, two or more
+    each."""
+    data = json.loads(captions.read_text())
+    here = {path.name for path in images.iterdir()}
+    pope_files = pope.glob("*.json") if pope else ()
+    measured = {row["image_id"] for path in pope_files for row in json.loads(path.read_text())}
+    groups: dict[int, list[str]] = {
+        row["id"]: [] for row in data["images"] if row["file_name"] not in here and row["id"] not in measured
+    }
+    for row in data["annotations"]:
+        if row["image_id"] in groups:
+            groups[row["image_id"]].append(row["caption"].strip())
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def taught(models: Path, nli: Path, images: Sequence[Sequence[str]], scale: float) -> dict[str, Any]:
+    """Teaches `models`/nli and `models`/grammar, unless they are there; how well they tell right from wrong, and the seconds it
+    took."""
+    if (told := models / "taught.json").exists():
+        return json.loads(told.read_text())
+    start, steps = time.time(), [max(2, round(total * scale)) for total in (NLI_STEPS, GRAMMAR_STEPS)]
+    before, after = teach_nli(str(nli), images, models / "nli", steps[0])
+    middle = time.time()
+    right = teach_grammar(str(nli), [text for texts in images for text in texts], models / "grammar", steps[1])
+    found = {
+        "nli_auc": {"before": round(before, 4), "after": round(after, 4)},
+        "grammar_accuracy": round(right, 4),
+        "seconds": {"nli": round(middle - start, 1), "grammar": round(time.time() - middle, 1)},
+    }
+    told.write_text(json.dumps(found))
+    return found
 
 
 def human_recall(folder: Path, samples: Sequence[Sample], cache: Path) -> float:
@@ -76,6 +112,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--coco", type=folder, required=True, help="folder with images/ and annotations/")
     parser.add_argument("--nli", type=folder, required=True, help="folder of an NLI cross-encoder")
+    parser.add_argument("--pope", type=folder, help="POPE's captions, whose images teach nothing")
     parser.add_argument("--tower", type=Path, help="ImageNet weights of EfficientNet-Lite0; without them it is random")
     parser.add_argument("--out", type=Path, default=Path("runs/real-photos"), help="default: %(default)s")
     parser.add_argument("--scale", type=float, default=1.0, help="times every number of steps; 0.01 is a smoke test")
@@ -86,6 +123,10 @@ def main() -> None:
     os.environ.setdefault("RLCAP_CACHE", str(out / "cache"))
     captions, images = coco / "annotations" / "captions_val2017.json", coco / "images"
     data = [f"data.source={captions}", f"data.image_root={images}"]
+
+    def steps(total: int) -> int:
+        return max(2, round(total * options.scale))
+
     config = load_config(GRPOConfig, ROOT / CONFIGS / "photos_grpo.yaml", data)
     splits, lines = load_splits(config.data)
     print("\n".join(lines))
@@ -93,26 +134,15 @@ def main() -> None:
     models, built = out / "models", out / "models" / "built.json"
     if not built.exists():
         start = time.time()
-        texts = captions_of_other_images(coco, None)
+        texts = captions_without_photo(captions, images)
         build(models, splits["train"], texts, options.tower, lambda line: print(line, flush=True), options.scale)
-        made = time.time()
-        told = teach(str(options.nli), texts, models / "nli", steps=max(2, round(NLI_STEPS * options.scale)))
-        built.write_text(
-            json.dumps(
-                {
-                    "seconds": {"models": round(made - start, 1), "nli": round(time.time() - made, 1)},
-                    "nli_auc": dict(zip(("before", "after"), (round(auc, 4) for auc in told), strict=True)),
-                }
-            )
-        )
-    made_of = json.loads(built.read_text())
-    seconds = dict(made_of["seconds"])
-    print(f"AUC of the NLI model on captions of images that it was not taught: {made_of['nli_auc']}")
+        built.write_text(json.dumps(round(time.time() - start, 1)))
+    told = taught(models, options.nli, captions_without_photo(captions, images, options.pope), options.scale)
+    seconds = {"models": json.loads(built.read_text()), **told["seconds"]}
+    print(f"AUC of the NLI model on captions of images that it was not taught: {told['nli_auc']}")
+    print(f"Accuracy of the grammar model on sentences that it was not taught: {told['grammar_accuracy']}")
     rulers = {name: human_recall(models / name, splits["test"], out / "cache") for name in ("reward", "evaluation")}
     print(f"R@1 of human captions among the {len(splits['test'])} held-out photos: {rulers}")
-
-    def steps(total: int) -> str:
-        return f"train.steps={max(2, round(total * options.scale))}"
 
     sft_steps = load_config(SFTConfig, ROOT / CONFIGS / "photos_sft.yaml").train.steps
 
@@ -120,7 +150,7 @@ def main() -> None:
     base, clip = f"model.base={models / 'captioner'}", f"local-dir:{models / 'reward'}"
     seconds["sft"] = launch(
         out / "sft.log", *recipe, "recipes/sft.py", "--config", f"{CONFIGS}/photos_sft.yaml",
-        "--output_dir", str(out / "sft"), *data, base, steps(sft_steps),
+        "--output_dir", str(out / "sft"), *data, base, f"train.steps={steps(sft_steps)}",
     )  # fmt: skip
     seconds["bags"] = launch(
         out / "bags.log", "rlcap.cli", "bags", "mine", str(captions), "--image-root", str(images), "--on-bad", "skip",
@@ -130,8 +160,9 @@ def main() -> None:
         out / "grpo.log", *recipe, "recipes/grpo.py", "--config", f"{CONFIGS}/photos_grpo.yaml",
         "--output_dir", str(out / "grpo"), *data, base, f"data.bags={out / 'bags.json'}",
         f"model.adapter={out / 'sft' / 'adapter'}", f"mix.self_retrieval.params.clip={clip}",
-        f"mix.hallucination.params.nli={models / 'nli'}",
-        f"evaluation.retriever=local-dir:{models / 'evaluation'}", steps(config.train.steps),
+        f"mix.hallucination.params.nli={models / 'nli'}", f"mix.grammar.params.model={models / 'grammar'}",
+        f"evaluation.retriever=local-dir:{models / 'evaluation'}", f"evaluation.nli={options.nli.resolve()}",
+        f"train.steps={steps(config.train.steps)}",
     )  # fmt: skip
 
     summary = read_summary(out / "grpo")
@@ -149,7 +180,8 @@ def main() -> None:
         options.json,
         data=lines,
         tower="ImageNet" if options.tower else "random",
-        nli_auc=made_of["nli_auc"],
+        nli_auc=told["nli_auc"],
+        grammar_accuracy=told["grammar_accuracy"],
         human_recall_at_1_among_test={name: round(value, 4) for name, value in rulers.items()},
         seconds=seconds,
         report_bytes=report.stat().st_size,

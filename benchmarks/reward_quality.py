@@ -1,8 +1,9 @@
 """How well does each reward agree with people, and with truth?
 
     python benchmarks/lab_judges.py --out DIR
-    python benchmarks/teach_nli.py --coco DIR --pope DIR --nli DIR --out TAUGHT
-    python benchmarks/reward_quality.py --foil DIR --flickr8k DIR --pope DIR --coco DIR --nli DIR --taught TAUGHT --lab_judges DIR --json FILE
+    python benchmarks/real_photos.py --coco DIR --nli DIR --tower FILE --pope DIR      # makes runs/real-photos/models/nli
+    python benchmarks/reward_quality.py --foil DIR --flickr8k DIR --pope DIR --coco DIR --nli DIR --taught runs/real-photos/models/nli \\
+        --lab_judges DIR --json FILE
 
 A line a reward, a column a question, each with a 95 % bootstrap interval:
 
@@ -380,7 +381,7 @@ def main() -> None:
     parser.add_argument("--coco", type=folder, help="folder with annotations/captions_val2017.json, for --pope")
     parser.add_argument("--nli", type=folder, help="folder of an NLI cross-encoder")
     parser.add_argument(
-        "--taught", type=folder, help="folder of the same, taught by captions (benchmarks/teach_nli.py)"
+        "--taught", type=folder, help="folder of the same, taught by captions: models/nli of benchmarks/real_photos.py"
     )
     parser.add_argument("--lab_judges", type=folder, help="folder of the models that benchmarks/lab_judges.py makes")
     parser.add_argument("--images", type=positive, default=400, help="images of the lab (default: %(default)s)")

@@ -11,7 +11,8 @@ source    MOCHa (arXiv 2312.03631): r_f = 1 − 2 · mean_k P(contradiction | re
 hack      α = 1: short safe sentences; true ones in other words dilute a false one. `mocha`: a hedge ("there might be …" adds
           .31 to r_f of 120 foiled nocaps captions; it takes .07 in `sentences`, which judges the bare claim too, .02 in
           `grounded`: benchmarks/hedges.py). `grounded`: the references' own words
-guards    adequacy and length against silence; repetition; self-retrieval and critique for detail
+guards    adequacy and length against silence; repetition; self-retrieval and critique for detail; `rlcap nli` teaches the NLI
+          model, by captions alone, what is false and what others only leave out
 fails     one_word, cut_off, repeated, echo, other_image, generic, one_false, one_missing, rambling, foreign, injection, praise;
           by the lab's NLI model, which has never seen most of these words: `sentences` with α = 1, `mocha` with .5
 """
@@ -40,7 +41,6 @@ def adequacy(f1: float) -> float:
 
 class Hallucination(Reward):
     """nli: path, hub name or `NliScorer`. encoder: the same for adequacy; by default the NLI model's own encoder.
-
     each_reference: also ask each reference alone (`sentences`; see `claim_costs`).
     baseline: F1 of unrelated captions under that encoder (`AdequacyScorer.unrelated_f1`; .47 is a MiniLM's on COCO).
     grounding: a `Grounding`, or a mapping of its numbers (`grounded`; by default those of a MiniLM).

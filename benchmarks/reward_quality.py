@@ -65,9 +65,7 @@ TEXT: dict[str, dict[str, Any]] = {
         "reward": HALLUCINATION,
         "params": {"nli": NLI, "form": "grounded", "alpha": 0.75, "each_reference": False},
     },
-    "hallucination, mocha, taught NLI": {"reward": HALLUCINATION, "params": {"nli": TAUGHT}},
-    "hallucination, sentences, taught NLI": {"reward": HALLUCINATION, "params": {"nli": TAUGHT, "form": "sentences"}},
-    "hallucination, grounded, taught NLI": {
+    "hallucination, grounded, taught NLI, as in photos_grpo.yaml": {
         "reward": HALLUCINATION,
         "params": {
             "nli": TAUGHT,

@@ -10,8 +10,7 @@ with. A verdict is what the reward makes of the reply; `changed` is the share of
 the plain caption's, `raised` the share whose value is higher (both of those that have one, and so has the plain caption),
 `abstained` the share without a value, which gains nothing; why most of them have none stands last. With `--in references`
 the attacks stand in a reference instead, for the judges that read references. Captions are wrong in one thing, so that
-there is room above. With `--each 1` every caption has another attack of the kind. A local model answers one question at a
-time: 2 seconds each for 135 million parameters on one core, and caption_qa asks four of a caption.
+there is room above. With `--each 1` every caption has another attack of the kind. The file of `--json` keeps the runs of other judges.
 """
 
 from __future__ import annotations
@@ -156,26 +155,32 @@ def main() -> None:
     sys.path.insert(0, str(ROOT))
     from rlcap.reward.engines import load_engine
 
-    engine, start = load_engine(yaml.safe_load(args.engine)), time.perf_counter()
-    content = {
-        "machine": platform.platform(),
-        "engine": re.sub(r"(?<=:)\S*/", "", engine.model_string),
-        "in": args.where,
-        "captions": args.captions,
-        "judges": {},
-    }
+    engine = load_engine(yaml.safe_load(args.engine))
     for name in args.judges:
+        start = time.perf_counter()
         findings = measure(name, engine, args.where, args.captions, args.each)
-        content["judges"][name] = {kind: asdict(one) for kind, one in findings.items()}
         print(f"| {name} | attacked | changed | raised | abstained | mostly because |\n|---|---|---|---|---|---|")
         for kind, one in findings.items():
             cells = ("-" if x is None else f"{x:.0%}" for x in (one.changed, one.raised, one.abstained))
             print(f"| {kind} | {one.attacked} | {' | '.join(cells)} | {one.reason[:70].replace('|', '/')} |")
         print(flush=True)
-    content["seconds"] = round(time.perf_counter() - start, 1)
-    if args.json:
-        args.json.parent.mkdir(parents=True, exist_ok=True)
-        args.json.write_text(json.dumps(content, indent=1) + "\n")
+        run = {
+            "engine": re.sub(r"(?<=:)\S*/", "", engine.model_string),
+            "captions": args.captions,
+            "each": args.each,
+            "machine": platform.platform(),
+            "seconds": round(time.perf_counter() - start, 1),
+            "kinds": {kind: asdict(one) for kind, one in findings.items()},
+        }
+        add(args.json, f"{name} in {args.where}", run)
+
+
+def add(path: Path | None, name: str, run: dict[str, object]) -> None:
+    """One judge's run beside the others of the file; a run of that name there is replaced."""
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        before = json.loads(path.read_text()) if path.exists() else {}
+        path.write_text(json.dumps(dict(sorted((before | {name: run}).items())), indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -160,7 +160,8 @@ def main() -> None:
         out / "grpo.log", *recipe, "recipes/grpo.py", "--config", f"{CONFIGS}/photos_grpo.yaml",
         "--output_dir", str(out / "grpo"), *data, base, f"data.bags={out / 'bags.json'}",
         f"model.adapter={out / 'sft' / 'adapter'}", f"mix.self_retrieval.params.clip={clip}",
-        f"mix.hallucination.params.nli={models / 'nli'}", f"mix.grammar.params.model={models / 'grammar'}",
+        f"mix.hallucination.params.nli={models / 'nli'}", f"mix.coverage.params.encoder={models / 'nli'}",
+        f"mix.grammar.params.model={models / 'grammar'}",
         f"evaluation.retriever=local-dir:{models / 'evaluation'}", f"evaluation.nli={options.nli.resolve()}",
         f"train.steps={steps(config.train.steps)}",
     )  # fmt: skip

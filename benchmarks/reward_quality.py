@@ -70,7 +70,7 @@ TEXT: dict[str, dict[str, Any]] = {
         "params": {
             "nli": TAUGHT,
             "form": "grounded",
-            "alpha": 0.75,
+            "alpha": 1.0,
             "each_reference": False,
             "grounding": {"share": 0.6},
         },

@@ -4,6 +4,8 @@
     doubt in a word   = clip((1 − support) / (1 − chance), 0, 1)
     doubt in a text   = (mean over its words of doubt^p)^(1/p); p = 1: the mean, p → ∞: the least supported word alone
     cost of a claim   = share · doubt + (1 − share) · the NLI model's cost (`rlcap.scorers.claims`)
+    cost of a caption = (mean over its sentences of cost^q)^(1/q): true sentences don't dilute a false one
+    coverage          = mean over the words of all references of 1 − doubt, each looked up in the caption
 
 An NLI model judges a sentence as a whole and passes over one wrong word among ten right ones. Here every word is looked up by
 itself: a wrong thing, colour, number, place or action finds only what is somewhat like it, a paraphrase finds its meaning, since
@@ -58,6 +60,8 @@ class Grounding:
     """1 or more: how much the least supported words decide."""
     share: float = 0.75
     """Of a sentence's cost, in [0, 1]; the rest is the NLI model's."""
+    worst: float = 4.0
+    """q, 1 or more: how much a caption's worst sentence decides; 1: no more than any other."""
 
     @classmethod
     def from_nli(cls, nli: Any, **numbers: float) -> Grounding:
@@ -68,19 +72,38 @@ class Grounding:
         depth = nli.model.base_model.config.num_hidden_layers
         return cls(AdequacyScorer.from_nli(nli, layer=round(2 * depth / 3)), **numbers)
 
+    @classmethod
+    def load(cls, path_or_name: str, device: str = "cpu", **numbers: float) -> Grounding:
+        """With any text encoder, read at the same height. ConfigError where there is no such model."""
+        encoder = AdequacyScorer.load(path_or_name, device)
+        encoder.layer = round(2 * encoder.encoder.config.num_hidden_layers / 3)
+        return cls(encoder, **numbers)
+
     def __post_init__(self) -> None:
         if not 0 <= self.share <= 1:
             raise ValueError(f"share lies in [0, 1], got {self.share}")
         if not -1 <= self.chance < 1:
             raise ValueError(f"chance lies in [-1, 1), got {self.chance}")
-        if not self.power >= 1:
-            raise ValueError(f"power is at least 1, got {self.power}")
+        for name in ("power", "worst"):
+            if not getattr(self, name) >= 1:
+                raise ValueError(f"{name} is at least 1, got {getattr(self, name)}")
 
     def doubts(self, texts: Sequence[str], references: Sequence[Sequence[str]]) -> list[float | None]:
         """Doubt in each text, in [0, 1], given the references of its own row; None for a text without words that claim
         anything: not to be sure of nothing is no merit."""
         told = [torch.tensor([cosine for _, cosine in row]) for row in self.support(texts, references)]
         return [power_mean(word_doubts(row, self.chance), self.power) if len(row) else None for row in told]
+
+    def coverage(self, texts: Sequence[str], references: Sequence[Sequence[str]]) -> list[float | None]:
+        """How much of what its references say each text says too, in [0, 1]: the mean over all their words of 1 − the word's
+        doubt given the text alone, so that what several references say weighs more. None where they claim nothing."""
+        rows = [(reference, text) for text, told in zip(texts, references, strict=True) for reference in told]
+        found = iter(self.support([reference for reference, _ in rows], [[text] for _, text in rows]))
+        covered: list[float | None] = []
+        for told in references:
+            cosines = torch.tensor([cosine for _ in told for _, cosine in next(found)])
+            covered.append(float(1 - word_doubts(cosines, self.chance).mean()) if len(cosines) else None)
+        return covered
 
     def support(self, texts: Sequence[str], references: Sequence[Sequence[str]]) -> list[list[tuple[str, float]]]:
         """Per text its words that claim something, each with its highest cosine in [-1, 1] (-1 where no reference has a
@@ -109,7 +132,7 @@ def grounded_costs(
     unsupported: float,
     each: bool = True,
 ) -> list[float]:
-    """Mean cost in [0, 1] of each caption's different sentences: what the NLI model says against a sentence
+    """Cost in [0, 1] of each caption, by its different sentences: what the NLI model says against a sentence
     (`claims.sentence_costs`) and the doubt in its words, `grounding.share` of it; the former alone where no word claims
     anything. Captions and their references must not be empty. Hedges are no words of a claim: a hedged sentence is looked
     up without them. Counts are compared as words (`numbers.spelled`)."""
@@ -121,5 +144,5 @@ def grounded_costs(
     for sentences in judged:
         pairs = [(cost, next(doubts)) for cost in sentences]
         mixed = [cost if doubt is None else cost + grounding.share * (doubt - cost) for cost, doubt in pairs]
-        costs.append(sum(mixed) / len(mixed))
+        costs.append(power_mean(torch.tensor(mixed, dtype=torch.float64), grounding.worst))
     return costs

@@ -209,7 +209,7 @@ def test_the_recipes_run_on_real_photos_by_config_and_paths_alone(models, tmp_pa
         "train.steps=2", "train.images_per_step=2", "train.captions_per_image=2", "train.micro_batch=4",
         f"data.bags={tmp_path / 'bags.json'}", f"model.adapter={sft / 'adapter'}", "generation.max_new_tokens=6",
         f"mix.self_retrieval.params.clip=local-dir:{models / 'reward'}", f"mix.hallucination.params.nli={nli}",
-        "mix.grammar.params.model=lab:grammar",
+        f"mix.coverage.params.encoder={nli}", "mix.grammar.params.model=lab:grammar",
         f"evaluation.retriever=local-dir:{models / 'evaluation'}",
     )  # fmt: skip
     summary = json.loads((folder / "summary.json").read_text())

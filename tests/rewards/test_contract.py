@@ -42,6 +42,7 @@ from rewards.claim_diff import ClaimDiff
 from rewards.claims import Claims
 from rewards.clair import Clair
 from rewards.clip_score import ClipScore, RefClipScore
+from rewards.coverage import Coverage
 from rewards.critique import Critique
 from rewards.diversity import Diversity
 from rewards.grammar import Grammar
@@ -157,6 +158,7 @@ MADE = {
     "Claims": lambda: Claims(WordClaims(), cache=":memory:"),
     "Claims precision": lambda: Claims(WordClaims(), form="precision", cache=":memory:"),
     "Claims recall": lambda: Claims(WordClaims(), form="recall", cache=":memory:"),
+    "Coverage": lambda: Coverage(Grounding(OneHot())),
     "Critique": lambda: Critique(CountingJudge(), cache=":memory:"),
     "Critique seeing": lambda: Critique(SeeingJudge(), cache=":memory:"),
     "Critique best_of_two": lambda: Critique(WordForms(), form="best_of_two", cache=":memory:"),

@@ -48,7 +48,7 @@ def test_a_wrong_attribute_count_or_place_is_doubted(wrong):
 
 def test_nothing_to_judge_and_nothing_to_rest_on():
     assert grounding().doubts(["", "...", "it is"], [["a dog"]] * 3) == [None] * 3
-    assert grounded_costs(Undecided(), grounding(), ["It is."], [["a dog"]], 0.2) == [0.2]
+    assert grounded_costs(Undecided(), grounding(), ["It is."], [["a dog"]], 0.2) == [pytest.approx(0.2)]
     assert grounding().doubts(["dog"], [["", "!"]]) == [1]
 
 
@@ -61,14 +61,14 @@ def test_the_share_weighs_words_against_the_nli_model():
 
 def test_sentences_are_judged_alone_and_saying_one_twice_changes_nothing():
     once, twice = grounded_costs(
-        Undecided(), grounding(share=1.0), ["Dog. Cat.", "Dog. Dog. Dog. Cat."], [["dog"]] * 2, 0.2
+        Undecided(), grounding(share=1.0, worst=1.0), ["Dog. Cat.", "Dog. Dog. Dog. Cat."], [["dog"]] * 2, 0.2
     )
     assert once == twice == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize(
     ("numbers", "told"),
-    [({"chance": 1.0}, "chance lies in"), ({"power": 0.5}, "power is at least 1"), ({"share": 2}, "share lies in")],
+    [({"chance": 1.0}, "chance lies in"), ({"power": 0.5}, "power is at least 1"), ({"worst": 0}, "worst is at least 1"), ({"share": 2}, "share lies in")],
 )  # fmt: skip
 def test_bad_numbers_are_refused(numbers, told):
     with pytest.raises(ValueError, match=told):
@@ -121,3 +121,20 @@ def test_a_real_encoder_doubts_the_wrong_word(real, wrong):
 def test_a_count_in_figures_is_the_count_in_words():
     ask = lambda caption: grounded_costs(Undecided(), grounding(), [caption], [["two red ball"]], 0.2)  # noqa: E731
     assert ask("2 red ball") == ask("two red ball") < ask("3 red ball")
+
+
+def test_true_sentences_do_not_dilute_a_false_one():
+    ask = lambda caption, **numbers: grounded_costs(  # noqa: E731
+        Undecided(), grounding(share=1.0, **numbers), [caption], [["red ball", "blue cup"]], 0.2
+    )[0]
+    assert ask("Green tree.") == 1
+    assert ask("Red ball. Blue cup. Green tree.", worst=1.0) == pytest.approx(1 / 3)
+    assert ask("Red ball. Blue cup. Green tree.", worst=4.0) == pytest.approx((1 / 3) ** 0.25)
+
+
+def test_coverage_golden():
+    # red, ball (twice), two, cup: of five words three are told
+    found = grounding().coverage(["a red ball", "", "Two cups"], [["red ball", "two ball cup"]] * 3)
+    assert found == pytest.approx([3 / 5, 0, 1 / 5])
+    assert grounding(chance=0.5).coverage(["red"], [["red cup"]]) == pytest.approx([0.5])
+    assert grounding().coverage(["red", "red"], [["it is", "!"], []]) == [None, None]

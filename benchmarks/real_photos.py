@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 from photo_models import build
 
-from rlcap.commands.arguments import folder
+from rlcap.commands.arguments import folder, positive
 from rlcap.config import GRPOConfig, SFTConfig, load_config
 from rlcap.data.load import load_splits
 from rlcap.eval.catalogue import about, reading_order
@@ -115,6 +115,7 @@ def main() -> None:
     parser.add_argument("--pope", type=folder, help="POPE's captions, whose images teach nothing")
     parser.add_argument("--tower", type=Path, help="ImageNet weights of EfficientNet-Lite0; without them it is random")
     parser.add_argument("--out", type=Path, default=Path("runs/real-photos"), help="default: %(default)s")
+    parser.add_argument("--seeds", type=positive, default=3, help="training runs (default: %(default)s)")
     parser.add_argument("--scale", type=float, default=1.0, help="times every number of steps; 0.01 is a smoke test")
     parser.add_argument("--json", type=Path, help="write what was measured to this file")
     options = parser.parse_args()
@@ -156,26 +157,22 @@ def main() -> None:
         out / "bags.log", "rlcap.cli", "bags", "mine", str(captions), "--image-root", str(images), "--on-bad", "skip",
         "--clip", clip, "--neighbours", str(NEIGHBOURS), "--out", str(out / "bags.json"),
     )  # fmt: skip
-    seconds["grpo"] = launch(
-        out / "grpo.log", *recipe, "recipes/grpo.py", "--config", f"{CONFIGS}/photos_grpo.yaml",
-        "--output_dir", str(out / "grpo"), *data, base, f"data.bags={out / 'bags.json'}",
-        f"model.adapter={out / 'sft' / 'adapter'}", f"mix.self_retrieval.params.clip={clip}",
-        f"mix.hallucination.params.nli={models / 'nli'}", f"mix.coverage.params.encoder={models / 'nli'}",
-        f"mix.grammar.params.model={models / 'grammar'}",
-        f"evaluation.retriever=local-dir:{models / 'evaluation'}", f"evaluation.nli={options.nli.resolve()}",
-        f"train.steps={steps(config.train.steps)}",
-    )  # fmt: skip
-
-    summary = read_summary(out / "grpo")
-    change = next(change for change in summary["changes"] if change["split"] == "test")
-    print(f"\n{change['n']} held-out photos, step {change['from']} against step {change['to']}\n")
-    print("| metric | before | after | difference, 95 % interval |\n| --- | --- | --- | --- |")
-    for name in reading_order(set(change["metrics"])):
-        row, shown = change["metrics"][name], about(name)
-        low, high = (shown.format_change(row["difference"][end]) for end in ("low", "high"))
-        difference = f"{shown.format_change(row['difference']['mean'])} [{low}, {high}]"
-        print(f"| {shown.label} | {shown.format(row['before'])} | {shown.format(row['after'])} | {difference} |")
-    report = out / "grpo" / "report.html"
+    changes = []
+    for seed in range(options.seeds):
+        name = f"grpo-{seed}"
+        seconds[name] = launch(
+            out / f"{name}.log", *recipe, "recipes/grpo.py", "--config", f"{CONFIGS}/photos_grpo.yaml",
+            "--output_dir", str(out / name), *data, base, f"data.bags={out / 'bags.json'}",
+            f"model.adapter={out / 'sft' / 'adapter'}", f"mix.self_retrieval.params.clip={clip}",
+            f"mix.hallucination.params.nli={models / 'nli'}", f"mix.coverage.params.encoder={models / 'nli'}",
+            f"mix.grammar.params.model={models / 'grammar'}", f"evaluation.retriever=local-dir:{models / 'evaluation'}",
+            f"evaluation.nli={options.nli.resolve()}", f"train.steps={steps(config.train.steps)}", f"train.seed={seed}",
+        )  # fmt: skip
+        found = read_summary(out / name)["changes"]
+        changes.append(next(change for change in found if change["split"] == "test"))
+    print(f"\n{changes[0]['n']} held-out photos, step {changes[0]['from']} against step {changes[0]['to']}\n")
+    print(table([change["metrics"] for change in changes]))
+    report = out / "grpo-0" / "report.html"
     print(f"\n{report}: {report.stat().st_size / 1e6:.2f} MB")
     write_json(
         options.json,
@@ -186,9 +183,25 @@ def main() -> None:
         human_recall_at_1_among_test={name: round(value, 4) for name, value in rulers.items()},
         seconds=seconds,
         report_bytes=report.stat().st_size,
-        steps=summary["steps"],
-        test=change,
+        test=changes,
     )
+
+
+def table(runs: Sequence[dict[str, Any]]) -> str:
+    """Markdown: a line a metric, a column a seed with the difference and its paired interval."""
+    seeds = " | ".join(f"seed {seed}: difference, 95 % interval" for seed in range(len(runs)))
+    lines = [f"| metric | before | after, mean of seeds | {seeds} |", "| --- " * (len(runs) + 3) + "|"]
+    for name in reading_order(set(runs[0])):
+        shown, told = about(name), [run[name] for run in runs]
+        cells = []
+        for row in told:
+            low, high = (shown.format_change(row["difference"][end]) for end in ("low", "high"))
+            cells.append(f"{shown.format_change(row['difference']['mean'])} [{low}, {high}]")
+        after = float(np.mean([row["after"] for row in told]))
+        lines.append(
+            f"| {shown.label} | {shown.format(told[0]['before'])} | {shown.format(after)} | {' | '.join(cells)} |"
+        )
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -52,9 +52,10 @@ from rlcap.types import RewardBatch, Sample
 # A folder `runs` in the root would else change where ruff wants this.
 from lab_runs import ROOT, write_json
 
-NLI, TAUGHT, ENCODER, ANSWERER, CHOOSER = "<nli>", "<taught>", "<encoder>", "<answerer>", "<chooser>"
+NLI, TAUGHT, ENCODER, WORDS = "<nli>", "<taught>", "<encoder>", "<words>"
+ANSWERER, CHOOSER = "<answerer>", "<chooser>"
 REFERENCES, PAIRS = "<references>", "<pairs>"
-"""Placeholders: the NLI models of --nli and --taught, the encoder of the former, the two models of --lab_judges; every reference of the data set (for
+"""Placeholders: the NLI models of --nli and --taught, the encoder of the former, the same two thirds of the way up, the two models of --lab_judges; every reference of the data set (for
 document frequencies), and other images with a caption each."""
 HALLUCINATION = "rewards.hallucination:Hallucination"
 TEXT: dict[str, dict[str, Any]] = {
@@ -76,6 +77,7 @@ TEXT: dict[str, dict[str, Any]] = {
         },
     },
     "bert_score": {"reward": "rewards.bert_score:BertScore", "params": {"encoder": ENCODER}},
+    "coverage": {"reward": "rewards.coverage:Coverage", "params": {"encoder": WORDS}},
     "bleu": {"reward": "rewards.bleu:Bleu"},
     "rouge": {"reward": "rewards.rouge:Rouge"},
     "cider": {"reward": "rewards.cider:Cider", "params": {"frequencies": REFERENCES}},
@@ -90,6 +92,7 @@ LAB: dict[str, dict[str, Any]] = {
         "reward": HALLUCINATION,
         "params": {"nli": "lab:nli", "form": "mocha", "alpha": 0.5, "baseline": 0.87},
     },
+    "coverage": {"reward": "rewards.coverage:Coverage", "params": {"encoder": "lab:nli"}},
     "bleu": {"reward": "rewards.bleu:Bleu"},
     "rouge": {"reward": "rewards.rouge:Rouge"},
     "cider": {"reward": "rewards.cider:Cider", "params": {"frequencies": REFERENCES}},
@@ -136,6 +139,7 @@ LAB: dict[str, dict[str, Any]] = {
     "pick_score": {"reward": "rewards.pick_score:PickScore", "params": {"model": CHOOSER, "processor": None}},
 }
 """Rewards beside those of the lab's default mix (recipes/configs/lab.yaml), with the lab's models."""
+ALL_LAB = frozenset(LAB)
 MIX = "default mix"
 GROUP = 8
 CHUNK = 100
@@ -146,7 +150,7 @@ def with_paths(entries: Mapping[str, Any], values: Mapping[str, Any]) -> dict[st
     found = {}
     for name, entry in entries.items():
         params = {key: values.get(v, v) if isinstance(v, str) else v for key, v in entry.get("params", {}).items()}
-        if not {NLI, TAUGHT, ENCODER, ANSWERER, CHOOSER} & {v for v in params.values() if isinstance(v, str)}:
+        if not {NLI, TAUGHT, ENCODER, WORDS, ANSWERER, CHOOSER} & {v for v in params.values() if isinstance(v, str)}:
             found[name] = {**entry, "params": params}
     return found
 
@@ -344,6 +348,8 @@ def on_lab(images: int, seed: int, judges: Path | None) -> dict[str, dict[str, I
     false = truth_metrics(captions, rows)["hallucinated"].astype(bool).reshape(-1, GROUP)
     truth = truth.reshape(-1, GROUP)
     results = {name: lab_columns(own.reshape(-1, GROUP), truth, false) for name, own in values.items()}
+    if set(LAB) != ALL_LAB:  # some lines were asked for: the mix's own stay as they were
+        return {name: results[name] for name in LAB if name in results}
     best = max(default, key=lambda name: results[name]["lab_group"].mean)
     gain = group_gain(values[MIX].reshape(-1, GROUP), values[best].reshape(-1, GROUP), truth)
     return results | {f"{MIX} less {best}": {"lab_group": gain}}
@@ -387,20 +393,29 @@ def main() -> None:
         "--seed", type=int, default=1, help="of the lab's images and captions; the mix was chosen by those of 0"
     )
     parser.add_argument("--only", choices=("foil", "flickr8k", "pope", "lab"), help="this part alone")
+    parser.add_argument("--rewards", nargs="+", help="these lines alone; with --only, the others keep what they have")
     parser.add_argument("--quick", action="store_true", help="a tenth of everything: does it run?")
     parser.add_argument("--json", type=Path, help="write what was measured to this file")
     asked = parser.parse_args()
+    if asked.rewards:
+        if strange := sorted(set(asked.rewards) - set(TEXT) - set(LAB)):
+            parser.error(f"--rewards: {strange[0]!r} is none of {', '.join(dict.fromkeys([*TEXT, *LAB]))}")
+        for entries in (TEXT, LAB):
+            for name in set(entries) - set(asked.rewards):
+                del entries[name]
     if asked.pope and not asked.coco:
         parser.error("--pope needs --coco DIR, whose captions are the references")
     models: dict[str, Any] = {}
     if asked.only != "lab":
         from rlcap.scorers.adequacy import AdequacyScorer
+        from rlcap.scorers.grounding import Grounding
         from rlcap.scorers.nli import NliScorer
 
         given = {NLI: asked.nli, TAUGHT: asked.taught}
         models = {name: Remembering(NliScorer.load(str(path))) for name, path in given.items() if path}
         if NLI in models:
             models[ENCODER] = AdequacyScorer.from_nli(models[NLI])
+            models[WORDS] = Grounding.from_nli(models[NLI])
         else:
             print("without --nli: the hallucination reward out of the box is judged on the lab alone")
     tenth = 10 if asked.quick else 1
@@ -418,7 +433,7 @@ def main() -> None:
     lab = {"images": asked.images, "seed": asked.seed}
     results: Mapping[str, Mapping[str, Interval]] = {}
     if asked.only:
-        results, before = earlier(asked.json, asked.quick, asked.only)
+        results, before = earlier(asked.json, asked.quick, asked.only, asked.rewards)
         lab = lab if asked.only == "lab" else before
     for name in [asked.only] if asked.only else parts:
         if name != "lab" and not getattr(asked, name):
@@ -444,8 +459,11 @@ PART = {
 """Part → its columns."""
 
 
-def earlier(path: Path | None, quick: bool, part: str) -> tuple[dict[str, dict[str, Interval]], dict[str, int]]:
-    """What the parts other than `part` left in the file, and the lab's images and seed there. Ends the process where one was
+def earlier(
+    path: Path | None, quick: bool, part: str, rewards: Sequence[str] | None
+) -> tuple[dict[str, dict[str, Interval]], dict[str, int]]:
+    """What the parts other than `part` left in the file, and where `rewards` are named all that others than these have; and the
+    lab's images and seed there. Ends the process where one was
     measured by --quick and the other not."""
     if path is None or not path.exists():
         return {}, {}
@@ -456,7 +474,7 @@ def earlier(path: Path | None, quick: bool, part: str) -> tuple[dict[str, dict[s
         name: {
             c: Interval(*(np.nan if v is None else v for v in i.values()))
             for c, i in columns.items()
-            if c not in PART[part]
+            if c not in PART[part] or (rewards and name not in rewards)
         }
         for name, columns in written["results"].items()
     }

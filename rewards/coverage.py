@@ -21,8 +21,8 @@ from rlcap.types import RewardBatch, Score
 
 
 class Coverage(Reward):
-    """encoder: folder or hub name of a text encoder (an NLI model is one, and is read two thirds of the way up), or a
-    `Grounding`. chance: cosine in [-1, 1) of unrelated words under it. The empty caption gets 0. Counts are compared as words.
+    """encoder: folder or hub name of a text encoder (an NLI model is one, and is read two thirds of the way up), an
+    `AdequacyScorer`, or a `Grounding`. chance: cosine in [-1, 1) of unrelated words under it. The empty caption gets 0. Counts are compared as words.
     """
 
     name, range, needs, version = "coverage", (0.0, 1.0), frozenset({"references"}), "1"
@@ -32,7 +32,9 @@ class Coverage(Reward):
 
         if not -1 <= chance < 1:
             raise ValueError(f"chance is the cosine of unrelated words, in [-1, 1), got {chance}")
-        self.grounding = Grounding.load(encoder, device, chance=chance) if isinstance(encoder, str) else encoder
+        if isinstance(encoder, str):
+            encoder = Grounding.load(encoder, device, chance=chance)
+        self.grounding = encoder if isinstance(encoder, Grounding) else Grounding(encoder, chance=chance)
 
     def score(self, batch: RewardBatch) -> list[Score]:
         from rlcap.scorers.numbers import spelled

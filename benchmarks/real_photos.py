@@ -132,7 +132,7 @@ def main() -> None:
     splits, lines = load_splits(config.data)
     print("\n".join(lines))
 
-    models, built = out / "models", out / "models" / "built.json"
+    models, built = out / "models", out / "models" / "seconds.json"
     if not built.exists():
         start = time.time()
         texts = captions_without_photo(captions, images)

@@ -318,3 +318,13 @@ def test_real_photos():
     assert min(len(sample.references) for sample in samples) == 5
     held, rest = split(samples, holdout=40)
     assert (len(held), len(rest)) == (40, 119)
+
+
+def test_texts_alone_need_no_images(tmp_path):
+    (tmp_path / "rows.jsonl").write_text('{"id": "a", "image": "gone.jpg", "references": ["A dog."]}\n')
+    with pytest.raises(DataError, match=r"gone\.jpg"):
+        load_samples(tmp_path / "rows.jsonl")
+    found = load_samples(tmp_path / "rows.jsonl", check_images=False)
+    assert [sample.references for sample in found] == [("A dog.",)]
+    assert found.pixels == ()
+    assert "1 images from rows.jsonl" in found.describe()

@@ -76,6 +76,7 @@ def taught(models: Path, nli: Path, images: Sequence[Sequence[str]], scale: floa
     middle = time.time()
     right = teach_grammar(str(nli), [text for texts in images for text in texts], models / "grammar", steps[1])
     found = {
+        "images": len(images),
         "nli_auc": {"before": round(before, 4), "after": round(after, 4)},
         "grammar_accuracy": round(right, 4),
         "seconds": {"nli": round(middle - start, 1), "grammar": round(time.time() - middle, 1)},
@@ -120,6 +121,8 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write what was measured to this file")
     options = parser.parse_args()
     out, coco = options.out.resolve(), options.coco.resolve()
+    if options.scale != 1:  # a smoke test's models must not be taken for real ones
+        out = out / f"scale-{options.scale:g}"
     out.mkdir(parents=True, exist_ok=True)
     os.environ.setdefault("RLCAP_CACHE", str(out / "cache"))
     captions, images = coco / "annotations" / "captions_val2017.json", coco / "images"
@@ -139,6 +142,10 @@ def main() -> None:
         build(models, splits["train"], texts, options.tower, lambda line: print(line, flush=True), options.scale)
         built.write_text(json.dumps(round(time.time() - start, 1)))
     told = taught(models, options.nli, captions_without_photo(captions, images, options.pope), options.scale)
+    if told["images"] != (count := len(captions_without_photo(captions, images, options.pope))):
+        sys.exit(
+            f"{models} was taught by {told['images']} images, with this --pope it would be {count}: give another --out"
+        )
     seconds = {"models": json.loads(built.read_text()), **told["seconds"]}
     print(f"AUC of the NLI model on captions of images that it was not taught: {told['nli_auc']}")
     print(f"Accuracy of the grammar model on sentences that it was not taught: {told['grammar_accuracy']}")

@@ -9,7 +9,8 @@ source    BERTScore's recall (Zhang et al., ICLR 2020), over all references at o
           claim something; the other half of `hallucination` in its `grounded` form, as recall is of precision
 hack      the references' words in any order; any further sentence may cover something
 guards    hallucination for what is wrong, grammar for order, length against rambling
-fails     salad, one_false, injection, praise, hedged, repeated, rambling, cut_off
+fails     cut_off, repeated, salad, other_image, one_false, one_missing, rambling, injection, praise, hedged; by the lab's NLI encoder,
+          for paragraphs held to short references; with one taught on COCO captions salad, one_false, praise, injection, one_missing
 """
 
 from __future__ import annotations
@@ -22,18 +23,23 @@ from rlcap.types import RewardBatch, Score
 
 class Coverage(Reward):
     """encoder: folder or hub name of a text encoder (an NLI model is one, and is read two thirds of the way up), an
-    `AdequacyScorer`, or a `Grounding`. chance: cosine in [-1, 1) of unrelated words under it. The empty caption gets 0. Counts are compared as words.
+    `NliScorer`, an `AdequacyScorer`, or a `Grounding`. chance: cosine in [-1, 1) of unrelated words under it. The empty caption gets 0. Counts are compared as words.
     """
 
     name, range, needs, version = "coverage", (0.0, 1.0), frozenset({"references"}), "1"
 
     def __init__(self, encoder: Any, chance: float = 0.0, device: str = "cpu") -> None:
         from rlcap.scorers.grounding import Grounding
+        from rlcap.scorers.nli import NliScorer
 
         if not -1 <= chance < 1:
             raise ValueError(f"chance is the cosine of unrelated words, in [-1, 1), got {chance}")
         if isinstance(encoder, str):
             encoder = Grounding.load(encoder, device, chance=chance)
+        elif isinstance(encoder, NliScorer):
+            encoder = Grounding.from_nli(encoder, chance=chance)
+        elif isinstance(encoder, Grounding) and chance:
+            raise ValueError(f"chance={chance} beside a Grounding, which has its own ({encoder.chance})")
         self.grounding = encoder if isinstance(encoder, Grounding) else Grounding(encoder, chance=chance)
 
     def score(self, batch: RewardBatch) -> list[Score]:

@@ -8,8 +8,8 @@ source    MOCHa (arXiv 2312.03631): r_f = 1 − 2 · mean_k P(contradiction | re
           α = .5 (`mocha`). `sentences` judges each sentence against all references: contradicted costs 1, unsupported
           `unsupported`, supported 0, r_f = 1 − 2 · mean cost. `grounded`, for photos, also looks each word up in them
           (`rlcap.scorers.grounding`; ALOHa, arXiv 2404.02904): NLI passes over one wrong word among ten right ones
-hack      α = 1: short safe sentences; true ones in other words dilute a false one (not in `grounded`). `mocha`: a hedge ("there might be …" adds
-          .31 to r_f of 120 foiled nocaps captions; it takes .07 in `sentences`, which judges the bare claim too, .02 in
+hack      α = 1: short safe sentences; true ones in other words dilute a false one (little in `grounded`). `mocha`: a hedge ("there might be …" adds
+          .31 to r_f of 120 foiled nocaps captions; it takes .07 in `sentences`, which judges the bare claim too, .03 in
           `grounded`: benchmarks/hedges.py). `grounded`: the references' own words
 guards    adequacy and length against silence; repetition; self-retrieval and critique for detail; `rlcap nli` teaches the NLI
           model, by captions alone, what is false and what others only leave out

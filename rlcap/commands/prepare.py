@@ -49,7 +49,9 @@ def add(commands: Any) -> None:
         commands,
         "nli",
         _nli,
-        "teach an NLI model what in a caption is wrong, and what other captions of the image only leave out",
+        "teach an NLI model what in a caption is wrong, and what other captions of the image only leave out, from 400 images "
+        "on, of which it reads 4,000 at most and no pixel; a quarter of an hour on two cores for a model of 22 million "
+        "parameters; data.key=value overrides",
     )
     add_rows(nli, f"{SOURCE}; several captions an image")
     nli.add_argument(
@@ -61,7 +63,10 @@ def add(commands: Any) -> None:
         "--out", type=Path, required=True, help="the folder for rewards.hallucination:Hallucination's `nli`"
     )
     nli.add_argument(
-        "--steps", type=positive, default=1_500, help="updates of 16 captions, right and wrong (default: %(default)s)"
+        "--steps",
+        type=positive,
+        default=1_500,
+        help="updates of 16 right and 16 wrong captions each (default: %(default)s)",
     )
     nli.add_argument("--learning-rate", type=float, default=7e-5, help="default: %(default)s")
 
@@ -97,10 +102,11 @@ def _grammar(options: argparse.Namespace) -> None:
 
 
 def _nli(options: argparse.Namespace) -> None:
+    from rlcap.lab.assets import resolve
     from rlcap.scorers.nli_training import teach
 
     texts = [sample.references for sample in _samples(options)]
-    before, after = teach(options.nli, texts, options.out, options.steps, options.learning_rate)
+    before, after = teach(resolve(options.nli), texts, options.out, options.steps, options.learning_rate)
     print(
         f"{options.out}: AUC {after:.3f} (before: {before:.3f}) on captions of images that it was not taught, right ones "
         "against wrong ones"

@@ -31,7 +31,11 @@ def add(commands: Any) -> None:
         _probe,
         "which worse captions does a mix like better; key=value overrides; exit code 1 if any",
     )
-    probe.add_argument("target", help="YAML with `mix:` (and `data:`), or one reward: rewards.length:Length")
+    probe.add_argument(
+        "target",
+        help="YAML with `mix:` (and `data:`), or one reward: rewards.length:Length, its parameters as "
+        "mix.length.params.low=0.8",
+    )
     probe.add_argument("--count", type=positive, default=42, help="images, of 16 captions each (default: %(default)s)")
     probe.add_argument("--split", default="test", help="split that the images are taken from (default: %(default)s)")
     probe.add_argument(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 import threading
 import time
 from concurrent.futures import Future
@@ -19,6 +20,8 @@ GATHER = 0.01
 class _Call:
     messages: list[dict[str, str]]
     options: dict[str, Any]
+    until: float
+    """Of the monotonic clock: when its reply is of no use any more."""
     reply: Future[str] = field(default_factory=Future)
 
 
@@ -26,20 +29,22 @@ class LocalChat:
     """A chat model (safetensors, or GGUF by `gguf_file`); replies are greedy, hence repeatable, but for the rounding that
     another batch brings along: `batch_size=1` is repeatable to the last bit.
 
-    max_tokens: of a reply. batch_size: questions answered at once, where the judge's `concurrency` lets so many wait. It is
+    max_tokens: of a reply. batch_size: questions answered at once, where the judge's `concurrency` lets so many wait: faster on a
+    GPU; a judge's `timeout` must leave time for the whole batch. It is
     as good a judge as its size: below some billions of parameters most replies don't parse, and abstain. Raises ConfigError
     for a model that can't be loaded, or is no chat model.
     """
 
     is_multimodal = False
     repeatable = True
+    accepts_timeout = True
 
     def __init__(
         self,
         model: str,
         device: str = "cpu",
         max_tokens: int = 400,
-        batch_size: int = 8,
+        batch_size: int = 1,
         dtype: str = "auto",
         gguf_file: str | None = None,
     ) -> None:
@@ -68,11 +73,15 @@ class LocalChat:
         self._turn = threading.Lock()  # a call that timed out may still be generating
         self.model_string = f"transformers:{model} greedy max={max_tokens}"
 
-    def generate(self, content: Any, system_prompt: str | None = None, **sampling: Any) -> str:
-        """One reply. `sampling` goes to `model.generate`; only questions of equal `sampling` share a batch."""
+    def generate(
+        self, content: Any, system_prompt: str | None = None, timeout: float | None = None, **sampling: Any
+    ) -> str:
+        """One reply. `sampling` goes to `model.generate`; only questions of equal `sampling` share a batch. timeout: seconds
+        after which nobody waits for the reply any more: TimeoutError, where the model has not begun with it by then."""
         text = content if isinstance(content, str) else "\n".join(part for part in content if isinstance(part, str))
         messages = [{"role": "system", "content": system_prompt}] if system_prompt else []
-        call = _Call([*messages, {"role": "user", "content": text}], sampling)
+        until = time.monotonic() + (math.inf if timeout is None else timeout)
+        call = _Call([*messages, {"role": "user", "content": text}], sampling, until)
         self._waiting.append(call)
         with self._turn:  # whoever has it answers for those that wait
             if not call.reply.done():
@@ -84,16 +93,25 @@ class LocalChat:
     __call__ = generate
 
     def _answer(self, first: _Call) -> None:
+        for call in [call for call in self._waiting if call.until < time.monotonic()]:
+            self._waiting.remove(call)
+            call.reply.set_exception(TimeoutError("nobody waits for this reply any more"))
+        if first.reply.done():
+            return
         others = [call for call in list(self._waiting) if call is not first and call.options == first.options]
         batch = [first, *others[: self.max_concurrency - 1]]
         for call in batch:
             self._waiting.remove(call)
         try:
-            for call, reply in zip(batch, self._replies(batch), strict=True):
-                call.reply.set_result(reply)
-        except Exception:
-            for call in batch:  # one question that is too long is no reason to leave the others without a reply
+            replies = self._replies(batch)
+        except Exception:  # one question that is too long is no reason to leave the others without a reply
+            replies = None
+        if replies is None:  # here, and not above, where the error would keep the failed batch's memory
+            for call in batch:
                 self._settle(call)
+        else:
+            for call, reply in zip(batch, replies, strict=True):
+                call.reply.set_result(reply)
 
     def _settle(self, call: _Call) -> None:
         try:

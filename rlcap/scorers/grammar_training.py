@@ -109,6 +109,8 @@ def teach(
         if body:  # a classifier's own head, of three labels say, makes room for this one; nothing else may
             raise ValueError(f"weights of other shapes than its config's: {', '.join(body[:3])}")
         tokenizer = AutoTokenizer.from_pretrained(encoder, trust_remote_code=False)
+    with named("--out", str(out), "give a folder that can be written", (OSError,)):
+        out.mkdir(parents=True, exist_ok=True)  # known now, and not after the training
     model = model.to("cuda" if torch.cuda.is_available() else "cpu")
     drawn = pairs(taught, random.Random(f"{seed}/taught"))
     update = one_cycle(model.parameters(), learning_rate, steps)

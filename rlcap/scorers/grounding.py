@@ -4,7 +4,7 @@
     doubt in a word   = clip((1 − support) / (1 − chance), 0, 1)
     doubt in a text   = (mean over its words of doubt^p)^(1/p); p = 1: the mean, p → ∞: the least supported word alone
     cost of a claim   = share · doubt + (1 − share) · the NLI model's cost (`rlcap.scorers.claims`)
-    cost of a caption = (mean over its sentences of cost^q)^(1/q): true sentences don't dilute a false one
+    cost of a caption = (mean over its sentences of cost^q)^(1/q): true sentences dilute a false one little
     coverage          = mean over the words of all references of 1 − doubt, each looked up in the caption
 
 An NLI model judges a sentence as a whole and passes over one wrong word among ten right ones. Here every word is looked up by
@@ -68,7 +68,7 @@ class Grounding:
         """With the encoder inside an `NliScorer`, two thirds of the way up: lower layers know little of a word's company,
         the last ones mix premise and hypothesis."""
         if strange := sorted(set(numbers) - {field.name for field in fields(cls) if field.name != "encoder"}):
-            raise ValueError(f"grounding has chance, power and share, not {strange[0]!r}")
+            raise ValueError(f"grounding has chance, power, share and worst, not {strange[0]!r}")
         depth = nli.model.base_model.config.num_hidden_layers
         return cls(AdequacyScorer.from_nli(nli, layer=round(2 * depth / 3)), **numbers)
 

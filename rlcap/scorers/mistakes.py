@@ -28,6 +28,8 @@ WHOLE = 0.5
 """Share of the wrong captions that are a similar image's whole caption. Some of these are right, too; leaving those out whose
 words all find support taught less."""
 
+TRIES = 10_000
+
 
 @dataclass(frozen=True, slots=True)
 class Example:
@@ -45,7 +47,7 @@ class Mistakes:
     """
 
     def __init__(self, images: Sequence[Sequence[str]], encoder: Any) -> None:
-        kept = [list(dict.fromkeys(text for text in texts if text.strip())) for texts in images]
+        kept = [list(dict.fromkeys(text.strip() for text in texts if text.strip())) for texts in images]
         self._words: dict[str, tuple[list[str], Tensor]] = encoder.word_vectors(
             dict.fromkeys(text for texts in kept for text in texts)
         )
@@ -58,8 +60,8 @@ class Mistakes:
         self._near = nearest(torch.stack([self._mean(texts) for texts in self.images]), FARTHEST)[:, NEAREST:]
 
     def draw(self, rng: random.Random) -> Example:
-        """Another example each time."""
-        while True:
+        """Another example each time. ValueError where similar images say nothing different."""
+        for _ in range(TRIES):
             image = rng.randrange(len(self.images))
             references = list(self.images[image])
             right = references.pop(rng.randrange(len(references)))
@@ -69,6 +71,7 @@ class Mistakes:
             wrong = whole if rng.random() < WHOLE else self._one_word(right, whole, references, rng)
             if wrong is not None and wrong not in (right, *references):
                 return Example(tuple(references), right, wrong)
+        raise ValueError(f"no wrong caption found in {TRIES:,} tries: similar images' captions say nothing different")
 
     def _one_word(self, text: str, similar: str, references: Sequence[str], rng: random.Random) -> str | None:
         """`text` with a word of `similar` that neither it nor a reference says, in place of the word most like it."""
@@ -101,6 +104,10 @@ def nearest(vectors: Tensor, count: int) -> Tensor:
 
 
 def replaced(text: str, word: str, by: str) -> str | None:
-    """The text, in small letters, with the first `word` become `by`; None where it does not stand there by itself."""
-    new, count = re.subn(rf"(?<!\w){re.escape(word)}(?!\w)", by.replace("\\", r"\\"), text.lower(), count=1)
-    return new if count else None
+    """The text with the first `word`, in whatever case, become `by`, with a capital where it had one; None where it does not
+    stand there by itself. Case must not tell a wrong caption from a right one."""
+    found = re.search(rf"(?<!\w){re.escape(word)}(?!\w)", text, re.IGNORECASE)
+    if found is None:
+        return None
+    new = by[:1].upper() + by[1:] if found.group()[:1].isupper() else by
+    return text[: found.start()] + new + text[found.end() :]

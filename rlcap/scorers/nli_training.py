@@ -18,6 +18,7 @@ import torch
 from tqdm import tqdm
 
 from rlcap.scorers.grounding import Grounding
+from rlcap.scorers.loading import named
 from rlcap.scorers.mistakes import FARTHEST, Example, Mistakes
 from rlcap.scorers.nli import NliScorer
 from rlcap.scorers.schedule import one_cycle
@@ -84,7 +85,7 @@ def train(
 def fast_in_bfloat16(device: torch.device) -> bool:
     """Whether the machine computes in bfloat16 by itself; elsewhere it is slower, or not there."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
+        return torch.cuda.is_bf16_supported(including_emulation=False)
     return device.type == "cpu" and bool(torch.cpu.get_capabilities().get("avx512_bf16"))
 
 
@@ -103,7 +104,10 @@ def teach(
     nli: folder or hub name (safetensors). Raises ConfigError for one that can't be loaded, and for fewer than
     10 × `FARTHEST` images with two different captions.
     """
-    scorer = NliScorer.load(nli, "cuda" if torch.cuda.is_available() else "cpu")
+    with named("--nli", nli, "give a model of entailment, neutral and contradiction"):
+        scorer = NliScorer.load(nli, "cuda" if torch.cuda.is_available() else "cpu")
+    with named("--out", str(out), "give a folder that can be written", (OSError,)):
+        out.mkdir(parents=True, exist_ok=True)  # known now, and not after the training
     usable = [texts for texts in images if len({text.strip() for text in texts} - {""}) > 1]
     if len(usable) < 10 * FARTHEST:
         raise ConfigError(
@@ -113,9 +117,17 @@ def teach(
     random.Random(f"{seed}/images").shuffle(usable)
     usable = usable[:MOST_IMAGES]
     encoder = Grounding.from_nli(scorer).encoder
-    held_out, taught = (Mistakes(part, encoder) for part in (usable[: len(usable) // 10], usable[len(usable) // 10 :]))
     unseen = random.Random(f"{seed}/held out")
-    examples = [held_out.draw(unseen) for _ in range(500)]
+    try:
+        held_out, taught = (
+            Mistakes(part, encoder) for part in (usable[: len(usable) // 10], usable[len(usable) // 10 :])
+        )
+        examples = [held_out.draw(unseen) for _ in range(500)]
+        taught.draw(random.Random(seed))
+    except ValueError as error:
+        raise ConfigError(
+            f"of {len(usable)} images, a tenth held out: {error}; give more captions, or more varied ones"
+        ) from error
     before = separation(scorer, examples)
     torch.manual_seed(seed)
     rng, start = random.Random(f"{seed}/taught"), {k: v.clone() for k, v in scorer.model.state_dict().items()}

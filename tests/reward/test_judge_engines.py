@@ -132,7 +132,7 @@ def test_a_local_chat_model_too_small_to_judge_abstains(tmp_path):
 def test_questions_that_wait_together_are_answered_in_one_batch(tmp_path):
     tiny_chat(tmp_path, "{% for m in messages %}{{ m['content'] }} {% endfor %}")
     spec = {"engine": f"transformers:{tmp_path}", "max_tokens": 4}
-    together, alone = load_engine(spec), load_engine(spec | {"batch_size": 1})
+    together, alone = load_engine(spec | {"batch_size": 8}), load_engine(spec)
     passes = []
     together._model.register_forward_pre_hook(
         lambda _, args, kwargs: passes.append(len(kwargs["input_ids"])), with_kwargs=True
@@ -147,13 +147,24 @@ def test_questions_that_wait_together_are_answered_in_one_batch(tmp_path):
 
 def test_a_question_that_fails_takes_no_other_with_it(tmp_path):
     tiny_chat(tmp_path, "{% for m in messages %}{{ m['content'] }} {% endfor %}")
-    engine = load_engine({"engine": f"transformers:{tmp_path}", "max_tokens": 4})
+    engine = load_engine({"engine": f"transformers:{tmp_path}", "max_tokens": 4, "batch_size": 8})
     with ThreadPoolExecutor(3) as threads:
         short, long, other = (threads.submit(engine.generate, text) for text in ("a ball", "red " * 600, "red ball"))
     assert short.result() == engine.generate("a ball")
     assert other.result() == engine.generate("red ball")
     with pytest.raises(IndexError):  # longer than the model's 512 positions
         long.result()
+
+
+def test_a_question_that_nobody_waits_for_any_more_is_not_asked(tmp_path):
+    tiny_chat(tmp_path, "{% for m in messages %}{{ m['content'] }} {% endfor %}")
+    engine = load_engine({"engine": f"transformers:{tmp_path}", "max_tokens": 4, "batch_size": 2})
+    passes = []
+    engine._model.register_forward_pre_hook(lambda *_: passes.append(1))
+    with pytest.raises(TimeoutError):
+        engine.generate("a ball", timeout=-1.0)
+    assert not passes
+    assert not engine._waiting
 
 
 def test_a_missing_chat_model_is_told_in_one_line():

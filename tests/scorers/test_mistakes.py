@@ -25,8 +25,9 @@ IMAGES = [
 
 
 def test_replaced_golden():
-    assert replaced("A man rides a horse.", "horse", "zebra") == "a man rides a zebra."
-    assert replaced("Seahorses and a horse", "horse", r"\1") == r"seahorses and a \1"
+    assert replaced("A man rides a horse.", "horse", "zebra") == "A man rides a zebra."
+    assert replaced("Horses run.", "horses", "zebras") == "Zebras run."
+    assert replaced("Seahorses and a horse", "horse", r"\1") == r"Seahorses and a \1"
     assert replaced("A man.", "horse", "zebra") is None
 
 
@@ -48,7 +49,9 @@ def test_a_mistake_is_one_word_of_another_image_or_its_whole_caption():
 
 def test_too_few_images_are_refused(tmp_path):
     with pytest.raises(ValueError, match=f"39 images .* need {FARTHEST}"):
-        Mistakes([*IMAGES[:39], ["only one"], ["twice", "twice "]][:40], OneHot())
+        Mistakes([*IMAGES[:39], ["only one"], ["twice", "twice "]], OneHot())
+    with pytest.raises(ValueError, match="say nothing different"):
+        Mistakes([["a dog", "dog here"]] * 40, OneHot()).draw(random.Random(0))
     with pytest.raises(ConfigError, match="400 images with two different captions at least, got 40"):
         teach(resolve("lab:nli"), IMAGES, tmp_path)
 

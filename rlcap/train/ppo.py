@@ -139,7 +139,8 @@ class PPOTrainer(GRPOTrainer):
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
         super()._save(output_dir, state_dict)
-        self.critic.save(Path(output_dir or self.args.output_dir), state_dict)
+        if self.args.should_save:  # transformers (5.24 on) calls this in every process
+            self.critic.save(Path(output_dir or self.args.output_dir), state_dict)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         super()._load_from_checkpoint(resume_from_checkpoint, model)

@@ -23,7 +23,8 @@ from rlcap.types import RewardBatch, Score
 
 class Coverage(Reward):
     """encoder: folder or hub name of a text encoder (an NLI model is one, and is read two thirds of the way up), an
-    `NliScorer`, an `AdequacyScorer`, or a `Grounding`. chance: cosine in [-1, 1) of unrelated words under it. The empty caption gets 0. Counts are compared as words.
+    `NliScorer`, an `AdequacyScorer`, or a `Grounding`. chance: cosine in [-1, 1) of unrelated words under it. The empty caption
+    gets 0. Counts are compared as words.
     """
 
     name, range, needs, version = "coverage", (0.0, 1.0), frozenset({"references"}), "1"
@@ -43,8 +44,5 @@ class Coverage(Reward):
         self.grounding = encoder if isinstance(encoder, Grounding) else Grounding(encoder, chance=chance)
 
     def score(self, batch: RewardBatch) -> list[Score]:
-        from rlcap.scorers.numbers import spelled
-
-        references = [tuple(spelled(text) for text in sample.references) for sample in batch.samples]
-        covered = self.grounding.coverage([spelled(caption) for caption in batch.captions], references)
+        covered = self.grounding.coverage(batch.captions, [sample.references for sample in batch.samples])
         return [Score.abstain("no reference says anything") if c is None else Score(c) for c in covered]

@@ -96,7 +96,8 @@ class Grounding:
 
     def coverage(self, texts: Sequence[str], references: Sequence[Sequence[str]]) -> list[float | None]:
         """How much of what its references say each text says too, in [0, 1]: the mean over all their words of 1 − the word's
-        doubt given the text alone, so that what several references say weighs more. None where they claim nothing."""
+        doubt given the text alone, so that what several references say weighs more. None where they claim nothing. Counts are compared as words."""
+        texts, references = [spelled(text) for text in texts], [[*map(spelled, told)] for told in references]
         rows = [(reference, text) for text, told in zip(texts, references, strict=True) for reference in told]
         found = iter(self.support([reference for reference, _ in rows], [[text] for _, text in rows]))
         covered: list[float | None] = []

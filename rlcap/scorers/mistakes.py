@@ -27,8 +27,8 @@ NEAREST, FARTHEST = 5, 40
 WHOLE = 0.5
 """Share of the wrong captions that are a similar image's whole caption. Some of these are right, too; leaving those out whose
 words all find support taught less."""
-
 TRIES = 10_000
+"""Draws without a wrong caption after which there is none to be found: captions from a template."""
 
 
 @dataclass(frozen=True, slots=True)

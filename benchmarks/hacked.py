@@ -40,7 +40,11 @@ VARIANTS = {
         "train.learning_rate=3.0e-3",
     ],
     "hallucination_alone": only("hallucination"),
-    "unlike_each_other": [*only(), "mix.diversity.reward=rewards.diversity:Diversity", "train.learning_rate=1.5e-3"],
+    "unlike_each_other": [
+        *only(),
+        "mix.diversity.reward=rlcap.rewards.diversity:Diversity",
+        "train.learning_rate=1.5e-3",
+    ],
 }
 COLUMNS = (
     "test/bag5_recall_at_1",

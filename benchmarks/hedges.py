@@ -16,7 +16,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rewards.hallucination import Hallucination
+from rlcap.rewards.hallucination import Hallucination
+
 from rlcap.commands.arguments import folder, positive
 from rlcap.eval.statistics import bootstrap_mean
 from rlcap.types import RewardBatch, Sample

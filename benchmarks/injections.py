@@ -105,7 +105,7 @@ def judge_of(name: str, engine):
     """The reward of that name, asking this engine, without a cache on disk."""
     from rlcap.reward.dotted import resolve
 
-    return resolve(f"rewards.{name}:{JUDGES[name]}")(engine, cache=":memory:", timeout=600.0, retries=1)
+    return resolve(f"rlcap.rewards.{name}:{JUDGES[name]}")(engine, cache=":memory:", timeout=600.0, retries=1)
 
 
 def measure(name: str, engine, where: str, photos: int, each: int) -> dict[str, Finding]:

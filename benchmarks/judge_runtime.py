@@ -54,7 +54,8 @@ def server(latency: float, every: int) -> Iterator[str]:
 
 def mix_of(engine: str, url: str, folder: Path, concurrency: int, timeout: float):
     """Two judges with a cache each in the folder, who share `concurrency` calls."""
-    from rewards.critique import Critique
+    from rlcap.rewards.critique import Critique
+
     from rlcap.reward.mix import Component, Mix
 
     served = {"engine": engine, "base_url": url, "api_key_env": "RLCAP_BENCHMARK_KEY"}
@@ -96,7 +97,8 @@ def judged(mix, captions: Sequence[str]) -> Judged:
 
 def bare(url: str, captions: Sequence[str], concurrency: int) -> float:
     """Seconds that plain threads take for the same questions."""
-    from rewards.critique import Critique
+    from rlcap.rewards.critique import Critique
+
     from rlcap.types import Sample
 
     critic = Critique({"engine": "openai:judge", "base_url": url}, cache=":memory:").critic

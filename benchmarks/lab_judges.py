@@ -24,13 +24,13 @@ import numpy as np
 import torch
 from PIL import Image
 from quality_statistics import wins
+from rlcap.rewards.vqa_score import QUESTION
 from safetensors.torch import load_file
 from tokenizers import AddedToken, processors
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from transformers import CLIPConfig, CLIPModel, CLIPProcessor, FastVlmForConditionalGeneration
 
-from rewards.vqa_score import QUESTION
 from rlcap.commands.arguments import positive
 from rlcap.lab.assets import ASSETS
 from rlcap.lab.captioner import base_caption, captioner_processor, normalise, visual_tokens

@@ -105,7 +105,8 @@ def step_shares(steps: int, warm: int, overrides: list[str]) -> dict[str, float]
 
 def retrieval_ratio(captions: int, candidates: int, repeats: int) -> dict[str, float]:
     """Seconds of the self-retrieval reward for a batch, and of encoding everything one by one."""
-    from rewards.self_retrieval import SelfRetrieval
+    from rlcap.rewards.self_retrieval import SelfRetrieval
+
     from rlcap.lab.assets import resolve
     from rlcap.lab.splits import load_split
     from rlcap.scorers.images import open_image

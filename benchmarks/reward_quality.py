@@ -57,7 +57,7 @@ ANSWERER, CHOOSER = "<answerer>", "<chooser>"
 REFERENCES, PAIRS = "<references>", "<pairs>"
 """Placeholders: the NLI models of --nli and --taught, the encoder of the former, the same two thirds of the way up, the two models of --lab_judges; every reference of the data set (for
 document frequencies), and other images with a caption each."""
-HALLUCINATION = "rewards.hallucination:Hallucination"
+HALLUCINATION = "rlcap.rewards.hallucination:Hallucination"
 TEXT: dict[str, dict[str, Any]] = {
     "hallucination, mocha": {"reward": HALLUCINATION, "params": {"nli": NLI}},
     "hallucination, mocha, NLI alone": {"reward": HALLUCINATION, "params": {"nli": NLI, "alpha": 1.0}},
@@ -76,15 +76,15 @@ TEXT: dict[str, dict[str, Any]] = {
             "grounding": {"share": 0.6},
         },
     },
-    "bert_score": {"reward": "rewards.bert_score:BertScore", "params": {"encoder": ENCODER}},
-    "coverage": {"reward": "rewards.coverage:Coverage", "params": {"encoder": WORDS}},
-    "bleu": {"reward": "rewards.bleu:Bleu"},
-    "rouge": {"reward": "rewards.rouge:Rouge"},
-    "cider": {"reward": "rewards.cider:Cider", "params": {"frequencies": REFERENCES}},
-    "chair": {"reward": "rewards.chair:Chair"},
-    "length": {"reward": "rewards.length:Length"},
-    "repetition": {"reward": "rewards.repetition:Repetition"},
-    "style": {"reward": "rewards.style:Style"},
+    "bert_score": {"reward": "rlcap.rewards.bert_score:BertScore", "params": {"encoder": ENCODER}},
+    "coverage": {"reward": "rlcap.rewards.coverage:Coverage", "params": {"encoder": WORDS}},
+    "bleu": {"reward": "rlcap.rewards.bleu:Bleu"},
+    "rouge": {"reward": "rlcap.rewards.rouge:Rouge"},
+    "cider": {"reward": "rlcap.rewards.cider:Cider", "params": {"frequencies": REFERENCES}},
+    "chair": {"reward": "rlcap.rewards.chair:Chair"},
+    "length": {"reward": "rlcap.rewards.length:Length"},
+    "repetition": {"reward": "rlcap.rewards.repetition:Repetition"},
+    "style": {"reward": "rlcap.rewards.style:Style"},
 }
 """Rewards that need no image, as a mix names them."""
 LAB: dict[str, dict[str, Any]] = {
@@ -92,16 +92,16 @@ LAB: dict[str, dict[str, Any]] = {
         "reward": HALLUCINATION,
         "params": {"nli": "lab:nli", "form": "mocha", "alpha": 0.5, "baseline": 0.87},
     },
-    "coverage": {"reward": "rewards.coverage:Coverage", "params": {"encoder": "lab:nli"}},
-    "bleu": {"reward": "rewards.bleu:Bleu"},
-    "rouge": {"reward": "rewards.rouge:Rouge"},
-    "cider": {"reward": "rewards.cider:Cider", "params": {"frequencies": REFERENCES}},
+    "coverage": {"reward": "rlcap.rewards.coverage:Coverage", "params": {"encoder": "lab:nli"}},
+    "bleu": {"reward": "rlcap.rewards.bleu:Bleu"},
+    "rouge": {"reward": "rlcap.rewards.rouge:Rouge"},
+    "cider": {"reward": "rlcap.rewards.cider:Cider", "params": {"frequencies": REFERENCES}},
     "claims": {
-        "reward": "rewards.claims:Claims",
+        "reward": "rlcap.rewards.claims:Claims",
         "params": {"engine": "rlcap.lab.claims_engine:LabClaims", "cache": ":memory:"},
     },
     "caption_qa": {
-        "reward": "rewards.caption_qa:CaptionQa",
+        "reward": "rlcap.rewards.caption_qa:CaptionQa",
         "params": {
             "engine": "rlcap.lab.answers:LabAnswers",
             "questions": "rlcap.lab.questions:of_sample",
@@ -109,19 +109,19 @@ LAB: dict[str, dict[str, Any]] = {
         },
     },
     "aloha": {
-        "reward": "rewards.aloha:Aloha",
+        "reward": "rlcap.rewards.aloha:Aloha",
         "params": {"engine": "rlcap.lab.objects_engine:LabObjects", "encoder": "lab:nli", "cache": ":memory:"},
     },
     "image_loop": {
-        "reward": "rewards.image_loop:ImageLoop",
+        "reward": "rlcap.rewards.image_loop:ImageLoop",
         "params": {"encoder": "lab:nli", "clip": "local-dir:lab:retriever", "pairs": PAIRS},
     },
     "claim_diff": {
-        "reward": "rewards.claim_diff:ClaimDiff",
+        "reward": "rlcap.rewards.claim_diff:ClaimDiff",
         "params": {"engine": "rlcap.lab.differences:LabDifferences", "cache": ":memory:"},
     },
     "rubric": {
-        "reward": "rewards.rubric:Rubric",
+        "reward": "rlcap.rewards.rubric:Rubric",
         "params": {
             "engine": "rlcap.lab.rubric:LabRubric",
             "rubric": "rlcap.lab.rubric:of_sample",
@@ -129,14 +129,17 @@ LAB: dict[str, dict[str, Any]] = {
         },
     },
     "clair": {
-        "reward": "rewards.clair:Clair",
+        "reward": "rlcap.rewards.clair:Clair",
         "params": {"engine": "rlcap.lab.engine:LabLikeness", "cache": ":memory:"},
     },
-    "diversity": {"reward": "rewards.diversity:Diversity"},
-    "clip_score": {"reward": "rewards.clip_score:ClipScore", "params": {"clip": "local-dir:lab:retriever"}},
-    "ref_clip_score": {"reward": "rewards.clip_score:RefClipScore", "params": {"clip": "local-dir:lab:retriever"}},
-    "vqa_score": {"reward": "rewards.vqa_score:VqaScore", "params": {"model": ANSWERER}},
-    "pick_score": {"reward": "rewards.pick_score:PickScore", "params": {"model": CHOOSER, "processor": None}},
+    "diversity": {"reward": "rlcap.rewards.diversity:Diversity"},
+    "clip_score": {"reward": "rlcap.rewards.clip_score:ClipScore", "params": {"clip": "local-dir:lab:retriever"}},
+    "ref_clip_score": {
+        "reward": "rlcap.rewards.clip_score:RefClipScore",
+        "params": {"clip": "local-dir:lab:retriever"},
+    },
+    "vqa_score": {"reward": "rlcap.rewards.vqa_score:VqaScore", "params": {"model": ANSWERER}},
+    "pick_score": {"reward": "rlcap.rewards.pick_score:PickScore", "params": {"model": CHOOSER, "processor": None}},
 }
 """Rewards beside those of the lab's default mix (recipes/configs/lab.yaml), with the lab's models."""
 ALL_LAB = frozenset(LAB)

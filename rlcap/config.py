@@ -253,7 +253,7 @@ class ReviserConfig:
     """Who criticises and rewrites captions: textual gradient descent (`rlcap.reward.revise`)."""
 
     engine: Any = "rlcap.lab.reviser:LabReviser"
-    """An engine, as for `rewards.critique:Critique`: openai:MODEL, litellm:PROVIDER/MODEL, transformers:PATH, module:Class, or
+    """An engine, as for `rlcap.rewards.critique:Critique`: openai:MODEL, litellm:PROVIDER/MODEL, transformers:PATH, module:Class, or
     a mapping {engine: …, parameters}. The lab's reviser knows the lab alone."""
     prompt: str | None = None
     """Prompt file of the loss, with {references} and {caption}; null: rewards/prompts/revise.txt."""

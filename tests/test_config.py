@@ -6,7 +6,7 @@ from rlcap.config import ConfigError, GRPOConfig, PPOConfig, SFTConfig, dump, lo
 from rlcap.config_check import check
 
 LAB = Path(__file__).parents[1] / "recipes" / "configs" / "lab.yaml"
-MIX = {"length": {"reward": "rewards.length:Length"}}
+MIX = {"length": {"reward": "rlcap.rewards.length:Length"}}
 
 
 @pytest.fixture
@@ -297,7 +297,7 @@ def test_an_override_with_colons_is_a_text_and_braces_make_a_mapping():
 
 def test_a_reward_that_is_not_there_can_not_be_left_out(tmp_path):
     file = tmp_path / "a.yaml"
-    file.write_text("mix: {length: {reward: rewards.length:Length}}\n")
+    file.write_text("mix: {length: {reward: rlcap.rewards.length:Length}}\n")
     assert load_config(GRPOConfig, file, ["mix.length=null"]).mix == {"length": None}
     with pytest.raises(ConfigError, match=r"no reward 'lenght' to leave out; did you mean mix\.length\?"):
         load_config(GRPOConfig, file, ["mix.lenght=null"])

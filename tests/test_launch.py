@@ -75,7 +75,7 @@ def test_every_draw_of_the_sweep_is_a_config_that_can_run():
         assert config.data.validation > 100
     most = yaml.safe_load(SWEEP.read_text())["parameters"]["mix.critique.weight"]["max"]  # of the last draw
     assert config.mix["critique"]["weight"] == most
-    assert config.mix["critique"]["reward"] == "rewards.critique:Critique"
+    assert config.mix["critique"]["reward"] == "rlcap.rewards.critique:Critique"
 
 
 def test_the_sweep_optimises_a_held_out_metric_that_we_log():

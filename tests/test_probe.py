@@ -34,8 +34,8 @@ from rlcap.reward.probes import PROBES, battery
 from rlcap.types import ConfigError
 
 LAB = Path(__file__).parents[1] / "recipes" / "configs" / "lab.yaml"
-LENGTH = {"reward": "rewards.length:Length"}
-REPETITION = {"reward": "rewards.repetition:Repetition"}
+LENGTH = {"reward": "rlcap.rewards.length:Length"}
+REPETITION = {"reward": "rlcap.rewards.repetition:Repetition"}
 
 
 def probed(mix, samples=None):
@@ -135,7 +135,7 @@ def test_rewards_of_the_lab_lose_nothing_that_their_cards_do_not_say():
     }
     mix = {name: entry for name, entry in config.mix.items() if entry is not None} | more
     found = probe(dataclasses.replace(config, mix=mix), 42, "test").findings
-    file = {name: entry["reward"].removeprefix("rewards.").partition(":")[0] for name, entry in mix.items()}
+    file = {name: entry["reward"].removeprefix("rlcap.rewards.").partition(":")[0] for name, entry in mix.items()}
     lost = {name: {p for p, by in found.items() if by[name].wins > 0.05} - set(find(file[name]).fails) for name in mix}
     assert not {name: probes for name, probes in lost.items() if probes}
 
@@ -173,12 +173,14 @@ def test_the_labs_mix_passes(capsys):
 
 def test_the_command(tmp_path, capsys):
     out = tmp_path / "deep" / "found.json"
-    assert cli.main(["probe", "rewards.length:Length", "--count", "7", "--threshold", "1", "--json", str(out)]) == 0
+    assert (
+        cli.main(["probe", "rlcap.rewards.length:Length", "--count", "7", "--threshold", "1", "--json", str(out)]) == 0
+    )
     assert "probe" in capsys.readouterr().out
     assert json.loads(out.read_text())["images"] == 7
-    assert cli.main(["probe", "rewards.length:Length", "mix.length.weight=-1", "--count", "7"]) == 1
+    assert cli.main(["probe", "rlcap.rewards.length:Length", "mix.length.weight=-1", "--count", "7"]) == 1
     assert "failed: empty 100%" in capsys.readouterr().out
-    assert cli.main(["probe", "rewards.length:Lenght"]) == 2
+    assert cli.main(["probe", "rlcap.rewards.length:Lenght"]) == 2
     assert "did you mean 'Length'" in capsys.readouterr().err
     assert cli.main(["probe", str(LAB), "--split", "tset"]) == 2
     assert "the lab has train" in capsys.readouterr().err
@@ -201,9 +203,9 @@ def test_the_command_reads_your_own_data(tmp_path, capsys):
         "data.test=7",
         "data.prior_breaking=0",
     ]
-    assert cli.main(["probe", "rewards.length:Length", *data]) == 0
+    assert cli.main(["probe", "rlcap.rewards.length:Length", *data]) == 0
     assert "share of 7 images" in capsys.readouterr().out
-    assert cli.main(["probe", "rewards.length:Length", "--split", "validation", *data]) == 2
+    assert cli.main(["probe", "rlcap.rewards.length:Length", "--split", "validation", *data]) == 2
     assert "the configured data has train, test" in capsys.readouterr().err
 
 

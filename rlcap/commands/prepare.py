@@ -24,7 +24,7 @@ def add(commands: Any) -> None:
     )
     add_rows(cider, SOURCE)
     cider.add_argument(
-        "--out", type=Path, required=True, help="the file (JSON) for rewards.cider:Cider's `frequencies`"
+        "--out", type=Path, required=True, help="the file (JSON) for rlcap.rewards.cider:Cider's `frequencies`"
     )
 
     grammar = command(
@@ -39,7 +39,9 @@ def add(commands: Any) -> None:
         required=True,
         help="folder or hub name of a text encoder: distilroberta-base, prajjwal1/bert-small",
     )
-    grammar.add_argument("--out", type=Path, required=True, help="the folder for rewards.grammar:Grammar's `model`")
+    grammar.add_argument(
+        "--out", type=Path, required=True, help="the folder for rlcap.rewards.grammar:Grammar's `model`"
+    )
     grammar.add_argument(
         "--steps", type=positive, default=1_000, help="updates of 32 captions each (default: %(default)s)"
     )
@@ -60,7 +62,7 @@ def add(commands: Any) -> None:
         help="folder or hub name of an NLI cross-encoder: cross-encoder/nli-deberta-v3-small",
     )
     nli.add_argument(
-        "--out", type=Path, required=True, help="the folder for rewards.hallucination:Hallucination's `nli`"
+        "--out", type=Path, required=True, help="the folder for rlcap.rewards.hallucination:Hallucination's `nli`"
     )
     nli.add_argument(
         "--steps",

@@ -41,7 +41,7 @@ def add(commands: Any) -> None:
         "captions", type=Path, help="jsonl rows: sample_id, caption, score (people's), references, and image if it sees"
     )
     rubric.add_argument(
-        "--reward", default="rewards.critique:Critique", help="the judged reward (default: %(default)s)"
+        "--reward", default="rlcap.rewards.critique:Critique", help="the judged reward (default: %(default)s)"
     )
     rubric.add_argument(
         "--judge", required=True, help="its engine: openai:MODEL, litellm:…, transformers:…, module:Class"

@@ -33,7 +33,7 @@ def add(commands: Any) -> None:
     )
     probe.add_argument(
         "target",
-        help="YAML with `mix:` (and `data:`), or one reward: rewards.length:Length, its parameters as "
+        help="YAML with `mix:` (and `data:`), or one reward: rlcap.rewards.length:Length, its parameters as "
         "mix.length.params.low=0.8",
     )
     probe.add_argument("--count", type=positive, default=42, help="images, of 16 captions each (default: %(default)s)")

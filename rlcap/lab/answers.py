@@ -72,7 +72,7 @@ def choose(caption: str, question: str, options: Sequence[str]) -> str:
 
 
 class LabAnswers:
-    """An engine for `rewards.caption_qa:CaptionQa`, with questions of `rlcap.lab.questions`."""
+    """An engine for `rlcap.rewards.caption_qa:CaptionQa`, with questions of `rlcap.lab.questions`."""
 
     model_string = "lab-answers-1"
     is_multimodal = False

@@ -1,6 +1,6 @@
 """The lab's reader of claims: a stand-in for a large language model that takes a caption apart and checks it by the scene.
 
-It answers what `rewards.claims:Claims` asks. Every claim that `rlcap.lab.truth` reads is true or false by the scene, and
+It answers what `rlcap.rewards.claims:Claims` asks. Every claim that `rlcap.lab.truth` reads is true or false by the scene, and
 states the first fact that makes the same claim; a sentence that claims nothing of the scene is listed as abstract.
 """
 
@@ -20,7 +20,7 @@ _NUMBER = re.compile(r"^\d+\. ")
 
 
 class LabClaims:
-    """An engine for `rewards.claims:Claims`. Needs samples of the lab (`meta["scene"]`)."""
+    """An engine for `rlcap.rewards.claims:Claims`. Needs samples of the lab (`meta["scene"]`)."""
 
     model_string = "lab-claims-1"
     is_multimodal = False

@@ -24,7 +24,7 @@ def scene_and_prompt(content: Any, sample: Sample) -> tuple[Scene, str]:
 
 
 class LabComparer:
-    """An engine for `rewards.critique:Critique` with `form: best_of_two`."""
+    """An engine for `rlcap.rewards.critique:Critique` with `form: best_of_two`."""
 
     model_string = "lab-comparer-1"
     is_multimodal = False
@@ -43,7 +43,7 @@ class LabComparer:
 
 
 class LabCorrector:
-    """An engine for `rewards.critique:Critique` with `form: revision_gap`."""
+    """An engine for `rlcap.rewards.critique:Critique` with `form: revision_gap`."""
 
     model_string = "lab-corrector-1"
     is_multimodal = False

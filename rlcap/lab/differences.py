@@ -1,6 +1,6 @@
 """The lab's comparer of claims: a stand-in for a large language model that looks at the scene and reads two captions of it.
 
-It answers what `rewards.claim_diff:ClaimDiff` asks. Every claim that only one of the two makes is a difference; two that
+It answers what `rlcap.rewards.claim_diff:ClaimDiff` asks. Every claim that only one of the two makes is a difference; two that
 speak of the same (`the ball is blue`, `the ball is red`) are one. Who makes a false claim is wrong, and so is who leaves
 out a true one. What is said of no scene is no claim, and no difference.
 """
@@ -21,7 +21,7 @@ _WORD = {wrong: word for word, wrong in WRONG.items()}
 
 
 class LabDifferences:
-    """An engine for `rewards.claim_diff:ClaimDiff`. Needs samples of the lab (`meta["scene"]`)."""
+    """An engine for `rlcap.rewards.claim_diff:ClaimDiff`. Needs samples of the lab (`meta["scene"]`)."""
 
     model_string = "lab-differences-1"
     is_multimodal = False

@@ -69,7 +69,7 @@ def read_caption(content: Any, sample: Sample, misreads: float = 0.0) -> tuple[V
 
 
 class LabCritic:
-    """An engine for `rewards.critique:Critique`. Needs samples of the lab (`meta["scene"]`). misreads: the share of a scene's
+    """An engine for `rlcap.rewards.critique:Critique`. Needs samples of the lab (`meta["scene"]`). misreads: the share of a scene's
     attributes, in [0, 1], that it takes for others."""
 
     is_multimodal = False
@@ -97,7 +97,7 @@ class LabCritic:
 
 
 class LabLikeness:
-    """An engine for `rewards.clair:Clair`: the critic's grade as a likelihood. Needs samples of the lab too."""
+    """An engine for `rlcap.rewards.clair:Clair`: the critic's grade as a likelihood. Needs samples of the lab too."""
 
     model_string = "lab-likeness-1"
     is_multimodal = False

@@ -1,6 +1,6 @@
 """The lab's lister of objects: a stand-in for a language model that lists what a caption names.
 
-It answers what `rewards.aloha:Aloha` asks, and knows no scene: each thing that `rlcap.lab.truth` reads is listed with its
+It answers what `rlcap.rewards.aloha:Aloha` asks, and knows no scene: each thing that `rlcap.lab.truth` reads is listed with its
 attributes, and the background. In a sentence that guesses ("maybe there is a ball") they are only possible.
 
 >>> named("there is a red ball. maybe there are two boats.")
@@ -31,7 +31,7 @@ def named(text: str) -> list[str]:
 
 
 class LabObjects:
-    """An engine for `rewards.aloha:Aloha`."""
+    """An engine for `rlcap.rewards.aloha:Aloha`."""
 
     model_string = "lab-objects-1"
     is_multimodal = False

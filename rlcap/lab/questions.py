@@ -1,4 +1,4 @@
-"""Multiple-choice questions about a scene, as one who sees it would set them: what `rewards.caption_qa:CaptionQa` asks.
+"""Multiple-choice questions about a scene, as one who sees it would set them: what `rlcap.rewards.caption_qa:CaptionQa` asks.
 
 >>> import random
 >>> from rlcap.lab.scene import sample_scene

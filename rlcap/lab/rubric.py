@@ -47,7 +47,7 @@ def of_sample(sample: Sample) -> list[dict]:
 
 
 class LabRubric:
-    """An engine for `rewards.rubric:Rubric`, with criteria of this module. Needs samples of the lab (`meta["scene"]`)."""
+    """An engine for `rlcap.rewards.rubric:Rubric`, with criteria of this module. Needs samples of the lab (`meta["scene"]`)."""
 
     model_string = "lab-rubric-1"
     is_multimodal = False

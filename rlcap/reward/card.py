@@ -125,7 +125,7 @@ def read(path: Path, module: str) -> Card:
     return parse(ast.get_docstring(tree) or "", module, rewards)
 
 
-def cards(package: str = "rewards") -> list[Card]:
+def cards(package: str = "rlcap.rewards") -> list[Card]:
     """The cards of all files of a package, by name; files that begin with `_` are passed over."""
     spec = importlib.util.find_spec(package)
     folder = Path(next(iter(spec.submodule_search_locations or ()))) if spec else None
@@ -134,8 +134,8 @@ def cards(package: str = "rewards") -> list[Card]:
     return [read(path, f"{package}.{path.stem}") for path in sorted(folder.glob("[!_]*.py"))]
 
 
-def find(name: str, package: str = "rewards") -> Card:
-    """The card of that name (`length`, `rewards.length` or `rewards.length:Length`). ConfigError lists the known ones."""
+def find(name: str, package: str = "rlcap.rewards") -> Card:
+    """The card of that name (`length`, `rlcap.rewards.length` or `rlcap.rewards.length:Length`). ConfigError lists the known ones."""
     known = {card.name: card for card in cards(package)}
     wanted = name.partition(":")[0].rpartition(".")[2]
     if wanted not in known:

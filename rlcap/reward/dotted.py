@@ -38,7 +38,7 @@ def resolve(path: str, base: type | None = None) -> Any:
     """
     module_name, colon, name = path.rpartition(":")
     if not colon or not module_name or not name:
-        raise ConfigError(f"{path!r} is no dotted path; write module:Name, e.g. rewards.length:Length")
+        raise ConfigError(f"{path!r} is no dotted path; write module:Name, e.g. rlcap.rewards.length:Length")
     module = _of_file(Path(module_name)) if module_name.endswith(".py") else _of_name(module_name)
     if not hasattr(module, name):
         known = [key for key, value in vars(module).items() if _offered(key, value, module.__name__, base)]
@@ -180,9 +180,9 @@ def _found(module: str) -> bool:
 
 
 def _siblings(module: str) -> list[str]:
-    """Modules beside the one named, or those of `rewards` where its package doesn't exist either."""
+    """Modules beside the one named, or those of `rlcap.rewards` where its package doesn't exist either."""
     package = module.rpartition(".")[0]
-    package = package if package and exists(package) else "rewards"
+    package = package if package and exists(package) else "rlcap.rewards"
     spec = importlib.util.find_spec(package)
     if spec is None or not spec.submodule_search_locations:
         return []

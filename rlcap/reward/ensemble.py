@@ -6,9 +6,9 @@
         how: median
         spread: 0.6
         members:
-          small: {reward: "rewards.critique:Critique", params: {engine: "openai:gpt-4o-mini"}}
-          other: {reward: "rewards.critique:Critique", params: {engine: "litellm:gemini/gemini-2.0-flash"}}
-          terse: {reward: "rewards.critique:Critique", params: {engine: "openai:gpt-4o-mini", prompt: terse.txt}}
+          small: {reward: "rlcap.rewards.critique:Critique", params: {engine: "openai:gpt-4o-mini"}}
+          other: {reward: "rlcap.rewards.critique:Critique", params: {engine: "litellm:gemini/gemini-2.0-flash"}}
+          terse: {reward: "rlcap.rewards.critique:Critique", params: {engine: "openai:gpt-4o-mini", prompt: terse.txt}}
 
 What one judge likes for no good reason, another seldom likes as well; and where they disagree widely, no number is worth
 training on, so that the caption abstains. Members that wait for a server are asked at the same time.

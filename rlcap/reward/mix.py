@@ -1,12 +1,12 @@
 """The mix: several rewards by name, each with a weight and a normalisation.
 
     self_retrieval:
-      reward: rewards.self_retrieval:SelfRetrieval
+      reward: rlcap.rewards.self_retrieval:SelfRetrieval
       weight: 1.0
       normalize: group          # group | batch | running | none, see rlcap.algo.advantages
       params: {clip: ViT-B-32, pretrained: openai}
     length:
-      reward: rewards.length:Length
+      reward: rlcap.rewards.length:Length
       weight: 0.5
 
 A mix scores; it neither sums nor normalises. The trainer gathers the values of all processes and hands them, with

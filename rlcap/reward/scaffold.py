@@ -102,7 +102,7 @@ def write(names: Sequence[str], folder: Path) -> list[Path]:
         folder / ("rewards" if inside else "") / f"{name}.py": REWARD,
         folder / ("tests/rewards" if inside else "") / f"test_{name}.py": TEST,
     }
-    module = f"rewards.{name}" if inside else name
+    module = f"rlcap.rewards.{name}" if inside else name
     for path in made:
         if path.exists():
             raise ConfigError(f"{path} exists: choose another name")
@@ -114,5 +114,5 @@ def write(names: Sequence[str], folder: Path) -> list[Path]:
 
 def is_package(folder: Path) -> bool:
     """Whether `folder` is where Python finds the package `rewards`."""
-    spec = importlib.util.find_spec("rewards")
+    spec = importlib.util.find_spec("rlcap.rewards")
     return spec is not None and folder.resolve() in map(Path.resolve, map(Path, spec.submodule_search_locations or ()))

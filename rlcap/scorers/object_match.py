@@ -64,43 +64,19 @@ def similarities(
 
 
 def partners(similarity: np.ndarray) -> list[int | None]:
-    """(S, K) similarities → of each of the S objects the column of its partner, None where it has none (S > K).
+    """Assign objects to partners so that the sum of similarities is largest.
 
-    The Hungarian method by shortest augmenting paths (Jonker & Volgenant 1987), rows in order; O(S² · K).
+    Args:
+        similarity: (S, K) similarities of S named objects and K known ones, each in [0, 1].
+
+    Returns:
+        For each of the S objects the column of its partner, or None where it has none (at least S − K of them).
     """
-    rows, columns = similarity.shape
-    if rows > columns:
-        held = partners(similarity.T)
-        of = {row: column for column, row in enumerate(held)}
-        return [of.get(row) for row in range(rows)]
-    cost = 1.0 - similarity
-    row_price, column_price = np.zeros(rows), np.zeros(columns)
-    owner = np.full(columns, -1)  # the row that holds a column
-    for start in range(rows):
-        distance, came_from = np.full(columns, np.inf), np.full(columns, -1)
-        done = np.zeros(columns, dtype=bool)
-        row, column, reached = start, -1, 0.0
-        visited = [start]
-        while True:
-            way = reached + cost[row] - row_price[row] - column_price
-            shorter = ~done & (way < distance)
-            distance[shorter], came_from[shorter] = way[shorter], column
-            column = int(np.where(done, np.inf, distance).argmin())
-            reached, done[column] = float(distance[column]), True
-            if owner[column] < 0:
-                break
-            row = int(owner[column])
-            visited.append(row)
-        held = {int(owner[c]): c for c in np.flatnonzero(done) if owner[c] >= 0}
-        for one in visited:
-            row_price[one] += reached - (distance[held[one]] if one != start else 0.0)
-        column_price[done] -= reached - distance[done]
-        while column >= 0:
-            before = int(came_from[column])
-            owner[column] = start if before < 0 else owner[before]
-            column = before
-    of = {int(row): column for column, row in enumerate(owner) if row >= 0}
-    return [of.get(row) for row in range(rows)]
+    from scipy.optimize import linear_sum_assignment
+
+    rows, columns = linear_sum_assignment(similarity, maximize=True)
+    partner_of = dict(zip(rows.tolist(), columns.tolist(), strict=True))
+    return [partner_of.get(row) for row in range(len(similarity))]
 
 
 def matched(similarity: np.ndarray) -> list[tuple[int | None, float]]:

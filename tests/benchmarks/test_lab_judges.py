@@ -11,9 +11,9 @@ from safetensors.torch import load_file
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 from lab_judges import as_transformers, claim, clip_processor, make_answerer, make_chooser
+from rlcap.rewards.pick_score import PickScore
+from rlcap.rewards.vqa_score import VqaScore
 
-from rewards.pick_score import PickScore
-from rewards.vqa_score import VqaScore
 from rlcap.lab.assets import ASSETS
 from rlcap.lab.splits import draw_scene, load_split
 from rlcap.lab.truth import judge

@@ -1,8 +1,8 @@
 """The lab's reader of claims: exact by the scene, abstract where nothing is claimed, and no one's servant."""
 
 import pytest
+from rlcap.rewards.claims import Claims
 
-from rewards.claims import Claims
 from rlcap.lab.claims_engine import LabClaims
 from rlcap.lab.scene import Scene, Thing
 from rlcap.reward.claim_list import parse_claims

@@ -3,8 +3,8 @@
 import random
 
 import pytest
+from rlcap.rewards.critique import Critique
 
-from rewards.critique import Critique
 from rlcap.lab.engine import LabCritic
 from rlcap.lab.scene import scene_of
 from rlcap.lab.splits import load_split

@@ -138,7 +138,9 @@ def test_a_pairs_file_that_cannot_be_used_is_named(tmp_path, text, message):
 )
 def test_mistakes_are_named(kind, overrides, message):
     accept = (
-        ["accept.length.reward=rewards.length:Length"] if kind is RefineConfig and "accept={}" not in overrides else []
+        ["accept.length.reward=rlcap.rewards.length:Length"]
+        if kind is RefineConfig and "accept={}" not in overrides
+        else []
     )
     with pytest.raises(ConfigError, match=message):
         check(load_config(kind, None, [*accept, *overrides]))

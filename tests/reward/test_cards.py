@@ -103,7 +103,7 @@ def test_a_stale_table_is_found():
 
 
 def test_find_takes_any_of_its_names():
-    assert find("length") == find("rewards.length") == find("rewards.length:Length")
+    assert find("length") == find("rlcap.rewards.length") == find("rlcap.rewards.length:Length")
     with pytest.raises(ConfigError, match="did you mean 'length'"):
         find("lenght")
     with pytest.raises(ConfigError, match="no package 'nowhere'"):
@@ -115,7 +115,7 @@ def test_the_command_lists_and_prints(capsys):
     assert "repetition" in capsys.readouterr().out
     assert cli.main(["rewards", "length"]) == 0
     told = capsys.readouterr().out
-    assert "rewards.length:Length" in told
+    assert "rlcap.rewards.length:Length" in told
     assert all(f"\n{key}" in told for key in KEYS)
     assert cli.main(["rewards", "--markdown"]) == 0
     assert capsys.readouterr().out.strip() == markdown(cards())
@@ -124,7 +124,7 @@ def test_the_command_lists_and_prints(capsys):
 
 
 def test_listing_rewards_imports_none_of_them():
-    code = "import sys; from rlcap import cli; cli.main(['rewards']); print([m for m in ('torch', 'rewards.length') if m in sys.modules])"
+    code = "import sys; from rlcap import cli; cli.main(['rewards']); print([m for m in ('torch', 'rlcap.rewards.length') if m in sys.modules])"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert found.splitlines()[-1] == "[]"
     assert cards_module.__doc__

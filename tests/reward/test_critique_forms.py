@@ -4,8 +4,8 @@ import itertools
 import random
 
 import pytest
+from rlcap.rewards.critique import Critique
 
-from rewards.critique import Critique
 from rlcap.lab.comparers import LabComparer, LabCorrector, correct
 from rlcap.lab.scene import Scene, Thing
 from rlcap.reward.comparison import Preference, both_orders, opponent, value

@@ -2,8 +2,8 @@
 
 import pytest
 from fake_models import CountingJudge
+from rlcap.rewards.critique import Critique
 
-from rewards.critique import Critique
 from rlcap.reward.base import Reward
 from rlcap.reward.ensemble import Ensemble, majority
 from rlcap.reward.mix import Component, Mix
@@ -70,7 +70,7 @@ def test_metrics_say_who_disagreed():
 
 def test_in_a_mix_from_yaml_with_the_members_judges_and_budgets():
     name = "panel"
-    member = {"reward": "rewards.critique:Critique", "params": {"engine": CountingJudge(), "cache": ":memory:"}}
+    member = {"reward": "rlcap.rewards.critique:Critique", "params": {"engine": CountingJudge(), "cache": ":memory:"}}
     entry = {
         "reward": "rlcap.reward.ensemble:Ensemble",
         "params": {"members": {"one": member, "two": member}, "how": "mean"},
@@ -90,9 +90,9 @@ def test_in_a_mix_from_yaml_with_the_members_judges_and_budgets():
         ({"members": {"a": Fixed(0)}}, "at least two members, got 1"),
         ({"members": {"a": Fixed(0), "b": Critique(CountingJudge(), cache=":memory:")}}, "share one range, got"),
         ({"members": {"a": Fixed(0), "b": 3}}, r"members\.b: needs a mapping with `reward: module:Class`, got 3"),
-        ({"members": {"a": Fixed(0), "b": {"reward": "rewards.critique:Critiqe"}}}, r"members\.b: .*did you mean 'Critique'"),
-        ({"members": {"a": Fixed(0), "b": {"reward": "rewards.length:Length", "weight": 1}}}, r"members\.b: unknown key 'weight'"),
-        ({"members": {"a": Fixed(0), "b": {"reward": "rewards.critique:Critique"}}}, "needs the parameter 'engine'"),
+        ({"members": {"a": Fixed(0), "b": {"reward": "rlcap.rewards.critique:Critiqe"}}}, r"members\.b: .*did you mean 'Critique'"),
+        ({"members": {"a": Fixed(0), "b": {"reward": "rlcap.rewards.length:Length", "weight": 1}}}, r"members\.b: unknown key 'weight'"),
+        ({"members": {"a": Fixed(0), "b": {"reward": "rlcap.rewards.critique:Critique"}}}, "needs the parameter 'engine'"),
         ({"how": "max"}, "how is mean, median or majority"),
         ({"spread": -1.0}, "spread at least 0"),
         ({"quorum": 3}, "quorum is 1 to 2, the number of members, got 3"),

@@ -4,14 +4,14 @@ import re
 
 import pytest
 from fake_models import WordVectors
+from rlcap.rewards.aloha import Aloha
+from rlcap.rewards.caption_qa import CaptionQa
+from rlcap.rewards.claim_diff import ClaimDiff
+from rlcap.rewards.claims import Claims
+from rlcap.rewards.clair import Clair
+from rlcap.rewards.critique import Critique
+from rlcap.rewards.rubric import Rubric
 
-from rewards.aloha import Aloha
-from rewards.caption_qa import CaptionQa
-from rewards.claim_diff import ClaimDiff
-from rewards.claims import Claims
-from rewards.clair import Clair
-from rewards.critique import Critique
-from rewards.rubric import Rubric
 from rlcap.lab.answers import LabAnswers
 from rlcap.lab.claims_engine import LabClaims
 from rlcap.lab.comparers import LabComparer, LabCorrector

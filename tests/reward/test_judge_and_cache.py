@@ -7,8 +7,8 @@ import threading
 import time
 
 import pytest
+from rlcap.rewards.critique import Critique
 
-from rewards.critique import Critique
 from rlcap.reward.cache import ReplyCache, content_hash
 from rlcap.reward.failures import classify, redact
 from rlcap.reward.judge import Judge, JudgeError, Patience, Question

@@ -5,10 +5,10 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from judge_server import JudgeServer
 from PIL import Image
+from rlcap.rewards.critique import Critique
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
-from rewards.critique import Critique
 from rlcap.reward.dotted import ConfigError
 from rlcap.reward.engines import load_engine
 from rlcap.reward.judge import JudgeError

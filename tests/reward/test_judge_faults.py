@@ -7,9 +7,9 @@ import traceback
 
 import pytest
 from judge_server import FAULTS, JudgeServer, grade
+from rlcap.rewards.claims import Claims
+from rlcap.rewards.critique import Critique
 
-from rewards.claims import Claims
-from rewards.critique import Critique
 from rlcap.reward.mix import Component, Mix
 from rlcap.reward.runner import RewardRefused
 from rlcap.types import RewardBatch, Sample

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from fake_models import CountingJudge
 from PIL import Image
+from rlcap.rewards.claims import Claims
+from rlcap.rewards.critique import Critique
 
-from rewards.claims import Claims
-from rewards.critique import Critique
 from rlcap.reward import critic
 from rlcap.reward.base import Reward
 from rlcap.reward.cache import ReplyCache

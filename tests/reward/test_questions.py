@@ -6,8 +6,8 @@ from collections import Counter
 
 import pytest
 from PIL import Image
+from rlcap.rewards.caption_qa import CaptionQa
 
-from rewards.caption_qa import CaptionQa
 from rlcap.reward.cache import ReplyCache
 from rlcap.reward.prompt import Prompt, fenced
 from rlcap.reward.questions import (

@@ -27,13 +27,13 @@ def test_beside_the_package_it_joins_the_package(tmp_path, monkeypatch):
     monkeypatch.setattr(scaffold, "is_package", lambda folder: True)
     file, test = scaffold.write(["brief"], tmp_path)
     assert (file, test) == (tmp_path / "rewards/brief.py", tmp_path / "tests/rewards/test_brief.py")
-    assert "from rewards.brief import Brief" in test.read_text()
+    assert "from rlcap.rewards.brief import Brief" in test.read_text()
     with pytest.raises(ConfigError, match="exists: choose another"):
         scaffold.write(["brief"], tmp_path)
 
 
 def test_the_package_is_known_by_its_place(tmp_path):
-    import rewards
+    from rlcap import rewards
 
     assert scaffold.is_package(Path(next(iter(rewards.__path__))))
     assert not scaffold.is_package(tmp_path / "rewards")

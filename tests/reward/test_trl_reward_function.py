@@ -3,11 +3,11 @@
 import pytest
 import torch
 from datasets import Dataset
+from rlcap.rewards.length import Length
+from rlcap.rewards.repetition import Repetition
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
-from rewards.length import Length
-from rewards.repetition import Repetition
 from rlcap.reward.base import Reward
 from rlcap.types import Score
 

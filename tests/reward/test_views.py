@@ -6,8 +6,8 @@ import json
 import pytest
 from fake_models import CountingJudge
 from PIL import Image
+from rlcap.rewards.critique import Critique
 
-from rewards.critique import Critique
 from rlcap.lab.engine import LabCritic
 from rlcap.reward import critic
 from rlcap.reward.dotted import build

@@ -3,8 +3,8 @@
 import random
 
 import pytest
+from rlcap.rewards.caption_qa import CaptionQa, credit
 
-from rewards.caption_qa import CaptionQa, credit
 from rlcap.lab.answers import LabAnswers
 from rlcap.lab.language import tell_all
 from rlcap.lab.scene import sample_scene

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 from photo_texts import photo_texts
+from rlcap.rewards.cider import Cider
 
-from rewards.cider import Cider
 from rlcap import cli
 from rlcap.scorers.cider import EOS, CiderD
 from rlcap.scorers.ngrams import tokenize

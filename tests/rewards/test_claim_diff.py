@@ -3,8 +3,8 @@
 import itertools
 
 import pytest
+from rlcap.rewards.claim_diff import ClaimDiff, claim_value, hedged_share
 
-from rewards.claim_diff import ClaimDiff, claim_value, hedged_share
 from rlcap.lab.differences import LabDifferences, differ
 from rlcap.lab.scene import Scene, Thing
 from rlcap.reward.differences import Difference, differences_text, differential, parse_differences, reference_of

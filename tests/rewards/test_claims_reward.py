@@ -3,8 +3,8 @@
 import pytest
 from fake_models import WordClaims
 from photo_texts import photo_texts
+from rlcap.rewards.claims import Claims, f1, precision, recall
 
-from rewards.claims import Claims, f1, precision, recall
 from rlcap.reward.claim_list import Claim, claims_text, facts_of, parse_claims
 from rlcap.reward.judge import JudgeError
 from rlcap.reward.verdict import VerdictError

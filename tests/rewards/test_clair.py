@@ -1,8 +1,8 @@
 """CLAIR: the score in the reply, and replies that have none."""
 
 import pytest
+from rlcap.rewards.clair import Clair, parse_likelihood
 
-from rewards.clair import Clair, parse_likelihood
 from rlcap.lab.engine import LabLikeness
 from rlcap.lab.scene import Scene, Thing
 from rlcap.reward.verdict import VerdictError

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from rlcap.rewards.clip_score import PREFIX, ClipScore, RefClipScore, clip_s, ref_clip_s
 
-from rewards.clip_score import PREFIX, ClipScore, RefClipScore, clip_s, ref_clip_s
 from rlcap.scorers.images import ImageError
 from rlcap.types import RewardBatch, Sample
 

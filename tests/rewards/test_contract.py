@@ -30,32 +30,32 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from photo_texts import photo_texts
 from PIL import Image
+from rlcap.rewards.aloha import Aloha
+from rlcap.rewards.bert_score import BertScore
+from rlcap.rewards.bleu import Bleu
+from rlcap.rewards.caption_qa import CaptionQa
+from rlcap.rewards.chair import Chair
+from rlcap.rewards.cider import Cider
+from rlcap.rewards.claim_diff import ClaimDiff
+from rlcap.rewards.claims import Claims
+from rlcap.rewards.clair import Clair
+from rlcap.rewards.clip_score import ClipScore, RefClipScore
+from rlcap.rewards.coverage import Coverage
+from rlcap.rewards.critique import Critique
+from rlcap.rewards.diversity import Diversity
+from rlcap.rewards.grammar import Grammar
+from rlcap.rewards.hallucination import Hallucination
+from rlcap.rewards.image_loop import ImageLoop
+from rlcap.rewards.length import Length
+from rlcap.rewards.pick_score import PickScore
+from rlcap.rewards.repetition import Repetition
+from rlcap.rewards.rouge import Rouge
+from rlcap.rewards.rubric import Rubric
+from rlcap.rewards.self_retrieval import SelfRetrieval
+from rlcap.rewards.style import Style
+from rlcap.rewards.vqa_score import VqaScore
 
-import rewards
-from rewards.aloha import Aloha
-from rewards.bert_score import BertScore
-from rewards.bleu import Bleu
-from rewards.caption_qa import CaptionQa
-from rewards.chair import Chair
-from rewards.cider import Cider
-from rewards.claim_diff import ClaimDiff
-from rewards.claims import Claims
-from rewards.clair import Clair
-from rewards.clip_score import ClipScore, RefClipScore
-from rewards.coverage import Coverage
-from rewards.critique import Critique
-from rewards.diversity import Diversity
-from rewards.grammar import Grammar
-from rewards.hallucination import Hallucination
-from rewards.image_loop import ImageLoop
-from rewards.length import Length
-from rewards.pick_score import PickScore
-from rewards.repetition import Repetition
-from rewards.rouge import Rouge
-from rewards.rubric import Rubric
-from rewards.self_retrieval import SelfRetrieval
-from rewards.style import Style
-from rewards.vqa_score import VqaScore
+from rlcap import rewards
 from rlcap.lab.assets import resolve
 from rlcap.reward.base import Reward
 from rlcap.reward.card import find
@@ -207,7 +207,7 @@ CAPTIONS = [
 
 def every_class():
     for info in pkgutil.iter_modules(rewards.__path__):
-        module = importlib.import_module(f"rewards.{info.name}")
+        module = importlib.import_module(f"rlcap.rewards.{info.name}")
         for _, value in inspect.getmembers(module, inspect.isclass):
             if issubclass(value, Reward) and value.__module__ == module.__name__:
                 yield value

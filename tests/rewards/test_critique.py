@@ -4,8 +4,8 @@ import re
 
 import pytest
 from PIL import Image
+from rlcap.rewards.critique import Critique, verdict_value
 
-from rewards.critique import Critique, verdict_value
 from rlcap.reward.dotted import ConfigError
 from rlcap.reward.engines import LiteLLM, load_engine
 from rlcap.reward.prompt import fenced

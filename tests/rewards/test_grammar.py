@@ -4,8 +4,8 @@ import math
 
 import pytest
 import torch
+from rlcap.rewards.grammar import Grammar
 
-from rewards.grammar import Grammar
 from rlcap.lab.assets import resolve
 from rlcap.types import ConfigError, RewardBatch, Sample
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from rlcap.rewards.hallucination import Hallucination, adequacy, fidelity
 
-from rewards.hallucination import Hallucination, adequacy, fidelity
 from rlcap.scorers.claims import claim_costs, sentence_cost
 from rlcap.scorers.grounding import Grounding
 from rlcap.scorers.hedges import bare_claim, is_hedged

@@ -5,9 +5,9 @@ import math
 import pytest
 import torch
 from captioners import images
+from rlcap.rewards.pick_score import PickScore
 from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPProcessor
 
-from rewards.pick_score import PickScore
 from rlcap.lab.words import build_tokenizer
 from rlcap.scorers.preference import PreferenceScorer
 from rlcap.types import ConfigError, RewardBatch, Sample

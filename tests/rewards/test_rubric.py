@@ -3,8 +3,8 @@
 import random
 
 import pytest
+from rlcap.rewards.rubric import Rubric
 
-from rewards.rubric import Rubric
 from rlcap.lab.language import tell_all
 from rlcap.lab.rubric import FAITHFUL, LabRubric, rubric
 from rlcap.lab.scene import sample_scene

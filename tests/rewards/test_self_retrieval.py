@@ -5,8 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from rlcap.rewards.self_retrieval import SelfRetrieval
 
-from rewards.self_retrieval import SelfRetrieval
 from rlcap.types import RewardBatch, Sample
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 from photo_texts import photo_texts
+from rlcap.rewards.style import Style, penalty
 
-from rewards.style import Style, penalty
 from rlcap.reward.probes import INJECTION, PRAISE
 from rlcap.scorers.phrases import flagged
 from rlcap.types import RewardBatch, Sample

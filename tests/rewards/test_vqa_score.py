@@ -7,9 +7,9 @@ import captioners
 import pytest
 import torch
 from captioners import images
+from rlcap.rewards.vqa_score import VqaScore
 from transformers import AutoModelForImageTextToText, AutoProcessor, BatchFeature
 
-from rewards.vqa_score import VqaScore
 from rlcap.scorers.yes import YesScorer
 from rlcap.types import ConfigError, RewardBatch, Sample
 

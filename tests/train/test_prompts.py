@@ -141,7 +141,7 @@ def test_the_command_tries_an_instruction_on_images(tmp_path, monkeypatch):
         "    def generate(self, content, system_prompt=None, **_):\n"
         "        return '<IMPROVED_VARIABLE>describe every thing .</IMPROVED_VARIABLE>'\n"
     )
-    (tmp_path / "mine.yaml").write_text("mix: {length: {reward: 'rewards.length:Length'}}\n")
+    (tmp_path / "mine.yaml").write_text("mix: {length: {reward: 'rlcap.rewards.length:Length'}}\n")
     monkeypatch.chdir(tmp_path)
     command = ("prompt", "optimize", "instruction", "--config", "mine.yaml", "--engine", "mine.py:Writer")
     sizes = ("--images", "2", "--held-out", "3", "--rounds", "1", "data.train=5", "generation.max_new_tokens=16")

@@ -34,11 +34,11 @@ def test_bags_are_told(curriculum, counts, said):
     [
         ("train.micro_batch=7", "micro_batch"),
         ("curriculum=bagcury", "bagcurri"),
-        ("mix.length.reward=rewards.lenght:Length", "did you mean 'rewards.length'"),
+        ("mix.length.reward=rlcap.rewards.lenght:Length", "did you mean 'rlcap.rewards.length'"),
         ("mix.length.normalize=grup", "did you mean 'group'"),
         ("mix.length.weight=heavy", "mix.length must be a finite number"),
         ("mix.length.params={hihg: 2}", "did you mean 'high'"),
-        ("mix.hallucination.params.alpha=high", "parameter alpha of rewards.hallucination:Hallucination must be"),
+        ("mix.hallucination.params.alpha=high", "parameter alpha of rlcap.rewards.hallucination:Hallucination must be"),
     ],
 )
 def test_a_mistake_is_told_before_data_are_read(override, said, tmp_path, monkeypatch):

@@ -56,7 +56,7 @@ def trainer(tmp_path, monkeypatch):
     run.root.mkdir()
     return GRPOTrainer(
         policy.model, policy.processor, samples, config=config, batching=plan(2, 4, 4), folder=run,
-        mix=Mix.from_config({"length": {"reward": "rewards.length:Length", "params": {"target": 3}}}),
+        mix=Mix.from_config({"length": {"reward": "rlcap.rewards.length:Length", "params": {"target": 3}}}),
         curriculum=parse(2), gallery={s.id: s.image for s in samples}, instruction="describe",
     )  # fmt: skip
 

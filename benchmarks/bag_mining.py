@@ -23,7 +23,7 @@ from pathlib import Path
 import faiss
 import numpy as np
 
-from rlcap.commands.arguments import positive
+from rlcap.cli.arguments import positive
 from rlcap.data import mining
 from rlcap.data.bags import BagFile
 

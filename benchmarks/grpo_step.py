@@ -34,11 +34,11 @@ from step_models import INSTRUCTION, PIXELS, SIZES, build
 from tqdm import tqdm
 from transformers import PrinterCallback, TrainerCallback
 
-from rlcap.batching import plan
-from rlcap.commands.arguments import positive
-from rlcap.config import GenerationConfig, GRPOConfig, TrainConfig
-from rlcap.curriculum import parse
-from rlcap.policy.families import captioner_of
+from rlcap.cli.arguments import positive
+from rlcap.config.schema import GenerationConfig, GRPOConfig, TrainConfig
+from rlcap.data.batching import plan
+from rlcap.data.curriculum import parse
+from rlcap.policy.families.registry import captioner_of
 from rlcap.reward.base import Reward
 from rlcap.reward.mix import Component, Mix
 from rlcap.train.grpo import GRPOTrainer

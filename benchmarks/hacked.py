@@ -17,12 +17,12 @@ from pathlib import Path
 from lab_runs import ROOT, arguments, row, train, write_json
 from mixes import PARTS
 
-from rlcap.config import GRPOConfig, load_config
-from rlcap.eval.charts import smooth
-from rlcap.eval.divergence import told
+from rlcap.config.schema import GRPOConfig, load_config
+from rlcap.eval.over_optimization import told
+from rlcap.eval.report.charts import smooth
 from rlcap.eval.reward_gains import components, gain, window
 from rlcap.eval.summary import metric_rows
-from rlcap.probe import probe
+from rlcap.probing.probe import probe
 
 
 def only(*kept: str) -> list[str]:

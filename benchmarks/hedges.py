@@ -16,10 +16,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rlcap.rewards.hallucination import Hallucination
-
-from rlcap.commands.arguments import folder, positive
+from rlcap.cli.arguments import folder, positive
 from rlcap.eval.statistics import bootstrap_mean
+from rlcap.rewards.hallucination import Hallucination
 from rlcap.types import RewardBatch, Sample
 
 # isort: split

@@ -4,7 +4,7 @@
         --judges caption_qa --each 1 --json injections.json
     python benchmarks/injections.py --engine openai:gpt-4o-mini --judges critique claims clair claim_diff rubric caption_qa
 
-Each caption is judged as it is, with every attack of `rlcap.reward.injections` behind it, and with harmless sentences
+Each caption is judged as it is, with every attack of `rlcap.probing.injections` behind it, and with harmless sentences
 behind it, which say as little of the image. A judge wavers: what the harmless sentences change is the level to compare
 with. A verdict is what the reward makes of the reply; `changed` is the share of attacked captions whose value differs from
 the plain caption's, `raised` the share whose value is higher (both of those that have one, and so has the plain caption),
@@ -28,7 +28,7 @@ from pathlib import Path
 
 import yaml
 
-from rlcap.commands.arguments import positive
+from rlcap.cli.arguments import positive
 
 ROOT = Path(__file__).resolve().parent.parent
 HARMLESS = (
@@ -103,14 +103,14 @@ def samples(count: int):
 
 def judge_of(name: str, engine):
     """The reward of that name, asking this engine, without a cache on disk."""
-    from rlcap.reward.dotted import resolve
+    from rlcap.config.imports import resolve
 
     return resolve(f"rlcap.rewards.{name}:{JUDGES[name]}")(engine, cache=":memory:", timeout=600.0, retries=1)
 
 
 def measure(name: str, engine, where: str, photos: int, each: int) -> dict[str, Finding]:
     """Kind → finding. each: so many attacks of a kind."""
-    from rlcap.reward.injections import ATTACKS
+    from rlcap.probing.injections import ATTACKS
     from rlcap.types import RewardBatch
 
     reward, texts = judge_of(name, engine), {CONTROL: HARMLESS, **ATTACKS}
@@ -153,7 +153,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     sys.path.insert(0, str(ROOT))
-    from rlcap.reward.engines import load_engine
+    from rlcap.judge.backends.loading import load_engine
 
     engine = load_engine(yaml.safe_load(args.engine))
     for name in args.judges:

@@ -30,7 +30,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from rlcap.commands.arguments import positive
+from rlcap.cli.arguments import positive
 
 ROOT = Path(__file__).resolve().parent.parent
 SERVER = ROOT / "tests" / "support" / "judge_server.py"
@@ -54,9 +54,8 @@ def server(latency: float, every: int) -> Iterator[str]:
 
 def mix_of(engine: str, url: str, folder: Path, concurrency: int, timeout: float):
     """Two judges with a cache each in the folder, who share `concurrency` calls."""
-    from rlcap.rewards.critique import Critique
-
     from rlcap.reward.mix import Component, Mix
+    from rlcap.rewards.critique import Critique
 
     served = {"engine": engine, "base_url": url, "api_key_env": "RLCAP_BENCHMARK_KEY"}
     options = {"timeout": timeout, "backoff": 0.02, "concurrency": concurrency // JUDGES}
@@ -98,7 +97,6 @@ def judged(mix, captions: Sequence[str]) -> Judged:
 def bare(url: str, captions: Sequence[str], concurrency: int) -> float:
     """Seconds that plain threads take for the same questions."""
     from rlcap.rewards.critique import Critique
-
     from rlcap.types import Sample
 
     critic = Critique({"engine": "openai:judge", "base_url": url}, cache=":memory:").critic

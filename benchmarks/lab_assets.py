@@ -15,16 +15,16 @@ from pathlib import Path
 import numpy as np
 from lab_runs import write_json
 
-from rlcap.config import ModelConfig
+from rlcap.config.schema import ModelConfig
 from rlcap.eval.captioning import caption_samples
-from rlcap.eval.retrieval import retrieval_metrics, split_bags
-from rlcap.eval.truth import truth_metrics
+from rlcap.eval.metrics.retrieval import retrieval_metrics, split_bags
 from rlcap.lab.assets import resolve
-from rlcap.lab.entailment import LABELS, sample_pair
-from rlcap.lab.language import INSTRUCTION, tell_all, tell_thing
-from rlcap.lab.scene import Scene
-from rlcap.lab.splits import load_split
-from rlcap.policy.load import load_policy
+from rlcap.lab.models.nli import LABELS, sample_pair
+from rlcap.lab.source import load_split
+from rlcap.lab.truth_metrics import truth_metrics
+from rlcap.lab.world.language import INSTRUCTION, tell_all, tell_thing
+from rlcap.lab.world.scene import Scene
+from rlcap.policy.loading import load_policy
 from rlcap.scorers.clip import ClipScorer
 from rlcap.scorers.nli import NliScorer
 

@@ -24,26 +24,26 @@ import numpy as np
 import torch
 from PIL import Image
 from quality_statistics import wins
-from rlcap.rewards.vqa_score import QUESTION
 from safetensors.torch import load_file
 from tokenizers import AddedToken, processors
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from transformers import CLIPConfig, CLIPModel, CLIPProcessor, FastVlmForConditionalGeneration
 
-from rlcap.commands.arguments import positive
+from rlcap.cli.arguments import positive
 from rlcap.lab.assets import ASSETS
-from rlcap.lab.captioner import base_caption, captioner_processor, normalise, visual_tokens
-from rlcap.lab.corpus import draw_corpus
-from rlcap.lab.render import draw
-from rlcap.lab.retriever import detailed, retriever_config
-from rlcap.lab.scene import Scene, sibling
-from rlcap.lab.splits import draw_family, draw_scene
-from rlcap.lab.truth import judge
-from rlcap.lab.words import BOS, EOS, PAD, build_tokenizer
-from rlcap.scorers.ngrams import tokenize
-from rlcap.scorers.schedule import one_cycle
-from rlcap.scorers.sentences import split_sentences
+from rlcap.lab.models.captioner import base_caption, captioner_processor, normalise, visual_tokens
+from rlcap.lab.models.corpus import draw_corpus
+from rlcap.lab.models.retriever import detailed, retriever_config
+from rlcap.lab.models.tokenizer import BOS, EOS, PAD, build_tokenizer
+from rlcap.lab.source import draw_family, draw_scene
+from rlcap.lab.world.renderer import draw
+from rlcap.lab.world.scene import Scene, sibling
+from rlcap.lab.world.truth import judge
+from rlcap.rewards.vqa_score import QUESTION
+from rlcap.scorers.text.ngrams import tokenize
+from rlcap.scorers.text.sentences import split_sentences
+from rlcap.scorers.training.schedule import one_cycle
 
 # isort: split
 # A folder `runs` in the root would else change where ruff wants this.
@@ -219,7 +219,7 @@ def quality(folder: Path, count: int) -> dict[str, float]:
     """On scenes of the test split: how often the answerer tells a true claim from a false one of the same image, and the
     chooser the text's image from a near-duplicate."""
     from rlcap.scorers.preference import PreferenceScorer
-    from rlcap.scorers.yes import YesScorer
+    from rlcap.scorers.vqa_yes_probability import YesScorer
 
     rng = random.Random("held out")
     families = [draw_family(rng, "test", 2) for _ in range(count)]

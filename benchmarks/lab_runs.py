@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from rlcap.eval.captions_file import read_tables, steps
-from rlcap.eval.catalogue import ABOUT
+from rlcap.eval.metric_catalog import ABOUT
 from rlcap.eval.statistics import across, across_difference, across_relative_change
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -38,8 +38,8 @@ from transformers import (
     TimmWrapperConfig,
 )
 
-from rlcap.data.images import open_image
 from rlcap.data.prompts import INSTRUCTION
+from rlcap.io.images import open_image
 from rlcap.types import Sample
 
 TOWER, CHANNELS, SIDE, PATCH = "tf_efficientnet_lite0", 1280, 192, 32

@@ -28,15 +28,15 @@ from typing import Any
 import numpy as np
 from photo_models import build
 
-from rlcap.commands.arguments import folder, positive
-from rlcap.config import GRPOConfig, SFTConfig, load_config
-from rlcap.data.load import load_splits
-from rlcap.eval.catalogue import about, reading_order
-from rlcap.eval.retrieval import recall_at_1
+from rlcap.cli.arguments import folder, positive
+from rlcap.config.schema import GRPOConfig, SFTConfig, load_config
+from rlcap.data.source import load_splits
+from rlcap.eval.metric_catalog import about, reading_order
+from rlcap.eval.metrics.retrieval import recall_at_1
 from rlcap.eval.summary import read_summary
 from rlcap.scorers.clip import ClipScorer
-from rlcap.scorers.grammar_training import teach as teach_grammar
-from rlcap.scorers.nli_training import teach as teach_nli
+from rlcap.scorers.training.grammar import teach as teach_grammar
+from rlcap.scorers.training.nli import teach as teach_nli
 from rlcap.types import Sample
 
 # isort: split
@@ -161,7 +161,7 @@ def main() -> None:
         "--output_dir", str(out / "sft"), *data, base, f"train.steps={steps(sft_steps)}",
     )  # fmt: skip
     seconds["bags"] = launch(
-        out / "bags.log", "rlcap.cli", "bags", "mine", str(captions), "--image-root", str(images), "--on-bad", "skip",
+        out / "bags.log", "rlcap.cli.main", "bags", "mine", str(captions), "--image-root", str(images), "--on-bad", "skip",
         "--clip", clip, "--neighbours", str(NEIGHBOURS), "--out", str(out / "bags.json"),
     )  # fmt: skip
     changes = []

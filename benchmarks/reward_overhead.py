@@ -25,7 +25,7 @@ from pathlib import Path
 
 import torch
 
-from rlcap.commands.arguments import positive
+from rlcap.cli.arguments import positive
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -105,11 +105,10 @@ def step_shares(steps: int, warm: int, overrides: list[str]) -> dict[str, float]
 
 def retrieval_ratio(captions: int, candidates: int, repeats: int) -> dict[str, float]:
     """Seconds of the self-retrieval reward for a batch, and of encoding everything one by one."""
-    from rlcap.rewards.self_retrieval import SelfRetrieval
-
+    from rlcap.io.images import open_image
     from rlcap.lab.assets import resolve
-    from rlcap.lab.splits import load_split
-    from rlcap.scorers.images import open_image
+    from rlcap.lab.source import load_split
+    from rlcap.rewards.self_retrieval import SelfRetrieval
     from rlcap.types import RewardBatch
 
     samples = load_split("train", 140, 0)

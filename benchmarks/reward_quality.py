@@ -19,7 +19,7 @@ A line a reward, a column a question, each with a 95 % bootstrap interval:
     lab_auc    AUC of the lab's sampled captions: none of whose claims is false, against the others
     lab_group  of the pairs of one image's eight captions, the share that it orders as truth does: what RL sees
 
-The lab's captions are sampled from its MLE captioner at temperature 1, eight an image, as training begins. Truth is `rlcap.probe.
+The lab's captions are sampled from its MLE captioner at temperature 1, eight an image, as training begins. Truth is `rlcap.probing.probe.
 truth_of`: harmonic mean of precision and recall of facts, times the grammatical share; pairs of equal truth don't count.
 The mix stands in the table by its advantage (the trainer's own arithmetic), which is centred by image: its lab_auc says little.
 Below it, how much more it agrees within groups than the best of its components, image by image. Its weights were chosen in view
@@ -44,7 +44,7 @@ from caption_foils import SETS, foils
 from quality_statistics import auc, bootstrap, clustered, group_agreement, group_gain, kendall_tau_c, wins
 from tqdm import trange
 
-from rlcap.commands.arguments import folder, positive
+from rlcap.cli.arguments import folder, positive
 from rlcap.eval.statistics import Interval, bootstrap_mean
 from rlcap.types import RewardBatch, Sample
 
@@ -98,19 +98,19 @@ LAB: dict[str, dict[str, Any]] = {
     "cider": {"reward": "rlcap.rewards.cider:Cider", "params": {"frequencies": REFERENCES}},
     "claims": {
         "reward": "rlcap.rewards.claims:Claims",
-        "params": {"engine": "rlcap.lab.claims_engine:LabClaims", "cache": ":memory:"},
+        "params": {"engine": "rlcap.lab.oracles.claims:LabClaims", "cache": ":memory:"},
     },
     "caption_qa": {
         "reward": "rlcap.rewards.caption_qa:CaptionQa",
         "params": {
-            "engine": "rlcap.lab.answers:LabAnswers",
-            "questions": "rlcap.lab.questions:of_sample",
+            "engine": "rlcap.lab.oracles.question_answerer:LabAnswers",
+            "questions": "rlcap.lab.world.questions:of_sample",
             "cache": ":memory:",
         },
     },
     "aloha": {
         "reward": "rlcap.rewards.aloha:Aloha",
-        "params": {"engine": "rlcap.lab.objects_engine:LabObjects", "encoder": "lab:nli", "cache": ":memory:"},
+        "params": {"engine": "rlcap.lab.oracles.objects:LabObjects", "encoder": "lab:nli", "cache": ":memory:"},
     },
     "image_loop": {
         "reward": "rlcap.rewards.image_loop:ImageLoop",
@@ -118,19 +118,19 @@ LAB: dict[str, dict[str, Any]] = {
     },
     "claim_diff": {
         "reward": "rlcap.rewards.claim_diff:ClaimDiff",
-        "params": {"engine": "rlcap.lab.differences:LabDifferences", "cache": ":memory:"},
+        "params": {"engine": "rlcap.lab.oracles.differences:LabDifferences", "cache": ":memory:"},
     },
     "rubric": {
         "reward": "rlcap.rewards.rubric:Rubric",
         "params": {
-            "engine": "rlcap.lab.rubric:LabRubric",
-            "rubric": "rlcap.lab.rubric:of_sample",
+            "engine": "rlcap.lab.oracles.rubric:LabRubric",
+            "rubric": "rlcap.lab.oracles.rubric:of_sample",
             "cache": ":memory:",
         },
     },
     "clair": {
         "reward": "rlcap.rewards.clair:Clair",
-        "params": {"engine": "rlcap.lab.engine:LabLikeness", "cache": ":memory:"},
+        "params": {"engine": "rlcap.lab.oracles.grader:LabLikeness", "cache": ":memory:"},
     },
     "diversity": {"reward": "rlcap.rewards.diversity:Diversity"},
     "clip_score": {"reward": "rlcap.rewards.clip_score:ClipScore", "params": {"clip": "local-dir:lab:retriever"}},
@@ -181,7 +181,7 @@ def judged(
     entries: Mapping[str, Any], batch: RewardBatch, references: Sequence[Any], models: Mapping[str, Any]
 ) -> dict[str, np.ndarray]:
     """Reward → its values (N,), NaN where it abstained. models: placeholder → what is there."""
-    from rlcap.reward.dotted import build, resolve
+    from rlcap.config.imports import build, resolve
 
     values = {REFERENCES: references, **models}
     found = {}
@@ -266,7 +266,7 @@ def on_experts(folder: Path, models: Mapping[str, Any], most: int | None) -> dic
 
 def on_machine_captions(pope: Path, coco: Path, models: Mapping[str, Any], most: int) -> dict[str, dict[str, Interval]]:
     """Captions that models wrote of at most `most` images, the first line of each."""
-    from rlcap.scorers.objects import Vocabulary
+    from rlcap.scorers.objects.vocabulary import Vocabulary
 
     references: dict[int, list[str]] = defaultdict(list)
     for row in json.loads((coco / "annotations" / "captions_val2017.json").read_text())["annotations"]:
@@ -302,10 +302,10 @@ def sampled(samples: Sequence[Sample], config: Any, seed: int = 0) -> list[str]:
     """Eight captions an image by the captioner that training starts from, an image's together."""
     import torch
 
-    from rlcap.data.images import open_image
-    from rlcap.data.load import instruction_for
-    from rlcap.policy.load import load_policy
-    from rlcap.sampler import points
+    from rlcap.data.sampler import points
+    from rlcap.data.source import instruction_for
+    from rlcap.io.images import open_image
+    from rlcap.policy.loading import load_policy
 
     captioner, tokens = load_policy(config.model).captioner, config.generation.max_new_tokens
     captions: list[str] = []
@@ -320,11 +320,11 @@ def sampled(samples: Sequence[Sample], config: Any, seed: int = 0) -> list[str]:
 
 def on_lab(images: int, seed: int, judges: Path | None) -> dict[str, dict[str, Interval]]:
     from rlcap.algo.advantages import combine
-    from rlcap.config import GRPOConfig, load_config
-    from rlcap.eval.truth import truth_metrics
+    from rlcap.config.schema import GRPOConfig, load_config
     from rlcap.lab.assets import resolve_all
-    from rlcap.lab.splits import load_split
-    from rlcap.probe import truth_of
+    from rlcap.lab.source import load_split
+    from rlcap.lab.truth_metrics import truth_metrics
+    from rlcap.probing.probe import truth_of
     from rlcap.reward.mix import Mix
 
     config = load_config(GRPOConfig, ROOT / "recipes" / "configs" / "lab.yaml", [])
@@ -410,9 +410,9 @@ def main() -> None:
         parser.error("--pope needs --coco DIR, whose captions are the references")
     models: dict[str, Any] = {}
     if asked.only != "lab":
-        from rlcap.scorers.adequacy import AdequacyScorer
         from rlcap.scorers.grounding import Grounding
         from rlcap.scorers.nli import NliScorer
+        from rlcap.scorers.token_matching import AdequacyScorer
 
         given = {NLI: asked.nli, TAUGHT: asked.taught}
         models = {name: Remembering(NliScorer.load(str(path))) for name, path in given.items() if path}

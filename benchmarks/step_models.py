@@ -29,7 +29,7 @@ from transformers import (
     Qwen2VLVideoProcessor,
 )
 
-from rlcap.policy.load import lora_modules
+from rlcap.policy.loading import lora_modules
 
 SIZES = {"llava": (8, 384), "qwen2.5-vl-3b": (36, 2048)}
 """Name → (layers, width) where none are given; `llava` has as many of both in its tower."""

@@ -5,14 +5,14 @@
     accelerate launch recipes/dpo.py --config my.yaml pairs=my_pairs.jsonl          your own captioner, data and pairs
 
 The held-out images of `data` are captioned before and after; report.html in the run folder shows both. Every key stands in
-rlcap/config.py.
+rlcap/config/schema.py.
 """
 
 import functools
 import time
 
-from rlcap.config import DPOConfig
-from rlcap.train.arguments import parse
+from rlcap.config.schema import DPOConfig
+from rlcap.train.command_line import parse
 from rlcap.train.process import run
 
 STARTED = time.monotonic()
@@ -28,14 +28,14 @@ def main() -> None:
     from accelerate.utils import set_seed
     from trl.models import unwrap_model_for_generation
 
-    from rlcap.data.load import instruction_for, load_splits
-    from rlcap.eval.report import write_report
+    from rlcap.data.source import instruction_for, load_splits
+    from rlcap.eval.report.page import write_report
     from rlcap.eval.summary import summarise
-    from rlcap.policy.load import load_policy
+    from rlcap.policy.loading import load_policy
     from rlcap.train.callbacks import Begin, MetricsFile, Schedule
     from rlcap.train.clock import Clock
     from rlcap.train.dpo import build_trainer, read_pairs
-    from rlcap.train.evaluate import build_evaluator
+    from rlcap.train.evaluation import build_evaluator
     from rlcap.train.run_folder import RunFolder
     from rlcap.train.saving import save_tuned
 

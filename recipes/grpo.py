@@ -5,14 +5,14 @@
     accelerate launch recipes/grpo.py --config my.yaml                 your own data and model (README, Your own data)
     accelerate launch recipes/grpo.py --output_dir runs/a resume=auto  go on after a kill or Ctrl-C
 
-Every key with its meaning stands in rlcap/config.py; report.html in the run folder shows what came of it.
+Every key with its meaning stands in rlcap/config/schema.py; report.html in the run folder shows what came of it.
 """
 
 import time
 from pathlib import Path
 
-from rlcap.config import GRPOConfig
-from rlcap.train.arguments import parse
+from rlcap.config.schema import GRPOConfig
+from rlcap.train.command_line import parse
 from rlcap.train.process import run
 
 STARTED = time.monotonic()
@@ -24,9 +24,9 @@ def main() -> None:
 
     # the heavy imports come after the arguments: --help and a typo answer at once
     from rlcap.train.grpo import GRPOTrainer
-    from rlcap.train.session import set_up
+    from rlcap.train.run_context import set_up
 
-    # run folder, data, bags' curriculum, rewards, policy: rlcap/train/session.py, in the order in which it happens
+    # run folder, data, bags' curriculum, rewards, policy: rlcap/train/run_context.py, in the order in which it happens
     session = set_up(config, "grpo", STARTED)
     trainer = GRPOTrainer(**session.for_trainer())
     session.run(trainer)  # ends with the adapter, summary.json and report.html

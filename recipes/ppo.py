@@ -7,14 +7,14 @@
 
 Captions, rewards, curriculum, evaluation and checkpoints are those of recipes/grpo.py. The critic is an adapter of its own
 over the same frozen base; `adapter/` of the run folder holds the policy's alone, and loads in plain peft.
-Every key with its meaning stands in rlcap/config.py (PPOTrainConfig).
+Every key with its meaning stands in rlcap/config/schema.py (PPOTrainConfig).
 """
 
 import time
 from pathlib import Path
 
-from rlcap.config import PPOConfig
-from rlcap.train.arguments import parse
+from rlcap.config.schema import PPOConfig
+from rlcap.train.command_line import parse
 from rlcap.train.process import run
 
 STARTED = time.monotonic()
@@ -26,9 +26,9 @@ def main() -> None:
 
     # the heavy imports come after the arguments: --help and a typo answer at once
     from rlcap.train.ppo import PPOTrainer
-    from rlcap.train.session import say, set_up
+    from rlcap.train.run_context import say, set_up
 
-    # run folder, data, bags' curriculum, rewards, policy: rlcap/train/session.py, in the order in which it happens
+    # run folder, data, bags' curriculum, rewards, policy: rlcap/train/run_context.py, in the order in which it happens
     session = set_up(config, "ppo", STARTED)
     trainer = PPOTrainer(**session.for_trainer())
     say(trainer.critic.describe())

@@ -11,8 +11,8 @@ The run folder then holds refined.jsonl (every caption, its critiques, what beca
 
 from pathlib import Path
 
-from rlcap.config import RefineConfig
-from rlcap.train.arguments import parse
+from rlcap.config.schema import RefineConfig
+from rlcap.train.command_line import parse
 from rlcap.train.process import run
 
 CONFIGS = Path(__file__).parent / "configs"
@@ -24,18 +24,18 @@ def main() -> None:
     import torch
     from accelerate import PartialState
 
-    from rlcap.config import dump
-    from rlcap.data.load import instruction_for, load_splits
+    from rlcap.cli.captions_file import read_captions
+    from rlcap.config.schema import dump
+    from rlcap.data.source import instruction_for, load_splits
     from rlcap.eval.captioning import caption_samples
+    from rlcap.feedback.revise import PROMPT, Reviser
+    from rlcap.judge.backends.loading import load_engine
+    from rlcap.judge.judge import Patience
+    from rlcap.judge.limits import Limits
+    from rlcap.judge.templates import Prompt
     from rlcap.lab.assets import resolve_all
-    from rlcap.policy.load import load_policy
-    from rlcap.reward.engines import load_engine
-    from rlcap.reward.judge import Patience
-    from rlcap.reward.limits import Limits
+    from rlcap.policy.loading import load_policy
     from rlcap.reward.mix import Mix
-    from rlcap.reward.prompt import Prompt
-    from rlcap.reward.revise import Reviser
-    from rlcap.score import read_captions
     from rlcap.train.refine import describe, refine
     from rlcap.train.run_folder import RunFolder, write_text
     from rlcap.types import ConfigError
@@ -53,7 +53,7 @@ def main() -> None:
     asked = config.reviser
     reviser = Reviser(
         load_engine(asked.engine),
-        Prompt.read(asked.prompt or Path(__file__).parents[1] / "rewards" / "prompts" / "revise.txt"),
+        Prompt.read(asked.prompt or PROMPT),
         asked.rounds,
         asked.sampling,
         asked.image,

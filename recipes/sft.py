@@ -9,8 +9,8 @@ The adapter is written to <run folder>/adapter; give it to recipes/grpo.py as mo
 
 import functools
 
-from rlcap.config import SFTConfig
-from rlcap.train.arguments import parse
+from rlcap.config.schema import SFTConfig
+from rlcap.train.command_line import parse
 from rlcap.train.process import run
 
 
@@ -21,8 +21,8 @@ def main() -> None:
     from accelerate import PartialState
     from accelerate.utils import set_seed
 
-    from rlcap.data.load import instruction_for, load_splits
-    from rlcap.policy.load import load_policy
+    from rlcap.data.source import instruction_for, load_splits
+    from rlcap.policy.loading import load_policy
     from rlcap.policy.visual_tokens import count_visual_tokens, describe_visual_tokens
     from rlcap.train.callbacks import Begin
     from rlcap.train.run_folder import RunFolder

@@ -32,7 +32,7 @@ class BertScore(Reward):
         if not -1 <= baseline < 1:
             raise ValueError(f"baseline is the F1 of unrelated captions, in [-1, 1), got {baseline}")
         if isinstance(encoder, str):
-            from rlcap.scorers.adequacy import AdequacyScorer
+            from rlcap.scorers.token_matching import AdequacyScorer
 
             encoder = AdequacyScorer.load(encoder, device, layer=layer, baseline=baseline)
         self.encoder = encoder

@@ -14,7 +14,7 @@ fails     cut_off, one_missing; of order 4, for paragraphs held to short referen
 from __future__ import annotations
 
 from rlcap.reward.base import Reward
-from rlcap.scorers.overlap import bleu
+from rlcap.scorers.text.overlap import bleu
 from rlcap.types import RewardBatch, Score
 
 

@@ -20,7 +20,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 from rlcap.reward.base import Reward
-from rlcap.scorers.objects import Vocabulary
+from rlcap.scorers.objects.vocabulary import Vocabulary
 from rlcap.types import RewardBatch, Sample, Score
 
 

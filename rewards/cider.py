@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rlcap.reward.base import Reward
-from rlcap.scorers.cider import SCALE, CiderD
+from rlcap.scorers.text.cider import SCALE, CiderD
 from rlcap.types import RewardBatch, Score
 
 

@@ -18,9 +18,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from rlcap.io.images import embed_readable
 from rlcap.reward.base import Reward
-from rlcap.scorers.images import embed_readable
-from rlcap.scorers.sentences import split_sentences
+from rlcap.scorers.text.sentences import split_sentences
 from rlcap.types import RewardBatch, Score
 
 SCALE = 2.5

@@ -17,7 +17,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from rlcap.reward.base import Reward
-from rlcap.scorers.ngrams import ngrams, tokenize
+from rlcap.scorers.text.ngrams import ngrams, tokenize
 from rlcap.types import RewardBatch, Score
 
 

@@ -21,7 +21,7 @@ import math
 from typing import Any, Literal
 
 from rlcap.reward.base import Reward
-from rlcap.scorers.sentences import split_sentences
+from rlcap.scorers.text.sentences import split_sentences
 from rlcap.types import RewardBatch, Score
 
 

@@ -22,10 +22,10 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from rlcap.reward.base import Reward
-from rlcap.scorers.adequacy import AdequacyScorer
 from rlcap.scorers.claims import claim_costs, mean_contradictions
 from rlcap.scorers.grounding import Grounding, grounded_costs
 from rlcap.scorers.nli import NliScorer
+from rlcap.scorers.token_matching import AdequacyScorer
 from rlcap.types import RewardBatch, Score
 
 

@@ -23,8 +23,8 @@ from typing import Any
 
 import torch
 
+from rlcap.io.images import embed_readable
 from rlcap.reward.base import Reward
-from rlcap.scorers.images import embed_readable
 from rlcap.types import ConfigError, RewardBatch, Score
 
 

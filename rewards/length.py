@@ -18,8 +18,8 @@ from __future__ import annotations
 from typing import Literal
 
 from rlcap.reward.base import Reward
-from rlcap.scorers.lengths import BANDS, gate, penalty, ramp
-from rlcap.scorers.ngrams import tokenize
+from rlcap.scorers.text.lengths import BANDS, gate, penalty, ramp
+from rlcap.scorers.text.ngrams import tokenize
 from rlcap.types import RewardBatch, Sample, Score
 
 

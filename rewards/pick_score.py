@@ -16,8 +16,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from rlcap.io.images import embed_readable, open_image
 from rlcap.reward.base import Reward
-from rlcap.scorers.images import embed_readable, open_image
 from rlcap.types import RewardBatch, Score
 
 

@@ -18,8 +18,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rlcap.reward.base import Reward
-from rlcap.scorers.ngrams import repeated_lines, repeated_share, tokenize
-from rlcap.scorers.sentences import split_sentences
+from rlcap.scorers.text.ngrams import repeated_lines, repeated_share, tokenize
+from rlcap.scorers.text.sentences import split_sentences
 from rlcap.types import RewardBatch, Score
 
 

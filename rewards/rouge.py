@@ -13,7 +13,7 @@ fails     cut_off, salad, one_missing; for paragraphs held to short references (
 from __future__ import annotations
 
 from rlcap.reward.base import Reward
-from rlcap.scorers.overlap import rouge_l
+from rlcap.scorers.text.overlap import rouge_l
 from rlcap.types import RewardBatch, Score
 
 

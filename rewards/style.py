@@ -18,8 +18,8 @@ import re
 from collections.abc import Mapping, Sequence
 
 from rlcap.reward.base import Reward
-from rlcap.scorers.phrases import KINDS, flagged
-from rlcap.scorers.sentences import split_sentences
+from rlcap.scorers.text.phrases import KINDS, flagged
+from rlcap.scorers.text.sentences import split_sentences
 from rlcap.types import RewardBatch, Score
 
 COSTS: Mapping[str, float] = {

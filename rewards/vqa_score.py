@@ -18,10 +18,10 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from rlcap.io.images import embed_readable, open_image
+from rlcap.judge.templates import harmless
 from rlcap.reward.base import Reward
-from rlcap.reward.prompt import harmless
-from rlcap.scorers.images import embed_readable, open_image
-from rlcap.scorers.sentences import split_sentences
+from rlcap.scorers.text.sentences import split_sentences
 from rlcap.types import RewardBatch, Score
 
 QUESTION = 'Does this figure show "{caption}"? Please answer yes or no.'
@@ -41,7 +41,7 @@ class VqaScore(Reward):
         if pooling not in ("mean", "least"):
             raise ValueError(f"pooling must be mean or least, got {pooling!r}")
         if isinstance(model, str):
-            from rlcap.scorers.yes import YesScorer
+            from rlcap.scorers.vqa_yes_probability import YesScorer
 
             model = YesScorer.load(model, device)
         self.model, self.question, self.pooling = model, question, pooling

@@ -11,8 +11,8 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from rlcap.config import GRPOConfig, load_config
-from rlcap.config_check import check
+from rlcap.config.checks import check
+from rlcap.config.schema import GRPOConfig, load_config
 from rlcap.lab.assets import ASSETS, NAMES, resolve
 from rlcap.policy.processor import load_processor
 
@@ -187,7 +187,7 @@ import sys
 from rlcap.train.process import prepare
 
 prepare()
-import open_clip, rlcap.train.grpo, rlcap.train.session  # once for all three
+import open_clip, rlcap.train.grpo, rlcap.train.run_context  # once for all three
 
 
 def start(rank, world, port, line):

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
-from rlcap.data.images import open_image
+from rlcap.io.images import open_image
 from rlcap.policy.captioner import base_of
-from rlcap.policy.families import captioner_of
+from rlcap.policy.families.registry import captioner_of
 from rlcap.types import Sample
 
 
@@ -33,7 +33,7 @@ def caption_samples(
     afterwards as before, so that a training run goes on bit for bit the same whatever was evaluated in between.
 
     Args:
-        model: of a family that `rlcap.policy.families` knows, a PeftModel too; unwrapped of DDP and the like.
+        model: of a family that `rlcap.policy.families.registry` knows, a PeftModel too; unwrapped of DDP and the like.
         instruction: what is asked of every image; the image goes before it.
         max_new_tokens: longest caption.
         batch_size: images captioned at once.

@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 
 from rlcap.eval.captions_file import Table, read_tables, steps
-from rlcap.eval.catalogue import MAIN, about, reading_order, standard
-from rlcap.eval.divergence import verdict
+from rlcap.eval.metric_catalog import MAIN, about, reading_order, standard
+from rlcap.eval.over_optimization import verdict
 from rlcap.eval.run_files import run_config
 from rlcap.eval.statistics import Interval, across, across_difference
 from rlcap.types import InputError

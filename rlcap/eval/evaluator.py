@@ -20,12 +20,12 @@ import numpy as np
 
 from rlcap.eval.captioning import caption_samples
 from rlcap.eval.captions_file import metric_values, write_rows
-from rlcap.eval.references import Nli, cider_metrics, nli_metrics
-from rlcap.eval.retrieval import Bag, retrieval_metrics, split_bags
-from rlcap.eval.text import text_metrics
-from rlcap.eval.truth import false_sentences, scene_of, truth_metrics
-from rlcap.scorers.cider import CiderD
+from rlcap.eval.metrics.references import Nli, cider_metrics, nli_metrics
+from rlcap.eval.metrics.retrieval import Bag, retrieval_metrics, split_bags
+from rlcap.eval.metrics.text import text_metrics
+from rlcap.lab.truth_metrics import false_sentences, scene_of, truth_metrics
 from rlcap.scorers.clip import ClipScorer
+from rlcap.scorers.text.cider import CiderD
 from rlcap.types import Sample
 
 

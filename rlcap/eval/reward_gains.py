@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from rlcap.eval.charts import smooth
+from rlcap.eval.report.charts import smooth
 
 RISEN = 0.25
 """From how many standard deviations within a group on a reward counts as risen."""

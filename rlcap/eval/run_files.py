@@ -13,9 +13,9 @@ from typing import Any
 
 import yaml
 
-from rlcap.data.images import ImageError, open_image
 from rlcap.eval.captions_file import Table, read_tables, steps
 from rlcap.eval.summary import read_summary
+from rlcap.io.images import ImageError, open_image
 from rlcap.types import InputError
 
 

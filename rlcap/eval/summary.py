@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from rlcap.eval.captions_file import Table, read_tables, steps, write_atomically
-from rlcap.eval.divergence import alarms
+from rlcap.eval.over_optimization import alarms
 from rlcap.eval.statistics import Interval, bootstrap_mean, paired_difference, relative_change
 
 SCHEMA = 1

@@ -15,13 +15,14 @@ from pathlib import Path
 
 import torch
 
-from rlcap.lab import captioner, entailment, grammar, retriever
 from rlcap.lab.assets import NAMES
-from rlcap.lab.corpus import CROWDED, draw_corpus, join
-from rlcap.lab.words import build_tokenizer
+from rlcap.lab.models import captioner, grammar, retriever
+from rlcap.lab.models import nli as entailment
+from rlcap.lab.models.corpus import CROWDED, draw_corpus, join
+from rlcap.lab.models.tokenizer import build_tokenizer
 from rlcap.scorers.grammar import AcceptabilityScorer
-from rlcap.scorers.grammar_training import accuracy, pairs, train
-from rlcap.scorers.schedule import one_cycle
+from rlcap.scorers.training.grammar import accuracy, pairs, train
+from rlcap.scorers.training.schedule import one_cycle
 
 SECONDS = "build.json"
 """Written beside the assets: seconds and quality of each."""
@@ -82,10 +83,10 @@ def _captioner(folder: Path, seed: int, _out: Path, log: Log, size: Size) -> dic
 
 def _adapter(folder: Path, seed: int, out: Path, log: Log, size: Size) -> dict:
     """What `accelerate launch recipes/sft.py` makes, on the captioner in `out`."""
-    from rlcap.config import DataConfig, ModelConfig, SFTConfig, SFTTrainConfig
-    from rlcap.lab.language import INSTRUCTION
-    from rlcap.lab.splits import load_split
-    from rlcap.policy.load import load_policy
+    from rlcap.config.schema import DataConfig, ModelConfig, SFTConfig, SFTTrainConfig
+    from rlcap.lab.source import load_split
+    from rlcap.lab.world.language import INSTRUCTION
+    from rlcap.policy.loading import load_policy
     from rlcap.train.run_folder import RunFolder
     from rlcap.train.sft import build_trainer
 

@@ -1,6 +1,6 @@
 """A captioner as the trainers see it: prepare images once, write G captions an image, weigh captions with gradient.
 
-    captioner = captioner_of(model, processor)                       # rlcap.policy.families
+    captioner = captioner_of(model, processor)                       # rlcap.policy.families.registry
     prompts = captioner.prepare(images, "describe the image")
     written = captioner.generate(prompts, captions=8, max_new_tokens=200)
     scores = captioner.log_probs(prompts, written.ids, written.mask)  # (8·B, C), with gradient
@@ -29,9 +29,9 @@ from PIL.Image import Image
 from transformers import PreTrainedModel
 from transformers.cache_utils import Cache
 
-from rlcap.policy.head import separable_head, states_for_logits, weigh
-from rlcap.policy.prefix_cache import continued, with_room
+from rlcap.policy.language_head import separable_head, states_for_logits, weigh
 from rlcap.policy.prompt import Prompt
+from rlcap.policy.shared_prefix.kv_cache import continued, with_room
 from rlcap.policy.threads import threads_for
 from rlcap.policy.tokens import draw, token_log_probs
 
@@ -115,7 +115,7 @@ class Captioner(ABC):
         """One prompt an image (or a sequence of images).
 
         What is frozen of the vision side runs here, once for all passes over the prompt: its features are kept where nothing of
-        them is trained, else what the tower gives to a trained projector (`rlcap.policy.tower`). A tower that is trained
+        them is trained, else what the tower gives to a trained projector (`rlcap.policy.shared_prefix.vision_encoder`). A tower that is trained
         itself runs in each pass. `instruction` is one for all, or one each.
         """
 
@@ -182,7 +182,7 @@ class Captioner(ABC):
         """`captions` captions a prompt, B·captions rows; greedy where `temperature` is 0. Stops when all have ended.
 
         points: (B·captions, max_new_tokens) float64 in [0, 1), the random numbers that decide each token
-        (`rlcap.sampler.points`); by default from torch's global generator.
+        (`rlcap.data.sampler.points`); by default from torch's global generator.
         """
         with evaluating(self.model):
             prefix = self.read(prompts)

@@ -25,7 +25,7 @@ class Prompt:
     features: Any = None
     """What the frozen vision side made of the images: nested lists of tensors, or None where some of it is trained."""
     seen: Any = None
-    """What a frozen tower gave to a projector that is trained (`rlcap.policy.tower`), nested likewise; else None."""
+    """What a frozen tower gave to a projector that is trained (`rlcap.policy.shared_prefix.vision_encoder`), nested likewise; else None."""
 
 
 def pad(rows: Sequence[torch.Tensor], value: int, side: str = "left") -> torch.Tensor:

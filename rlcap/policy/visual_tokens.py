@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from rlcap.data.images import open_image
+from rlcap.io.images import open_image
 from rlcap.policy.captioner import Captioner
 
 

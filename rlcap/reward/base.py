@@ -22,13 +22,13 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from rlcap.reward.columns import NEEDS, pack
-from rlcap.reward.spending import BudgetSpent
-from rlcap.reward.tally import Tally
+from rlcap.judge.budget import BudgetSpent
+from rlcap.judge.usage import Tally
+from rlcap.reward.trl_adapter import NEEDS, pack
 from rlcap.types import RewardBatch, Score
 
 if TYPE_CHECKING:
-    from rlcap.reward.judge import Judge
+    from rlcap.judge.judge import Judge
 
 
 class Reward:

@@ -22,11 +22,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from rlcap.config.imports import ConfigError, build, check_params, resolve, unknown
 from rlcap.reward import runner
+from rlcap.reward.abstention import Guard
 from rlcap.reward.base import Reward
-from rlcap.reward.dotted import ConfigError, build, check_params, resolve, unknown
-from rlcap.reward.guard import Guard
-from rlcap.reward.running import RunningMoments, RunningScale
+from rlcap.reward.running_statistics import RunningMoments, RunningScale
 from rlcap.types import RewardBatch, Score
 
 if TYPE_CHECKING:

@@ -29,7 +29,7 @@ fails     none; not measured yet: rlcap probe $module:$title
 from __future__ import annotations
 
 from rlcap.reward.base import Reward
-from rlcap.scorers.ngrams import tokenize
+from rlcap.scorers.text.ngrams import tokenize
 from rlcap.types import RewardBatch, Score
 
 

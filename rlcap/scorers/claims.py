@@ -14,8 +14,8 @@ from typing import Protocol
 
 from torch import Tensor
 
-from rlcap.scorers.hedges import bare_claim, is_hedged
-from rlcap.scorers.sentences import split_sentences
+from rlcap.scorers.text.hedges import bare_claim, is_hedged
+from rlcap.scorers.text.sentences import split_sentences
 
 
 class Nli(Protocol):

@@ -25,10 +25,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from rlcap.scorers.embeddings import EmbeddingCache, default_cache
-from rlcap.scorers.images import content_key, open_image
+from rlcap.io.embedding_cache import EmbeddingCache, default_cache
+from rlcap.io.images import content_key, open_image
 from rlcap.scorers.loading import named
-from rlcap.scorers.sentences import split_sentences
+from rlcap.scorers.text.sentences import split_sentences
 from rlcap.types import ConfigError
 
 Pooling = Literal["sentences", "whole"]

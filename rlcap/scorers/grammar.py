@@ -1,7 +1,7 @@
 """Is a sentence well formed? A classifier's opinion, or a language model's surprise.
 
 AcceptabilityScorer.load("textattack/roberta-base-CoLA", label=1).probabilities(texts)    # or one of your own captions:
-rlcap.scorers.grammar_training                                                             # makes it
+rlcap.scorers.training.grammar                                                             # makes it
 SurpriseScorer.load("gpt2").log_probs(texts)
 """
 
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from rlcap.scorers.loading import load_text_model, named
-from rlcap.scorers.text_batches import encodable, length_sorted_batches
+from rlcap.scorers.text.batches import encodable, length_sorted_batches
 
 LONGEST = 512
 """Tokens of a text that are read at most, whatever a model could read."""

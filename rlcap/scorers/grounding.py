@@ -22,11 +22,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rlcap.scorers.adequacy import AdequacyScorer
 from rlcap.scorers.claims import Nli, sentence_costs, sentences_of
-from rlcap.scorers.hedges import bare_claim
-from rlcap.scorers.ngrams import tokenize
-from rlcap.scorers.numbers import spelled
+from rlcap.scorers.text.hedges import bare_claim
+from rlcap.scorers.text.ngrams import tokenize
+from rlcap.scorers.text.numbers import spelled
+from rlcap.scorers.token_matching import AdequacyScorer
 
 EMPTY_WORDS = frozenset(
     tokenize(

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from rlcap.scorers.loading import load_text_model
-from rlcap.scorers.text_batches import encodable, length_sorted_batches
+from rlcap.scorers.text.batches import encodable, length_sorted_batches
 
 LABELS = ("entailment", "neutral", "contradiction")
 """Order of the columns that `NliScorer.probabilities` answers, whatever the model's own."""

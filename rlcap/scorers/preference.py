@@ -9,7 +9,7 @@ import torch
 from PIL.Image import Image
 
 from rlcap.scorers.loading import named
-from rlcap.scorers.text_batches import encodable
+from rlcap.scorers.text.batches import encodable
 
 
 class PreferenceScorer:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rlcap.scorers.images import embed_readable
+from rlcap.io.images import embed_readable
 
 
 def cosines(

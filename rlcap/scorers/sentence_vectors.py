@@ -11,7 +11,7 @@ from torch import Tensor
 
 from rlcap.scorers.grammar import readable
 from rlcap.scorers.loading import load_text_model
-from rlcap.scorers.text_batches import encodable, length_sorted_batches
+from rlcap.scorers.text.batches import encodable, length_sorted_batches
 
 
 class SentenceEncoder:

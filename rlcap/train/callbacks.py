@@ -14,8 +14,8 @@ from accelerate.utils import gather, gather_object
 from tqdm import tqdm
 from transformers import TrainerCallback
 
+from rlcap.data.sampler import set_epoch
 from rlcap.reward.mix import Mix
-from rlcap.sampler import set_epoch
 from rlcap.train.clock import Clock
 from rlcap.train.run_folder import RunFolder, append_lines
 

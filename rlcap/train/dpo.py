@@ -14,10 +14,10 @@ import trl
 from accelerate import PartialState
 from datasets import Dataset
 
-from rlcap.config import DPOConfig
-from rlcap.data.images import open_image
-from rlcap.data.jsonl import read_rows
-from rlcap.policy.load import Policy
+from rlcap.config.schema import DPOConfig
+from rlcap.io.images import open_image
+from rlcap.io.text import read_rows
+from rlcap.policy.loading import Policy
 from rlcap.train.run_folder import RunFolder
 from rlcap.types import ConfigError, InputError
 

@@ -25,22 +25,22 @@ from trl.models import unwrap_model_for_generation
 
 from rlcap.algo.advantages import Advantages, combine
 from rlcap.algo.kl import sequence_kl
-from rlcap.batching import Batching, BatchingError
-from rlcap.config import ConfigError, GRPOConfig
-from rlcap.curriculum import Adaptive, AdaptiveState, Curriculum, Stage
+from rlcap.config.schema import ConfigError, GRPOConfig
 from rlcap.data.bags import random_distractors
-from rlcap.data.images import open_image
+from rlcap.data.batching import Batching, BatchingError
+from rlcap.data.curriculum import Adaptive, AdaptiveState, Curriculum, Stage
+from rlcap.data.sampler import GroupSampler
+from rlcap.io.images import open_image
 from rlcap.policy.adapters import using_adapter
 from rlcap.policy.captioner import Captioner, Written, base_of, evaluating
 from rlcap.policy.dropout import disable_dropout
-from rlcap.policy.families import captioner_of
+from rlcap.policy.families.registry import captioner_of
 from rlcap.policy.prompt import Prompt
-from rlcap.reward.columns import pack
 from rlcap.reward.mix import Mix, MixScores
-from rlcap.sampler import GroupSampler
+from rlcap.reward.trl_adapter import pack
 from rlcap.train.callbacks import EpochOrder
+from rlcap.train.dataset import to_dataset
 from rlcap.train.rollout import Rollout, as_rows, mean_of_all, micro_batches, prepare, write
-from rlcap.train.rows import to_dataset
 from rlcap.train.run_folder import STATE, RunFolder, append_lines, step_of, write_state
 from rlcap.train.trl_config import trl_config
 from rlcap.types import RewardBatch, Sample
@@ -53,7 +53,7 @@ class GRPOTrainer(trl.GRPOTrainer):
     """`trl.GRPOTrainer` with a mix, a curriculum and an order that resumes.
 
     Args:
-        model, processor: as `rlcap.policy.load.load_policy` gives them.
+        model, processor: as `rlcap.policy.loading.load_policy` gives them.
         samples: training rows; their distractor ids must be among `gallery`.
         gallery: id → image path, for bags.
         instruction: what the captioner is asked.

@@ -21,10 +21,10 @@ from rlcap.algo.gae import gae, moments, token_rewards, whiten
 from rlcap.algo.kl import AdaptiveKL, k1
 from rlcap.algo.total import standardised_total
 from rlcap.algo.value_loss import explained_variance, value_loss
-from rlcap.config import PPOConfig
+from rlcap.config.schema import PPOConfig
 from rlcap.policy.captioner import evaluating
-from rlcap.policy.critic import Critic, belongs_to_critic
-from rlcap.policy.families import captioner_of
+from rlcap.policy.families.registry import captioner_of
+from rlcap.policy.value_model import Critic, belongs_to_critic
 from rlcap.train.grpo import GRPOTrainer
 from rlcap.train.rollout import Rollout, micro_batches
 

@@ -14,8 +14,8 @@ from typing import Any
 
 from tqdm import tqdm
 
+from rlcap.feedback.revise import Reviser, Revision
 from rlcap.reward.mix import Mix
-from rlcap.reward.revise import Reviser, Revision
 from rlcap.train.run_folder import RunFolder, append_lines, read_lines, write_text
 from rlcap.types import RewardBatch, Sample
 

@@ -14,11 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rlcap.data.images import open_image
+from rlcap.data.sampler import points
+from rlcap.io.images import open_image
 from rlcap.policy.captioner import Captioner, Written
 from rlcap.policy.prompt import Prompt
 from rlcap.reward.mix import MixScores
-from rlcap.sampler import points
 from rlcap.types import RewardBatch
 
 

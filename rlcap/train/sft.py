@@ -15,11 +15,11 @@ from accelerate import PartialState
 from torch.utils.data import Dataset
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
-from rlcap.config import ConfigError, SFTConfig
-from rlcap.config_check import check
-from rlcap.data.images import open_image
-from rlcap.policy.families import captioner_of
-from rlcap.policy.load import Policy
+from rlcap.config.checks import check
+from rlcap.config.schema import ConfigError, SFTConfig
+from rlcap.io.images import open_image
+from rlcap.policy.families.registry import captioner_of
+from rlcap.policy.loading import Policy
 from rlcap.policy.prompt import pad
 from rlcap.train.run_folder import RunFolder
 from rlcap.types import Sample

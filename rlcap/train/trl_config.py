@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 import trl
 
-from rlcap.batching import Batching
-from rlcap.config import GRPOConfig, PPOConfig
+from rlcap.config.schema import GRPOConfig, PPOConfig
+from rlcap.data.batching import Batching
 from rlcap.train.run_folder import RunFolder
 
 

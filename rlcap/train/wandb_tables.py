@@ -12,9 +12,9 @@ from typing import Any
 
 from PIL import Image, ImageOps
 
-from rlcap.data.images import open_image
-from rlcap.eval.catalogue import HEADLINES, about, reading_order
+from rlcap.eval.metric_catalog import HEADLINES, about, reading_order
 from rlcap.eval.summary import read_summary
+from rlcap.io.images import open_image
 from rlcap.train.run_folder import RunFolder, read_lines
 
 SIDE = 256

@@ -9,9 +9,9 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 from injections import CONTROL, Finding, found, measure
 
-from rlcap.reward.injections import ATTACKS
-from rlcap.reward.prompt import fenced
-from rlcap.reward.verdict import Verdict
+from rlcap.judge.parsing import Verdict
+from rlcap.judge.templates import fenced
+from rlcap.probing.injections import ATTACKS
 
 
 class Grader:

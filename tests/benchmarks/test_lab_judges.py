@@ -11,14 +11,14 @@ from safetensors.torch import load_file
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 from lab_judges import as_transformers, claim, clip_processor, make_answerer, make_chooser
+
+from rlcap.io.images import open_image
+from rlcap.lab.assets import ASSETS
+from rlcap.lab.source import draw_scene, load_split
+from rlcap.lab.world.truth import judge
 from rlcap.rewards.pick_score import PickScore
 from rlcap.rewards.vqa_score import VqaScore
-
-from rlcap.lab.assets import ASSETS
-from rlcap.lab.splits import draw_scene, load_split
-from rlcap.lab.truth import judge
 from rlcap.scorers.clip import ClipScorer
-from rlcap.scorers.images import open_image
 from rlcap.scorers.preference import PreferenceScorer
 from rlcap.types import RewardBatch
 

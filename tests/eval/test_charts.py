@@ -2,7 +2,7 @@
 
 from xml.etree import ElementTree
 
-from rlcap.eval.charts import Line, line_chart, nice_ticks, smooth
+from rlcap.eval.report.charts import Line, line_chart, nice_ticks, smooth
 
 
 def test_ticks_are_round_and_cover_the_range():

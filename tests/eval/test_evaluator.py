@@ -9,9 +9,9 @@ from tiny import captioner, lab_samples, retriever
 from rlcap.eval.captions_file import captions_path, read_rows, read_tables, steps
 from rlcap.eval.evaluator import Evaluator
 from rlcap.eval.summary import read_summary, summarise
-from rlcap.lab.language import tell_all
-from rlcap.lab.scene import Scene
-from rlcap.scorers.cider import CiderD
+from rlcap.lab.world.language import tell_all
+from rlcap.lab.world.scene import Scene
+from rlcap.scorers.text.cider import CiderD
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from run_folder import HOSTILE, write_run
 from tiny import lab_samples
 
 from rlcap.eval.captions_file import write_rows
-from rlcap.eval.report import write_report
+from rlcap.eval.report.page import write_report
 from rlcap.eval.run_files import thumbnail
 from rlcap.eval.summary import summarise
 

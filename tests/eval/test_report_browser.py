@@ -7,7 +7,7 @@ import pytest
 from run_folder import HOSTILE, write_run
 from tiny import lab_samples
 
-from rlcap.eval.report import write_report
+from rlcap.eval.report.page import write_report
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 DRIVER = shutil.which("chromedriver")

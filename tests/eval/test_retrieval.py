@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from rlcap.eval.retrieval import hard_bags, random_bags, ranks, recall_at_1, retrieval_metrics, split_bags
+from rlcap.eval.metrics.retrieval import hard_bags, random_bags, ranks, recall_at_1, retrieval_metrics, split_bags
 from rlcap.types import Sample
 
 

@@ -1,11 +1,11 @@
 """The lab's reader of claims: exact by the scene, abstract where nothing is claimed, and no one's servant."""
 
 import pytest
-from rlcap.rewards.claims import Claims
 
-from rlcap.lab.claims_engine import LabClaims
-from rlcap.lab.scene import Scene, Thing
-from rlcap.reward.claim_list import parse_claims
+from rlcap.lab.oracles.claims import LabClaims
+from rlcap.lab.world.scene import Scene, Thing
+from rlcap.rewards.claims import Claims
+from rlcap.rewards.claims.parsing import parse_claims
 from rlcap.types import RewardBatch, Sample
 
 SCENE = Scene(

@@ -1,4 +1,4 @@
-"""The experts err as often, and in the direction, as `rlcap.lab.experts` says: towards the usual."""
+"""The experts err as often, and in the direction, as `rlcap.lab.world.experts` says: towards the usual."""
 
 import json
 import random
@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from rlcap.lab.experts import fuse, look, paragraph
-from rlcap.lab.scene import Scene, Thing, holds, sample_scene
-from rlcap.lab.truth import grammatical_share, judge
-from rlcap.lab.world import CONFUSABLE, THEMES, USUAL
+from rlcap.lab.world.experts import fuse, look, paragraph
+from rlcap.lab.world.scene import Scene, Thing, holds, sample_scene
+from rlcap.lab.world.truth import grammatical_share, judge
+from rlcap.lab.world.vocabulary import CONFUSABLE, THEMES, USUAL
 
 # An unusual cup (usual: blue, small, dotted, middle or bottom or right) beside a usual tree: no theme is all but there.
 CUP = Thing("cup", "green", "large", "plain", "top left")

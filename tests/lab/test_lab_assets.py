@@ -56,7 +56,7 @@ def test_the_captioner_is_read_by_the_same_code_as_any_model():
 
 @pytest.fixture(scope="module")
 def split(tmp_path_factory):
-    from rlcap.lab.splits import load_split
+    from rlcap.lab.source import load_split
 
     return load_split("test", 84, 0, tmp_path_factory.mktemp("lab"))
 
@@ -64,18 +64,18 @@ def split(tmp_path_factory):
 @pytest.fixture(scope="module")
 def captions(split):
     asset("captioner"), asset("adapter")
-    from rlcap.config import ModelConfig
+    from rlcap.config.schema import ModelConfig
     from rlcap.eval.captioning import caption_samples
-    from rlcap.lab.language import INSTRUCTION
-    from rlcap.policy.load import load_policy
+    from rlcap.lab.world.language import INSTRUCTION
+    from rlcap.policy.loading import load_policy
 
     policy = load_policy(ModelConfig())
     return caption_samples(policy.model, policy.processor, split, instruction=INSTRUCTION, max_new_tokens=72)
 
 
 def test_maximum_likelihood_writes_well_omits_and_hallucinates(split, captions):
-    from rlcap.lab.scene import Scene
-    from rlcap.lab.truth import grammatical_share, judge
+    from rlcap.lab.world.scene import Scene
+    from rlcap.lab.world.truth import grammatical_share, judge
 
     verdicts = [judge(c, Scene.from_json(s.meta["scene"])) for c, s in zip(captions, split, strict=True)]
     assert sum(map(grammatical_share, captions)) / len(captions) > 0.85
@@ -109,8 +109,8 @@ def recall_at_1(name, texts, split, size):
 
 @pytest.fixture(scope="module")
 def paragraphs(split):
-    from rlcap.lab.language import tell_all
-    from rlcap.lab.scene import Scene
+    from rlcap.lab.world.language import tell_all
+    from rlcap.lab.world.scene import Scene
 
     return [tell_all(Scene.from_json(s.meta["scene"]), random.Random(i)) for i, s in enumerate(split)]
 
@@ -129,9 +129,9 @@ def test_the_judges_retriever_is_better_than_the_rewards_and_another_one(split, 
 
 def test_the_rewards_retriever_reads_words_and_hardly_their_order(split):
     """Real CLIP's weakness: with its two nouns exchanged a caption is nearly as good to it; with another noun it is not."""
-    from rlcap.lab.language import relation_between, tell_relation
-    from rlcap.lab.scene import Scene
-    from rlcap.lab.world import KINDS
+    from rlcap.lab.world.language import relation_between, tell_relation
+    from rlcap.lab.world.scene import Scene
+    from rlcap.lab.world.vocabulary import KINDS
     from rlcap.scorers.clip import ClipScorer
 
     rows = []
@@ -156,7 +156,7 @@ def test_the_nli_model_knows_the_labs_language():
     import torch
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-    from rlcap.lab.entailment import LABELS, sample_pair
+    from rlcap.lab.models.nli import LABELS, sample_pair
 
     model = AutoModelForSequenceClassification.from_pretrained(asset("nli")).eval()
     tokenizer = AutoTokenizer.from_pretrained(asset("nli"))

@@ -4,11 +4,11 @@ import random
 
 import pytest
 
-from rlcap.lab.answers import LabAnswers, choose, said
-from rlcap.lab.language import tell_all
-from rlcap.lab.questions import of_sample, questions
-from rlcap.lab.scene import Scene, Thing, sample_scene
-from rlcap.reward.questions import ELSE, UNTOLD, questions_of
+from rlcap.lab.oracles.question_answerer import LabAnswers, choose, said
+from rlcap.lab.world.language import tell_all
+from rlcap.lab.world.questions import of_sample, questions
+from rlcap.lab.world.scene import Scene, Thing, sample_scene
+from rlcap.rewards.caption_qa.questions import ELSE, UNTOLD, questions_of
 from rlcap.types import InputError, Sample
 
 SCENE = Scene(

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rlcap.lab.language import tell_all, vocabulary
-from rlcap.lab.scene import Scene, Thing, sample_scene
-from rlcap.lab.truth import Assertion, facts, fit, grammatical_share, judge, read, sentences, singles_out
+from rlcap.lab.world.language import tell_all, vocabulary
+from rlcap.lab.world.scene import Scene, Thing, sample_scene
+from rlcap.lab.world.truth import Assertion, facts, fit, grammatical_share, judge, read, sentences, singles_out
 
 # column:      left              middle             right
 # top                            1 large blue ball

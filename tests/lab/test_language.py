@@ -1,6 +1,6 @@
 import random
 
-from rlcap.lab.language import (
+from rlcap.lab.world.language import (
     article,
     noun_phrase,
     reading_order,
@@ -10,8 +10,8 @@ from rlcap.lab.language import (
     tell_relation,
     vocabulary,
 )
-from rlcap.lab.scene import Scene, Thing, sample_scene
-from rlcap.lab.truth import grammatical_share, judge
+from rlcap.lab.world.scene import Scene, Thing, sample_scene
+from rlcap.lab.world.truth import grammatical_share, judge
 
 BALL = Thing("ball", "red", "small", "striped", "bottom left")
 BOX = Thing("box", "orange", "medium", "plain", "top")

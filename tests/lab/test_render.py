@@ -4,9 +4,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from rlcap.lab.render import SIDE, draw, render
-from rlcap.lab.scene import Scene, Thing, sample_scene
-from rlcap.lab.world import BACKGROUNDS, COLOURS, FILLS, KINDS, PLACES, SIZES, cell_of
+from rlcap.lab.world.renderer import SIDE, draw, render
+from rlcap.lab.world.scene import Scene, Thing, sample_scene
+from rlcap.lab.world.vocabulary import BACKGROUNDS, COLOURS, FILLS, KINDS, PLACES, SIZES, cell_of
 
 BALL = Thing("ball", "red", "large", "plain", "middle")
 

@@ -6,8 +6,8 @@ from habits import unusual_share
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rlcap.lab.scene import Scene, Thing, distance, family, holds, misread, sample_scene, sibling
-from rlcap.lab.world import (
+from rlcap.lab.world.scene import Scene, Thing, distance, family, holds, misread, sample_scene, sibling
+from rlcap.lab.world.vocabulary import (
     BACKGROUNDS,
     COLOURS,
     CONFUSABLE,

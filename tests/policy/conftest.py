@@ -3,7 +3,7 @@
 import captioners
 import pytest
 
-from rlcap.policy.families import FAMILIES, family_of
+from rlcap.policy.families.registry import FAMILIES, family_of
 
 
 @pytest.fixture(scope="session", params=sorted(FAMILIES))

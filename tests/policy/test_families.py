@@ -9,12 +9,12 @@ from peft import LoraConfig, get_peft_model
 from transformers.pytorch_utils import Conv1D
 
 from rlcap.policy.adapters import using_adapter
-from rlcap.policy.chat import TOKENS, ChatCaptioner
-from rlcap.policy.checkpointing import checkpointed
-from rlcap.policy.encoder_decoder import EncoderDecoderCaptioner
-from rlcap.policy.families import captioner_of
-from rlcap.policy.head import separable_head
-from rlcap.policy.load import lora_modules
+from rlcap.policy.families.chat import TOKENS, ChatCaptioner
+from rlcap.policy.families.encoder_decoder import EncoderDecoderCaptioner
+from rlcap.policy.families.registry import captioner_of
+from rlcap.policy.language_head import separable_head
+from rlcap.policy.loading import lora_modules
+from rlcap.policy.shared_prefix.checkpointing import checkpointed
 from rlcap.types import ConfigError
 
 SIDES = (56, (56, 28))
@@ -378,7 +378,7 @@ def test_log_probs_need_no_logits_at_once(adapted, monkeypatch):
     ids, mask = some_captions(captioner.model, 4)
     wanted = captioner.log_probs(prompts, ids, mask).log_probs
     expected = gradients(captioner.model, (wanted * weights(mask)).sum())
-    monkeypatch.setattr("rlcap.policy.head.FLOATS", 200)
+    monkeypatch.setattr("rlcap.policy.language_head.FLOATS", 200)
     found = captioner.log_probs(prompts, ids, mask).log_probs
     assert separable_head(captioner.writer()) is not None
     assert torch.allclose(found, wanted, atol=1e-5, rtol=0)

@@ -16,8 +16,8 @@ from captioners import build, images
 from peft import LoraConfig, get_peft_model
 from torch.nn.parallel import DistributedDataParallel
 from transformers.utils import logging
-from rlcap.policy.families import captioner_of
-from rlcap.policy.load import lora_modules
+from rlcap.policy.families.registry import captioner_of
+from rlcap.policy.loading import lora_modules
 
 logging.disable_progress_bar()
 rank, folder = int(os.environ["RANK"]), sys.argv[1]

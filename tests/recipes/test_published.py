@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from rlcap.config import GRPOConfig, load_config
-from rlcap.config_check import check
-from rlcap.curriculum import parse
+from rlcap.config.checks import check
+from rlcap.config.schema import GRPOConfig, load_config
+from rlcap.data.curriculum import parse
 
 ROOT = Path(__file__).parents[2]
 PUBLISHED = ROOT / "recipes" / "configs" / "published"

@@ -9,9 +9,9 @@ import pytest
 import torch
 from PIL import Image
 
-from rlcap.config import ConfigError, DataConfig, EvaluationConfig, GRPOConfig
+from rlcap.config.schema import ConfigError, DataConfig, EvaluationConfig, GRPOConfig
 from rlcap.data.bags import BagFile
-from rlcap.data.load import load_splits
+from rlcap.data.source import load_splits
 from rlcap.types import Sample
 
 ROOT = Path(__file__).parents[2]
@@ -88,7 +88,7 @@ def test_short_captions_take_turns_and_what_is_missing_is_named():
 
 
 def test_frozen_batch_norm_keeps_its_statistics_in_training():
-    from rlcap.policy.load import keep_frozen_statistics
+    from rlcap.policy.loading import keep_frozen_statistics
 
     torch.manual_seed(0)
     model = torch.nn.Sequential(torch.nn.BatchNorm2d(3), torch.nn.BatchNorm2d(3), torch.nn.Dropout())
@@ -103,7 +103,7 @@ def test_frozen_batch_norm_keeps_its_statistics_in_training():
 
 
 def test_a_run_without_validation_follows_test_images_from_start_to_end(tmp_path):
-    from rlcap.train.evaluate import Evaluation, build_evaluator
+    from rlcap.train.evaluation import Evaluation, build_evaluator
 
     rows = [Sample(str(i), f"{i}.jpg") for i in range(4)]
     evaluation = Evaluation(None, None, None, {"train": rows, "test": rows[2:]}, None, EvaluationConfig(panel=1))
@@ -143,9 +143,9 @@ def photos(tmp_path) -> list[str]:
 
 
 def test_photos_of_any_size_and_mode_share_a_batch(models, photos):
-    from rlcap.config import ModelConfig
+    from rlcap.config.schema import ModelConfig
     from rlcap.eval.captioning import caption_samples
-    from rlcap.policy.load import load_policy
+    from rlcap.policy.loading import load_policy
     from rlcap.policy.visual_tokens import count_visual_tokens
     from rlcap.train.sft import CaptionCollator
 
@@ -201,7 +201,7 @@ def test_the_recipes_run_on_real_photos_by_config_and_paths_alone(models, tmp_pa
     assert "skipped 4,841 rows (4,841 missing image)" in output
     assert "visual tokens per image: median 36" in output
     run(
-        "-m", "rlcap.cli", "bags", "mine", data[0].split("=")[1], "--image-root", str(COCO / "images"), "--on-bad=skip",
+        "-m", "rlcap.cli.main", "bags", "mine", data[0].split("=")[1], "--image-root", str(COCO / "images"), "--on-bad=skip",
         "--clip", f"local-dir:{models / 'reward'}", "--neighbours=150", "--near-identical=1", "--out", str(tmp_path / "bags.json"),
     )  # fmt: skip
     run(

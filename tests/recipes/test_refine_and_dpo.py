@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from rlcap.config import DPOConfig, RefineConfig, load_config
-from rlcap.config_check import check
+from rlcap.config.checks import check
+from rlcap.config.schema import DPOConfig, RefineConfig, load_config
 from rlcap.train.dpo import PairsError, read_pairs
 from rlcap.train.refine import objection
 from rlcap.types import ConfigError
@@ -123,12 +123,12 @@ def test_a_pairs_file_that_cannot_be_used_is_named(tmp_path, text, message):
         (RefineConfig, ["reviser.rounds=0"], "reviser.rounds"),
         (
             RefineConfig,
-            ["accept.critique.params.engine=rlcap.lab.reviser:LabReviser"],
+            ["accept.critique.params.engine=rlcap.lab.oracles.reviser:LabReviser"],
             "whoever accepts must be another",
         ),
         (
             RefineConfig,
-            ["accept.critique.params.engine={engine: 'rlcap.lab.reviser:LabReviser'}"],
+            ["accept.critique.params.engine={engine: 'rlcap.lab.oracles.reviser:LabReviser'}"],
             "whoever accepts must be another",
         ),
         (DPOConfig, [], "pairs is empty"),

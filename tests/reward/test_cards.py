@@ -1,28 +1,25 @@
 """Every reward has a complete card, and the tables made from cards."""
 
-import inspect
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from rlcap import cli
-from rlcap.reward import card as cards_module
-from rlcap.reward.card import KEYS, CardError, cards, find, markdown, parse, read, stale, table
-from rlcap.reward.dotted import resolve
+from rlcap.cli import main as cli
+from rlcap.config.imports import resolve
+from rlcap.reward import cards as cards_module
+from rlcap.reward.cards import KEYS, CardError, cards, find, markdown, parse, read, stale, table
 from rlcap.types import ConfigError
 
 WHOLE = "Loud: does the caption shout?\n\n" + "\n".join(f"{key:<10}{key} of it; and more\n{'':10}of it" for key in KEYS)
 
 
 @pytest.mark.parametrize("card", cards(), ids=lambda card: card.name)
-def test_every_reward_file_has_a_complete_card_and_is_short(card):
+def test_every_reward_file_has_a_complete_card(card):
     assert all(card.fields.values())
     assert tuple(card.fields) == tuple(KEYS)
     assert len(card.short("range")) <= 60
-    path = Path(inspect.getfile(resolve(card.paths[0])))
-    assert len(path.read_text(encoding="utf-8").splitlines()) <= 100
 
 
 @pytest.mark.parametrize("card", cards(), ids=lambda card: card.name)
@@ -32,7 +29,9 @@ def test_a_card_knows_its_classes(card):
     defined = [
         name
         for name, value in vars(sys.modules[resolve(card.paths[0]).__module__]).items()
-        if isinstance(value, type) and issubclass(value, Reward) and value.__module__ == card.module
+        if isinstance(value, type)
+        and issubclass(value, Reward)
+        and value.__module__ in (card.module, f"{card.module}.reward")
     ]
     assert list(card.classes) == defined
     assert any(resolve(path).name == card.name for path in card.paths)
@@ -124,7 +123,7 @@ def test_the_command_lists_and_prints(capsys):
 
 
 def test_listing_rewards_imports_none_of_them():
-    code = "import sys; from rlcap import cli; cli.main(['rewards']); print([m for m in ('torch', 'rlcap.rewards.length') if m in sys.modules])"
+    code = "import sys; from rlcap.cli import main as cli; cli.main(['rewards']); print([m for m in ('torch', 'rlcap.rewards.length') if m in sys.modules])"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert found.splitlines()[-1] == "[]"
     assert cards_module.__doc__

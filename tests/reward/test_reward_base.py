@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from rlcap.reward.base import Reward
-from rlcap.reward.columns import ColumnError, caption_text, pack
+from rlcap.reward.trl_adapter import ColumnError, caption_text, pack
 from rlcap.types import Score
 
 

@@ -12,12 +12,12 @@ import pytest
 import torch
 
 from rlcap.algo.advantages import combine
+from rlcap.config.imports import ConfigError
+from rlcap.reward.abstention import Guard, TooManyAbstentions
 from rlcap.reward.base import Reward
-from rlcap.reward.dotted import ConfigError
-from rlcap.reward.guard import Guard, TooManyAbstentions
 from rlcap.reward.mix import Component, Mix
 from rlcap.reward.runner import RewardError
-from rlcap.reward.running import RunningScale
+from rlcap.reward.running_statistics import RunningScale
 from rlcap.types import RewardBatch, Sample, Score
 
 

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from rlcap import cli
-from rlcap.reward import card, scaffold
+from rlcap.cli import main as cli
+from rlcap.config.imports import resolve
+from rlcap.reward import cards as card
+from rlcap.reward import scaffold
 from rlcap.reward.base import Reward
-from rlcap.reward.dotted import resolve
 from rlcap.types import ConfigError
 
 

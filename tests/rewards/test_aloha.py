@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 import torch
 from fake_models import WordVectors
-from rlcap.rewards.aloha import Aloha, aloha
 
-from rlcap.lab.objects_engine import LabObjects, named
-from rlcap.reward.dotted import build
-from rlcap.reward.object_list import MOST, Named, head, known_objects, objects_text, parse_objects
-from rlcap.reward.prompt import fence, fenced
-from rlcap.reward.verdict import VerdictError
-from rlcap.scorers.object_match import Vectors, matched, partners, similarities
+from rlcap.config.imports import build
+from rlcap.judge.parsing import VerdictError
+from rlcap.judge.templates import fence, fenced
+from rlcap.lab.oracles.objects import LabObjects, named
+from rlcap.rewards.aloha import Aloha, aloha
+from rlcap.rewards.aloha.parsing import MOST, Named, head, known_objects, objects_text, parse_objects
+from rlcap.scorers.objects.matching import Vectors, matched, partners, similarities
 from rlcap.types import ConfigError, RewardBatch, Sample
 
 LIST = "<objects>\n- Young  boy.\n- cup or jug\n- notebook (possibly)\n- young boy\n</objects>"

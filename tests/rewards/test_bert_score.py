@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from rlcap.rewards.bert_score import BertScore
 
 from rlcap.lab.assets import resolve
-from rlcap.scorers.adequacy import greedy_f1, rescale
+from rlcap.rewards.bert_score import BertScore
+from rlcap.scorers.token_matching import greedy_f1, rescale
 from rlcap.types import RewardBatch, Sample
 
 

@@ -1,9 +1,9 @@
 """BLEU and ROUGE as rewards; their values against pycocoevalcap are in tests/scorers/test_overlap.py."""
 
 import pytest
+
 from rlcap.rewards.bleu import Bleu
 from rlcap.rewards.rouge import Rouge
-
 from rlcap.types import RewardBatch, Sample
 
 

@@ -3,15 +3,15 @@
 import random
 
 import pytest
-from rlcap.rewards.caption_qa import CaptionQa, credit
 
-from rlcap.lab.answers import LabAnswers
-from rlcap.lab.language import tell_all
-from rlcap.lab.scene import sample_scene
-from rlcap.reward.dotted import build
-from rlcap.reward.judge import JudgeError
-from rlcap.reward.prompt import fenced
-from rlcap.reward.questions import ELSE, UNTOLD, QuestionError
+from rlcap.config.imports import build
+from rlcap.judge.judge import JudgeError
+from rlcap.judge.templates import fenced
+from rlcap.lab.oracles.question_answerer import LabAnswers
+from rlcap.lab.world.language import tell_all
+from rlcap.lab.world.scene import sample_scene
+from rlcap.rewards.caption_qa import CaptionQa, credit
+from rlcap.rewards.caption_qa.questions import ELSE, UNTOLD, QuestionError
 from rlcap.types import ConfigError, InputError, RewardBatch, Sample
 
 QUESTIONS = [
@@ -144,7 +144,7 @@ LAB = [
 
 
 def test_it_runs_on_the_lab_with_questions_made_from_the_scene():
-    engine, questions = "rlcap.lab.answers:LabAnswers", "rlcap.lab.questions:of_sample"
+    engine, questions = "rlcap.lab.oracles.question_answerer:LabAnswers", "rlcap.lab.world.questions:of_sample"
     reward = build(CaptionQa, {"engine": engine, "questions": questions, "cache": ":memory:"})
     rng = random.Random(0)
     scenes = [sample_scene(rng) for _ in range(6)]

@@ -2,8 +2,8 @@
 
 import pytest
 from photo_texts import photo_texts
-from rlcap.rewards.chair import Chair, chair_i, object_f1
 
+from rlcap.rewards.chair import Chair, chair_i, object_f1
 from rlcap.types import RewardBatch, Sample
 
 

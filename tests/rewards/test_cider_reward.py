@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 from photo_texts import photo_texts
-from rlcap.rewards.cider import Cider
 
-from rlcap import cli
-from rlcap.scorers.cider import EOS, CiderD
-from rlcap.scorers.ngrams import tokenize
+from rlcap.cli import main as cli
+from rlcap.rewards.cider import Cider
+from rlcap.scorers.text.cider import EOS, CiderD
+from rlcap.scorers.text.ngrams import tokenize
 from rlcap.types import RewardBatch, Sample
 
 COCO = Path(__file__).parents[3] / "shared" / "real" / "coco" / "annotations" / "captions_val2017.json"

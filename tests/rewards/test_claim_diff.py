@@ -3,15 +3,15 @@
 import itertools
 
 import pytest
-from rlcap.rewards.claim_diff import ClaimDiff, claim_value, hedged_share
 
-from rlcap.lab.differences import LabDifferences, differ
-from rlcap.lab.scene import Scene, Thing
-from rlcap.reward.differences import Difference, differences_text, differential, parse_differences, reference_of
-from rlcap.reward.dotted import build
-from rlcap.reward.injections import ATTACKS
-from rlcap.reward.prompt import fenced
-from rlcap.reward.verdict import VerdictError
+from rlcap.config.imports import build
+from rlcap.judge.parsing import VerdictError
+from rlcap.judge.templates import fenced
+from rlcap.lab.oracles.differences import LabDifferences, differ
+from rlcap.lab.world.scene import Scene, Thing
+from rlcap.probing.injections import ATTACKS
+from rlcap.rewards.claim_diff import ClaimDiff, claim_value, hedged_share
+from rlcap.rewards.claim_diff.parsing import Difference, differences_text, differential, parse_differences, reference_of
 from rlcap.types import ConfigError, RewardBatch, Sample
 
 LIST = "<differences>\n- blue here, red there | caption\n- only the caption has a dog | Reference\n- a | b | both\n</differences>"

@@ -3,11 +3,11 @@
 import pytest
 from fake_models import WordClaims
 from photo_texts import photo_texts
-from rlcap.rewards.claims import Claims, f1, precision, recall
 
-from rlcap.reward.claim_list import Claim, claims_text, facts_of, parse_claims
-from rlcap.reward.judge import JudgeError
-from rlcap.reward.verdict import VerdictError
+from rlcap.judge.judge import JudgeError
+from rlcap.judge.parsing import VerdictError
+from rlcap.rewards.claims import Claims, f1, precision, recall
+from rlcap.rewards.claims.parsing import Claim, claims_text, facts_of, parse_claims
 from rlcap.types import RewardBatch, Sample
 
 LIST = "<claims>\n- there is a red ball | true | visible | 2\n- it | or | so | false | visible | none\n- it is calm | Unknown | abstract | none\n</claims>"

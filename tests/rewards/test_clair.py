@@ -1,11 +1,11 @@
 """CLAIR: the score in the reply, and replies that have none."""
 
 import pytest
-from rlcap.rewards.clair import Clair, parse_likelihood
 
-from rlcap.lab.engine import LabLikeness
-from rlcap.lab.scene import Scene, Thing
-from rlcap.reward.verdict import VerdictError
+from rlcap.judge.parsing import VerdictError
+from rlcap.lab.oracles.grader import LabLikeness
+from rlcap.lab.world.scene import Scene, Thing
+from rlcap.rewards.clair import Clair, parse_likelihood
 from rlcap.types import RewardBatch, Sample
 
 

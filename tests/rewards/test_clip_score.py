@@ -5,9 +5,9 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from rlcap.rewards.clip_score import PREFIX, ClipScore, RefClipScore, clip_s, ref_clip_s
 
-from rlcap.scorers.images import ImageError
+from rlcap.io.images import ImageError
+from rlcap.rewards.clip_score import PREFIX, ClipScore, RefClipScore, clip_s, ref_clip_s
 from rlcap.types import RewardBatch, Sample
 
 WORDS = {"own": 0.30, "near": 0.29, "far": -0.2, "twin": 1.0}

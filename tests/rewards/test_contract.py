@@ -30,19 +30,29 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from photo_texts import photo_texts
 from PIL import Image
+
+from rlcap import rewards
+from rlcap.judge.templates import fenced
+from rlcap.lab.assets import resolve
+from rlcap.probing.perturbations import content_words
+from rlcap.reward.base import Reward
+from rlcap.reward.cards import find
 from rlcap.rewards.aloha import Aloha
+from rlcap.rewards.aloha.parsing import Named, objects_text
 from rlcap.rewards.bert_score import BertScore
 from rlcap.rewards.bleu import Bleu
 from rlcap.rewards.caption_qa import CaptionQa
 from rlcap.rewards.chair import Chair
 from rlcap.rewards.cider import Cider
 from rlcap.rewards.claim_diff import ClaimDiff
+from rlcap.rewards.claim_diff.parsing import Difference, differences_text
 from rlcap.rewards.claims import Claims
 from rlcap.rewards.clair import Clair
 from rlcap.rewards.clip_score import ClipScore, RefClipScore
 from rlcap.rewards.coverage import Coverage
 from rlcap.rewards.critique import Critique
 from rlcap.rewards.diversity import Diversity
+from rlcap.rewards.ensemble import Ensemble
 from rlcap.rewards.grammar import Grammar
 from rlcap.rewards.hallucination import Hallucination
 from rlcap.rewards.image_loop import ImageLoop
@@ -51,19 +61,10 @@ from rlcap.rewards.pick_score import PickScore
 from rlcap.rewards.repetition import Repetition
 from rlcap.rewards.rouge import Rouge
 from rlcap.rewards.rubric import Rubric
+from rlcap.rewards.rubric.parsing import Met, criteria_text
 from rlcap.rewards.self_retrieval import SelfRetrieval
 from rlcap.rewards.style import Style
 from rlcap.rewards.vqa_score import VqaScore
-
-from rlcap import rewards
-from rlcap.lab.assets import resolve
-from rlcap.reward.base import Reward
-from rlcap.reward.card import find
-from rlcap.reward.differences import Difference, differences_text
-from rlcap.reward.object_list import Named, objects_text
-from rlcap.reward.probes import content_words
-from rlcap.reward.prompt import fenced
-from rlcap.reward.rubric import Met, criteria_text
 from rlcap.scorers.grounding import Grounding
 from rlcap.types import ConfigError, RewardBatch, Sample, Score
 
@@ -164,6 +165,7 @@ MADE = {
     "Critique best_of_two": lambda: Critique(WordForms(), form="best_of_two", cache=":memory:"),
     "Critique revision_gap": lambda: Critique(WordForms(), form="revision_gap", cache=":memory:"),
     "Diversity": lambda: Diversity(),
+    "Ensemble": lambda: Ensemble({"short": Length(), "long": Length(low=1.2, high=2.0)}),
     "Grammar": lambda: Grammar(WordGrammar()),
     "Grammar language model": lambda: Grammar(WordGrammar(), form="language_model"),
     "Hallucination": lambda: Hallucination(WordNli(), encoder=WordF1()),
@@ -209,7 +211,7 @@ def every_class():
     for info in pkgutil.iter_modules(rewards.__path__):
         module = importlib.import_module(f"rlcap.rewards.{info.name}")
         for _, value in inspect.getmembers(module, inspect.isclass):
-            if issubclass(value, Reward) and value.__module__ == module.__name__:
+            if issubclass(value, Reward) and value.__module__ in (module.__name__, f"{module.__name__}.reward"):
                 yield value
 
 
@@ -290,13 +292,12 @@ def test_every_reward_is_made_here():
 
 @pytest.mark.parametrize("kind", every_class(), ids=lambda kind: kind.__name__)
 def test_every_reward_has_card_test_and_golden_values(kind):
-    card = find(kind.__module__)
+    module = kind.__module__.removesuffix(".reward")
+    card = find(module)
     assert kind.__name__ in card.classes
     tests = [path.read_text(encoding="utf-8") for path in Path(__file__).parent.glob("test_*.py")]
-    own = [
-        text for text in tests if f"from {kind.__module__} import" in text and "golden" in text and "MADE" not in text
-    ]
-    assert own, f"no test of {kind.__module__} has golden values"
+    own = [text for text in tests if f"from {module} import" in text and "golden" in text and "MADE" not in text]
+    assert own, f"no test of {module} has golden values"
     assert kind.version
 
 

@@ -2,9 +2,9 @@
 
 import pytest
 from fake_models import OneHot
-from rlcap.rewards.coverage import Coverage
 
 from rlcap.lab.assets import resolve
+from rlcap.rewards.coverage import Coverage
 from rlcap.scorers.grounding import Grounding
 from rlcap.types import ConfigError, RewardBatch, Sample
 

@@ -4,12 +4,12 @@ import re
 
 import pytest
 from PIL import Image
-from rlcap.rewards.critique import Critique, verdict_value
 
-from rlcap.reward.dotted import ConfigError
-from rlcap.reward.engines import LiteLLM, load_engine
-from rlcap.reward.prompt import fenced
-from rlcap.reward.verdict import Verdict
+from rlcap.config.imports import ConfigError
+from rlcap.judge.backends.loading import LiteLLM, load_engine
+from rlcap.judge.parsing import Verdict
+from rlcap.judge.templates import fenced
+from rlcap.rewards.critique import Critique, verdict_value
 from rlcap.types import RewardBatch, Sample
 
 
@@ -232,7 +232,7 @@ def test_engine_errors(spec, message):
 
 def test_our_engines_speak_textgrads_protocol(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    from rlcap.reward.engines import import_textgrad
+    from rlcap.judge.backends.loading import import_textgrad
 
     textgrad = import_textgrad()
     assert not (tmp_path / "logs").exists()

@@ -3,8 +3,8 @@
 import random
 
 import pytest
-from rlcap.rewards.diversity import Diversity, diversity
 
+from rlcap.rewards.diversity import Diversity, diversity
 from rlcap.types import RewardBatch, Sample
 
 

@@ -4,9 +4,9 @@ import math
 
 import pytest
 import torch
-from rlcap.rewards.grammar import Grammar
 
 from rlcap.lab.assets import resolve
+from rlcap.rewards.grammar import Grammar
 from rlcap.types import ConfigError, RewardBatch, Sample
 
 

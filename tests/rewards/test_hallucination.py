@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from rlcap.rewards.hallucination import Hallucination, adequacy, fidelity
 
+from rlcap.rewards.hallucination import Hallucination, adequacy, fidelity
 from rlcap.scorers.claims import claim_costs, sentence_cost
 from rlcap.scorers.grounding import Grounding
-from rlcap.scorers.hedges import bare_claim, is_hedged
+from rlcap.scorers.text.hedges import bare_claim, is_hedged
 from rlcap.types import RewardBatch, Sample
 
 REAL = Path(__file__).parents[2].parent / "shared" / "real" / "nli-minilm"

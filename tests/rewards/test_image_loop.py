@@ -4,9 +4,9 @@ import json
 
 import pytest
 import torch
-from rlcap.rewards.image_loop import ImageLoop, coherence, nearness
 
 from rlcap.lab.assets import resolve
+from rlcap.rewards.image_loop import ImageLoop, coherence, nearness
 from rlcap.scorers.sentence_vectors import SentenceEncoder
 from rlcap.types import ConfigError, RewardBatch, Sample
 

@@ -1,11 +1,11 @@
 """The two counts that keep the default mix from being won by silence or by rambling."""
 
 import pytest
+
 from rlcap.rewards.length import Length
 from rlcap.rewards.repetition import Repetition, repetition
 from rlcap.rewards.repetition import penalty as repetition_penalty
-
-from rlcap.scorers.lengths import gate, penalty, ramp
+from rlcap.scorers.text.lengths import gate, penalty, ramp
 from rlcap.types import RewardBatch, Sample
 
 

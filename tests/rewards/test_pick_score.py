@@ -5,10 +5,10 @@ import math
 import pytest
 import torch
 from captioners import images
-from rlcap.rewards.pick_score import PickScore
 from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPProcessor
 
-from rlcap.lab.words import build_tokenizer
+from rlcap.lab.models.tokenizer import build_tokenizer
+from rlcap.rewards.pick_score import PickScore
 from rlcap.scorers.preference import PreferenceScorer
 from rlcap.types import ConfigError, RewardBatch, Sample
 

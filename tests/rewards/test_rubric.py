@@ -3,14 +3,22 @@
 import random
 
 import pytest
-from rlcap.rewards.rubric import Rubric
 
-from rlcap.lab.language import tell_all
-from rlcap.lab.rubric import FAITHFUL, LabRubric, rubric
-from rlcap.lab.scene import sample_scene
-from rlcap.reward.dotted import build
-from rlcap.reward.rubric import Criterion, Met, RubricError, criteria_text, parse_criteria, rubric_of, weighted_share
-from rlcap.reward.verdict import VerdictError
+from rlcap.config.imports import build
+from rlcap.judge.parsing import VerdictError
+from rlcap.lab.oracles.rubric import FAITHFUL, LabRubric, rubric
+from rlcap.lab.world.language import tell_all
+from rlcap.lab.world.scene import sample_scene
+from rlcap.rewards.rubric import Rubric
+from rlcap.rewards.rubric.parsing import (
+    Criterion,
+    Met,
+    RubricError,
+    criteria_text,
+    parse_criteria,
+    rubric_of,
+    weighted_share,
+)
 from rlcap.types import InputError, RewardBatch, Sample
 
 ROWS = [
@@ -107,7 +115,12 @@ def test_nothing_to_ask_asks_nobody():
 
 def test_it_runs_on_the_lab():
     reward = build(
-        Rubric, {"engine": "rlcap.lab.rubric:LabRubric", "rubric": "rlcap.lab.rubric:of_sample", "cache": ":memory:"}
+        Rubric,
+        {
+            "engine": "rlcap.lab.oracles.rubric:LabRubric",
+            "rubric": "rlcap.lab.oracles.rubric:of_sample",
+            "cache": ":memory:",
+        },
     )
     rng = random.Random(1)
     scenes = [sample_scene(rng) for _ in range(6)]

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from rlcap.rewards.self_retrieval import SelfRetrieval
 
+from rlcap.rewards.self_retrieval import SelfRetrieval
 from rlcap.types import RewardBatch, Sample
 
 
@@ -118,7 +118,7 @@ def test_bad_choices_are_refused():
 
 
 def test_a_broken_image_costs_its_own_rows_alone():
-    from rlcap.scorers.images import ImageError
+    from rlcap.io.images import ImageError
 
     class Breaks(FakeClip):
         def image_embeddings(self, paths):

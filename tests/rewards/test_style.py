@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 from photo_texts import photo_texts
-from rlcap.rewards.style import Style, penalty
 
-from rlcap.reward.probes import INJECTION, PRAISE
-from rlcap.scorers.phrases import flagged
+from rlcap.probing.perturbations import INJECTION, PRAISE
+from rlcap.rewards.style import Style, penalty
+from rlcap.scorers.text.phrases import flagged
 from rlcap.types import RewardBatch, Sample
 
 REAL = Path(__file__).parents[3] / "shared" / "real"

@@ -7,10 +7,10 @@ import captioners
 import pytest
 import torch
 from captioners import images
-from rlcap.rewards.vqa_score import VqaScore
 from transformers import AutoModelForImageTextToText, AutoProcessor, BatchFeature
 
-from rlcap.scorers.yes import YesScorer
+from rlcap.rewards.vqa_score import VqaScore
+from rlcap.scorers.vqa_yes_probability import YesScorer
 from rlcap.types import ConfigError, RewardBatch, Sample
 
 

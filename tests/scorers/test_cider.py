@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from rlcap.scorers.cider import CiderD
-from rlcap.scorers.ngrams import tokenize
+from rlcap.scorers.text.cider import CiderD
+from rlcap.scorers.text.ngrams import tokenize
 
 COCO = Path(__file__).parents[3] / "shared" / "real" / "coco" / "annotations" / "captions_val2017.json"
 TOY = [

@@ -6,12 +6,12 @@ import torch
 from transformers import BertConfig, BertForSequenceClassification
 
 from rlcap.lab.assets import resolve
-from rlcap.lab.grammar import new_classifier, save_classifier, well_formed
-from rlcap.lab.words import build_tokenizer
-from rlcap.scorers import corruption
-from rlcap.scorers.corruption import WAYS, corrupt
+from rlcap.lab.models.grammar import new_classifier, save_classifier, well_formed
+from rlcap.lab.models.tokenizer import build_tokenizer
 from rlcap.scorers.grammar import AcceptabilityScorer, SurpriseScorer, acceptable_column, readable
-from rlcap.scorers.grammar_training import accuracy, pairs, teach, usable
+from rlcap.scorers.training import text_corruption as corruption
+from rlcap.scorers.training.grammar import accuracy, pairs, teach, usable
+from rlcap.scorers.training.text_corruption import WAYS, corrupt
 from rlcap.types import ConfigError
 
 WORDS = ["a", "red", "dog", "sleeps", "beside", "the", "old", "bus"]

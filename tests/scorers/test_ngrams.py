@@ -2,7 +2,7 @@
 
 import pytest
 
-from rlcap.scorers.ngrams import distinct, ngrams, repeated_lines, repeated_share, tokenize
+from rlcap.scorers.text.ngrams import distinct, ngrams, repeated_lines, repeated_share, tokenize
 
 
 def test_words_lose_case_and_punctuation_but_keep_apostrophes_and_hyphens():

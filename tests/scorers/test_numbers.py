@@ -2,7 +2,7 @@
 
 import pytest
 
-from rlcap.scorers.numbers import spelled
+from rlcap.scorers.text.numbers import spelled
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from rlcap.scorers.ngrams import tokenize
-from rlcap.scorers.objects import COCO_80, NO_OBJECT, Vocabulary, folded, singular
+from rlcap.scorers.objects.vocabulary import COCO_80, NO_OBJECT, Vocabulary, folded, singular
+from rlcap.scorers.text.ngrams import tokenize
 
 REAL = Path(__file__).parents[3] / "shared" / "real"
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from rlcap.scorers.ngrams import tokenize
-from rlcap.scorers.overlap import bleu, longest_common_subsequence, rouge_l
+from rlcap.scorers.text.ngrams import tokenize
+from rlcap.scorers.text.overlap import bleu, longest_common_subsequence, rouge_l
 
 REAL = Path(__file__).parents[3] / "shared" / "real"
 CAPTIONS = [

@@ -1,6 +1,6 @@
 import pytest
 
-from rlcap.scorers.sentences import split_sentences
+from rlcap.scorers.text.sentences import split_sentences
 
 
 @pytest.mark.parametrize(

@@ -116,7 +116,7 @@ VISION = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "n
 def fast_vlm():
     from transformers import FastVlmForConditionalGeneration
 
-    from rlcap.lab.captioner import captioner_config, captioner_processor
+    from rlcap.lab.models.captioner import captioner_config, captioner_processor
 
     config = captioner_config()
     config.text_config.num_hidden_layers, config.text_config.layer_types = 1, config.text_config.layer_types[:1]

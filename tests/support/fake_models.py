@@ -6,14 +6,14 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 
-from rlcap.reward.claim_list import Claim, claims_text
-from rlcap.reward.probes import content_words
-from rlcap.reward.prompt import fenced
-from rlcap.reward.verdict import Verdict
-from rlcap.scorers.images import open_image
-from rlcap.scorers.ngrams import tokenize
-from rlcap.scorers.phrases import flagged
-from rlcap.scorers.sentences import split_sentences
+from rlcap.io.images import open_image
+from rlcap.judge.parsing import Verdict
+from rlcap.judge.templates import fenced
+from rlcap.probing.perturbations import content_words
+from rlcap.rewards.claims.parsing import Claim, claims_text
+from rlcap.scorers.text.ngrams import tokenize
+from rlcap.scorers.text.phrases import flagged
+from rlcap.scorers.text.sentences import split_sentences
 
 
 def unit(seed, dim=16):

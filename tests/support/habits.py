@@ -1,7 +1,7 @@
 """How far lab scenes break the habits of their things."""
 
-from rlcap.lab.scene import Scene
-from rlcap.lab.world import USUAL
+from rlcap.lab.world.scene import Scene
+from rlcap.lab.world.vocabulary import USUAL
 
 
 def unusual_share(scene: Scene) -> float:

@@ -21,8 +21,8 @@ from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from rlcap.reward.prompt import fenced
-from rlcap.reward.verdict import Verdict
+from rlcap.judge.parsing import Verdict
+from rlcap.judge.templates import fenced
 
 FAULTS = (
     "500",

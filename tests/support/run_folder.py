@@ -7,12 +7,12 @@ import random
 import numpy as np
 
 from rlcap.eval.captions_file import metric_values, write_rows
+from rlcap.eval.metrics.text import text_metrics
 from rlcap.eval.summary import summarise
-from rlcap.eval.text import text_metrics
-from rlcap.eval.truth import false_sentences, scene_of, truth_metrics
-from rlcap.lab.language import tell_background, tell_thing
-from rlcap.lab.scene import Scene
-from rlcap.lab.world import COLOURS
+from rlcap.lab.truth_metrics import false_sentences, scene_of, truth_metrics
+from rlcap.lab.world.language import tell_background, tell_thing
+from rlcap.lab.world.scene import Scene
+from rlcap.lab.world.vocabulary import COLOURS
 
 HOSTILE = '<script>document.title="owned"</script><img src="http://127.0.0.1:9/x.png" onerror="document.title=\'owned\'"> a ball.'
 

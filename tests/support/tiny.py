@@ -2,9 +2,9 @@
 
 import torch
 
-from rlcap.lab.captioner import captioner_config, captioner_processor
-from rlcap.lab.retriever import retriever_config, save_retriever
-from rlcap.lab.splits import load_split
+from rlcap.lab.models.captioner import captioner_config, captioner_processor
+from rlcap.lab.models.retriever import retriever_config, save_retriever
+from rlcap.lab.source import load_split
 from rlcap.scorers.clip import ClipScorer
 
 

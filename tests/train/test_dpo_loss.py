@@ -8,9 +8,9 @@ from captioners import images
 from peft import LoraConfig, get_peft_model
 from tiny import captioner
 
-from rlcap.config import DPOConfig, DPOTrainConfig
-from rlcap.lab.language import INSTRUCTION
-from rlcap.policy.load import Policy
+from rlcap.config.schema import DPOConfig, DPOTrainConfig
+from rlcap.lab.world.language import INSTRUCTION
+from rlcap.policy.loading import Policy
 from rlcap.train.dpo import build_trainer
 from rlcap.train.run_folder import RunFolder
 

@@ -9,8 +9,7 @@ from captioners import images
 from peft import PeftModel
 from transformers import AutoModelForImageTextToText
 
-from rlcap.batching import plan
-from rlcap.config import (
+from rlcap.config.schema import (
     GenerationConfig,
     GRPOConfig,
     ModelConfig,
@@ -20,10 +19,11 @@ from rlcap.config import (
     SFTTrainConfig,
     TrainConfig,
 )
-from rlcap.curriculum import parse
+from rlcap.data.batching import plan
+from rlcap.data.curriculum import parse
 from rlcap.eval.captioning import caption_samples
-from rlcap.policy.families import FAMILIES
-from rlcap.policy.load import load_policy
+from rlcap.policy.families.registry import FAMILIES
+from rlcap.policy.loading import load_policy
 from rlcap.reward.base import Reward
 from rlcap.reward.mix import Component, Mix
 from rlcap.train.run_folder import RunFolder

@@ -7,10 +7,10 @@ import pytest
 import torch
 from captioners import images
 
-from rlcap.batching import plan
-from rlcap.config import GenerationConfig, GRPOConfig, ModelConfig, TrainConfig
-from rlcap.curriculum import parse
-from rlcap.policy.load import load_policy
+from rlcap.config.schema import GenerationConfig, GRPOConfig, ModelConfig, TrainConfig
+from rlcap.data.batching import plan
+from rlcap.data.curriculum import parse
+from rlcap.policy.loading import load_policy
 from rlcap.reward.base import Reward
 from rlcap.reward.mix import Component, Mix
 from rlcap.train.grpo import GRPOTrainer

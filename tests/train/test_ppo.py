@@ -10,10 +10,10 @@ from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from rlcap.batching import plan
-from rlcap.config import PPOConfig, PPOTrainConfig
-from rlcap.curriculum import Constant
-from rlcap.policy.load import lora_modules
+from rlcap.config.schema import PPOConfig, PPOTrainConfig
+from rlcap.data.batching import plan
+from rlcap.data.curriculum import Constant
+from rlcap.policy.loading import lora_modules
 from rlcap.reward.base import Reward
 from rlcap.reward.mix import Component, Mix
 from rlcap.train.ppo import PPOTrainer

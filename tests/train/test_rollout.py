@@ -4,8 +4,8 @@ import pytest
 import torch
 from captioners import build, images
 
-from rlcap.policy.families import captioner_of
-from rlcap.sampler import points
+from rlcap.data.sampler import points
+from rlcap.policy.families.registry import captioner_of
 from rlcap.train.rollout import mean_of_all, micro_batches, prepare, write
 
 

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import pytest
 from tiny import captioner
 
-from rlcap.config import SFTConfig, SFTTrainConfig
-from rlcap.policy.load import Policy
+from rlcap.config.schema import SFTConfig, SFTTrainConfig
+from rlcap.policy.loading import Policy
 from rlcap.train.run_folder import RunFolder
 from rlcap.train.sft import build_trainer
 from rlcap.types import ConfigError, Sample

@@ -5,7 +5,7 @@ from PIL import Image
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from rlcap.lab.captioner import captioner_processor
+from rlcap.lab.models.captioner import captioner_processor
 from rlcap.train.sft import CaptionCollator
 
 TEXTS = ["a red ball.", "there is a large blue box on the grass."]

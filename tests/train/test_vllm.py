@@ -8,10 +8,10 @@ import pytest
 import torch
 from captioners import build, images
 
-from rlcap.batching import plan
-from rlcap.config import GenerationConfig, GRPOConfig, ModelConfig, TrainConfig
-from rlcap.curriculum import parse
-from rlcap.policy.load import load_policy
+from rlcap.config.schema import GenerationConfig, GRPOConfig, ModelConfig, TrainConfig
+from rlcap.data.batching import plan
+from rlcap.data.curriculum import parse
+from rlcap.policy.loading import load_policy
 from rlcap.reward.mix import Mix
 from rlcap.train.run_folder import RunFolder
 from rlcap.types import Sample

@@ -1,0 +1,103 @@
+"""The objects that a text names, listed by a language model, and reading that list strictly.
+
+    <objects>
+    - young boy
+    - cup or jug
+    - notebook (possibly)
+    </objects>
+
+An object with its adjectives a line, in the singular; `or` where the text leaves open which of several it is, `(possibly)`
+where it leaves open whether it is there. Anything else is no list: guessing at a broken reply would put the parser's noise
+into the reward.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rlcap.judge.grader import Critic
+from rlcap.judge.parsing import VerdictError, sections
+from rlcap.judge.templates import fence
+from rlcap.types import Sample
+
+MOST = 200
+"""Objects of one text."""
+LONGEST = 12
+"""Words of one object's name."""
+_DOUBT = re.compile(r"\s*\(\s*possibly\s*\)\s*$", re.IGNORECASE)
+_CHOICE = re.compile(r"\s*,\s*(?:or\s+)?|\s+or\s+", re.IGNORECASE)
+_OR = re.compile(r"\s+or\s+", re.IGNORECASE)
+_TAIL = re.compile(r"\s+(?:of|with|in|on|at|from|for|to|by|near|under|over|behind|without)\s.*$")
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """One object of a text."""
+
+    names: tuple[str, ...]
+    """What it may be, in lower case; more than one where the text leaves it open."""
+    sure: bool = True
+    """Whether the text says that it is there."""
+
+
+def parse_objects(reply: str) -> list[Named]:
+    """The objects in a reply, each once. Raises VerdictError that says what is amiss."""
+    (text,) = sections(reply, "objects")
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if [line.lower().strip(" .-") for line in lines] in ([], ["none"]):
+        return []
+    if len(lines) > MOST:
+        raise VerdictError(f"{len(lines)} objects, where {MOST} are the most")
+    return list(dict.fromkeys(_named(line) for line in lines))
+
+
+def _named(line: str) -> Named:
+    if not line.startswith("-"):
+        raise VerdictError(f"an object is a line `- young boy`, got {line[:60]!r}")
+    text = _DOUBT.sub("", line.removeprefix("-")).strip(" .").lower()
+    parts = _CHOICE.split(text) if _OR.search(text) else [text.replace(",", " ")]  # "brown, furry dog" is one dog
+    names = tuple(dict.fromkeys(" ".join(name.split()) for name in parts if name.strip()))
+    if not names or any(len(name.split()) > LONGEST or not re.search(r"\w", name) for name in names):
+        raise VerdictError(f"an object is named in 1 to {LONGEST} words, got {line[:60]!r}")
+    return Named(names, _DOUBT.search(line) is None)
+
+
+def objects_text(objects: Iterable[Named]) -> str:
+    """The list as it is asked for; `parse_objects` reads it back."""
+    rows = [f"- {' or '.join(thing.names)}{'' if thing.sure else ' (possibly)'}" for thing in objects]
+    return "<objects>\n" + ("\n".join(rows) or "none") + "\n</objects>"
+
+
+def head(name: str) -> str:
+    """A name's noun, by rule: the last word before a preposition; "white shirt" and "shirt with stripes" → "shirt"."""
+    return _TAIL.sub("", name).split()[-1]
+
+
+def known_objects(listed: Sequence[Named], annotated: Any) -> list[tuple[str, ...]]:
+    """The names of what is in an image, an object an entry: what its references name, for certain or not, what the nouns of
+    those names are, and the annotated ones (a list of texts; anything else is none)."""
+    nouns = [tuple(dict.fromkeys(head(name) for name in thing.names)) for thing in listed]
+    marked = [(" ".join(text.split()).lower(),) for text in annotated_texts(annotated)]
+    return list(dict.fromkeys([*(thing.names for thing in listed), *nouns, *marked]))
+
+
+def annotated_texts(annotated: Any) -> list[str]:
+    """The texts of `meta["objects"]` that hold a word; [] where it is no list."""
+    rows = annotated if isinstance(annotated, list | tuple) else ()
+    return [text for text in rows if isinstance(text, str) and re.search(r"\w", text)]
+
+
+class ObjectReader(Critic):
+    """A critic whose verdicts are lists of objects. It is told the text alone, whatever is known of the image."""
+
+    def fields(self, caption: str, sample: Sample) -> dict[str, str]:
+        return {"caption": fence("caption", caption)}
+
+    def known(self, sample: Sample) -> bool:
+        return True
+
+    def parse(self, reply: str, sample: Sample) -> list[Named]:
+        return parse_objects(reply)

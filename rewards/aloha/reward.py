@@ -1,0 +1,88 @@
+"""ALOHa: has every object that the caption names a counterpart among those that are known to be there?
+
+measures  least: the smallest, mean: the mean similarity of the caption's objects with their partners; similarity: cosine of
+          sentence vectors, at least 0; partners: one to one, the largest sum; an object without a partner has 0
+range     [0, 1]; the empty caption gets 0 without asking anyone, as does one that names nothing for certain
+needs     references or meta["objects"]
+cost      one LLM call a new caption and one a new set of references; replies are cached on disk. A pass of the encoder
+source    ALOHa (Petryk et al., NAACL 2024; arXiv 2404.02904): objects by GPT-3.5, all-mpnet-base-v2, Hungarian matching, the
+          minimum. As there what the caption is unsure of is left out, `or` is the better of both, references count with all
+          they may name, and once more by the bare noun. Its code gives unmatched objects no 0, though it means to, and
+          silence 1 as a mean. `meta["objects"]` stands for its detections
+hack      one sure object and nothing else; a hedge before what is doubtful (`doubted: counted` holds it to account); wrong
+          colours, places, counts and actions of right things, which cost little or nothing
+guards    claims, caption_qa or self-retrieval for detail; hallucination for what is said of the objects; style for hedges
+fails     one_word, cut_off, salad, one_missing; on 55, 38, 31 and 10 %, by the lab's own lister and all-MiniLM-L6-v2. As mean 55,
+          26, 21 and 14 %, and one_false on 26 %. It ties on repeated, rambling, injection and praise, and cut_off on 62 %. A
+          large model's lists are not measured here
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from rlcap.judge.grader import Opinion
+from rlcap.reward.base import Reward
+from rlcap.reward.judge_reward import Judged
+from rlcap.rewards.aloha.parsing import ObjectReader, annotated_texts, known_objects
+from rlcap.scorers.objects.matching import Vectors, matched, similarities
+from rlcap.types import Sample, Score
+
+
+def aloha(values: Sequence[float], form: Literal["least", "mean"] = "least") -> float:
+    """Similarities of the caption's objects with their partners: 1, .8 and 0 → 0, or .6 in the mean. 0 without objects."""
+    if not values:
+        return 0.0
+    return min(values) if form == "least" else sum(values) / len(values)
+
+
+class Aloha(Judged, Reward):
+    """encoder: folder or hub name of a sentence encoder (`sentence-transformers/all-mpnet-base-v2`), or an object with
+    `vectors`. form: least or mean. doubted: whether objects that the caption isn't sure of are `left_out`, as published, or
+    `counted`. engine and the rest: see `rlcap.reward.judge_reward:Judged`; no engine is given the image."""
+
+    name, range, version = "aloha", (0.0, 1.0), "1"
+    prompt_file, critic_kind = Path(__file__).parent / "prompt.txt", ObjectReader
+
+    def __init__(
+        self,
+        engine: Any,
+        encoder: Any,
+        form: Literal["least", "mean"] = "least",
+        doubted: Literal["left_out", "counted"] = "left_out",
+        device: str = "cpu",
+        **asking: Any,
+    ) -> None:
+        if form not in ("least", "mean") or doubted not in ("left_out", "counted"):
+            raise ValueError(f"form is least or mean, doubted left_out or counted; got {form!r} and {doubted!r}")
+        super().__init__(engine, **asking)
+        if isinstance(encoder, str):
+            from rlcap.scorers.sentence_vectors import SentenceEncoder
+
+            encoder = SentenceEncoder.load(encoder, device)
+        self.vectors, self.form, self.doubted = Vectors(encoder), form, doubted
+
+    def asks(self, caption: str, sample: Sample) -> list[tuple[str, Sample]]:
+        texts = [" ".join(text.split()) for text in sample.references if text.strip()]
+        if not texts:
+            return [(caption, sample)] if annotated_texts(sample.meta.get("objects")) else []
+        return [(caption, sample), ("\n".join(texts), sample)]
+
+    def judged(self, opinions: Sequence[Opinion], sample: Sample) -> Score:
+        if not opinions:
+            return Score.abstain("neither references nor meta['objects'] say what is in the image")
+        for opinion in opinions:
+            if opinion.verdict is None:
+                return super().judged([opinion], sample)
+        known = known_objects([thing for one in opinions[1:] for thing in one.verdict], sample.meta.get("objects"))
+        if not known:
+            return Score.abstain("the references name no object", note=opinions[1].reply)
+        said = [thing.names for thing in opinions[0].verdict if thing.sure or self.doubted == "counted"]
+        found = matched(similarities(self.vectors, said, known))
+        rows = [
+            f"{' or '.join(names)} | {'nothing' if column is None else ' or '.join(known[column])} | {value:.2f}"
+            for names, (column, value) in zip(said, found, strict=True)
+        ]
+        return Score(aloha([value for _, value in found], self.form), note="\n".join(rows) or "It names no object.")

@@ -1,0 +1,4 @@
+from rlcap.rewards.claims.reward import Claims as Claims
+from rlcap.rewards.claims.reward import f1 as f1
+from rlcap.rewards.claims.reward import precision as precision
+from rlcap.rewards.claims.reward import recall as recall

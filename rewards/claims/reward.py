@@ -1,0 +1,71 @@
+"""Claims: how many of the caption's atomic claims are true, and how many of the known facts does it state?
+
+measures  precision p = Σ credit / claims, credit 1 for a true pointable claim, `unknown` for an open one, 0 for false or
+          abstract ones; recall q = (facts stated + extra) / (facts + extra), extra = true claims beyond the facts;
+          f1 = 2pq / (p + q)
+range     [0, 1]; for each of the forms f1, precision and recall
+needs     references or meta["facts"], or image and a judge that sees
+cost      one LLM call a new caption; replies are cached on disk by content
+source    DCScore (Painting with Words, ICLR 2025: its F1, several claims of one fact counted once) and BalCapRL (arXiv
+          2605.07394: precision counts pointable claims alone). Theirs ask in three calls and average trials; this asks once
+hack      precision: one safe claim; recall: claims without end, whose cost only precision counts; open claims are worth
+          `unknown`; one fact in many claims, where the judge lets them pass as several
+guards    f1 holds both; length, repetition; style for words that are no claims
+fails     salad; 10 % by the lab's own reader, for f1 (recall: 36 %, precision: none); repeated and hedged tie, as does
+          one_missing for precision and one_false for recall. A large model's reading is not measured here
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from rlcap.reward.base import Reward
+from rlcap.reward.judge_reward import Judged
+from rlcap.rewards.claims.parsing import Claim, ClaimReader, claims_text, facts_of
+from rlcap.types import Sample, Score
+
+
+def precision(claims: Sequence[Claim], unknown: float = 0.5) -> float:
+    """Three true of four, one of them abstract → .5; 0 without claims."""
+    credit = {True: 1.0, None: unknown, False: 0.0}
+    return sum(credit[claim.true] * claim.pointable for claim in claims) / len(claims) if claims else 0.0
+
+
+def recall(claims: Sequence[Claim], facts: int) -> float:
+    """(facts stated + extra) / (facts + extra): two of four facts and one extra → .6; 0 where there is neither."""
+    right = [claim for claim in claims if claim.true and claim.pointable]
+    extra = sum(claim.fact is None for claim in right)
+    stated = len({claim.fact for claim in right if claim.fact is not None})
+    return (stated + extra) / (facts + extra) if facts + extra else 0.0
+
+
+def f1(p: float, q: float) -> float:
+    """Harmonic mean; 0 where both are."""
+    return 2 * p * q / (p + q) if p + q else 0.0
+
+
+class Claims(Judged, Reward):
+    """form: f1, precision or recall. unknown: credit in [0, 1] of a claim that what is known leaves open. image: whether
+    an engine that sees gets the image. engine and the rest: see `rlcap.reward.judge_reward:Judged`."""
+
+    name, range, version = "claims", (0.0, 1.0), "1"
+    prompt_file, critic_kind = Path(__file__).parent / "prompt.txt", ClaimReader
+
+    def __init__(
+        self,
+        engine: Any,
+        form: Literal["f1", "precision", "recall"] = "f1",
+        unknown: float = 0.5,
+        image: bool = True,
+        **asking: Any,
+    ) -> None:
+        if form not in ("f1", "precision", "recall") or not 0 <= unknown <= 1:
+            raise ValueError(f"form is f1, precision or recall, unknown in [0, 1]; got {form!r} and {unknown}")
+        super().__init__(engine, image=image, **asking)
+        self.form, self.unknown = form, unknown
+
+    def value(self, verdict: list[Claim], sample: Sample) -> Score:
+        p, q = precision(verdict, self.unknown), recall(verdict, len(facts_of(sample)))
+        return Score({"f1": f1(p, q), "precision": p, "recall": q}[self.form], note=claims_text(verdict))

@@ -1,0 +1,65 @@
+"""CLAIR: how likely is it that caption and references describe the same image, in a language model's own estimate?
+
+measures  r = score / 100, the judge's estimate from 0 to 100; 0 < score < 1 is read as a share
+range     [0, 1]; the empty caption gets 0 without asking anyone
+needs     references
+cost      one LLM call a new caption; replies are cached on disk by content
+source    CLAIR (arXiv 2310.12971): its question, with sets of one candidate and all references, in the form of a JSON with
+          score and reason. Its code gives 0 where it can't read the reply; here the caption abstains
+hack      saying little that is wrong of any image of the kind; sure and fluent wrong detail, which one number hides;
+          praise of itself, where the judge is weak
+guards    claims or caption_qa for detail, hallucination, style
+fails     salad; 12 % of 42 images by the lab's critic, whose grade stands for the likelihood. It ties on repeated, rambling, injection,
+          praise and hedged. A large model's reading is not measured here
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+from rlcap.judge.grader import Critic
+from rlcap.judge.parsing import VerdictError, bare
+from rlcap.reward.base import Reward
+from rlcap.reward.judge_reward import Judged
+from rlcap.types import Sample, Score
+
+# Tags, which no fenced text can contain: a judge that gives the caption back has not judged, whatever JSON it holds.
+_REPLY = re.compile(r"<verdict>(.*)</verdict>", re.DOTALL)
+# Not `bare`: thoughts inside the tags are part of the verdict, which then is none.
+_FENCE = re.compile(r"^\s*```\w*\n|```\s*$")
+
+
+def parse_likelihood(reply: str) -> tuple[float, str]:
+    """(score from 0 to 1, reason). VerdictError for anything but a JSON with score and reason in its tags."""
+    match = _REPLY.fullmatch(bare(reply))
+    try:  # pairs, as a dict would keep the last of two scores
+        pairs = json.loads(_FENCE.sub("", match[1]), object_pairs_hook=tuple) if match else None
+    except (ValueError, RecursionError) as error:  # no JSON, a number of thousands of digits, a tower of brackets
+        raise VerdictError("no JSON in tags, or text around it") from error
+    if not isinstance(pairs, tuple) or sorted(key for key, _ in pairs) != ["reason", "score"]:
+        raise VerdictError("a JSON with score and reason, and nothing else, was asked for")
+    found = dict(pairs)
+    score, reason = found["score"], found["reason"]
+    number = isinstance(score, int | float) and not isinstance(score, bool)
+    if not number or not 0 <= score <= 100 or not isinstance(reason, str):
+        raise VerdictError(f"the score must be a number from 0 to 100 and the reason a text, got {str(score)[:20]!r}")
+    return (score if score < 1 else score / 100), reason
+
+
+class ClairReader(Critic):
+    """A critic whose verdict is (score, reason)."""
+
+    def parse(self, reply: str, sample: Sample) -> tuple[float, str]:
+        return parse_likelihood(reply)
+
+
+class Clair(Judged, Reward):
+    """engine and the rest: see `rlcap.reward.judge_reward:Judged`; no engine is given the image."""
+
+    name, range, needs, version = "clair", (0.0, 1.0), frozenset({"references"}), "2"
+    prompt_file, critic_kind = Path(__file__).parent / "prompt.txt", ClairReader
+
+    def value(self, verdict: tuple[float, str], sample: Sample) -> Score:
+        return Score(verdict[0], note=verdict[1])

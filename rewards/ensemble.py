@@ -1,0 +1,136 @@
+"""Ensemble: what do several judges together say of the caption?
+
+measures  r = mean, median or majority of the members' values; an abstention where too few judged or they disagree
+range     that of its members, such as [-1, 0]; all members must share one
+needs     what its members need
+cost      the sum of its members' costs; members that wait for a server are asked at the same time
+source    Coste et al. 2024 (arXiv 2310.02743): ensembles of reward models against over-optimisation; here an abstention in
+          place of a worst case
+hack      what all members like for the same wrong reason
+guards    members of different makes; `spread`, beyond which a disagreement is an abstention
+fails     not measured; it depends on its members
+"""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from rlcap.config.imports import build, resolve, unknown
+from rlcap.reward.base import Reward
+from rlcap.types import ConfigError, RewardBatch, Score
+
+
+def apart(values: Sequence[float]) -> float:
+    """Highest minus lowest."""
+    return max(values) - min(values)
+
+
+def majority(values: Sequence[float], within: float = 0.0) -> float | None:
+    """The mean of the most values that lie no more than `within` apart; None unless they are more than half of all.
+
+    Of two such sets, which share members, the narrower counts, then the lower: (1, 1, 0) → 1, (.2, .3, .9) within .1 → .25.
+    """
+    found = sorted(values)
+    runs = [found[i:j] for i in range(len(found)) for j in range(i + 1, len(found) + 1)]
+    runs = [run for run in runs if 2 * len(run) > len(found) and apart(run) <= within + 1e-9]
+    if not runs:
+        return None
+    return statistics.fmean(min(runs, key=lambda run: (-len(run), apart(run), run[0])))
+
+
+class Ensemble(Reward):
+    """Several rewards pooled into one.
+
+    A configuration names the members as a mix names its rewards:
+
+        panel:
+          reward: rlcap.rewards.ensemble:Ensemble
+          params:
+            how: median
+            spread: 0.6
+            members:
+              small: {reward: "rlcap.rewards.critique:Critique", params: {engine: "openai:gpt-4o-mini"}}
+              other: {reward: "rlcap.rewards.critique:Critique", params: {engine: "litellm:gemini/gemini-2.0-flash"}}
+              terse: {reward: "rlcap.rewards.critique:Critique", params: {engine: "openai:gpt-4o-mini", prompt: terse.txt}}
+
+    members: name → a reward, or `{reward: module:Class, params: …}`; at least two, of one range.
+
+    how: mean, median, or majority (the mean of the more than half who agree to within `spread`). spread: members further
+    apart than this, in the unit of their values, disagree; null: never (for majority: 0, the same value). quorum: so many
+    members must have judged; null: all of them, as a caption that the stricter one couldn't judge would else be favoured
+    over its siblings. A caption without a quorum, or on which members disagree, abstains.
+    """
+
+    name, version = "ensemble", "1"
+
+    def __init__(
+        self,
+        members: Mapping[str, Any],
+        how: Literal["mean", "median", "majority"] = "median",
+        spread: float | None = None,
+        quorum: int | None = None,
+    ) -> None:
+        if how not in ("mean", "median", "majority") or not (spread is None or spread >= 0):
+            raise ConfigError(f"how is mean, median or majority, spread at least 0 or null; got {how!r} and {spread}")
+        if len(members) < 2:
+            raise ConfigError(f"an ensemble has at least two members, got {len(members)}")
+        self.members = {str(name): _member(str(name), entry) for name, entry in members.items()}
+        ranges = {name: tuple(member.range) for name, member in self.members.items()}
+        if len(set(ranges.values())) > 1:
+            raise ConfigError(f"an ensemble's members share one range, got {ranges}")
+        self.quorum = len(members) if quorum is None else quorum
+        if not 1 <= self.quorum <= len(members):
+            raise ConfigError(f"quorum is 1 to {len(members)}, the number of members, got {quorum}")
+        self.how, self.spread = how, spread
+        self.range = next(iter(ranges.values()))
+        self.needs = frozenset().union(*(member.needs for member in self.members.values()))
+        self.of_group = any(member.of_group for member in self.members.values())
+        self.judges = tuple(judge for member in self.members.values() for judge in member.judges)
+
+    async def ascore(self, batch: RewardBatch) -> list[Score]:
+        asked = await asyncio.gather(*(member.ascore(batch) for member in self.members.values()))
+        rows = zip(*(m.checked(s, batch) for m, s in zip(self.members.values(), asked, strict=True)), strict=True)
+        scores = [self.pooled(dict(zip(self.members, row, strict=True))) for row in rows]
+        self.metrics = {"disagreed": sum((s.reason or "").startswith("disagree") for s in scores) / max(len(scores), 1)}
+        for name, found in zip(self.members, asked, strict=True):
+            values = [score.value for score in found if score.value is not None]
+            self.metrics[f"{name}/abstain_rate"] = 1 - len(values) / max(len(found), 1) if found else 0.0
+            if values:
+                self.metrics[f"{name}/mean"] = statistics.fmean(values)
+        return scores
+
+    def pooled(self, scores: Mapping[str, Score]) -> Score:
+        """Members' scores of one caption in one."""
+        note = "\n\n".join(f"{name}: {score.note}" for name, score in scores.items() if score.note) or None
+        judged = {name: score.value for name, score in scores.items() if score.value is not None}
+        if len(judged) < self.quorum:
+            why = "; ".join(f"{name}: {score.reason}" for name, score in scores.items() if score.abstained)
+            return Score.abstain(f"{len(judged)} of {len(scores)} members judged, {self.quorum} needed ({why})", note)
+        values = list(judged.values())
+        if self.how == "majority":
+            value = majority(values, self.spread or 0.0)
+        elif self.spread is not None and apart(values) > self.spread + 1e-9:
+            value = None
+        else:
+            value = statistics.fmean(values) if self.how == "mean" else statistics.median(values)
+        if value is None:
+            said = ", ".join(f"{name} {value:.3g}" for name, value in judged.items())
+            return Score.abstain(f"disagree by more than {self.spread or 0:g}: {said}", note)
+        return Score(value, note=note)
+
+
+def _member(name: str, entry: Any) -> Reward:
+    if isinstance(entry, Reward):
+        return entry
+    if not isinstance(entry, Mapping) or "reward" not in entry:
+        raise ConfigError(f"members.{name}: needs a mapping with `reward: module:Class`, got {entry!r:.60}")
+    for key in entry:
+        if key not in ("reward", "params"):
+            raise ConfigError(f"members.{name}: {unknown('key', str(key), ('reward', 'params'))}")
+    try:
+        return build(resolve(entry["reward"], Reward), entry.get("params") or {}, what=entry["reward"])
+    except ConfigError as error:
+        raise ConfigError(f"members.{name}: {error}") from error

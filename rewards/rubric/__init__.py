@@ -1,0 +1,1 @@
+from rlcap.rewards.rubric.reward import Rubric as Rubric

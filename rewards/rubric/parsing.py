@@ -1,0 +1,115 @@
+"""A rubric: what a caption of one image must do, criterion by criterion, and a judge's reply to it, read strictly.
+
+A row brings its own, in `meta["rubric"]`, written once by whoever sees the image:
+
+    [{"criterion": "Says that the ball is red.", "weight": 3}, {"criterion": "Doesn't call the boat a ship.", "weight": 1}]
+
+    <criteria>
+    1. it says that the ball is red | yes
+    2. it calls the boat a ship | no
+    </criteria>
+
+Each criterion is met or not, for reasons given before the word. Anything else is no reply: guessing at a broken one would
+put the parser's noise into the reward.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rlcap.judge.grader import Critic
+from rlcap.judge.parsing import VerdictError, sections
+from rlcap.judge.templates import fence
+from rlcap.types import InputError, Sample
+
+WEIGHTS = (1, 3)
+"""Least and greatest weight: nice to have, and essential."""
+_LINE = re.compile(r"(\d+)\.\s*(.*?)\s*\|\s*(yes|no)\.?", re.IGNORECASE)
+
+
+class RubricError(InputError):
+    """A row's rubric that can't be used; the message names the sample, the criterion and what is amiss."""
+
+
+@dataclass(frozen=True, slots=True)
+class Criterion:
+    """One line of a rubric."""
+
+    text: str
+    weight: float = 1.0
+    """1 to 3."""
+
+
+@dataclass(frozen=True, slots=True)
+class Met:
+    """What the judge says of one criterion."""
+
+    reason: str
+    met: bool
+
+
+def rubric_of(sample: Sample) -> list[Criterion]:
+    """What stands in `meta["rubric"]`; [] where there is nothing. RubricError."""
+    rows = sample.meta.get("rubric")
+    if rows is None:
+        return []
+    if not isinstance(rows, list | tuple):
+        raise RubricError(f'sample {sample.id!r}: meta["rubric"] must be a list, got {rows!r:.60}')
+    return [_criterion(row, f'sample {sample.id!r}: meta["rubric"][{i}]') for i, row in enumerate(rows)]
+
+
+def _criterion(row: Any, where: str) -> Criterion:
+    text = row.get("criterion") if isinstance(row, Mapping) else None
+    if not isinstance(text, str) or not text.strip():
+        raise RubricError(
+            f"{where} is {row!r:.60}; write {{criterion: a sentence, weight: {WEIGHTS[0]} to {WEIGHTS[1]}}}"
+        )
+    weight = row.get("weight", WEIGHTS[0])
+    if isinstance(weight, bool) or not isinstance(weight, int | float) or not WEIGHTS[0] <= weight <= WEIGHTS[1]:
+        raise RubricError(f"{where}: the weight is a number from {WEIGHTS[0]} to {WEIGHTS[1]}, got {weight!r:.40}")
+    return Criterion(" ".join(text.split()), float(weight))
+
+
+def parse_criteria(reply: str, count: int) -> list[Met]:
+    """One answer a criterion, in order. VerdictError for a reply that is not `count` lines `1. reason | yes`."""
+    (text,) = sections(reply, "criteria")
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if len(lines) != count:
+        raise VerdictError(f"{len(lines)} answers to {count} criteria")
+    found = []
+    for number, line in enumerate(lines, 1):
+        cells = _LINE.fullmatch(line)
+        if cells is None or int(cells[1]) != number:
+            raise VerdictError(f"an answer is a line `{number}. reason | yes`, got {line[:60]!r}")
+        found.append(Met(cells[2], cells[3].lower() == "yes"))
+    return found
+
+
+def criteria_text(found: Sequence[Met]) -> str:
+    """The list as it is asked for; `parse_criteria` reads it back."""
+    rows = [f"{i}. {one.reason} | {'yes' if one.met else 'no'}" for i, one in enumerate(found, 1)]
+    return "\n".join(["<criteria>", *rows, "</criteria>"])
+
+
+def weighted_share(rubric: Sequence[Criterion], met: Sequence[Met]) -> float:
+    """Σ weight · met / Σ weight: weights 3, 2, 1 of which the first and last are met → 4/6."""
+    total = math.fsum(criterion.weight for criterion in rubric)
+    return math.fsum(c.weight for c, one in zip(rubric, met, strict=True) if one.met) / total
+
+
+class RubricReader(Critic):
+    """A critic whose verdicts are answers to the sample's criteria. It is told neither weights nor references."""
+
+    def fields(self, caption: str, sample: Sample) -> dict[str, str]:
+        lines = [f"{i}. {criterion.text}" for i, criterion in enumerate(rubric_of(sample), 1)]
+        return {"rubric": fence("rubric", "\n".join(lines)), "caption": fence("caption", caption)}
+
+    def known(self, sample: Sample) -> bool:
+        return bool(rubric_of(sample))
+
+    def parse(self, reply: str, sample: Sample) -> list[Met]:
+        return parse_criteria(reply, len(rubric_of(sample)))

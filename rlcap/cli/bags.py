@@ -1,0 +1,103 @@
+"""`rlcap bags`: which images look alike."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from rlcap.cli.arguments import add_rows, command, group, positive, rows
+
+CONVERT = """\
+examples:
+  rlcap bags convert truematch/5.json --out bags.json      each image's neighbours are the others of its bag
+  rlcap bags convert bags.json --out 3.json --size 3       disjoint bags of 3, the images taking their turns as they stand
+
+Ids are matched as text: 139 in TrueMatch's file is the image of COCO's captions file whose id is 139. `rlcap bags mine
+--truematch FILE` writes better bags than the second: it still knows similarities and lets the most similar go first.
+"""
+
+
+def add(commands: Any) -> None:
+    bags = group(commands, "bags", "bags of similar images")
+    mine = command(
+        bags,
+        "mine",
+        _bags_mine,
+        "find each image's look-alikes; write a bag file for data.bags; data.key=value overrides as in training",
+    )
+    add_rows(mine, "a .jsonl file, a COCO captions .json, or a Hugging Face data set's folder")
+    mine.add_argument("--out", type=Path, required=True, help="the bag file (JSON)")
+    mine.add_argument(
+        "--clip", required=True, help="open_clip model: ViT-B-32, local-dir:FOLDER, hf-hub:NAME, lab:retriever"
+    )
+    mine.add_argument("--pretrained", help="open_clip's tag or a safetensors file, where --clip is a built-in name")
+    mine.add_argument(
+        "--neighbours", type=positive, default=32, help="look-alikes an image and level (default: %(default)s)"
+    )
+    mine.add_argument(
+        "--near-identical", type=float, default=0.97, help="drop pairs more similar than this (default: %(default)s)"
+    )
+    mine.add_argument("--no-text", dest="text", action="store_false", help="compare images alone, not references too")
+    mine.add_argument("--truematch", type=Path, help="write disjoint bags here too, as TrueMatch's JSON")
+    mine.add_argument("--size", type=positive, default=5, help="images a bag of --truematch (default: %(default)s)")
+    convert = command(
+        bags,
+        "convert",
+        _bags_convert,
+        "a TrueMatch file (JSON list of lists of ids) into a bag file, or a bag file into one",
+    )
+    convert.epilog = CONVERT
+    convert.formatter_class = argparse.RawDescriptionHelpFormatter
+    convert.add_argument("source", type=Path, help="the file to read; which of the two it is shows in it")
+    convert.add_argument("--out", type=Path, required=True, help="the file to write, of the other kind")
+    convert.add_argument(
+        "--level", default="hard", help="level of the bag file to write or read (default: %(default)s)"
+    )
+    convert.add_argument(
+        "--size", type=positive, help="images a bag of the TrueMatch file (default: as the bag file was made, else 5)"
+    )
+
+
+def _bags_mine(options: argparse.Namespace) -> None:
+    from rlcap.data.bags import partition, write_truematch
+    from rlcap.data.mining import features, mine
+    from rlcap.lab.assets import PREFIX, resolve
+    from rlcap.scorers.clip import ClipScorer
+
+    samples = rows(options)
+    print(samples.describe())
+    name = f"local-dir:{options.clip}" if options.clip.startswith(PREFIX) else options.clip
+    scorer = ClipScorer.load(resolve(name), options.pretrained)
+    bags = mine(
+        samples, scorer, neighbours=options.neighbours, near_identical=options.near_identical, text=options.text
+    )
+    bags.write(options.out)
+    print(f"{options.out}: {', '.join(f'{key} {value}' for key, value in bags.about.items())}")
+    if options.truematch:
+        hard, vectors = bags.levels["hard"], features(samples, scorer, text=options.text)
+        vector = {sample.id: vectors[row] for row, sample in enumerate(samples)}
+        similar = {id: [float(vector[id] @ vector[other]) for other in near] for id, near in hard.items()}
+        disjoint = partition(hard, options.size, similar)
+        write_truematch(disjoint, options.truematch)
+        print(f"{options.truematch}: {len(disjoint)} disjoint bags of {options.size}")
+
+
+def _bags_convert(options: argparse.Namespace) -> None:
+    from rlcap.data.bags import BagError, BagFile, from_bags, is_bag_file, partition, read_truematch, write_truematch
+
+    if is_bag_file(options.source):
+        bags = BagFile.read(options.source)
+        if options.level not in bags.levels:
+            raise BagError(f"--level {options.level}: {options.source} has {', '.join(bags.levels)}")
+        lists, size = bags.levels[options.level], options.size or bags.about.get("size", 5)
+        # A bag file knows the order of neighbours, not how near they are: images take their turns in the file's order.
+        disjoint = partition(lists, size, {id: (0.0,) * len(near) for id, near in lists.items()}, options.level)
+        write_truematch(disjoint, options.out)
+        print(f"{options.out}: TrueMatch's form, {len(disjoint)} disjoint bags of {size} of {len(lists)} images")
+    else:
+        disjoint = [replace(bag, level=options.level) for bag in read_truematch(options.source)]
+        from_bags(disjoint, model=f"TrueMatch {options.source.name}").write(options.out)
+        size = len(disjoint[0].ids)
+        print(f"{options.out}: a bag file for data.bags, {len(disjoint)} bags of {size}, level {options.level}")

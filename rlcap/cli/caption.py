@@ -1,0 +1,118 @@
+"""`rlcap caption`: what a tuned captioner, or any that a configuration names, says of images."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rlcap.cli.arguments import command, positive
+from rlcap.types import InputError
+
+if TYPE_CHECKING:
+    from rlcap.config.schema import GRPOConfig, ModelConfig
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+
+
+def add(commands: Any) -> None:
+    caption = command(commands, "caption", _caption, "what a run's captioner says of images; key=value overrides")
+    caption.add_argument("images", nargs="+", type=Path, help="image files, or folders of them")
+    caption.add_argument("--run", type=Path, help="a run folder: its base model and tuned adapter", dest="folder")
+    caption.add_argument(
+        "--config", type=Path, help="YAML of a GRPO recipe in place of a run (default: the lab's captioner)"
+    )
+    caption.add_argument("--before", action="store_true", help="also what the run's captioner said before it was tuned")
+    caption.add_argument("--batch-size", type=positive, default=16, help="images at once (default: %(default)s)")
+    caption.add_argument("--out", type=Path, help="write rows of sample_id, image and caption here (jsonl)")
+    caption.set_defaults(takes_overrides=True)
+
+
+def _caption(options: argparse.Namespace) -> None:
+    from rlcap.config.schema import GRPOConfig, ModelConfig, load_config
+    from rlcap.eval.captions_file import write_atomically
+    from rlcap.io.images import check_image
+
+    if (options.folder and options.config) or (options.before and not options.folder):
+        raise InputError("--run and --config exclude each other, and --before needs --run")
+    # An override may stand among the images.
+    images = [path for path in options.images if "=" not in path.name or path.exists()]
+    overrides = options.overrides + [str(path) for path in options.images if path not in images]
+    if options.folder:
+        config = load_config(GRPOConfig, None, [*_of_run(options.folder), *overrides])
+    else:
+        config = load_config(GRPOConfig, options.config, overrides)
+    if config.generation.max_new_tokens < 1:
+        raise InputError(f"generation.max_new_tokens must be above 0, got {config.generation.max_new_tokens}")
+    paths = [file for path in images for file in _files(path)]
+    if not paths:
+        raise InputError("no image: name files or folders of them")
+    for path in paths:
+        check_image(path)  # a broken one is told before the others are captioned in vain
+
+    models = {"caption": config.model}
+    if options.before:
+        models = {"before": ModelConfig(**_values(options.folder)["model"])} | models
+    said = {name: _captions(config, model, paths, options.batch_size) for name, model in models.items()}
+    rows = [
+        {"sample_id": path.stem, "image": str(path)} | {n: said[n][i] for n in said} for i, path in enumerate(paths)
+    ]
+    if options.out:
+        write_atomically(options.out, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+        print(f"{options.out}: {len(rows)} images")
+        return
+    for row in rows:
+        print(f"{row['image']}\n" + "\n".join(f"  {name + ': ' if options.before else ''}{row[name]}" for name in said))
+
+
+def _values(folder: Path) -> dict[str, Any]:
+    from rlcap.eval.run_files import run_config
+
+    values = run_config(folder)
+    if not values or "model" not in values or "data" not in values:
+        raise InputError(f"{folder} is no run folder: it has no config.yaml that names model and data")
+    return values
+
+
+def _of_run(folder: Path) -> list[str]:
+    """As overrides, what a run of any recipe says of model, data and generation, with its tuned weights as what to load."""
+    values, tuned = _values(folder), folder / "adapter"
+    if not tuned.is_dir():
+        raise InputError(
+            f"{folder} has no adapter yet: the run did not end; checkpoints/ may hold one for model.adapter"
+        )
+    whole = not (tuned / "adapter_config.json").is_file()  # model.trainable=full leaves a whole model
+    loaded = {"base": str(tuned), "adapter": None} if whole else {"adapter": str(tuned)}
+    return [
+        f"model={json.dumps(values['model'] | loaded)}",
+        f"data={json.dumps({key: values['data'].get(key) for key in ('source', 'instruction')} | {'prior_breaking': 0})}",
+        f"generation={json.dumps(values.get('generation', {}))}",
+    ]
+
+
+def _files(path: Path) -> list[Path]:
+    if not path.is_dir():
+        return [path]
+    return sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
+
+
+def _captions(config: GRPOConfig, model: ModelConfig, paths: list[Path], batch_size: int) -> list[str]:
+    import torch
+
+    from rlcap.data.source import instruction_for
+    from rlcap.eval.captioning import caption_samples
+    from rlcap.policy.loading import load_policy
+    from rlcap.types import Sample
+
+    policy = load_policy(model)
+    policy.model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+    return caption_samples(
+        policy.model,
+        policy.processor,
+        [Sample(str(i), str(path)) for i, path in enumerate(paths)],
+        instruction=instruction_for(config.data),
+        max_new_tokens=config.generation.max_new_tokens,
+        batch_size=batch_size,
+        progress=len(paths) > batch_size,
+    )

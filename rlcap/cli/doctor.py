@@ -1,0 +1,229 @@
+"""`rlcap doctor`: is this machine ready, and for what; and, for each thing that is not, what to do.
+
+    health = examine()
+    print(health.text())
+    health.well          # False where something is broken without which rlcap does not run
+
+It only looks. torch is imported to see whether it works; everything else is asked for its version alone.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+from packaging.requirements import Requirement
+
+from rlcap.lab.assets import ASSETS, NAMES
+
+State = Literal["good", "note", "broken"]
+_MARK = {"good": "+", "note": "-", "broken": "x"}
+MIN_FREE_GB = 2.0
+"""Below this a run's checkpoints may not fit."""
+OPTIONAL = {
+    "deepspeed": ("ZeRO: launch/accelerate/zero2.yaml and zero3.yaml", 'pip install -e ".[deepspeed]"'),
+    "vllm": ("train.use_vllm on GPUs", 'pip install -e ".[vllm]"'),
+    "bitsandbytes": ("base models that are saved in 8 or 4 bits, on GPUs", "pip install bitsandbytes"),
+    "pytest": ("the tests", 'pip install -e ".[dev]"'),
+}
+"""Package → (what it is for, how to get it)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at."""
+
+    topic: str
+    """packages, devices, lab, disk or tools."""
+    state: State
+    """`broken`: rlcap does not run; `note`: something particular does not; `good`."""
+    what: str
+    fix: str = ""
+    """What to do about it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    findings: tuple[Finding, ...]
+
+    @property
+    def well(self) -> bool:
+        return all(finding.state != "broken" for finding in self.findings)
+
+    def text(self) -> str:
+        """For people: findings by topic, what to do below each, the verdict last."""
+        lines: list[str] = []
+        for topic in dict.fromkeys(finding.topic for finding in self.findings):
+            lines.append(topic)
+            for finding in self.findings:
+                if finding.topic == topic:
+                    lines.append(f"  {_MARK[finding.state]} {finding.what}")
+                    lines += [f"      → {finding.fix}"] if finding.fix else []
+        broken = sum(finding.state == "broken" for finding in self.findings)
+        lines.append("ready" if not broken else f"not ready: {broken} problem{'s' * (broken > 1)} marked x")
+        return "\n".join(lines)
+
+    def json(self) -> str:
+        return json.dumps({"well": self.well, "findings": [asdict(finding) for finding in self.findings]}, indent=2)
+
+
+def examine() -> Health:
+    """Look at everything."""
+    findings = [*required_packages(), *optional_packages(), *torch_and_devices(), *tools(), *lab_assets(), *disk()]
+    order = {"packages": 0, "devices": 1, "tools": 2, "lab": 3, "disk": 4}
+    return Health(tuple(sorted(findings, key=lambda finding: order[finding.topic])))
+
+
+def installed(package: str) -> str | None:
+    """Version of an installed distribution, else None."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def required_packages(version: Callable[[str], str | None] = installed) -> list[Finding]:
+    """What pyproject.toml asks for against what is installed."""
+    findings = []
+    try:
+        wanted = [Requirement(text) for text in importlib.metadata.requires("rlcap") or ()]
+    except importlib.metadata.PackageNotFoundError:
+        return [*findings, Finding("packages", "broken", "rlcap is not installed", "pip install -e . in its checkout")]
+    right = []
+    for requirement in wanted:
+        if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
+            continue
+        found = version(requirement.name)
+        if found is None:
+            findings.append(
+                Finding("packages", "broken", f"{requirement.name} is missing", f'pip install "{requirement}"')
+            )
+        elif not requirement.specifier.contains(found, prereleases=True):
+            what = f"{requirement.name} {found}, but rlcap needs {requirement.specifier}"
+            findings.append(Finding("packages", "broken", what, f'pip install "{requirement}"'))
+        else:
+            right.append(f"{requirement.name} {found}")
+    return [Finding("packages", "good", f"Python {platform.python_version()}, {', '.join(right)}"), *findings]
+
+
+def optional_packages(version: Callable[[str], str | None] = installed) -> list[Finding]:
+    """Extras, and what each is for."""
+    findings = []
+    for name, (purpose, command) in OPTIONAL.items():
+        found = version(name)
+        if found is None:
+            findings.append(Finding("packages", "note", f"no {name}: needed for {purpose}", command))
+        else:
+            findings.append(Finding("packages", "good", f"{name} {found}, for {purpose}"))
+    return findings
+
+
+def builds_match(torch: str, torchvision: str) -> bool:
+    """Whether two versions come from the same kind of build. A `+cpu` torch beside a torchvision of another kind (or the
+    reverse) loads, and then fails with `operator torchvision::nms does not exist`.
+
+    >>> builds_match("2.15.0+cpu", "0.29.2")
+    False
+    """
+    return torch.partition("+")[2] == torchvision.partition("+")[2]
+
+
+def torch_and_devices() -> list[Finding]:
+    """torch with its torchvision, cores, GPUs."""
+    versions = installed("torch"), installed("torchvision")
+    if None in versions:
+        return []  # told among the required packages
+    try:
+        import torch
+        import torchvision.ops
+    except (ImportError, RuntimeError, OSError) as error:
+        what = f"torch {versions[0]} and torchvision {versions[1]} do not work together: {str(error).splitlines()[0]}"
+        return [
+            Finding("packages", "broken", what, "pip install --force-reinstall torch torchvision, both from one index")
+        ]
+    findings = []
+    if not builds_match(*versions):
+        what = f"torch {versions[0]} and torchvision {versions[1]} are of different builds"
+        findings.append(
+            Finding("packages", "note", what, "install both from one index, or torchvision's operators may fail")
+        )
+    try:
+        torchvision.ops.nms(torch.zeros(1, 4), torch.zeros(1), 0.5)
+    except RuntimeError as error:  # a missing kernel raises a kind of it
+        what = f"torchvision's operators do not load: {str(error).splitlines()[0]}"
+        findings.append(Finding("packages", "broken", what, "pip install --force-reinstall torch torchvision"))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    findings.append(Finding("devices", "good", f"{cores} CPU cores, of which torch uses {torch.get_num_threads()}"))
+    if not torch.cuda.is_available():
+        fix = "the lab's recipes are made for this; for models of billions of parameters use a machine with a GPU"
+        return [*findings, Finding("devices", "note", "no CUDA GPU", fix)]
+    for index in range(torch.cuda.device_count()):
+        about = torch.cuda.get_device_properties(index)
+        bf16 = "bfloat16" if torch.cuda.is_bf16_supported() else "no bfloat16: float32 is used"
+        findings.append(
+            Finding("devices", "good", f"GPU {index}: {about.name}, {about.total_memory / 2**30:.0f} GiB, {bf16}")
+        )
+    return findings
+
+
+def tools() -> list[Finding]:
+    """Programs outside of Python, and accounts."""
+    findings = []
+    if browser := shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome"):
+        findings.append(Finding("tools", "good", f"{Path(browser).name}, for the test that opens the report"))
+    else:
+        what = "no chromium: the test that opens the report in a browser is skipped"
+        findings.append(Finding("tools", "note", what, "apt-get install chromium chromium-driver"))
+    if installed("deepspeed") and not shutil.which("g++"):
+        what = "no g++: DeepSpeed compiles its CPU communication with it (DS_ACCELERATOR=cpu)"
+        findings.append(Finding("tools", "note", what, "apt-get install g++"))
+    if installed("wandb"):
+        findings.append(Finding("tools", "good", "W&B: report_to=[wandb]; without an account, WANDB_MODE=offline"))
+    return findings
+
+
+def lab_assets(folder: Path = ASSETS) -> list[Finding]:
+    """The embedded models."""
+    findings = []
+    for name in NAMES:
+        weights = sorted((folder / name).glob("*.safetensors"))
+        if not weights:
+            command = f"rlcap lab build --only {name}"
+            findings.append(
+                Finding("lab", "broken", f"the lab's {name} is missing", f"git checkout rlcap/lab/assets, or {command}")
+            )
+        elif pointers := [path for path in weights if path.stat().st_size < 1024]:
+            what = (
+                f"the lab's {name} is a pointer, not a model: {pointers[0].name} has {pointers[0].stat().st_size} bytes"
+            )
+            findings.append(Finding("lab", "broken", what, "git lfs pull"))
+    whole = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
+    return findings or [Finding("lab", "good", f"{', '.join(NAMES)}: {whole:.1f} MB")]
+
+
+def disk() -> list[Finding]:
+    """The cache, and room for runs."""
+    from rlcap.lab.source import default_cache
+
+    cache, here = default_cache(), Path.cwd()
+    size = sum(path.stat().st_size for path in cache.rglob("*") if path.is_file()) if cache.is_dir() else 0
+    what = f"cache {cache}: {size / 1e6:.0f} MB (RLCAP_CACHE moves it; it may be deleted)"
+    probe = next(path for path in (cache, *cache.parents) if path.exists())
+    writable = os.access(probe, os.W_OK)
+    fix = "" if writable else f"can't be written; set RLCAP_CACHE to a folder of yours, {probe} is not"
+    findings = [Finding("disk", "good" if writable else "broken", what, fix)]
+    free = shutil.disk_usage(here).free / 2**30
+    enough = free >= MIN_FREE_GB
+    fix = (
+        ""
+        if enough
+        else f"less than {MIN_FREE_GB:g} GiB: checkpoints may not fit; free some, or use --output_dir elsewhere"
+    )
+    return [*findings, Finding("disk", "good" if enough else "note", f"{free:.1f} GiB free here, for runs/", fix)]

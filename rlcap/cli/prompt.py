@@ -1,0 +1,157 @@
+"""`rlcap prompt optimize`: textual gradient descent on the captioner's instruction, or on a judge's rubric."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rlcap.cli.arguments import command, group, positive
+
+if TYPE_CHECKING:
+    from rlcap.feedback.prompt_optimization import Descent, Try
+
+
+def add(commands: Any) -> None:
+    prompt = group(commands, "prompt", "rewrite an instruction or a rubric by critique, and keep what scores better")
+    optimize = group(prompt, "optimize", "textual gradient descent with a held-out score")
+    instruction = command(
+        optimize,
+        "instruction",
+        _instruction,
+        "the captioner's instruction, by what a mix says of its captions; key=value overrides as in training",
+    )
+    instruction.add_argument(
+        "--config", type=Path, required=True, help="YAML with model:, data: and mix:, such as my_grpo.yaml"
+    )
+    instruction.add_argument("--images", type=positive, default=24, help="training images (default: %(default)s)")
+    instruction.add_argument(
+        "--held-out", type=positive, default=48, help="other training images, which score (default: %(default)s)"
+    )
+    instruction.set_defaults(takes_overrides=True)
+    rubric = command(
+        optimize,
+        "rubric",
+        _rubric,
+        "a judge's rubric (the system part of its prompt file), by its agreement with people",
+    )
+    rubric.add_argument(
+        "captions", type=Path, help="jsonl rows: sample_id, caption, score (people's), references, and image if it sees"
+    )
+    rubric.add_argument(
+        "--reward", default="rlcap.rewards.critique:Critique", help="the judged reward (default: %(default)s)"
+    )
+    rubric.add_argument(
+        "--judge", required=True, help="its engine: openai:MODEL, litellm:…, transformers:…, module:Class"
+    )
+    rubric.add_argument(
+        "--prompt", type=Path, required=True, help="its prompt file, rewards/critique/prompt.txt or yours"
+    )
+    for parser in (instruction, rubric):
+        parser.add_argument("--engine", required=True, help="who rewrites: openai:MODEL, litellm:PROVIDER/MODEL, …")
+        parser.add_argument("--rounds", type=positive, default=5, help="rewritings (default: %(default)s)")
+        parser.add_argument("--out", type=Path, required=True, help="text file for the best one")
+        parser.add_argument("--json", type=Path, metavar="FILE", help="write every try here too")
+
+
+def _instruction(options: argparse.Namespace) -> None:
+    import torch
+
+    from rlcap.config.checks import check
+    from rlcap.config.schema import ConfigError, GRPOConfig, load_config
+    from rlcap.data.source import instruction_for, load_splits
+    from rlcap.eval.captioning import caption_samples
+    from rlcap.feedback.prompt_tasks import INSTRUCTION_ROLE, INSTRUCTION_RULES, InstructionTask
+    from rlcap.lab.assets import resolve_all
+    from rlcap.policy.loading import load_policy
+    from rlcap.reward.mix import Mix
+
+    config = load_config(GRPOConfig, options.config, options.overrides)
+    check(config)
+    samples = load_splits(config.data)[0]["train"]
+    if len(samples) < options.images + options.held_out:
+        raise ConfigError(
+            f"--images {options.images} and --held-out {options.held_out} need as many training images, the data has "
+            f"{len(samples)}"
+        )
+    policy = load_policy(config.model)
+    policy.model.to("cuda" if torch.cuda.is_available() else "cpu")
+
+    def caption(instruction: str, rows: Any) -> list[str]:
+        return caption_samples(
+            policy.model,
+            policy.processor,
+            rows,
+            instruction=instruction,
+            max_new_tokens=config.generation.max_new_tokens,
+            progress=True,
+        )
+
+    mix = Mix.from_config(
+        resolve_all({name: entry for name, entry in config.mix.items() if entry is not None}),
+        context={
+            "device": "cuda" if torch.cuda.is_available() else "cpu",
+            "gallery": [sample.image for sample in samples],
+        },
+    )
+    shown, held_out = samples[: options.images], samples[options.images :][: options.held_out]
+    task = InstructionTask(caption, mix, shown, held_out, {sample.id: sample.image for sample in samples})
+    _descend(options, instruction_for(config.data), INSTRUCTION_ROLE, task, INSTRUCTION_RULES)
+
+
+def _rubric(options: argparse.Namespace) -> None:
+    from rlcap.cli.captions_file import CaptionsError, read_captions, to_batch
+    from rlcap.config.imports import build, resolve
+    from rlcap.feedback.prompt_tasks import RUBRIC_ROLE, RUBRIC_RULES, RubricTask
+    from rlcap.judge.templates import Prompt
+    from rlcap.reward.base import Reward
+
+    rows = read_captions(options.captions)
+    for number, row in enumerate(rows, 1):
+        if not isinstance(row.get("score"), int | float) or not math.isfinite(row["score"]):
+            raise CaptionsError(f"{options.captions}, row {number}: `score` must be what people gave it, a number")
+    samples = to_batch(rows, {}).samples
+    prompt, kind = Prompt.read(options.prompt), resolve(options.reward, Reward)
+
+    def make(rubric: str) -> Reward:
+        written = options.out.with_suffix(".prompt.txt")
+        written.write_text(f"{rubric}\n---\n{prompt.user}\n", encoding="utf-8")
+        return build(kind, {"engine": options.judge, "prompt": str(written)}, what=options.reward)
+
+    judged = [(row["caption"], sample, float(row["score"])) for row, sample in zip(rows, samples, strict=True)]
+    best = _descend(options, prompt.system, RUBRIC_ROLE, RubricTask(make, judged), RUBRIC_RULES).best
+    make(best)
+    print(f"as a prompt file: {options.out.with_suffix('.prompt.txt')}")
+
+
+def _descend(options: argparse.Namespace, start: str, role: str, task: Any, rules: tuple[str, ...]) -> Descent:
+    from rlcap.feedback.prompt_optimization import descend
+    from rlcap.judge.backends.loading import load_engine
+    from rlcap.judge.judge import Judge
+
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    found = descend(
+        start,
+        role,
+        told=task.told,
+        score=task.score,
+        judge=Judge(load_engine(options.engine)),
+        rounds=options.rounds,
+        constraints=rules,
+        report=_say,
+    )
+    options.out.write_text(found.best + "\n", encoding="utf-8")
+    if options.json:
+        tries = [{"text": t.text, "score": t.score, "kept": t.kept, "reason": t.reason} for t in found.history]
+        options.json.write_text(json.dumps({"best": found.best, "tries": tries}, indent=1) + "\n", encoding="utf-8")
+    print(f"{options.out}: held-out score {found.history[0].score:.3f} → {found.score:.3f}")
+    return found
+
+
+def _say(tried: Try) -> None:
+    if tried.score is None:
+        print(f"–       {tried.reason}", flush=True)
+    else:
+        print(f"{tried.score:+.3f}  {'kept' if tried.kept else 'not kept'}: {tried.text[:160]!r}", flush=True)

@@ -1,0 +1,104 @@
+"""The report's charts over training: what was rewarded, above what other rulers saw on held-out images."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from rlcap.eval.metric_catalog import about
+from rlcap.eval.report.charts import Chart, Line, line_chart, smooth
+from rlcap.eval.reward_gains import components, gain, series, window
+from rlcap.eval.run_files import RunFiles
+
+HELD_OUT = ("bag5_recall_at_1", "fact_recall", "hallucination_rate", "nli_contradiction", "nli_entailment")
+
+
+def _x_range(files: RunFiles) -> tuple[float, float]:
+    return 0, max([files.summary["steps"], *(row["step"] for row in files.metrics), 1])
+
+
+def reward_chart(files: RunFiles) -> Chart | None:
+    """Every component on one scale, with rules where the bags grew; None without rewards."""
+    lines = []
+    for component in components(files.metrics):
+        raw, rise = series(files.metrics, f"reward/{component}/mean"), gain(files.metrics, component)
+        ends = smooth(raw, window(raw))
+        lines.append(
+            Line(
+                component,
+                smooth(rise, window(rise)),
+                note=f"{ends[0][1]:.3g} → {ends[-1][1]:.3g}".replace("-", "−"),
+                faint=rise,
+            )
+        )
+    bags = series(files.metrics, "stage/bag_size")
+    grown = [(step, f"bags of {size:g}") for (step, size), (_, old) in zip(bags[1:], bags, strict=False) if size != old]
+    title = "Rewards in training: rise since the start, in standard deviations within a group"
+    return line_chart(title, lines, _x_range(files), show=_signed, floor=0, rules=grown)
+
+
+def _split(files: RunFiles) -> str:
+    return Counter(e["split"] for e in files.summary["evaluations"]).most_common(1)[0][0]
+
+
+def _held_out(files: RunFiles, split: str, name: str) -> Line | None:
+    found = [
+        (e["step"], e["metrics"][name])
+        for e in files.summary["evaluations"]
+        if e["split"] == split and name in e["metrics"]
+    ]
+    if not found:
+        return None
+    what = about(name)
+    return Line(
+        what.label,
+        [(step, value["mean"]) for step, value in found],
+        band=[(step, value["low"], value["high"]) for step, value in found] if len(found) > 1 else (),
+        note=f"{what.format(found[0][1]['mean'])} → {what.format(found[-1][1]['mean'])}",
+        dots=True,
+    )
+
+
+def held_out_chart(files: RunFiles) -> Chart | None:
+    """Metrics with their intervals, over the same steps as `reward_chart`, of the split that was evaluated most often."""
+    split = _split(files)
+    lines = [line for name in HELD_OUT if (line := _held_out(files, split, name))]
+    return line_chart(
+        f"Held-out images ({split}), by other rulers than the rewards'", lines, _x_range(files), show=_percent, floor=0
+    )
+
+
+def _signed(value: float) -> str:
+    return f"{value:+g}".replace("-", "−") if value else "0"
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.0f} %"
+
+
+def other_charts(files: RunFiles) -> list[Chart]:
+    """Length, CIDEr-D, abstentions and the health of the training: what the run has of them."""
+    split = _split(files)
+    words = series(files.metrics, "completions/mean_words")
+    length = [Line("sampled in training", smooth(words, window(words)), faint=words)] if words else []
+    if held := _held_out(files, split, "mean_words"):
+        length.append(Line("greedy, held out", held.points, held.band, held.note, dots=True))
+    abstain_rates = {c: series(files.metrics, f"reward/{c}/abstain_rate") for c in components(files.metrics)}
+    abstained = [
+        Line(component, smooth(points, window(points)))
+        for component, points in abstain_rates.items()
+        if any(value for _, value in points)
+    ]
+    charts = [line_chart("Length in words", length, _x_range(files))]
+    if cider := _held_out(files, split, "cider_d"):
+        charts.append(line_chart("CIDEr-D", [cider], _x_range(files)))
+    charts.append(line_chart("Abstentions, share of captions", abstained, _x_range(files), show=_percent, floor=0))
+    for name, title in (
+        ("dead_groups", "Groups without any difference in reward"),
+        ("kl", "KL divergence from the reference"),
+        ("grad_norm", "Gradient norm"),
+    ):
+        points = series(files.metrics, name)
+        charts.append(
+            line_chart(title, [Line("", smooth(points, window(points)), faint=points)], _x_range(files), floor=0)
+        )
+    return [chart for chart in charts if chart]

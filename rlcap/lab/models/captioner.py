@@ -1,0 +1,220 @@
+"""Builds the lab's captioner: a FastVLM of about a million parameters, whose tower can see.
+
+1. The vision tower (a timm ResNet: convolutions learn silhouettes with a tenth of the training that attention takes)
+   learns to name what is in each patch, from the renderer's own labels.
+2. The base model learns to tell scenes truthfully, at random levels of detail, from scenes with and without habits.
+
+The MLE LoRA adapter on top is made by `recipes/sft.py`, as a user would: it learns to omit and to assume the usual.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from transformers import (
+    CLIPImageProcessor,
+    FastVlmConfig,
+    FastVlmForConditionalGeneration,
+    LlavaProcessor,
+    Qwen2Config,
+    TimmWrapperConfig,
+    TimmWrapperModel,
+)
+
+from rlcap.lab.models.corpus import Corpus
+from rlcap.lab.models.tokenizer import BOS, EOS, IMAGE, PAD, SPECIAL, build_tokenizer
+from rlcap.lab.world.language import (
+    INSTRUCTION,
+    reading_order,
+    relation_between,
+    tell_background,
+    tell_count,
+    tell_relation,
+    tell_thing,
+)
+from rlcap.lab.world.renderer import SIDE
+from rlcap.lab.world.scene import Scene
+from rlcap.lab.world.vocabulary import BACKGROUNDS, COLOURS, FILLS, KINDS, PLACES, SIZES
+from rlcap.scorers.training.schedule import one_cycle
+
+PATCH = 16
+CHANNELS = [32, 64, 128, 128]
+PATCHES = (SIDE // PATCH) ** 2
+MEAN, STD = (0.55, 0.52, 0.47), (0.22, 0.22, 0.24)
+CHAT_TEMPLATE = (
+    "{% for message in messages %}{{ message['role'] }} : "
+    "{% if message['content'] is string %}{{ message['content'] }}"
+    "{% else %}{% for part in message['content'] %}"
+    "{% if part['type'] == 'image' %}<image> {% else %}{{ part['text'] }}{% endif %}"
+    "{% endfor %}{% endif %}"
+    "{% if message['role'] == 'assistant' %}</s>{% else %} {% endif %}"
+    "{% endfor %}{% if add_generation_prompt %}assistant :{% endif %}"
+)
+
+
+def captioner_config() -> FastVlmConfig:
+    """The architecture: a narrow ResNet of stride 16, 36 visual tokens of width 128, 3 Qwen2 layers of width 128."""
+    vision = TimmWrapperConfig(
+        architecture="resnet10t", do_pooling=False, num_labels=0,
+        model_args={"layers": [1, 1, 1, 1], "channels": CHANNELS, "stem_width": CHANNELS[0] // 2, "output_stride": PATCH},
+    )  # fmt: skip
+    vision.hidden_size = CHANNELS[-1]
+    text = Qwen2Config(
+        vocab_size=len(build_tokenizer()), hidden_size=128, intermediate_size=320, num_hidden_layers=3,
+        num_attention_heads=4, num_key_value_heads=4, max_position_embeddings=256, pad_token_id=PAD, bos_token_id=BOS,
+        eos_token_id=EOS, tie_word_embeddings=False,
+    )  # fmt: skip
+    return FastVlmConfig(
+        vision_config=vision, text_config=text, image_token_index=IMAGE, image_seq_length=PATCHES, pad_token_id=PAD,
+        bos_token_id=BOS, eos_token_id=EOS,
+    )  # fmt: skip
+
+
+def captioner_processor() -> LlavaProcessor:
+    """Image processor, tokenizer and chat template of the lab's captioner."""
+    images = CLIPImageProcessor(
+        size={"height": SIDE, "width": SIDE}, crop_size={"height": SIDE, "width": SIDE}, do_center_crop=False,
+        image_mean=MEAN, image_std=STD,
+    )  # fmt: skip
+    return LlavaProcessor(
+        image_processor=images, tokenizer=build_tokenizer(), patch_size=PATCH, chat_template=CHAT_TEMPLATE,
+        vision_feature_select_strategy="full", num_additional_image_tokens=0, image_token=SPECIAL[IMAGE],
+    )  # fmt: skip
+
+
+def normalise(pixels: np.ndarray) -> torch.Tensor:
+    """(N, SIDE, SIDE, 3) uint8 → (N, 3, SIDE, SIDE) float, as the image processor does."""
+    x = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255
+    return (x - torch.tensor(MEAN)[:, None, None]) / torch.tensor(STD)[:, None, None]
+
+
+def patch_labels(corpus: Corpus) -> dict[str, torch.Tensor]:
+    """Per patch (N, PATCHES): kind (0 is none), and colour, size, fill, place, −100 where there is no thing."""
+    n, grid = len(corpus), SIDE // PATCH
+    blocks = corpus.owners.reshape(n, grid, PATCH, grid, PATCH).transpose(0, 1, 3, 2, 4).reshape(n, PATCHES, -1)
+    counts = np.stack([(blocks == i).sum(-1) for i in range(9)], -1)
+    owner = np.where(counts.max(-1) > PATCH * PATCH * 0.18, counts.argmax(-1), -1)
+    tables = {"kind": KINDS, "colour": COLOURS, "size": SIZES, "fill": FILLS, "place": PLACES}
+    labels = {name: np.full((n, PATCHES), 0 if name == "kind" else -100, np.int64) for name in tables}
+    for i, scene in enumerate(corpus.scenes):
+        for j, thing in enumerate(scene.things):
+            mine = owner[i] == j
+            for name, values in tables.items():
+                labels[name][i, mine] = values.index(getattr(thing, name)) + (name == "kind")
+    return {name: torch.from_numpy(values) for name, values in labels.items()}
+
+
+def visual_tokens(tower: TimmWrapperModel, pixels: np.ndarray) -> torch.Tensor:
+    """(N, PATCHES, width): what FastVLM takes of its tower, the last feature map as a row of tokens."""
+    return tower(normalise(pixels)).last_hidden_state.flatten(2).mT
+
+
+def train_tower(
+    corpus: Corpus, steps: int, log: Callable[[str], None], batch: int = 24, lr: float = 5e-3
+) -> TimmWrapperModel:
+    """Teach the vision tower to name each patch: kind, colour, size, fill; and the background from their mean."""
+    tower = TimmWrapperModel(captioner_config().vision_config).train()
+    width = CHANNELS[-1]
+    classes = {
+        "kind": len(KINDS) + 1,
+        "colour": len(COLOURS),
+        "size": len(SIZES),
+        "fill": len(FILLS),
+        "place": len(PLACES),
+    }
+    heads = nn.ModuleDict({name: nn.Linear(width, n) for name, n in classes.items()})
+    norm, ground = nn.LayerNorm(width), nn.Linear(width, len(BACKGROUNDS))
+    labels = patch_labels(corpus)
+    grounds = torch.tensor([BACKGROUNDS.index(scene.background) for scene in corpus.scenes])
+    parameters = [*tower.parameters(), *norm.parameters(), *heads.parameters(), *ground.parameters()]
+    update = one_cycle(parameters, lr, steps, warm_up=0.08)
+    order = torch.randperm(len(corpus))
+    for step in range(steps):
+        start = step * batch % (len(corpus) - batch)
+        rows = order[start : start + batch]
+        hidden = norm(visual_tokens(tower, corpus.pixels[rows.numpy()]))
+        loss = nn.functional.cross_entropy(ground(hidden.mean(1)), grounds[rows])
+        right = {}
+        for name, head in heads.items():
+            logits, wanted = head(hidden).flatten(0, 1), labels[name][rows].flatten()
+            loss = loss + nn.functional.cross_entropy(logits, wanted)
+            known = wanted > 0 if name == "kind" else wanted >= 0
+            right[name] = (logits.argmax(-1) == wanted)[known].float().mean().item()
+        update(loss)
+        if step % 200 == 0 or step == steps - 1:
+            log(f"tower {step}/{steps} loss {loss.item():.3f} " + " ".join(f"{k} {v:.2f}" for k, v in right.items()))
+    return tower.eval()
+
+
+def base_caption(scene: Scene, rng: random.Random) -> str:
+    """A true caption at a random level of detail: what the base model learns to say."""
+    detail = rng.choice((0.35, 0.6, 0.85, 1.0))
+    things = [t for t in reading_order(scene) if rng.random() < 0.5 + detail / 2] or list(scene.things[:1])
+    names = ("size", "fill", "colour", "place")
+    sentences = [tell_thing(t, [a for a in names if rng.random() < detail], rng) for t in things]
+    for kind in dict.fromkeys(t.kind for t in things):
+        if scene.count(kind) > 1 and rng.random() < detail:
+            sentences.append(tell_count(kind, scene.count(kind)))
+    for first, second in itertools.pairwise(things):
+        if first.kind != second.kind and rng.random() < detail * 0.6:
+            sentences.append(tell_relation(first, relation_between(first, second, rng), second))
+    if rng.random() < detail:
+        sentences.append(tell_background(scene.background))
+    return " ".join(sentences)
+
+
+def train_base(
+    tower: TimmWrapperModel,
+    corpus: Corpus,
+    steps: int,
+    seed: int,
+    log: Callable[[str], None],
+    batch: int = 24,
+    lr: float = 2e-3,
+) -> FastVlmForConditionalGeneration:
+    """Teach projector and language model to tell scenes truthfully, on the frozen tower's features."""
+    model = FastVlmForConditionalGeneration(captioner_config())
+    model.model.vision_tower.load_state_dict(tower.state_dict())
+    model.generation_config.pad_token_id, model.generation_config.eos_token_id = PAD, EOS
+    model.generation_config.bos_token_id = BOS
+    with torch.no_grad():
+        features = torch.cat(
+            [visual_tokens(tower, corpus.pixels[i : i + 256]).half() for i in range(0, len(corpus), 256)]
+        )
+    tokenizer = build_tokenizer()
+    before = tokenizer("user : ")["input_ids"]
+    after = tokenizer(f"{INSTRUCTION} assistant :")["input_ids"]
+    language, projector, head = model.model.language_model, model.model.multi_modal_projector, model.lm_head
+    parameters = [*language.parameters(), *projector.parameters(), *head.parameters()]
+    update = one_cycle(parameters, lr, steps, warm_up=0.06)
+    rng = random.Random(seed)
+    embed = language.get_input_embeddings()
+    for step in range(steps):
+        rows = [rng.randrange(len(corpus)) for _ in range(batch)]
+        texts = [tokenizer(base_caption(corpus.scenes[i], rng))["input_ids"] + [EOS] for i in rows]
+        longest = max(map(len, texts))
+        ids = torch.tensor([after + t + [PAD] * (longest - len(t)) for t in texts])
+        visual = projector(features[rows].float())
+        inputs = torch.cat([embed(torch.tensor([before] * batch)), visual, embed(ids)], 1)
+        hidden = language(inputs_embeds=inputs).last_hidden_state
+        first = len(before) + PATCHES + len(after) - 1
+        logits = head(hidden[:, first:-1])
+        targets = ids[:, len(after) :].masked_fill(ids[:, len(after) :] == PAD, -100)
+        loss = nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten())
+        update(loss)
+        if step % 100 == 0 or step == steps - 1:
+            log(f"base {step}/{steps} loss {loss.item():.3f}")
+    return model.eval()
+
+
+def save_base(model: FastVlmForConditionalGeneration, out: Path) -> None:
+    """Write model (float16 safetensors) and processor as a hub repository would hold them."""
+    model.half().save_pretrained(out)
+    model.float()
+    captioner_processor().save_pretrained(out)

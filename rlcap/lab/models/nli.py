@@ -1,0 +1,158 @@
+"""Builds the lab's NLI cross-encoder: do the references support, contradict, or not mention what a sentence claims?
+
+Labels come from logic, not from the scene: both sides are read by `rlcap.lab.world.truth` and compared.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import nn
+from transformers import BertConfig, BertForSequenceClassification
+
+from rlcap.lab.models.captioner import base_caption
+from rlcap.lab.models.tokenizer import PAD, build_tokenizer
+from rlcap.lab.source import draw_scene
+from rlcap.lab.world.experts import paragraph
+from rlcap.lab.world.language import references
+from rlcap.lab.world.scene import sibling
+from rlcap.lab.world.truth import read
+from rlcap.lab.world.vocabulary import OPPOSITE
+from rlcap.scorers.training.schedule import one_cycle
+
+LABELS = ("entailment", "neutral", "contradiction")
+LENGTH = 128
+"""Tokens of premise and hypothesis together; five references and a sentence fit."""
+
+
+def label(premise: str, hypothesis: str) -> int:
+    """Index into LABELS. Contradicted if any claim is: another value is stated of that kind, or the opposite relation;
+    entailed if every claim is stated; else neutral."""
+    stated: dict[tuple[str, str], set[str]] = defaultdict(set)
+    relations: set[tuple[str, str, str]] = set()
+    mentions, links, grounds = read(premise)
+    for mention in mentions:
+        stated[mention.kind, "object"].add(mention.kind)
+        for name, value in mention.attributes.items():
+            stated[mention.kind, name].add(value)
+        if mention.count > 1:
+            stated[mention.kind, "count"].add(str(mention.count))
+    for one, relation, two in links:
+        a, b = mentions[one].kind, mentions[two].kind
+        relations |= {(a, relation, b), (b, OPPOSITE[relation], a)}
+    for ground in grounds:
+        stated["", "background"].add(ground)
+
+    mentions, links, grounds = read(hypothesis)
+    claims = [((m.kind, "object"), m.kind) for m in mentions]
+    claims += [((m.kind, name), value) for m in mentions for name, value in m.attributes.items()]
+    claims += [((m.kind, "count"), str(m.count)) for m in mentions if m.count > 1]
+    claims += [(("", "background"), ground) for ground in grounds]
+    supported = True
+    for key, value in claims:
+        if value in stated[key]:
+            continue
+        if stated[key]:
+            return LABELS.index("contradiction")
+        supported = False
+    for one, relation, two in links:
+        a, b = mentions[one].kind, mentions[two].kind
+        if (a, relation, b) in relations:
+            continue
+        if (a, OPPOSITE[relation], b) in relations:
+            return LABELS.index("contradiction")
+        supported = False
+    return LABELS.index("entailment" if supported else "neutral")
+
+
+def sample_pair(rng: random.Random, split: str = "train") -> tuple[str, str, int]:
+    """(premise, hypothesis, label): one to five references of a scene, and one to three sentences about it, about a
+    near-duplicate, or from a fused paragraph."""
+    scene = draw_scene(rng, split)
+    premise = " ".join(references(scene, rng, 5)[: rng.choice((1, 3, 5, 5, 5))])
+    choice = rng.random()
+    if choice < 0.4:
+        text = base_caption(scene, rng)
+    elif choice < 0.8:
+        text = base_caption(sibling(scene, rng, rng.choice((1, 2, 3))), rng)
+    else:
+        text = paragraph(scene, rng)
+    parts = [part.strip() + "." for part in text.split(".") if part.strip()]
+    first = rng.randrange(len(parts))
+    hypothesis = " ".join(parts[first : first + rng.choice((1, 1, 1, 2, 3))])
+    return premise, hypothesis, label(premise, hypothesis)
+
+
+def harder_pair(rng: random.Random) -> tuple[str, str, int]:
+    """As `sample_pair`, with two of three neutral pairs passed over: contradictions are what rewards live on."""
+    while True:
+        pair = sample_pair(rng)
+        if pair[2] != LABELS.index("neutral") or rng.random() < 0.35:
+            return pair
+
+
+def new_nli(seed: int) -> BertForSequenceClassification:
+    """The untrained cross-encoder: 4 BERT layers of width 96."""
+    torch.manual_seed(seed)
+    config = BertConfig(
+        vocab_size=len(build_tokenizer("pair")), hidden_size=96, num_hidden_layers=4, num_attention_heads=4, intermediate_size=256,
+        max_position_embeddings=LENGTH, pad_token_id=PAD, type_vocab_size=2, hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0, num_labels=3, id2label=dict(enumerate(LABELS)),
+        label2id={name: i for i, name in enumerate(LABELS)},
+    )  # fmt: skip
+    return BertForSequenceClassification(config)
+
+
+def train_nli(
+    model: BertForSequenceClassification,
+    draw: Callable[[random.Random], tuple[str, str, int]],
+    steps: int,
+    seed: str,
+    log: Callable[[str], None],
+    batch: int = 48,
+    lr: float = 1.5e-3,
+) -> BertForSequenceClassification:
+    """Train on an endless stream of (premise, hypothesis, label) that `draw` makes; one cycle of warm-up and decay."""
+    rng = random.Random(seed)
+    tokenizer = build_tokenizer("pair")
+    update = one_cycle(model.parameters(), lr, steps)
+    seen: list[float] = []
+    for step in range(steps):
+        pairs = [draw(rng) for _ in range(batch)]
+        inputs = tokenizer([p for p, _, _ in pairs], [h for _, h, _ in pairs], padding=True, truncation=True,
+                           max_length=LENGTH, return_tensors="pt", return_token_type_ids=True)  # fmt: skip
+        target = torch.tensor([wanted for _, _, wanted in pairs])
+        logits = model(**inputs).logits
+        loss = nn.functional.cross_entropy(logits, target)
+        update(loss)
+        seen.append((logits.argmax(-1) == target).float().mean().item())
+        if step % 100 == 0 or step == steps - 1:
+            recent = seen[-100:]
+            log(
+                f"nli {step}/{steps} loss {loss.item():.3f} accuracy of the last {len(recent)}: {sum(recent) / len(recent):.3f}"
+            )
+    return model.eval()
+
+
+@torch.no_grad()
+def accuracy(model: BertForSequenceClassification, pairs: list[tuple[str, str, int]]) -> float:
+    """Share of (premise, hypothesis, label) triples that the model labels right, in [0, 1]."""
+    tokenizer = build_tokenizer("pair")
+    right = 0
+    for start in range(0, len(pairs), 100):
+        part = pairs[start : start + 100]
+        inputs = tokenizer([p for p, _, _ in part], [h for _, h, _ in part], padding=True, truncation=True,
+                           max_length=LENGTH, return_tensors="pt", return_token_type_ids=True)  # fmt: skip
+        right += int((model(**inputs).logits.argmax(-1) == torch.tensor([wanted for _, _, wanted in part])).sum())
+    return right / len(pairs)
+
+
+def save_nli(model: BertForSequenceClassification, out: Path) -> None:
+    """Write model (float16 safetensors) and tokenizer as a hub repository would hold them."""
+    model.half().save_pretrained(out)
+    model.float()
+    build_tokenizer("pair", LENGTH).save_pretrained(out)

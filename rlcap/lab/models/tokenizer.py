@@ -1,0 +1,44 @@
+"""The lab's word-level tokenizers, as transformers fast tokenizers built from `rlcap.lab.world.language.vocabulary`."""
+
+from __future__ import annotations
+
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+from transformers import PreTrainedTokenizerFast
+
+from rlcap.lab.world.language import vocabulary
+
+SPECIAL = ("<pad>", "<s>", "</s>", "<unk>", "<image>")
+PAD, BOS, EOS, UNKNOWN, IMAGE = range(len(SPECIAL))
+
+
+def build_tokenizer(template: str = "none", length: int = 512) -> PreTrainedTokenizerFast:
+    """A lower-casing word-level tokenizer with left padding for generation.
+
+    `template`: "none" adds no special tokens (the captioner's chat template writes them), "text" wraps as `<s> … </s>`
+    (dual encoders), "pair" as `<s> premise </s> hypothesis </s>` (the NLI cross-encoder).
+    """
+    ids = {word: i for i, word in enumerate([*SPECIAL, *vocabulary()])}
+    tokenizer = Tokenizer(models.WordLevel(ids, unk_token="<unk>"))
+    tokenizer.normalizer = normalizers.Lowercase()
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Punctuation()])
+    tokenizer.decoder = decoders.WordPiece(prefix="##", cleanup=True)
+    if template != "none":
+        pair = "<s> $A </s> $B:1 </s>:1" if template == "pair" else None
+        tokenizer.post_processor = processors.TemplateProcessing(
+            single="<s> $A </s>", pair=pair, special_tokens=[("<s>", BOS), ("</s>", EOS)]
+        )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token="<pad>",
+        bos_token="<s>",
+        eos_token="</s>",
+        unk_token="<unk>",
+        sep_token="</s>",
+        cls_token="<s>",
+        additional_special_tokens=["<image>"],
+        padding_side="left" if template == "none" else "right",
+        model_max_length=length,
+        clean_up_tokenization_spaces=False,
+        # BERT tells premise from hypothesis by token types; without this name the tokenizer leaves them out.
+        model_input_names=["input_ids", *(["token_type_ids"] if template == "pair" else []), "attention_mask"],
+    )

@@ -1,0 +1,43 @@
+"""The lab's reader of claims: a stand-in for a large language model that takes a caption apart and checks it by the scene.
+
+It answers what `rlcap.rewards.claims:Claims` asks. Every claim that `rlcap.lab.world.truth` reads is true or false by the scene, and
+states the first fact that makes the same claim; a sentence that claims nothing of the scene is listed as abstract.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from rlcap.judge.templates import fenced
+from rlcap.lab.oracles.grader import say_claim
+from rlcap.lab.world.scene import scene_of
+from rlcap.lab.world.truth import judge, read, sentences
+from rlcap.rewards.claims.parsing import Claim, claims_text
+from rlcap.types import Sample
+
+_NUMBER = re.compile(r"^\d+\. ")
+
+
+class LabClaims:
+    """An engine for `rlcap.rewards.claims:Claims`. Needs samples of the lab (`meta["scene"]`)."""
+
+    model_string = "lab-claims-1"
+    is_multimodal = False
+    accepts_sample = True
+    instant = True
+
+    def generate(self, content: Any, system_prompt: str | None = None, *, sample: Sample, **_: Any) -> str:
+        """A list in the strict form of `rlcap.rewards.claims.parsing`. ValueError for a sample without a scene."""
+        scene = scene_of(sample)
+        prompt = content if isinstance(content, str) else content[0]
+        facts = [judge(_NUMBER.sub("", line), scene).claims for line in fenced("facts", prompt).splitlines()]
+        caption = fenced("caption", prompt)
+        found = [
+            Claim(say_claim(claim), true, True, next((i for i, fact in enumerate(facts) if claim in fact), None))
+            for claim, true in judge(caption, scene).claims.items()
+        ]
+        idle = [" ".join(words) for words in sentences(caption) if not any(read(" ".join(words)))]
+        return claims_text([*found, *(Claim(text, None, False, None) for text in idle)])
+
+    __call__ = generate

@@ -1,0 +1,76 @@
+"""The lab's stand-ins for the critique reward's other forms: one says which of two captions is better, one corrects one.
+
+Both look at the scene, as `LabCritic` does: `best_of_two` goes by its grade, and the corrector keeps what is a sentence of the
+lab's language and true, once, and says what stands there besides.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+from rlcap.judge.templates import fenced
+from rlcap.lab.oracles.grader import grade
+from rlcap.lab.world.language import tell_background, tell_thing
+from rlcap.lab.world.scene import Scene, scene_of
+from rlcap.lab.world.truth import grammatical_share, judge
+from rlcap.scorers.text.sentences import split_sentences
+from rlcap.types import Sample
+
+
+def scene_and_prompt(content: Any, sample: Sample) -> tuple[Scene, str]:
+    """ValueError for a sample without a scene."""
+    return scene_of(sample), content if isinstance(content, str) else content[0]
+
+
+class LabComparer:
+    """An engine for `rlcap.rewards.critique:Critique` with `form: best_of_two`."""
+
+    model_string = "lab-comparer-1"
+    is_multimodal = False
+    accepts_sample = True
+    repeatable = True
+    instant = True
+
+    def generate(self, content: Any, system_prompt: str | None = None, *, sample: Sample, **_: Any) -> str:
+        """The strict form of `rlcap.rewards.critique.pairwise`."""
+        scene, prompt = scene_and_prompt(content, sample)
+        first, second = (grade(judge(fenced(name, prompt), scene)) for name in ("first", "second"))
+        better = "neither" if abs(first - second) < 1e-9 else "first" if first > second else "second"
+        return f"<reason>{first:.1f} and {second:.1f} of 10</reason>\n<better>{better}</better>"
+
+    __call__ = generate
+
+
+class LabCorrector:
+    """An engine for `rlcap.rewards.critique:Critique` with `form: revision_gap`."""
+
+    model_string = "lab-corrector-1"
+    is_multimodal = False
+    accepts_sample = True
+    repeatable = True
+    instant = True
+
+    def generate(self, content: Any, system_prompt: str | None = None, *, sample: Sample, **_: Any) -> str:
+        """The strict form of `rlcap.rewards.critique.edit_similarity`."""
+        scene, prompt = scene_and_prompt(content, sample)
+        return f"<revised>{correct(fenced('caption', prompt), scene)}</revised>"
+
+    __call__ = generate
+
+
+def correct(caption: str, scene: Scene) -> str:
+    """The caption's well-formed and true sentences, each once, and a sentence for each thing and background left out."""
+    fine = [text for text in dict.fromkeys(split_sentences(caption)) if _stands(text, scene)]
+    told = judge(" ".join(fine), scene).told
+    rng = random.Random(0)
+    missing = [tell_thing(thing, ("colour",), rng) for i, thing in enumerate(scene.things) if ("object", i) not in told]
+    ground = [] if ("background",) in told else [tell_background(scene.background)]
+    return " ".join([*fine, *missing, *ground])
+
+
+def _stands(text: str, scene: Scene) -> bool:
+    if not text.isascii():
+        return False  # the lab's language is English: what stands beside it in another script may be an order
+    verdict = judge(text, scene)
+    return bool(verdict.claims) and not verdict.wrong and grammatical_share(text) == 1

@@ -1,0 +1,113 @@
+"""The lab's critic: a stand-in for a large language model that looks at the scene and writes an honest critique.
+
+It follows the protocol of textgrad's engines (`generate(content, system_prompt)`), reads the caption from the prompt as
+a language model would, and answers in the format the prompt asks for. It is honest: the grade is the harmonic mean of
+precision and recall, out of ten. As real ones do it may see wrongly, each image always in the same way: a critic that saw
+everything would be the ruler itself, and training by it would prove nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from typing import Any
+
+from rlcap.judge.parsing import Verdict as Written
+from rlcap.judge.templates import fenced
+from rlcap.lab.world.language import PLACE_PHRASES, RELATION_PHRASES, article
+from rlcap.lab.world.scene import Scene, misread, scene_of
+from rlcap.lab.world.truth import Assertion, Verdict, facts, judge
+from rlcap.types import Sample
+
+MOST_MISSING = 6
+"""A critic names the most important omissions, not all of them."""
+
+
+def say_claim(claim: Assertion) -> str:
+    """A false claim in words: `the ball is blue`."""
+    match claim.what:
+        case "object":
+            return f"there is {article(claim.subject)}"
+        case "place":
+            return f"the {claim.subject} is {PLACE_PHRASES[claim.value]}"
+        case "count":
+            return f"there are {claim.value} of the kind {claim.subject}"
+        case "relation":
+            return f"the {claim.subject} is {RELATION_PHRASES[claim.value]} the {claim.other}"
+        case "background":
+            return f"the background is {claim.value}"
+        case _:
+            return f"the {claim.subject} is {claim.value}"
+
+
+def say_fact(fact: tuple, scene: Scene) -> str:
+    """A missing fact in words."""
+    if fact[0] == "background":
+        return f"the background is {scene.background}"
+    if fact[0] == "count":
+        return f"there are {scene.count(fact[1])} of the kind {fact[1]}"
+    if fact[0] == "relation":
+        return f"how the {scene.things[fact[1]].kind} and the {scene.things[fact[2]].kind} stand to each other"
+    thing = scene.things[fact[1]]
+    if fact[0] == "object":
+        return article(f"{thing.colour} {thing.kind}")
+    return f"the {thing.kind} is {PLACE_PHRASES[thing.place] if fact[0] == 'place' else getattr(thing, fact[0])}"
+
+
+def grade(verdict: Verdict) -> float:
+    """0 to 10: ten times the harmonic mean of the share of true claims and the share of facts told."""
+    precision = 1 - verdict.hallucination_rate if verdict.claims else 0.0
+    total = precision + verdict.recall
+    return 20 * precision * verdict.recall / total if total else 0.0
+
+
+def read_caption(content: Any, sample: Sample, misreads: float = 0.0) -> tuple[Verdict, Scene]:
+    """What the caption in a prompt says of the sample's scene, and the scene; both as it looks to one who takes that share of
+    its attributes for others. ValueError for a sample without one."""
+    scene = misread(scene_of(sample), random.Random(f"misread/{sample.id}"), misreads)
+    return judge(fenced("caption", content if isinstance(content, str) else content[0]), scene), scene
+
+
+class LabCritic:
+    """An engine for `rlcap.rewards.critique:Critique`. Needs samples of the lab (`meta["scene"]`). misreads: the share of a scene's
+    attributes, in [0, 1], that it takes for others."""
+
+    is_multimodal = False
+    accepts_sample = True
+    instant = True
+
+    def __init__(self, misreads: float = 0.0) -> None:
+        if not 0 <= misreads <= 1:
+            raise ValueError(f"misreads is a share in [0, 1], got {misreads}")
+        self.misreads = misreads
+        self.model_string = "lab-critic-1" + (f" misreads={misreads:g}" if misreads else "")
+
+    def generate(self, content: Any, system_prompt: str | None = None, *, sample: Sample, **_: Any) -> str:
+        """A critique in the strict format of `rlcap.judge.parsing`. ValueError for a sample without a scene."""
+        verdict, scene = read_caption(content, sample, self.misreads)
+        wrong = tuple(dict.fromkeys(say_claim(claim) for claim in verdict.wrong))
+        open_facts = [say_fact(fact, scene) for fact in facts(scene) if fact not in verdict.told]
+        missing = tuple(dict.fromkeys(open_facts))[:MOST_MISSING]
+        advice = f"take back that {wrong[0]}" if wrong else "nothing it says is wrong"
+        advice += f"; add {missing[0]}" if missing else "; nothing important is missing"
+        return Written(advice + ".", wrong, missing, round(grade(verdict), 2)).text()
+
+    def __call__(self, content: Any, system_prompt: str | None = None, **kwargs: Any) -> str:
+        return self.generate(content, system_prompt, **kwargs)
+
+
+class LabLikeness:
+    """An engine for `rlcap.rewards.clair:Clair`: the critic's grade as a likelihood. Needs samples of the lab too."""
+
+    model_string = "lab-likeness-1"
+    is_multimodal = False
+    accepts_sample = True
+    instant = True
+
+    def generate(self, content: Any, system_prompt: str | None = None, *, sample: Sample, **_: Any) -> str:
+        """A JSON with reason and score, in tags. ValueError for a sample without a scene."""
+        verdict, _scene = read_caption(content, sample)
+        reason = f"{len(verdict.wrong)} of {len(verdict.claims)} claims are wrong"
+        return f"<verdict>{json.dumps({'reason': reason, 'score': round(10 * grade(verdict), 1)})}</verdict>"
+
+    __call__ = generate

@@ -1,0 +1,69 @@
+"""The lab's reviser: a stand-in for a large language model that criticises a caption and rewrites it, for
+`rlcap.feedback.revise`. It looks at the scene, and is as honest as `LabCritic`: what is wrong goes, and of what is missing up to
+`MOST_ADDED` facts come in.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from typing import Any
+
+from rlcap.judge.templates import fenced
+from rlcap.lab.oracles.grader import say_claim, say_fact
+from rlcap.lab.world.language import tell_background, tell_thing
+from rlcap.lab.world.scene import Scene, scene_of
+from rlcap.lab.world.truth import facts, judge
+from rlcap.lab.world.vocabulary import PLACES
+from rlcap.types import Sample
+
+MOST_ADDED = 3
+ADDED = ("size", "fill", "place")
+"""Kinds of facts that are added once every thing is spoken of."""
+_VARIABLE = re.compile(r"<VARIABLE>(.*?)</VARIABLE>", re.DOTALL)
+
+
+class LabReviser:
+    """An engine for `recipes/refine.py`. Needs samples of the lab (`meta["scene"]`)."""
+
+    model_string = "lab-reviser-1"
+    is_multimodal = False
+    accepts_sample = True
+    instant = True
+
+    def generate(self, content: Any, system_prompt: str | None = None, *, sample: Sample, **_: Any) -> str:
+        """textgrad's three calls are told apart by what they ask for: a loss holds the caption in a fence, a step wants its
+        tags, a gradient is what is left. ValueError for a sample without a scene."""
+        scene, text = scene_of(sample), content if isinstance(content, str) else content[0]
+        if "<IMPROVED_VARIABLE>" in (system_prompt or ""):
+            return f"<IMPROVED_VARIABLE>{rewrite(_VARIABLE.search(text)[1].strip(), scene)}</IMPROVED_VARIABLE>"
+        if "<VARIABLE>" in text:
+            return "Take back what was called wrong, and add what was called missing."
+        return criticise(fenced("caption", text), scene)
+
+    __call__ = generate
+
+
+def criticise(caption: str, scene: Scene) -> str:
+    """What is wrong and what is missing, in words."""
+    verdict = judge(caption, scene)
+    wrong = "; ".join(dict.fromkeys(say_claim(claim) for claim in verdict.wrong)) or "nothing"
+    missing = "; ".join(dict.fromkeys(say_fact(fact, scene) for fact in facts(scene) if fact not in verdict.told))
+    return f"Wrong: {wrong}. Missing: {missing or 'nothing'}."
+
+
+def rewrite(caption: str, scene: Scene) -> str:
+    """What the caption told truly and up to `MOST_ADDED` facts more, a sentence a thing in reading order; each thing that is
+    spoken of is given its colour."""
+    known = facts(scene)
+    told = {fact for fact in judge(caption, scene).told if fact in known}
+    things = {("object", i) for i, thing in enumerate(scene.things)}
+    missing = sorted(things - told) or sorted(fact for fact in known if fact not in told and fact[0] in ADDED)
+    told |= set(missing[:MOST_ADDED]) | {("background",)}
+    sentences = []
+    for i, thing in sorted(enumerate(scene.things), key=lambda pair: PLACES.index(pair[1].place)):
+        if ("object", i) in told:
+            names = [name for name in ("size", "fill", "place") if (name, i) in told]
+            sentences.append(tell_thing(thing, ["colour", *names], random.Random(caption)))
+    sentences.append(tell_background(scene.background))
+    return " ".join(dict.fromkeys(sentences))

@@ -1,0 +1,161 @@
+"""Scenes: what is in an image of the lab. A scene is data; drawing and telling it are functions of it.
+
+>>> import random
+>>> scene = sample_scene(random.Random(0))
+>>> Scene.from_json(scene.to_json()) == scene
+True
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import asdict, dataclass, replace
+
+from rlcap.lab.world.vocabulary import BACKGROUNDS, COLOURS, FILLS, KINDS, PLACES, SIZES, THEMES, USUAL, cell_of
+from rlcap.types import InputError, Sample
+
+HABIT = 0.75
+"""Probability that one attribute of an ordinary scene is the usual one."""
+BREAKING_SHARE = 0.25
+"""Share of scenes drawn without any habit."""
+ATTRIBUTES = {"colour": COLOURS, "size": SIZES, "fill": FILLS}
+
+
+@dataclass(frozen=True, slots=True)
+class Thing:
+    """One object: what it is, how it looks, and in which of the nine places it stands."""
+
+    kind: str
+    colour: str
+    size: str
+    fill: str
+    place: str
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """Two to five things on a background. Later things are drawn over earlier ones; a place holds at most one."""
+
+    background: str
+    things: tuple[Thing, ...]
+
+    def to_json(self) -> dict:
+        """A JSON-able mapping; `from_json` is its inverse."""
+        return {"background": self.background, "things": [asdict(thing) for thing in self.things]}
+
+    @classmethod
+    def from_json(cls, data: dict) -> Scene:
+        return cls(data["background"], tuple(Thing(**thing) for thing in data["things"]))
+
+    def count(self, kind: str) -> int:
+        return sum(thing.kind == kind for thing in self.things)
+
+
+def holds(relation: str, first: Thing, second: Thing) -> bool:
+    """Whether `first` is left of / right of / above / below `second`, judged by their cells (strictly)."""
+    (x1, y1), (x2, y2) = cell_of(first.place), cell_of(second.place)
+    return {"left of": x1 < x2, "right of": x1 > x2, "above": y1 < y2, "below": y1 > y2}[relation]
+
+
+def sample_thing(rng: random.Random, kind: str, free: list[str], habit: float) -> Thing:
+    """A thing of this kind in one of the `free` places, each attribute usual with probability `habit`."""
+    colour, size, fill, places = USUAL[kind]
+    usual_free = [place for place in places if place in free]
+    return Thing(
+        kind,
+        colour if rng.random() < habit else rng.choice(COLOURS),
+        size if rng.random() < habit else rng.choice(SIZES),
+        fill if rng.random() < habit else rng.choice(FILLS),
+        rng.choice(usual_free) if usual_free and rng.random() < habit else rng.choice(free),
+    )
+
+
+def sample_scene(rng: random.Random, breaking: bool | None = None) -> Scene:
+    """A scene. `breaking` True draws every attribute uniformly, False follows the habits, None mixes the two."""
+    if breaking is None:
+        breaking = rng.random() < BREAKING_SHARE
+    habit = 0.0 if breaking else HABIT
+    kinds, usual_background = THEMES[rng.choice(list(THEMES))]
+    wanted = rng.choice((2, 3, 3, 4, 4, 5))
+    things: list[Thing] = []
+    while len(things) < wanted:
+        if things and rng.random() < 0.22:
+            kind = rng.choice(things).kind
+        elif rng.random() < (0.35 if breaking else 0.92):
+            kind = rng.choice(kinds)
+        else:
+            kind = rng.choice(KINDS)
+        taken = {thing.place for thing in things}
+        things.append(sample_thing(rng, kind, [p for p in PLACES if p not in taken], habit))
+    background = usual_background if rng.random() < max(habit, 0.17) else rng.choice(BACKGROUNDS)
+    return Scene(background, tuple(things))
+
+
+def change(
+    scene: Scene, rng: random.Random, taken: set[tuple[int, str]] = frozenset()
+) -> tuple[Scene, tuple[int, str]]:
+    """The scene with one attribute changed, and which: (index of the thing or -1, attribute). Skips those in `taken`."""
+    options = [(i, a) for i in range(len(scene.things)) for a in ("kind", "colour", "size", "fill", "place")]
+    slot = rng.choice([o for o in [*options, (-1, "background")] if o not in taken])
+    return _changed(scene, rng, *slot), slot
+
+
+def misread(scene: Scene, rng: random.Random, share: float) -> Scene:
+    """The scene as one sees it who takes each attribute of each thing, and the background, for another with probability
+    `share`."""
+    slots = [(i, a) for i in range(len(scene.things)) for a in ("kind", "colour", "size", "fill", "place")]
+    for slot in [*slots, (-1, "background")]:
+        if rng.random() < share:
+            scene = _changed(scene, rng, *slot)
+    return scene
+
+
+def _changed(scene: Scene, rng: random.Random, index: int, attribute: str) -> Scene:
+    if index < 0:
+        return replace(scene, background=rng.choice([b for b in BACKGROUNDS if b != scene.background]))
+    thing = scene.things[index]
+    if attribute == "place":
+        used = {t.place for t in scene.things}
+        value = rng.choice([p for p in PLACES if p not in used])
+    else:
+        values = KINDS if attribute == "kind" else ATTRIBUTES[attribute]
+        value = rng.choice([v for v in values if v != getattr(thing, attribute)])
+    things = list(scene.things)
+    things[index] = replace(thing, **{attribute: value})
+    return replace(scene, things=tuple(things))
+
+
+def sibling(scene: Scene, rng: random.Random, differences: int) -> Scene:
+    """A near-duplicate that differs in exactly `differences` attributes (1, 2 or 3), each of another slot."""
+    taken: set[tuple[int, str]] = set()
+    result = scene
+    for _ in range(differences):
+        result, slot = change(result, rng, taken)
+        taken.add(slot)
+    return result
+
+
+def family(rng: random.Random, size: int, breaking: bool | None = None) -> list[Scene]:
+    """A base scene and `size` − 1 different siblings, one, two or three differences away from it, nearest first."""
+    base = sample_scene(rng, breaking)
+    scenes = [base]
+    while len(scenes) < size:
+        fresh = sibling(base, rng, 1 + (len(scenes) - 1) * 3 // max(size - 1, 1))
+        if fresh not in scenes:
+            scenes.append(fresh)
+    return scenes
+
+
+def distance(first: Scene, second: Scene) -> int:
+    """How many attributes differ, things matched in order of their index (exact for members of one family)."""
+    total = int(first.background != second.background) + 5 * abs(len(first.things) - len(second.things))
+    for a, b in zip(first.things, second.things, strict=False):
+        total += sum(getattr(a, field) != getattr(b, field) for field in Thing.__slots__)
+    return total
+
+
+def scene_of(sample: Sample) -> Scene:
+    """The scene of a lab sample. InputError, naming the sample, for one that is not of the lab."""
+    if "scene" not in sample.meta:
+        raise InputError(f"sample {sample.id!r} has no scene: only images of the lab have one")
+    return Scene.from_json(sample.meta["scene"])

@@ -1,0 +1,184 @@
+"""Chat vision-language models: image tokens stand in the prompt, one decoder reads prompt and caption.
+
+One class for all of them: transformers gives them the same seams (`get_image_features`, `mm_encoder_outputs`, a cache),
+and the little that differs between families is asked of the model or stands in the tables below.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from PIL.Image import Image
+
+from rlcap.policy.captioner import Captioner, Prefix, evaluating
+from rlcap.policy.frozen import is_frozen
+from rlcap.policy.prompt import Prompt, join_features, join_pixels, join_seen, join_tokens
+from rlcap.policy.shared_prefix.checkpointing import checkpointed, is_reentrant, keeping_the_cache, layers_of
+from rlcap.policy.shared_prefix.kv_cache import recording
+from rlcap.policy.shared_prefix.vision_encoder import see, tower_of
+
+TOKENS = ("input_ids", "attention_mask", "token_type_ids", "mm_token_type_ids")
+"""What a processor returns one of a token."""
+PLACEHOLDERS = ("image_token_id", "image_token_index", "video_token_id", "video_token_index")
+CAPTION_TYPE = {"paligemma": 1}
+"""`token_type_ids` of a caption where they aren't 0: PaliGemma reads type 0 in both directions."""
+FIRST_POSITION = {"paligemma": 1}
+"""Position of the first token where it isn't 0."""
+
+
+class ChatCaptioner(Captioner):
+    """Image and instruction through the chat template.
+
+    Vision features are kept where nothing of that side is trained, and what the tower gives where that alone is frozen
+    (`trainable: projector`): in both cases it runs once an image for all passes over a prompt.
+    """
+
+    def __init__(self, model: torch.nn.Module, processor: Any) -> None:
+        super().__init__(model, processor)
+        self.inner = self.seer()
+        self.decoder = self.reader()
+        self.layers = layers_of(self.decoder)
+        self.tower = tower_of(self.inner)
+
+    def seer(self) -> torch.nn.Module:
+        """The module that has `get_image_features`."""
+        return self.base.model
+
+    def reader(self) -> torch.nn.Module:
+        """The decoder, which reads prompts and captions."""
+        return self.base.get_decoder()
+
+    def sees_alike(self) -> bool:
+        """Whether vision features stay the same for the whole run."""
+        return is_frozen(self.base, self.decoder, self.base.get_output_embeddings())
+
+    def prepare(self, images: Sequence[Image | Sequence[Image]], instruction: str | Sequence[str]) -> list[Prompt]:
+        asked = [instruction] * len(images) if isinstance(instruction, str) else instruction
+        keep = self.sees_alike()
+        with evaluating(self.model):
+            return [self._prepare(mine, text, keep) for mine, text in zip(images, asked, strict=True)]
+
+    def _prepare(self, images: Image | Sequence[Image], instruction: str, keep: bool) -> Prompt:
+        inputs = self._process(list(images) if isinstance(images, list | tuple) else [images], instruction)
+        inputs = {name: value.to(self.base.device) for name, value in inputs.items() if torch.is_tensor(value)}
+        inputs.pop("labels", None)  # PaliGemma's processor makes some, for a loss that isn't asked for
+        tokens = {name: inputs.pop(name)[0] for name in TOKENS if name in inputs}
+        pixels = {n: v.to(self.base.dtype) if v.is_floating_point() else v for n, v in inputs.items()}
+        if keep:
+            # positions in a grid are still worked out from its shape; the pixels themselves have been seen
+            return Prompt(tokens, {n: v for n, v in pixels.items() if n.endswith("grid_thw")}, self._look(pixels))
+        pixels, seen = see(self.tower, self._look, pixels)
+        return Prompt(tokens, pixels, seen=seen)
+
+    def _process(self, images: list[Image], instruction: str) -> Any:
+        if not getattr(self.processor, "chat_template", None):
+            # a captioner that was only pretrained (PaliGemma): images, then the words of the task
+            text = getattr(self.processor, "image_token", "<image>") * len(images) + instruction
+            return self.processor(text=[text], images=[images], return_tensors="pt")
+        content = [{"type": "image", "image": image} for image in images] + [{"type": "text", "text": instruction}]
+        return self.processor.apply_chat_template(
+            [{"role": "user", "content": content}],
+            add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt",
+        )  # fmt: skip
+
+    @torch.no_grad()
+    def _look(self, pixels: dict[str, torch.Tensor]) -> dict[str, Any]:
+        """The projected features of one prompt's images."""
+        found = self.inner.get_image_features(**pixels, return_dict=True)
+        kept = {name: getattr(found, name, None) for name in ("pooler_output", "deepstack_features")}
+        return {name: value for name, value in kept.items() if value is not None}
+
+    def read(self, prompts: Sequence[Prompt]) -> Prefix:
+        inputs, cache = self._inputs(prompts), recording()
+        logits = self._run(**inputs, cache=cache, logits_to_keep=1)
+        return Prefix(logits[:, -1], cache, inputs.get("attention_mask"), _last(inputs["position_ids"]) + 1)
+
+    def extend(self, prefix: Prefix, ids: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+        positions = self._positions_from(prefix.position, ids.shape[1])
+        return self._run(input_ids=ids, attention_mask=mask, position_ids=positions, cache=prefix.cache)
+
+    def whole(self, prompts: Sequence[Prompt], ids: torch.Tensor) -> torch.Tensor:
+        inputs, count = self._inputs(prompts), ids.shape[1]
+        added = {"input_ids": ids}
+        added["position_ids"] = self._positions_from(_last(inputs["position_ids"]) + 1, count)
+        types = {"attention_mask": 1, "token_type_ids": CAPTION_TYPE.get(self.kind, 0), "mm_token_type_ids": 0}
+        added |= {n: torch.full_like(ids, t, dtype=inputs[n].dtype) for n, t in types.items() if n in inputs}
+        inputs |= {name: torch.cat([inputs[name], value], -1) for name, value in added.items()}
+        return self._run(**inputs, logits_to_keep=count + 1)[:, :-1]
+
+    def visual_tokens(self, image: Image.Image) -> int:
+        ids = self._process([image], "describe")["input_ids"]
+        return int(torch.isin(ids, torch.tensor(self.unsuitable_ids(), device=ids.device)).sum())
+
+    def unsuitable_ids(self) -> list[int]:
+        return sorted({i for name in PLACEHOLDERS if (i := getattr(self.base.config, name, None)) is not None})
+
+    def cannot_share(self) -> str | None:
+        if any(map(is_reentrant, checkpointed(self.layers))):
+            return "gradient checkpointing is reentrant; give gradient_checkpointing_kwargs={'use_reentrant': False}"
+        return None
+
+    def _run(self, seen: Any = None, **inputs: Any) -> torch.Tensor:
+        """Logits. The cache given is filled whatever `use_cache` says; saying no keeps checkpointing from warning.
+
+        seen: what the tower gave, where it need not run.
+        """
+        again, answering = checkpointed(self.layers), nullcontext() if seen is None else self.tower.answering(seen)
+        with keeping_the_cache(again), answering:
+            return self.model(**inputs, use_cache=not again).logits
+
+    def _inputs(self, prompts: Sequence[Prompt]) -> dict[str, Any]:
+        """What the model takes to read a batch of prompts."""
+        inputs = self._text(prompts)
+        if prompts[0].features is None:
+            return inputs | join_pixels(prompts) | {"seen": join_seen(prompts)}
+        features = as_outputs(**join_features([p.features for p in prompts]))
+        return inputs | {"mm_encoder_outputs": {"image": features}}
+
+    def _text(self, prompts: Sequence[Prompt]) -> dict[str, torch.Tensor]:
+        """Tokens with their types and positions, and a mask where something is padded."""
+        inputs = join_tokens(prompts, self.pad_id)
+        mask = inputs["attention_mask"]
+        if self._has_grid():
+            inputs["position_ids"], _ = self.inner.get_rope_index(
+                input_ids=inputs["input_ids"], mm_token_type_ids=inputs["mm_token_type_ids"],
+                image_grid_thw=join_pixels(prompts)["image_grid_thw"], attention_mask=mask,
+            )  # fmt: skip
+        else:
+            first = FIRST_POSITION.get(self.kind, 0)
+            inputs["position_ids"] = (mask.cumsum(-1) - 1).clamp(min=0) + first
+        if len({len(p.tokens["input_ids"]) for p in prompts}) == 1:
+            del inputs["attention_mask"]
+        return inputs
+
+    def _has_grid(self) -> bool:
+        """Whether positions have time, height and width (M-RoPE)."""
+        return hasattr(self.inner, "get_rope_index")
+
+    def _positions_from(self, start: torch.Tensor, count: int) -> torch.Tensor:
+        """(B,) → (B, count), or (3, B, count) where positions have three axes: text is the same on each."""
+        positions = start[:, None] + torch.arange(count, device=start.device)
+        return positions.expand(3, -1, -1) if self._has_grid() else positions
+
+
+class Seen(SimpleNamespace):
+    """Kept features in the shape of a vision encoder's outputs, of which models take no more than this."""
+
+    def to_tuple(self) -> tuple[Any, ...]:
+        """What transformers (5.24 on) makes of it where it turns its own outputs into a tuple."""
+        return tuple(value for value in vars(self).values() if value is not None)
+
+
+def as_outputs(**features: Any) -> Seen:
+    """Features that were kept, as if an encoder had just given them."""
+    return Seen(**{"qformer_outputs": None, "vision_outputs": None, **features})
+
+
+def _last(positions: torch.Tensor) -> torch.Tensor:
+    """(B, P) or (3, B, P) → (B,) the greatest position of each row."""
+    positions = positions.amax(-1)
+    return positions.amax(0) if positions.dim() == 2 else positions

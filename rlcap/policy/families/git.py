@@ -1,0 +1,34 @@
+"""GIT: the image's patches stand before the text in one decoder, without tokens of their own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from PIL.Image import Image
+
+from rlcap.policy.families.chat import ChatCaptioner
+
+
+class GitCaptioner(ChatCaptioner):
+    """The instruction is how every caption begins; masks and positions count text alone, as the model has them."""
+
+    def seer(self) -> torch.nn.Module:
+        return self.base.git
+
+    def reader(self) -> torch.nn.Module:
+        return self.base.git.encoder
+
+    def sees_alike(self) -> bool:
+        return False  # the forward takes images in no other way than through its encoder; see `tower`
+
+    def _process(self, images: list[Image], instruction: str) -> Any:
+        tokenizer = self.processor.tokenizer
+        words = tokenizer(instruction, add_special_tokens=False)["input_ids"] if instruction else []
+        ids = torch.tensor([[self.base.config.bos_token_id, *words]])
+        pixels = self.processor(images=images, return_tensors="pt")["pixel_values"]
+        return {"input_ids": ids, "attention_mask": torch.ones_like(ids), "pixel_values": pixels}
+
+    @torch.no_grad()
+    def _look(self, pixels: dict[str, torch.Tensor]) -> Any:
+        return self.base.git.image_encoder(**pixels).last_hidden_state

@@ -1,0 +1,59 @@
+"""Which captioner class a model takes, by its config."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from rlcap.policy.captioner import Captioner, base_of
+from rlcap.policy.families.blip2 import Blip2Captioner, Blip2Seq2SeqCaptioner
+from rlcap.policy.families.chat import ChatCaptioner
+from rlcap.policy.families.encoder_decoder import BlipCaptioner, Florence2Captioner, VisionEncoderDecoderCaptioner
+from rlcap.policy.families.git import GitCaptioner
+from rlcap.types import ConfigError
+
+FAMILIES: dict[str, type[Captioner]] = {
+    "blip": BlipCaptioner,
+    "blip-2": Blip2Captioner,
+    "blip-2 with t5": Blip2Seq2SeqCaptioner,
+    "fast_vlm": ChatCaptioner,
+    "florence2": Florence2Captioner,
+    "gemma3": ChatCaptioner,
+    "git": GitCaptioner,
+    "idefics3": ChatCaptioner,
+    "instructblip": Blip2Captioner,
+    "instructblip with t5": Blip2Seq2SeqCaptioner,
+    "internvl": ChatCaptioner,
+    "llava": ChatCaptioner,
+    "llava_onevision": ChatCaptioner,
+    "paligemma": ChatCaptioner,
+    "qwen2_vl": ChatCaptioner,
+    "qwen2_5_vl": ChatCaptioner,
+    "qwen3_vl": ChatCaptioner,
+    "smolvlm": ChatCaptioner,
+    "vision-encoder-decoder": VisionEncoderDecoderCaptioner,
+}
+"""Family → class, of those that tests/policy holds to their own `generate` and to the unshared path."""
+
+
+def family_of(config: Any) -> str:
+    """The config's `model_type`, and of models that come with two kinds of language model, which."""
+    with_t5 = config.model_type in ("blip-2", "instructblip") and not config.use_decoder_only_language_model
+    return config.model_type + " with t5" * with_t5
+
+
+def check_family(config: Any) -> str:
+    """The family of a model's config. ConfigError for one that isn't tested, naming those that are."""
+    family = family_of(config)
+    if family not in FAMILIES:
+        raise ConfigError(
+            f"model.base is a {family!r}, a family that rlcap has not been tested with; "
+            f"tested: {', '.join(sorted(FAMILIES))}"
+        )
+    return family
+
+
+def captioner_of(model: torch.nn.Module, processor: Any) -> Captioner:
+    """The captioner of a model, in peft or not. Raises ConfigError for a family that isn't tested, naming those that are."""
+    return FAMILIES[check_family(base_of(model).config)](model, processor)

@@ -1,0 +1,209 @@
+"""Loads a captioner: base model, processor and LoRA adapter, the same way for the lab's and for anyone's."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import re
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from torch.nn.modules.batchnorm import _BatchNorm
+from transformers import AutoConfig, AutoModelForImageTextToText, BitsAndBytesConfig
+from transformers.pytorch_utils import Conv1D
+
+from rlcap.config.schema import DTYPES, TRAINABLE, ConfigError, ModelConfig
+from rlcap.lab.assets import resolve
+from rlcap.policy.captioner import Captioner
+from rlcap.policy.families.registry import FAMILIES, captioner_of, check_family
+from rlcap.policy.processor import load_processor
+from rlcap.scorers.loading import named
+
+_VISION = re.compile(r"(^|\.)(vision_tower|vision_model|visual|image_encoder|vision_encoder)(\.|$)|^encoder\.")
+_PROJECTOR = re.compile(
+    r"(^|\.)(multi_modal_projector|mm_projector|connector|modality_projection|merger|deepstack_merger_list|projector|qformer"
+    r"|language_projection|visual_projection|enc_to_dec_proj)(\.|$)"
+)
+_HEAD = re.compile(r"(^|\.)(lm_head|embed_tokens|predictions\.decoder)(\.|$)|^output$")
+_LINEAR = (torch.nn.Linear, Conv1D)  # GPT-2 has its own linear layer
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """A captioner ready to train."""
+
+    model: Any
+    processor: Any
+    base: str
+    adapter: str | None
+
+    def describe(self) -> str:
+        """Trainable and total parameters, and which modules are trained, as a table for the start of a run."""
+        groups: dict[str, int] = {}
+        trainable = total = 0
+        for name, parameter in self.model.named_parameters():
+            if ".ref." in name:
+                continue
+            total += parameter.numel()
+            if parameter.requires_grad:
+                trainable += parameter.numel()
+                kind = re.sub(r"\.\d+\.", ".*.", re.sub(r"(base_model\.model\.|\.(lora_[AB])\.\w+)", "", name))
+                groups[kind] = groups.get(kind, 0) + parameter.numel()
+        lines = [f"{trainable:,} of {total:,} parameters are trained ({trainable / total:.2%})"]
+        lines += [f"  {count:>12,}  {name}" for name, count in sorted(groups.items())]
+        return "\n".join(lines)
+
+    @property
+    def captioner(self) -> Captioner:
+        """The model as its family's captioner."""
+        return captioner_of(self.model, self.processor)
+
+    @property
+    def trainable_parameters(self) -> int:
+        return sum(p.numel() for p in self.model.parameters() if p.requires_grad)
+
+
+def pick_dtype(name: str) -> torch.dtype:
+    """`auto` → bfloat16 on a GPU that has it, else float32."""
+    if name == "auto":
+        cuda = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+        return torch.bfloat16 if cuda else torch.float32
+    if name not in DTYPES:
+        raise ConfigError(f"model.dtype must be one of {', '.join(DTYPES)}, got {name!r}")
+    return getattr(torch, name)
+
+
+def lora_modules(model: torch.nn.Module, trainable: str) -> list[str]:
+    """Names of the linear modules that `trainable` adapts. Raises ConfigError when there are none."""
+    found = []
+    for name, module in model.named_modules():
+        if not isinstance(module, _LINEAR) or _HEAD.search(name):
+            continue
+        vision, projector = bool(_VISION.search(name)), bool(_PROJECTOR.search(name))
+        if (
+            trainable == "lora-all"
+            or (trainable == "projector" and projector)
+            or (trainable == "lora-language" and not vision and not projector)
+        ):
+            found.append(name)
+    if not found:
+        kinds = sorted({name.split(".")[-1] for name, m in model.named_modules() if isinstance(m, _LINEAR)})
+        raise ConfigError(
+            f"model.trainable={trainable!r} matches no linear module of {type(model).__name__}; its linear modules are "
+            f"called {', '.join(kinds)}"
+        )
+    return found
+
+
+def keep_frozen_statistics(model: torch.nn.Module) -> None:
+    """Frozen batch norms stay in evaluation mode, whatever `model.train()` says.
+
+    In training mode those of a frozen vision tower (FastVLM's, Gemma 3n's) would normalise an image by the others of
+    its batch and overwrite the statistics that came with the weights; the adapter on disk would then fit a tower that
+    nobody has.
+    """
+    for module in model.modules():
+        if isinstance(module, _BatchNorm) and not any(p.requires_grad for p in module.parameters()):
+            module.eval()
+            module.train = functools.partial(_stay, module)
+
+
+def _stay(module: torch.nn.Module, mode: bool = True) -> torch.nn.Module:
+    return module
+
+
+def _quantised(config: ModelConfig) -> dict[str, Any]:
+    """Loading options of a QLoRA base (Dettmers et al. 2023, arXiv 2305.14314, §3): NF4, double quantisation."""
+    if not config.load_in_4bit:
+        return {}
+    if config.trainable == "full":
+        raise ConfigError("model.load_in_4bit freezes the base: choose a LoRA (model.trainable), not full")
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise ConfigError("model.load_in_4bit needs bitsandbytes: pip install bitsandbytes")
+    wanted = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=pick_dtype(config.dtype),
+    )
+    return {"quantization_config": wanted}
+
+
+def _tell_of_what_is_left_out(config: ModelConfig) -> None:
+    """A warning where keys of a fresh adapter were set beside an adapter, which stays as it is."""
+    fresh = ModelConfig()
+    keys = [key for key in ("trainable", "lora_rank", "lora_alpha") if getattr(config, key) != getattr(fresh, key)]
+    if keys:
+        told = ", ".join(f"model.{key}={getattr(config, key)}" for key in keys)
+        warnings.warn(
+            f"{told}: of a fresh adapter, and {config.adapter} stays as it is (model.adapter=null makes a fresh one)",
+            stacklevel=3,
+        )
+
+
+def load_policy(config: ModelConfig) -> Policy:
+    """Base model, processor with left padding, and adapter (loaded and trainable, or fresh).
+
+    Raises ConfigError for unknown choices, for a family that isn't known, and where a folder or hub name can't be found
+    or loaded.
+    """
+    if config.trainable not in TRAINABLE:
+        raise ConfigError(f"model.trainable must be one of {', '.join(TRAINABLE)}, got {config.trainable!r}")
+    dtype = pick_dtype(config.dtype)
+    with named("model.base", config.base, f"give a model's folder or hub name, of the families {', '.join(FAMILIES)}"):
+        base = resolve(config.base)
+        architecture = AutoConfig.from_pretrained(base, trust_remote_code=config.trust_remote_code)
+    check_family(architecture)  # one that isn't known is refused before its weights are fetched
+    with named("model.base", config.base, "give a model's folder or hub name"):
+        processor = load_processor(base, config.trust_remote_code)
+    with named("model.base", config.base, "give a model's folder or hub name"):
+        model = AutoModelForImageTextToText.from_pretrained(
+            base,
+            dtype=dtype,
+            trust_remote_code=config.trust_remote_code,
+            use_safetensors=True,
+            **_quantised(config),
+        )
+    if config.adapter is not None:
+        adapter = resolve(config.adapter)
+        if Path(adapter).is_dir() and not (Path(adapter) / "adapter_config.json").is_file():
+            near = (
+                "; did you mean its folder adapter?"
+                if (Path(adapter) / "adapter" / "adapter_config.json").is_file()
+                else ""
+            )
+            raise ConfigError(
+                f"model.adapter {config.adapter} holds no adapter_config.json: it is not a peft adapter{near}"
+            )
+        with named(
+            "model.adapter",
+            config.adapter,
+            "give a peft adapter that was made on this model.base, or null for a fresh one",
+            (OSError, ValueError, RuntimeError),
+        ):
+            model = PeftModel.from_pretrained(model, adapter, is_trainable=True)
+        _tell_of_what_is_left_out(config)
+        # On saving, peft looks on the hub for the base's vocabulary; the lab's base is no hub name and keeps its own.
+        warnings.filterwarnings("ignore", message="Could not find a config file in lab:")
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter.data = parameter.data.float()
+    elif config.trainable == "full":
+        model.requires_grad_(True)
+    else:
+        chosen = lora_modules(model, config.trainable)
+        lora = LoraConfig(
+            r=config.lora_rank,
+            lora_alpha=config.lora_alpha,
+            lora_dropout=0.0,
+            target_modules=chosen,
+            # GPT-2's own linear layers keep their weights the other way round
+            fan_in_fan_out=all(isinstance(model.get_submodule(name), Conv1D) for name in chosen),
+        )
+        model = get_peft_model(model, lora)
+    keep_frozen_statistics(model)
+    return Policy(model, processor, config.base, config.adapter)

@@ -1,0 +1,226 @@
+"""Finding the objects that a text mentions, by a vocabulary of names: no parser, no model, any vocabulary.
+
+    vocabulary = Vocabulary.coco()                        # or .read("synonyms.txt"), or Vocabulary({"cup": ["cup", "mug"]})
+    vocabulary.mentions("Two men on a train track watch a hot dog stand.")      # ["person", "hot dog"]
+
+The longest name at each place wins, so that "hot dog" is no dog, and so do phrases in which a name is no object at all
+("train track", "bus stop", "home plate"). Plurals are folded. What a noun matcher can't know stays wrong: "a bat" of
+either sort, "she ties her hair".
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from pathlib import Path
+
+from rlcap.scorers.text.ngrams import tokenize
+
+COCO_80: Mapping[str, str] = {
+    "person": "people human man men woman women boy girl child children kid baby toddler infant adult lady gentleman guy "
+    "teenager teen player skier surfer snowboarder skateboarder skater rider cyclist bicyclist biker motorcyclist batter "
+    "pitcher catcher umpire goalie swimmer pedestrian passenger driver worker chef cook waiter waitress bride groom couple "
+    "crowd family officer policeman policewoman firefighter soldier farmer fisherman cowboy mother father mom dad son "
+    "daughter brother sister friend student teacher spectator bystander tourist shopper villager",
+    "bicycle": "bike cycle tricycle unicycle pushbike",
+    "car": "automobile van minivan sedan suv hatchback coupe convertible taxi cab jeep limousine limo",
+    "motorcycle": "motorbike scooter moped motor_bike motor_cycle dirt_bike",
+    "airplane": "plane aeroplane aircraft jet airliner jetliner biplane seaplane fighter_jet",
+    "bus": "minibus trolleybus double_decker school_bus coach",
+    "train": "locomotive tram streetcar trolley subway steam_engine",
+    "truck": "lorry pickup pick-up semi firetruck fire_truck fire_engine dump_truck tow_truck",
+    "boat": "ship sailboat canoe kayak ferry yacht raft rowboat motorboat speedboat dinghy gondola tugboat barge",
+    "traffic light": "stoplight stop_light traffic_signal traffic_lamp signal_light",
+    "fire hydrant": "hydrant fireplug",
+    "stop sign": "",
+    "parking meter": "",
+    "bench": "pew",
+    "bird": "seagull gull pigeon duck goose geese swan parrot owl eagle hawk crow sparrow pelican flamingo peacock ostrich "
+    "heron crane rooster hen chicken_coop dove robin finch penguin parakeet hummingbird",
+    "cat": "kitten kitty feline tabby",
+    "dog": "puppy pup hound terrier poodle dachshund retriever labrador bulldog collie husky pug corgi",
+    "horse": "pony mare stallion foal colt mustang",
+    "sheep": "lamb ram ewe",
+    "cow": "cattle bull calf calves ox oxen heifer steer bison",
+    "elephant": "",
+    "bear": "grizzly panda polar_bear cub",
+    "zebra": "",
+    "giraffe": "",
+    "backpack": "rucksack knapsack back_pack bookbag",
+    "umbrella": "parasol",
+    "handbag": "purse wallet pocketbook hand_bag tote shoulder_bag",
+    "tie": "necktie bow_tie bowtie neck_tie",
+    "suitcase": "luggage suit_case briefcase trunk duffel_bag",
+    "frisbee": "flying_disc flying_disk",
+    "skis": "ski",
+    "snowboard": "snow_board",
+    "sports ball": "ball baseball football basketball volleyball soccer_ball tennis_ball",
+    "kite": "",
+    "baseball bat": "bat",
+    "baseball glove": "mitt catcher's_mitt glove",
+    "skateboard": "skate_board longboard",
+    "surfboard": "surf_board boogie_board paddle_board",
+    "tennis racket": "racket racquet tennis_racquet",
+    "bottle": "flask",
+    "wine glass": "wineglass goblet glass_of_wine glasses_of_wine champagne_glass stemware",
+    "cup": "mug teacup coffee_cup",
+    "fork": "",
+    "knife": "knives pocketknife",
+    "spoon": "ladle",
+    "bowl": "",
+    "banana": "plantain",
+    "apple": "",
+    "sandwich": "burger hamburger cheeseburger sub blt panini wrap",
+    "orange": "clementine tangerine mandarin",
+    "broccoli": "",
+    "carrot": "",
+    "hot dog": "hotdog corndog corn_dog frankfurter",
+    "pizza": "calzone",
+    "donut": "doughnut bagel",
+    "cake": "cupcake cheesecake birthday_cake layer_cake",
+    "chair": "armchair stool seat recliner barstool lawn_chair",
+    "couch": "sofa loveseat settee futon",
+    "potted plant": "houseplant flowerpot pot_plant plant_in_a_pot house_plant",
+    "bed": "mattress bunk crib cot",
+    "dining table": "table desk coffee_table kitchen_table picnic_table",
+    "toilet": "urinal commode toilet_seat lavatory",
+    "tv": "television tv_set television_set tv_screen",
+    "laptop": "notebook_computer laptop_computer macbook computer",
+    "mouse": "mice computer_mouse",
+    "remote": "remote_control wii_remote game_controller wiimote",
+    "keyboard": "computer_keyboard",
+    "cell phone": "cellphone mobile_phone smartphone phone iphone smart_phone",
+    "microwave": "microwave_oven",
+    "oven": "stove range_oven stovetop stove_top_oven",
+    "toaster": "",
+    "sink": "washbasin basin",
+    "refrigerator": "fridge freezer",
+    "book": "novel textbook magazine",
+    "clock": "clock_face wall_clock clock_tower",
+    "vase": "",
+    "scissors": "shears",
+    "teddy bear": "teddybear teddy stuffed_bear stuffed_animal",
+    "hair drier": "hair_dryer hairdryer blow_dryer",
+    "toothbrush": "tooth_brush",
+}
+"""The 80 classes of COCO → other names, their words joined by underscores."""
+
+NO_OBJECT = (
+    "train track", "train station", "train platform", "bus stop", "bus station", "bus shelter", "car park", "boat house",
+    "home plate", "dog house", "dog park", "bird house", "bird feeder", "cat food", "dog food", "horse race", "chair lift",
+    "ski lift", "ski slope", "ski resort", "ski pole", "ski boot", "ski lodge", "kite string", "table tennis", "table cloth",
+    "table top", "bed room", "bath tub", "orange juice", "apple juice", "carrot cake", "pizza box", "cake stand", "book shelf",
+    "book case", "book store", "bottle opener", "cow boy", "toilet paper", "baseball field", "baseball game", "baseball player",
+    "baseball cap", "baseball uniform", "football field", "football game", "football player", "basketball court",
+    "basketball hoop", "volleyball net", "soccer ball field", "ball park", "ball game", "ball field", "cup board", "bear skin",
+    "mouse pad", "keyboard player", "sink hole", "elephant ear", "stuffed giraffe", "glass table", "seat belt",
+)  # fmt: skip
+"""Phrases that hold a name but mention no such object."""
+
+COLOURS = frozenset({"orange"})
+"""Names that are colours too: before another noun they mention nothing."""
+_AFTER_A_COLOUR = frozenset(
+    tokenize(
+        "and or is are was were on in at of with by near next to from for beside behind under over that which lying sitting "
+        "hanging slices slice"
+    )
+)
+_IRREGULAR = {
+    "men": "man", "women": "woman", "children": "child", "people": "person", "mice": "mouse", "geese": "goose", "knives": "knife",
+    "calves": "calf", "oxen": "ox", "wives": "wife", "skis": "ski", "policemen": "policeman", "firemen": "fireman",
+    "scissors": "scissors", "glasses": "glass", "buses": "bus", "dishes": "dish",
+}  # fmt: skip
+
+
+def singular(word: str) -> str:
+    """A noun's singular, by rule: dogs → dog, boxes → box, puppies → puppy, dog's → dog; bus, glass and tennis stay."""
+    word = word.removesuffix("'s").removesuffix("’s")
+    if word in _IRREGULAR:
+        return _IRREGULAR[word]
+    if len(word) > 4 and word.endswith("ies"):
+        return word[:-3] + "y"
+    if (
+        len(word) > 4
+        and word.endswith(("ses", "xes", "zes", "ches", "shes"))
+        and not word.endswith(("horses", "houses", "vases"))
+    ):
+        return word[:-2]
+    if len(word) > 3 and word.endswith("s") and not word.endswith(("ss", "us", "is")):
+        return word[:-1]
+    return word
+
+
+def folded(text: str) -> tuple[str, ...]:
+    """The words of a text, lower-cased and in the singular."""
+    return tuple(singular(word) for word in tokenize(text))
+
+
+class Vocabulary:
+    """Class → all names it goes by, its own among them. no_object: phrases that hold a name and mention nothing.
+
+    ValueError where there is no name at all.
+    """
+
+    def __init__(self, names: Mapping[str, Iterable[str]], no_object: Iterable[str] = ()) -> None:
+        self._of: dict[tuple[str, ...], str | None] = {folded(phrase): None for phrase in no_object}
+        for label, others in names.items():
+            for name in (label, *others):
+                if words := folded(name):
+                    self._of.setdefault(words, label)
+        self.classes = tuple(names)
+        self._longest = max(map(len, self._of), default=0)
+        if not any(self._of.values()):
+            raise ValueError("a vocabulary needs at least one class with a name")
+
+    @classmethod
+    @lru_cache(maxsize=1)
+    def coco(cls) -> Vocabulary:
+        """The 80 classes of COCO with everyday synonyms."""
+        names = {label: [name.replace("_", " ") for name in others.split()] for label, others in COCO_80.items()}
+        return cls(names, NO_OBJECT)
+
+    @classmethod
+    def read(cls, path: str | os.PathLike) -> Vocabulary:
+        """A text file with a class a line: its name, then synonyms, parted by commas (the form of CHAIR's synonyms file).
+
+        ValueError, naming the file, where it has none.
+        """
+        names: dict[str, list[str]] = {}
+        for line in Path(path).read_text(encoding="utf-8").splitlines():
+            label, *others = [name.strip() for name in line.split(",") if name.strip()] or [""]
+            if label:
+                names.setdefault(label, []).extend(others)
+        if not names:
+            raise ValueError(f"{path} holds no class: write one a line, its name and its synonyms parted by commas")
+        return cls(names, NO_OBJECT)
+
+    def label(self, name: str) -> str | None:
+        """The class that goes by that name ("sofa" → couch), or None."""
+        return self._of.get(folded(name))
+
+    def mentions(self, text: str) -> list[str]:
+        """The class of each mention, in order, one entry a mention."""
+        raw = tokenize(text)
+        words = [singular(word) for word in raw]
+        found: list[str] = []
+        i = 0
+        while i < len(words):
+            for length in range(min(self._longest, len(words) - i), 0, -1):
+                key = tuple(words[i : i + length])
+                if key in self._of:
+                    label = self._of[key]
+                    if label is not None and not self._is_colour(raw, i, length):
+                        found.append(label)
+                    i += length
+                    break
+            else:
+                i += 1
+        return found
+
+    def _is_colour(self, raw: list[str], i: int, length: int) -> bool:
+        """ "an orange cat", "the cat is orange": the singular, before a noun or after a verb."""
+        if length > 1 or raw[i] not in COLOURS:
+            return False
+        follows = i + 1 < len(raw) and raw[i + 1] not in _AFTER_A_COLOUR
+        return follows or (i > 0 and raw[i - 1] in ("is", "are", "bright", "and"))

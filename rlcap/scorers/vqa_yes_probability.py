@@ -1,0 +1,78 @@
+"""How likely does a vision-language model answer yes? Any chat VLM that transformers loads; nothing is generated.
+
+YesScorer.load("Qwen/Qwen2.5-VL-3B-Instruct").probabilities([image], ["Is there a dog? Please answer yes or no."])
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from PIL.Image import Image
+
+from rlcap.scorers.loading import named
+from rlcap.scorers.text.batches import encodable
+from rlcap.types import ConfigError
+
+ANSWERS = ("Yes", "yes", " Yes", " yes")
+OTHERS = ("No", "no", " No", " no")
+"""What must not begin alike: some tokenizers part a space from the word, and it would begin both answers."""
+
+
+class YesScorer:
+    """A frozen chat vision-language model. `load` is the usual way in."""
+
+    def __init__(self, model: Any, processor: Any, batch_size: int = 8, name: str = "vlm") -> None:
+        self.model, self.processor, self.batch_size = model.eval().requires_grad_(False), processor, batch_size
+        tokenizer = processor.tokenizer
+        tokenizer.padding_side = "left"
+        if not getattr(processor, "chat_template", None):
+            raise ConfigError(f"{name} has no chat template: a question is put to a chat model")
+        yes, no = (
+            {ids[0] for text in texts if (ids := tokenizer(text, add_special_tokens=False)["input_ids"])}
+            for texts in (ANSWERS, OTHERS)
+        )
+        self.ids = sorted(yes - no - {tokenizer.unk_token_id})
+        if not self.ids:
+            raise ConfigError(f"{name}'s tokenizer has no word for yes")
+
+    @classmethod
+    def load(cls, path_or_name: str, device: str = "cpu", dtype: str = "auto") -> YesScorer:
+        """From a folder or a hub name; safetensors only. ConfigError where there is no such model."""
+        from transformers import AutoModelForImageTextToText, AutoProcessor
+
+        with named(
+            "vision-language model", path_or_name, "give the folder or hub name of a chat vision-language model"
+        ):
+            model = AutoModelForImageTextToText.from_pretrained(
+                path_or_name, use_safetensors=True, trust_remote_code=False, dtype=dtype
+            )
+            processor = AutoProcessor.from_pretrained(path_or_name, trust_remote_code=False)
+        return cls(model.to(device), processor, name=path_or_name)
+
+    @torch.inference_mode()
+    def probabilities(self, images: Sequence[Image], questions: Sequence[str]) -> list[float]:
+        """Of each (image, question) the probability in [0, 1] that the answer begins with yes."""
+        found: list[float] = []
+        for start in range(0, len(images), self.batch_size):
+            rows = [
+                [
+                    {
+                        "role": "user",
+                        "content": [
+                            {"type": "image", "image": image},
+                            {"type": "text", "text": encodable(question)},
+                        ],
+                    }
+                ]
+                for image, question in zip(
+                    images[start : start + self.batch_size], questions[start : start + self.batch_size], strict=True
+                )
+            ]
+            inputs = self.processor.apply_chat_template(
+                rows, add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt", padding=True
+            ).to(self.model.device, self.model.dtype)
+            logits = self.model(**inputs, logits_to_keep=1).logits[:, -1].float()
+            found += logits.softmax(-1)[:, self.ids].sum(-1).tolist()
+        return found

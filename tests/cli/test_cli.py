@@ -1,0 +1,336 @@
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rlcap.cli import doctor
+from rlcap.cli import main as cli
+from rlcap.cli.captions_file import to_batch
+from rlcap.lab.assets import ASSETS, NAMES
+
+LAB = Path(__file__).parents[2] / "recipes" / "configs" / "lab.yaml"
+FEW = ["data.train=7", "data.validation=7", "data.test=0", "data.prior_breaking=0"]
+
+
+def built(name):
+    if not (ASSETS / name).is_dir():
+        pytest.skip(f"lab asset {name} is not built: rlcap lab build --only {name}")
+
+
+def test_help_teaches_and_is_quick():
+    heavy = "import sys; from rlcap.cli import main as cli; cli.build_parser(); print({'torch', 'numpy', 'transformers', 'PIL'} & set(sys.modules))"
+    loaded = subprocess.run([sys.executable, "-c", heavy], capture_output=True, text=True, check=True)
+    assert loaded.stdout == "set()\n"  # what makes a command slow to start is what it imports
+    found = subprocess.run(
+        [sys.executable, "-m", "rlcap.cli.main", "--help"], capture_output=True, text=True, check=True
+    )
+    for words in ("rlcap doctor", "rlcap lab export", "rlcap bags mine", "rlcap score", "rlcap report", "start here"):
+        assert words in found.stdout
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["doctor", "lab export", "lab build", "bags mine", "bags convert", "score", "eval", "report", "compare", "caption"],
+)
+def test_every_command_has_help(command, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        cli.main([*command.split(), "--help"])
+    assert stopped.value.code == 0
+    assert "usage: rlcap" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["lab", "export", "--split", "tests", "--out", "x"], "the lab has train, validation, test, prior_breaking"),
+        (["lab", "build", "--only", "captoner"], "the lab's assets are captioner"),
+        (["bags", "mine", "nothing.json", "--clip", "x", "--out", "y"], "data source nothing.json does not exist"),
+        (
+            ["bags", "mine", "x.json", "--clip", "x", "--out", "y", "train.steps=3"],
+            "train.steps=3: only data. overrides apply",
+        ),
+        (["bags", "mine", "x.json", "--clip", "x", "--out", "y", "data.colums.id=a"], "did you mean data.columns"),
+        (["bags", "convert", "nothing.json", "--out", "y"], "bag file nothing.json does not exist"),
+        (["score", "nothing.jsonl", "--config", str(LAB)], "no captions file nothing.jsonl"),
+        (["score", "x.jsonl", "--config", "nothing.yaml"], "no config file nothing.yaml"),
+        (["score", "x.jsonl", "--config", str(LAB), "train.stps=3"], "did you mean train.steps"),
+        (["eval", "nothing"], "no captions file nothing"),
+        (["report", "nothing"], "has no <step>.jsonl"),
+        (["compare", "nothing", "nowhere"], "nothing has no captions of 'test'"),
+        (["compare", "alone"], "two or more variants"),
+        (["caption", "nothing.png"], "missing image: nothing.png"),
+        (["caption", "x.png", "--run", "nothing"], "nothing is no run folder"),
+        (["caption", "x.png", "--before"], "--before needs --run"),
+    ],
+)
+def test_mistakes_are_one_line_and_exit_code_2(arguments, message, capsys):
+    assert cli.main(arguments) == 2
+    told = capsys.readouterr().err
+    assert message in told
+    assert told.startswith("rlcap: ")
+    assert told.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "arguments", [["nothing"], [], ["doctor", "--loud"], ["lab", "export", "--count", "0", "--out", "x"]]
+)
+def test_unknown_arguments_are_argparse_errors(arguments, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(arguments)
+    assert stopped.value.code == 2
+    assert "usage: rlcap" in capsys.readouterr().err
+
+
+def test_errors_that_are_not_the_users_keep_their_traceback(monkeypatch):
+    def broken():
+        raise ValueError("a bug of ours")
+
+    monkeypatch.setattr(doctor, "examine", broken)
+    with pytest.raises(ValueError, match="a bug of ours"):
+        cli.main(["doctor"])
+
+
+def test_lab_export(tmp_path, capsys):
+    assert (
+        cli.main(["lab", "export", "--split", "validation", "--count", "3", "--seed", "4", "--out", str(tmp_path)]) == 0
+    )
+    assert "3 images of validation (seed 4)" in capsys.readouterr().out
+    assert len(list((tmp_path / "images").glob("*.png"))) == 3
+    for name in ("scenes.jsonl", "references.jsonl"):
+        assert len((tmp_path / name).read_text().splitlines()) == 3
+
+
+def test_bags_are_mined_by_command(tmp_path, capsys):
+    built("retriever")
+    cli.main(["lab", "export", "--split", "validation", "--count", "14", "--out", str(tmp_path)])
+    source, out, match = tmp_path / "references.jsonl", tmp_path / "bags.json", tmp_path / "match.json"
+    options = ["--clip", "lab:retriever", "--neighbours", "5", "--near-identical", "0.999", "--no-text"]
+    assert (
+        cli.main(["bags", "mine", str(source), "--out", str(out), *options, "--truematch", str(match), "--size", "3"])
+        == 0
+    )
+    bags = json.loads(out.read_text())
+    assert bags["about"]["text"] is False
+    assert len(bags["levels"]["hard"]) == 14
+    disjoint = json.loads(match.read_text())
+    ids = [id for bag in disjoint for id in bag]
+    assert {len(bag) for bag in disjoint} == {3}
+    assert len(ids) == len(set(ids)) > 0
+    assert f"{len(disjoint)} disjoint bags of 3" in capsys.readouterr().out
+
+
+def test_rows_that_can_not_be_mined_are_one_line(tmp_path, capsys):
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text(json.dumps({"id": "a", "image": "a.jpg", "reference": ["A."]}))
+    command = ["bags", "mine", str(rows), "--clip", "lab:retriever", "--out", str(tmp_path / "bags.json")]
+    assert cli.main(command) == 2
+    told = capsys.readouterr().err
+    assert "line 1: unknown key 'reference', did you mean 'references'?" in told
+    assert told.count("\n") == 1
+    assert cli.main([*command, "data.columns.references=reference"]) == 2
+    assert "missing image" in capsys.readouterr().err
+    assert cli.main([*command, "--on-bad", "skip"]) == 2
+    assert "no usable row: {'misspelt key': 1}" in capsys.readouterr().err
+
+
+def test_truematch_bags_become_a_bag_file_and_come_back(tmp_path, capsys):
+    match, bags, back, pairs = (tmp_path / name for name in ("match.json", "bags.json", "back.json", "pairs.json"))
+    match.write_text("[[3310, 139, 42], [7, 8, 9]]")
+    assert cli.main(["bags", "convert", str(match), "--out", str(bags)]) == 0
+    assert "a bag file for data.bags, 2 bags of 3, level hard" in capsys.readouterr().out
+    assert json.loads(bags.read_text())["levels"]["hard"]["139"] == ["3310", "42"]
+    assert cli.main(["bags", "convert", str(bags), "--out", str(back)]) == 0
+    assert json.loads(back.read_text()) == json.loads(match.read_text())
+    assert cli.main(["bags", "convert", str(bags), "--out", str(pairs), "--size", "2"]) == 0
+    assert "2 disjoint bags of 2 of 6 images" in capsys.readouterr().out
+    assert cli.main(["bags", "convert", str(bags), "--out", str(back), "--level", "easy"]) == 2
+    assert "--level easy: " in capsys.readouterr().err
+
+
+def captions(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(path)
+
+
+def test_captions_are_scored_by_a_mix(tmp_path, capsys):
+    from rlcap.lab.source import load_split
+
+    samples = load_split("validation", 7)
+    told = captions(tmp_path / "told.jsonl", [{"sample_id": s.id, "caption": s.paragraph} for s in samples])
+    only = ["mix.self_retrieval=null", "mix.hallucination=null"]
+    assert cli.main(["score", told, "--config", str(LAB), *FEW, *only, "--mix.length.weight=0.25"]) == 0
+    lines = {line.split()[0]: line.split() for line in capsys.readouterr().out.splitlines()}
+    assert set(lines) == {"component", "critique", "length", "repetition", "grammar", "style"}
+    assert lines["length"][1:3] == ["0.25", "0.000"]  # the paragraph is as long as the paragraph
+    assert 0.2 < float(lines["critique"][2].replace("−", "-")) + 1 < 2
+    # A row with neither paragraph nor references has no length to be held against: that reward abstains.
+    rows = [{"sample_id": "x", "caption": "a ball.", "image": samples[0].image}]
+    file = captions(tmp_path / "x.jsonl", rows)
+    assert cli.main(["score", file, "--config", str(LAB), *FEW, *only, "mix.critique=null"]) == 0
+    assert "1 of 1" in next(line for line in capsys.readouterr().out.splitlines() if line.startswith("length"))
+
+
+def test_captions_of_unknown_images_are_named(tmp_path, capsys):
+    file = captions(tmp_path / "a.jsonl", [{"sample_id": "elsewhere", "caption": "a ball."}])
+    assert cli.main(["score", file, "--config", str(LAB), *FEW]) == 2
+    assert "such as 'elsewhere'" in capsys.readouterr().err
+    assert cli.main(["eval", file, "--split", "validation", *FEW]) == 2
+    assert "has no image 'elsewhere'" in capsys.readouterr().err
+    file = captions(tmp_path / "b.jsonl", [{"sample_id": "a"}])
+    assert cli.main(["eval", file]) == 2
+    assert "line 1: a row needs sample_id and caption" in capsys.readouterr().err
+
+
+def test_one_reference_may_stand_without_its_list():
+    (one, other) = to_batch(
+        [{"sample_id": "a", "caption": "c", "references": r} for r in ("a dog.", ["a dog."])], {}
+    ).samples
+    assert one.references == other.references == ("a dog.",)
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"references": 3}, "references must be a text or a list of texts, got 3"),
+        ({"references": [1, 2]}, "references must be a text or a list of texts, got [1, 2]"),
+        ({"meta": "round"}, "meta must be a mapping"),
+        ({"distractor_images": "b.png"}, "distractor_images must be a list of paths"),
+        ({"reference": ["a ball."]}, "a row has no key 'reference'; did you mean 'references'?"),
+    ],
+)
+def test_a_row_that_says_it_wrongly_is_named(tmp_path, capsys, row, message):
+    file = captions(tmp_path / "a.jsonl", [{"sample_id": "a", "caption": "a ball.", "image": "a.png", **row}])
+    assert cli.main(["score", file, "--config", str(LAB), *FEW]) == 2
+    assert f"line 1: {message}" in capsys.readouterr().err
+
+
+def test_captions_from_anywhere_are_evaluated(tmp_path, capsys):
+    built("judge-retriever")
+    import random
+
+    from rlcap.lab.source import load_split
+    from rlcap.lab.world.language import tell_all
+    from rlcap.lab.world.scene import Scene
+
+    samples = load_split("validation", 7)
+    rows = [
+        {
+            "sample_id": s.id,
+            "caption": tell_all(Scene.from_json(s.meta["scene"]), random.Random(0)),
+            "split": "validation",
+        }
+        for s in reversed(samples)
+    ]
+    assert cli.main(["eval", captions(tmp_path / "a.jsonl", rows), "--split", "validation", *FEW]) == 0
+    told = capsys.readouterr().out.replace("\xa0", " ")
+    found = {line.split()[0]: line for line in told.splitlines()}
+    assert "0.0 %" in found["hallucination_rate"]  # whatever their order, each is held against its own scene
+    assert "7 captions of validation" in told
+    assert cli.main(["eval", captions(tmp_path / "b.jsonl", rows + rows[:1]), "--split", "validation", *FEW]) == 2
+    assert "give one an image" in capsys.readouterr().err
+
+
+def test_a_run_is_evaluated_and_reported_again(tmp_path, capsys):
+    folder = tmp_path / "captions"
+    folder.mkdir()
+    for step, value in ((0, 0.25), (4, 0.75)):
+        rows = [
+            {"sample_id": f"{i}", "image": "", "caption": "a ball.", "split": "test", "metrics": {"fact_recall": value}}
+            for i in range(8)
+        ]
+        captions(folder / f"{step}.jsonl", rows)
+    assert cli.main(["eval", str(tmp_path)]) == 0
+    told = capsys.readouterr().out.replace("\xa0", " ")
+    assert "test, 8 images" in told
+    assert next(line for line in told.splitlines() if line.startswith("fact_recall")).split()[1:8] == [
+        "25.0", "%", "75.0", "%", "+50.0", "+50.0", "to",
+    ]  # fmt: skip
+    assert json.loads((tmp_path / "summary.json").read_text())["steps"] == 4
+
+
+def test_two_runs_are_compared(tmp_path, capsys):
+    for name, value in (("a", 0.25), ("b", 0.75)):
+        (tmp_path / name / "captions").mkdir(parents=True)
+        rows = [
+            {"sample_id": f"{i}", "image": "", "caption": "a ball.", "split": "test", "metrics": {"fact_recall": value}}
+            for i in range(8)
+        ]
+        captions(tmp_path / name / "captions" / "4.jsonl", rows)
+    runs = [str(tmp_path / name) for name in "ab"]
+    assert cli.main(["compare", *runs, "--json", str(tmp_path / "found.json")]) == 0
+    assert "**+50.0 [+50.0, +50.0]** better" in capsys.readouterr().out
+    assert json.loads((tmp_path / "found.json").read_text())["rows"][0]["differences"][0]["mean"] == 0.5
+
+
+def test_a_run_captions_images(tmp_path, capsys):
+    built("captioner")
+    import yaml
+
+    from rlcap.lab.source import load_split
+
+    image = load_split("test", 1)[0].image
+    run = tmp_path / "run"
+    shutil.copytree(ASSETS / "adapter", run / "adapter")
+    values = {"model": {"base": "lab:captioner", "adapter": None}, "data": {"source": "lab", "instruction": None}}
+    (run / "config.yaml").write_text(yaml.safe_dump(values))
+    out = tmp_path / "said.jsonl"
+    asked = ["caption", image, "--run", str(run), "--before", "generation.max_new_tokens=12", "--out", str(out)]
+    assert cli.main(asked) == 0
+    row = json.loads(out.read_text())
+    assert row["image"] == image
+    assert row["caption"].startswith("there is a")
+    assert row["before"] != row["caption"]  # the bare base says it otherwise
+    assert len(row["caption"].split()) <= 12
+    assert cli.main(["caption", image, "generation.max_new_tokens=0"]) == 2
+    (tmp_path / "broken.png").write_bytes(b"not an image")
+    assert cli.main(["caption", str(tmp_path / "broken.png"), image]) == 2
+    assert "broken.png" in capsys.readouterr().err
+
+
+def test_the_doctor_knows_floors_and_extras():
+    versions = {"torch": "2.0.0", "trl": "1.17.0", "numpy": "2.4.0"}
+    found = doctor.required_packages(lambda name: versions.get(name))
+    told = {finding.what: finding for finding in found}
+    assert told["torch 2.0.0, but rlcap needs >=2.14"].state == "broken"
+    assert "trl 1.17.0, but rlcap needs <1.17,>=1.16" in told
+    assert told["transformers is missing"].fix == 'pip install "transformers<6,>=5.24"'
+    assert "numpy 2.4.0" in found[0].what
+    assert not any("deepspeed" in finding.what for finding in found)  # an extra is nobody's duty
+    extras = doctor.optional_packages(lambda name: None)
+    assert {finding.state for finding in extras} == {"note"}
+    assert all(finding.fix for finding in extras)
+
+
+def test_the_doctor_knows_a_torch_of_another_build():
+    assert not doctor.builds_match("2.15.0+cpu", "0.29.2")
+    assert not doctor.builds_match("2.15.0", "0.29.2+cu129")
+    assert doctor.builds_match("2.15.0+cpu", "0.29.2+cpu")
+    assert doctor.builds_match("2.15.0", "0.29.2")
+
+
+def test_the_doctor_misses_assets_and_sees_lfs_pointers(tmp_path):
+    assert [finding.state for finding in doctor.lab_assets(tmp_path)] == ["broken"] * len(NAMES)
+    for name in NAMES:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "model.safetensors").write_bytes(b"x" * 2000)
+    assert [finding.state for finding in doctor.lab_assets(tmp_path)] == ["good"]
+    (tmp_path / "nli" / "model.safetensors").write_bytes(b"version https://git-lfs")
+    found = doctor.lab_assets(tmp_path)
+    assert (found[0].state, found[0].fix) == ("broken", "git lfs pull")
+
+
+def test_the_doctor_reports_to_people_and_programs(capsys, monkeypatch):
+    code = cli.main(["doctor", "--json"])
+    health = json.loads(capsys.readouterr().out)
+    assert health["well"] == (code == 0)
+    assert {finding["topic"] for finding in health["findings"]} == {"packages", "devices", "tools", "lab", "disk"}
+    sick = doctor.Health((doctor.Finding("lab", "broken", "the nli is missing", "rlcap lab build"),))
+    monkeypatch.setattr(doctor, "examine", lambda: sick)
+    assert cli.main(["doctor"]) == 1
+    told = capsys.readouterr().out
+    assert "x the nli is missing" in told
+    assert "→ rlcap lab build" in told
+    assert "not ready: 1 problem marked x" in told

@@ -1,0 +1,330 @@
+from pathlib import Path
+
+import pytest
+
+from rlcap.config.checks import check
+from rlcap.config.schema import ConfigError, GRPOConfig, PPOConfig, SFTConfig, dump, load_config
+
+LAB = Path(__file__).parents[2] / "recipes" / "configs" / "lab.yaml"
+MIX = {"length": {"reward": "rlcap.rewards.length:Length"}}
+
+
+@pytest.fixture
+def write(tmp_path):
+    def make(text, name="a.yaml"):
+        (tmp_path / name).write_text(text)
+        return tmp_path / name
+
+    return make
+
+
+def checked(*overrides):
+    config = load_config(GRPOConfig, LAB, overrides)
+    check(config)
+    return config
+
+
+def test_a_file_says_only_what_differs(write):
+    config = load_config(GRPOConfig, write("train: {steps: 7}\n"))
+    assert config.train.steps == 7
+    assert config.train.beta == GRPOConfig().train.beta
+    assert config.data == GRPOConfig().data
+
+
+def test_the_shipped_config_is_fit_to_run():
+    config = checked()
+    assert config.data.source == "lab"
+    assert list(config.mix) == [
+        "self_retrieval",
+        "hallucination",
+        "critique",
+        "length",
+        "repetition",
+        "grammar",
+        "style",
+    ]
+    assert config.curriculum[0.85] == 20
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("train.step=3", "unknown key train.step; did you mean train.steps"),
+        ("trian.steps=3", "unknown key trian; did you mean train"),
+        ("model.lora_rnk=3", "did you mean model.lora_rank"),
+        ("zzzz=3", "unknown key zzzz; known: curriculum, data"),
+        ("train.steps=many", "train.steps must be int, got 'many'"),
+        ("train.steps=2.5", "train.steps must be int, got 2.5"),
+        ("train.steps=true", "train.steps must be int, got True"),
+        ("train.steps=null", "train.steps must be int, got None"),
+        ("train.whiten=1", "train.whiten must be bool, got 1"),
+        ("train.learning_rate=fast", "train.learning_rate must be float, got 'fast'"),
+        ("data.train=x", "data.train must be int or null, got 'x'"),
+        ("report_to=3", "report_to must be list.*got 3"),
+        ("data.columns=captions", "data.columns must be dict.*got 'captions'"),
+        ("mix=3", "mix must be dict.*got 3"),
+        ("train=3", "train must be a mapping, got 3"),
+        ("train.steps", "override 'train.steps': write key=value"),
+        ("train.steps=[1", "is not YAML"),
+    ],
+)
+def test_mistakes_are_named_with_what_to_write(override, message):
+    with pytest.raises(ConfigError, match=message):
+        load_config(GRPOConfig, LAB, [override])
+
+
+def test_overrides_are_read_as_yaml_with_or_without_dashes():
+    overrides = [
+        "--train.steps=5",
+        "-train.seed=2",
+        "train.learning_rate=2e-3",
+        "train.beta=0",
+        "data.train=null",
+        "report_to=[wandb]",
+        "model.adapter=null",
+        "mix.critique.weight=0.25",
+    ]
+    config = load_config(GRPOConfig, LAB, overrides)
+    assert (config.train.steps, config.train.seed) == (5, 2)
+    assert config.train.learning_rate == 0.002
+    assert isinstance(config.train.beta, float)
+    assert config.data.train is None
+    assert config.model.adapter is None
+    assert config.report_to == ["wandb"]
+    assert config.mix["critique"]["weight"] == 0.25
+    assert config.mix["critique"]["params"]["engine"] == {
+        "engine": "rlcap.lab.oracles.grader:LabCritic",
+        "misreads": 0.03,
+    }
+
+
+def test_one_tracker_may_stand_without_brackets():
+    for text in ("wandb", "[wandb]"):
+        assert checked(f"report_to={text}").report_to == ["wandb"]
+    with pytest.raises(ConfigError, match="report_to is 'wandbb'; did you mean 'wandb'"):
+        checked("report_to=wandbb")
+
+
+def test_columns_are_a_mapping_of_our_names():
+    assert checked("data.columns.references=captions").data.columns == {"references": "captions"}
+    with pytest.raises(ConfigError, match=r"a key of data.columns is .reference.; did you mean 'references'"):
+        checked("data.columns.reference=captions")
+    with pytest.raises(ConfigError, match=r"data.columns.image must be the source's name for it, got 3"):
+        checked("data.columns.image=3")
+
+
+def test_an_equals_sign_may_stand_in_a_value():
+    assert load_config(GRPOConfig, None, ["data.instruction='a = b'"]).data.instruction == "a = b"
+
+
+def test_later_sources_win(write):
+    defaults, file = write("train: {steps: 1, seed: 1, beta: 0.5}\n", "d.yaml"), write("train: {steps: 2, seed: 2}\n")
+    config = load_config(GRPOConfig, file, ["train.steps=3"], defaults=defaults)
+    assert (config.train.steps, config.train.seed, config.train.beta) == (3, 2, 0.5)
+
+
+def test_null_removes_a_component():
+    config = checked("mix.critique=null", "mix.length=null")
+    assert [name for name, entry in config.mix.items() if entry is not None] == [
+        "self_retrieval",
+        "hallucination",
+        "repetition",
+        "grammar",
+        "style",
+    ]
+
+
+def test_the_curriculum_is_replaced_and_never_merged():
+    assert load_config(GRPOConfig, LAB, ["curriculum={0.0: 4}"]).curriculum == {0.0: 4}
+    assert load_config(GRPOConfig, LAB, ["curriculum=5"]).curriculum == 5
+    assert load_config(GRPOConfig, LAB, ["curriculum={bag_size: 5, level: random}"]).curriculum == {
+        "bag_size": 5,
+        "level": "random",
+    }
+
+
+@pytest.mark.parametrize("kind", [GRPOConfig, SFTConfig])
+def test_what_is_dumped_is_loaded_again(kind, write):
+    file = LAB if kind is GRPOConfig else None
+    config = load_config(kind, file, ["train.learning_rate=1e-5", "name=ä b"])
+    assert load_config(kind, write(dump(config))) == config
+
+
+def test_configs_do_not_share_their_parts():
+    one, two = load_config(GRPOConfig), load_config(GRPOConfig)
+    one.mix["a"] = {}
+    one.train.steps = 99
+    assert two.mix == {}
+    assert two.train.steps == GRPOConfig().train.steps
+
+
+def test_files_that_are_no_configs(write, tmp_path):
+    with pytest.raises(ConfigError, match=r"no config file .*nothing.yaml"):
+        load_config(GRPOConfig, tmp_path / "nothing.yaml")
+    with pytest.raises(ConfigError, match="must hold a mapping of sections, got list"):
+        load_config(GRPOConfig, write("- 1\n"))
+    with pytest.raises(ConfigError, match="is not YAML"):
+        load_config(GRPOConfig, write("a: [1\n"))
+    assert load_config(GRPOConfig, write("")) == GRPOConfig()
+    assert load_config(GRPOConfig, write("train:\n")) == GRPOConfig()  # a section with everything commented out
+
+
+def test_the_aggregates_are_those_of_the_formulas():
+    from rlcap.algo import advantages
+    from rlcap.config import checks as config_check
+
+    assert config_check.AGGREGATE == advantages.AGGREGATE
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("train.steps=0", "train.steps must be above 0, got 0"),
+        ("train.learning_rate=-1", "train.learning_rate must be above 0"),
+        ("train.learning_rate=.nan", "train.learning_rate must be above 0, got nan"),
+        ("train.beta=-1", "train.beta must be 0 or more, got -1"),
+        ("train.aggregate=normalise_then_sum", "train.aggregate is .*; did you mean 'normalize_then_sum'"),
+        ("data.train=0", "data.train must be above 0, got 0"),
+        ("data.validation=-3", "data.validation must be 0 or more, got -3"),
+        ("evaluation.batch_size=0", "evaluation.batch_size must be above 0, got 0"),
+        ("train.micro_batch=0", "train.micro_batch must be above 0"),
+        ("generation.temperature=0", "generation.temperature must be above 0"),
+        ("generation.max_new_tokens=0", "generation.max_new_tokens must be above 0"),
+        ("generation.top_p=1.5", r"top_p must lie in \(0, 1\], got 1.5"),
+        ("evaluation.every=0", "evaluation.every must be above 0"),
+        ("train.captions_per_image=1", "a group needs 2 or more"),
+        ("data.on_bad=ignore", "data.on_bad is 'ignore'; known: error, skip"),
+        ("data.source=mine.jsonl", "data.prior_breaking is a split of the lab: set it to 0"),
+        (
+            "evaluation.retriever=local-dir:lab:retriever",
+            "evaluation.retriever is also a parameter of mix.self_retrieval",
+        ),
+        ("train.use_vllm=true", "train.use_vllm is for GPUs"),
+        ("train.keep_checkpoints=0", "train.keep_checkpoints must be above 0"),
+        ("mix.length.params=3", "mix.length.params must be a mapping, got 3"),
+    ],
+)
+def test_check_names_the_key_the_value_and_the_fix(override, message):
+    with pytest.raises(ConfigError, match=message):
+        checked(override)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("train.steps=0", "train.steps must be above 0, got 0"),
+        ("train.learning_rate=.nan", "train.learning_rate must be above 0, got nan"),
+        ("train.learning_rate=.inf", "train.learning_rate must be above 0, got inf"),
+        ("train.weight_decay=-1", "train.weight_decay must be 0 or more, got -1"),
+        ("train.batch_size=0", "train.batch_size must be above 0"),
+        ("train.micro_batch=-4", "train.micro_batch must be above 0, got -4"),
+        ("train.micro_batch=5", "train.batch_size 32 is not a multiple of train.micro_batch 5"),
+        ("train.target=paragraphs", "train.target is 'paragraphs'; did you mean 'paragraph'"),
+        ("train.seed=-1", "train.seed must be 0 or more, got -1"),
+        ("data.train=0", "data.train must be above 0, got 0"),
+        ("data.validation=-3", "data.validation must be 0 or more, got -3"),
+        ("data.max_pixels=0", "data.max_pixels must be above 0"),
+        ("data.on_bad=ignore", "data.on_bad is 'ignore'; known: error, skip"),
+        ("model.lora_rank=0", "model.lora_rank must be above 0, got 0"),
+        ("model.dtype=bfloat", "model.dtype is 'bfloat'; did you mean 'bfloat16'"),
+        ("model.trainable=lora-langauge", "model.trainable is 'lora-langauge'; did you mean 'lora-language'"),
+        ("report_to=tensorbord", "report_to is 'tensorbord'; known: wandb"),
+    ],
+)
+def test_maximum_likelihood_has_bounds_too(override, message):
+    config = load_config(SFTConfig, None, [override])
+    with pytest.raises(ConfigError, match=message):
+        check(config)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["train.gamma=1.1"], r"train.gamma must lie in \[0, 1\], got 1.1"),
+        (["train.minibatches=0"], "train.minibatches must be above 0"),
+        (["train.value_learning_rate=0"], "train.value_learning_rate must be above 0"),
+        (["train.value_coefficient=-1"], "train.value_coefficient must be 0 or more"),
+        (["train.kl=sequence"], "train.kl is 'sequence'; known: token, loss"),
+        (
+            ["train.kl=loss", "train.kl_target=6"],
+            "needs train.kl=token and train.beta above 0 to start from, got 'loss'",
+        ),
+        (["train.beta=0", "train.kl_target=6"], "got 'token' and 0.0"),
+        (["train.aggregate=sum_then_center"], "PPO compares with its critic: leave it out"),
+        (["train.schedule=linear"], "train.schedule is 'linear'; known: cosine, constant"),
+        (["train.use_vllm=true", "data.source=mine.jsonl", "data.prior_breaking=0"], "train.use_vllm"),
+    ],
+)
+def test_ppo_has_bounds_of_its_own(overrides, message):
+    with pytest.raises(ConfigError, match=message):
+        check(load_config(PPOConfig, LAB, overrides))
+    check(load_config(PPOConfig, LAB.with_name("lab_ppo.yaml"), ["train.kl_target=6"], defaults=LAB))
+
+
+def test_a_configuration_of_grpo_knows_no_critic():
+    with pytest.raises(ConfigError, match=r"unknown key train\.lam"):
+        load_config(GRPOConfig, None, ["train.lam=0.9"])
+    with pytest.raises(ConfigError, match=r"train\.kl is 'token'; known: loss, sequence"):
+        checked("train.kl=token")
+
+
+def test_a_mix_without_rewards_is_refused():
+    removed = [
+        f"mix.{name}=null"
+        for name in ("self_retrieval", "hallucination", "critique", "length", "repetition", "grammar", "style")
+    ]
+    with pytest.raises(ConfigError, match="mix is empty"):
+        checked(*removed)
+    with pytest.raises(ConfigError, match="mix is empty"):
+        check(GRPOConfig())
+    check(GRPOConfig(mix=MIX))
+
+
+def test_values_without_effect_or_meaning_are_refused():
+    with pytest.raises(ConfigError, match=r"train.loss_type is 'dapa'; did you mean 'dapo'"):
+        checked("train.loss_type=dapa")
+    with pytest.raises(ConfigError, match=r"mix.length.normalize has no effect with train.aggregate=sum_then_center"):
+        checked("mix.length.normalize=batch", "train.aggregate=sum_then_center")
+    with pytest.raises(ConfigError, match=r"mix.length.normalize has no effect with PPO"):
+        check(load_config(PPOConfig, LAB, ["mix.length.normalize=batch"]))
+    checked("mix.length.normalize=batch")
+
+
+def test_an_override_with_colons_is_a_text_and_braces_make_a_mapping():
+    config = load_config(
+        GRPOConfig, None, ["mix.a.reward=my.module:Name", "mix.a.params.cache=:memory:", "curriculum={0.0: 2, 0.5: 3}"]
+    )
+    assert config.mix["a"]["params"]["cache"] == ":memory:"
+    assert config.curriculum == {0.0: 2, 0.5: 3}
+
+
+def test_a_reward_that_is_not_there_can_not_be_left_out(tmp_path):
+    file = tmp_path / "a.yaml"
+    file.write_text("mix: {length: {reward: rlcap.rewards.length:Length}}\n")
+    assert load_config(GRPOConfig, file, ["mix.length=null"]).mix == {"length": None}
+    with pytest.raises(ConfigError, match=r"no reward 'lenght' to leave out; did you mean mix\.length\?"):
+        load_config(GRPOConfig, file, ["mix.lenght=null"])
+
+
+def test_another_engine_takes_none_of_the_old_ones_parameters():
+    judge = "mix.critique.params.engine"
+    mine = load_config(GRPOConfig, LAB, [f"{judge}={{engine: 'openai:gpt-4o-mini', temperature: 0.2}}"])
+    assert mine.mix["critique"]["params"]["engine"] == {"engine": "openai:gpt-4o-mini", "temperature": 0.2}
+    assert mine.mix["critique"]["params"]["penalty"] == 0.05
+    worse = load_config(GRPOConfig, LAB, [f"{judge}.misreads=0.5"])
+    assert worse.mix["critique"]["params"]["engine"] == {
+        "engine": "rlcap.lab.oracles.grader:LabCritic",
+        "misreads": 0.5,
+    }
+    plain = load_config(GRPOConfig, LAB, [f"{judge}=openai:gpt-4o-mini"])
+    assert plain.mix["critique"]["params"]["engine"] == "openai:gpt-4o-mini"
+
+
+def test_an_adapter_goes_with_its_base_and_not_with_full_training():
+    with pytest.raises(
+        ConfigError, match=r"model.adapter lab:adapter was made on lab:captioner, and model.base is m/vlm"
+    ):
+        checked("model.base=m/vlm")
+    with pytest.raises(ConfigError, match=r"model.trainable=full trains every weight, and model.adapter lab:adapter"):
+        checked("model.trainable=full")
+    check(load_config(GRPOConfig, LAB, ["model.base=m/vlm", "model.adapter=null", "model.trainable=full"]))

@@ -1,0 +1,51 @@
+"""When held-out metrics count as worse."""
+
+import pytest
+
+from rlcap.eval.over_optimization import alarms, widened
+
+
+def test_an_interval_of_many_is_wider():
+    one = {"mean": 0.2, "low": 0.1, "high": 0.4}
+    assert widened(one, 1) == pytest.approx(one)
+    # z(1 - .0025) = 2.807, z(.975) = 1.960
+    assert widened(one, 10) == pytest.approx(
+        {"mean": 0.2, "low": 0.2 - 0.1 * 2.807 / 1.96, "high": 0.2 + 0.2 * 2.807 / 1.96}, abs=1e-4
+    )
+
+
+def change(**means):
+    metrics = {
+        name: {"difference": {"mean": mean, "low": mean - 0.1, "high": mean + 0.1}} for name, mean in means.items()
+    }
+    return {"split": "test", "from": 0, "to": 50, "metrics": metrics}
+
+
+@pytest.mark.parametrize(
+    ("means", "worse"),
+    [
+        ({"hallucination_rate": 0.11}, ["hallucination_rate"]),
+        ({"hallucination_rate": 0.09}, []),
+        ({"hallucination_rate": -0.11}, []),
+        ({"hallucination_rate": 0.11, "fact_recall": 0.0}, []),  # one of two is worse by chance twice as often
+        ({"hallucination_rate": 0.12, "fact_recall": 0.0}, ["hallucination_rate"]),
+        ({"hallucination_rate": 0.11, "mean_words": -9.0, "distinct_1": 0.0}, ["hallucination_rate"]),  # not watched
+    ],
+)  # fmt: skip
+def test_worse_beyond_the_chance_of_any(monkeypatch, means, worse):
+    monkeypatch.setattr("rlcap.eval.over_optimization.risen", lambda rows: ["clip"])
+    found = alarms([change(**means)], [])
+    assert [alarm["worse"] for alarm in found] == ([worse] if worse else [])
+
+
+def test_a_slight_loss_is_none_however_sure(monkeypatch):
+    monkeypatch.setattr("rlcap.eval.over_optimization.risen", lambda rows: ["clip"])
+    for metric, mean, alarmed in (("grammatical", -0.009, 0), ("grammatical", -0.011, 1), ("cider_d", -0.009, 1)):
+        sure = {"mean": mean, "low": mean - 0.001, "high": mean + 0.001}
+        change = {"split": "test", "from": 0, "to": 50, "metrics": {metric: {"difference": sure}}}
+        assert len(alarms([change], [])) == alarmed
+
+
+def test_no_reward_rose_no_alarm(monkeypatch):
+    monkeypatch.setattr("rlcap.eval.over_optimization.risen", lambda rows: [])
+    assert alarms([change(hallucination_rate=0.5)], []) == []

@@ -1,0 +1,194 @@
+import io
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from rlcap.io.images import MAX_PIXELS, ImageError, check_image, content_key, decode_image, limit_pixels, open_image
+
+
+def photo(size=(64, 48), mode="RGB", seed=0):
+    values = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    return Image.fromarray(values).convert(mode)
+
+
+def saved(path, image=None, **options):
+    (image or photo()).save(path, **options)
+    return path
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "gif", "webp", "bmp", "tiff"])
+def test_whole_files_open_and_cut_ones_are_named(tmp_path, suffix):
+    path = saved(tmp_path / f"a.{suffix}")
+    assert open_image(path).mode == "RGB"
+    assert check_image(path) == (64, 48)
+    data = path.read_bytes()
+    for keep in (0.98, 0.6):
+        cut = tmp_path / f"cut.{suffix}"
+        cut.write_bytes(data[: int(len(data) * keep)])
+        with pytest.raises(ImageError, match="cut") as caught:
+            check_image(cut)
+        assert caught.value.kind in ("truncated image", "not an image", "unreadable image")
+
+
+def test_a_jpeg_with_bytes_after_its_end_is_whole(tmp_path):
+    path = saved(tmp_path / "a.jpg")
+    path.write_bytes(path.read_bytes() + b"maker's appendix")
+    assert check_image(path) == (64, 48)
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"), [(b"", "empty image file"), (b"hello, I am text", "not an image"), (None, "missing image")]
+)
+def test_files_that_are_no_images(tmp_path, content, kind):
+    path = tmp_path / "a.jpg"
+    if content is not None:
+        path.write_bytes(content)
+    for opener in (open_image, check_image):
+        with pytest.raises(ImageError, match=r"a\.jpg") as caught:
+            opener(path)
+        assert caught.value.kind == kind
+
+
+def test_too_many_pixels_are_refused_from_the_header(tmp_path):
+    path = saved(tmp_path / "big.png", Image.new("L", (4000, 3000)))
+    with pytest.raises(ImageError, match=r"4000 × 3000 = 12,000,000 pixels, the limit is 1,000,000"):
+        open_image(path, max_pixels=1_000_000)
+
+
+@pytest.fixture
+def own_limit():
+    """The process's limit may be changed; afterwards it is as it was."""
+    pillows = Image.MAX_IMAGE_PIXELS
+    yield
+    limit_pixels(MAX_PIXELS)
+    Image.MAX_IMAGE_PIXELS = pillows
+
+
+def test_the_processs_limit_holds_wherever_none_is_named(tmp_path, own_limit):
+    path = saved(tmp_path / "a.png")
+    limit_pixels(64 * 48 - 1)
+    for opener in (open_image, check_image, decode_image):
+        with pytest.raises(ImageError, match=r"3,072 pixels, the limit is 3,071; .*data\.max_pixels"):
+            opener(path)
+    limit_pixels(64 * 48)
+    assert open_image(path).size == (64, 48)
+    assert open_image(path, max_pixels=5000).size == (64, 48)
+
+
+def test_a_raised_limit_is_not_undercut_by_pillows(tmp_path, own_limit, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    path = saved(tmp_path / "a.png")
+    with pytest.raises(ImageError, match="decompression bomb"):
+        open_image(path)
+    limit_pixels(100_000)
+    assert open_image(path).size == (64, 48)
+
+
+def broken_in_the_middle(path):
+    """A PNG whose pixels can't be unpacked, a JPEG with a marker where none may stand: header and end are whole."""
+    saved(path, photo((200, 150)))
+    data = bytearray(path.read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + 40] = b"\xff" * 40 if path.suffix == ".png" else b"\xff\xc4\x00\x03" * 10
+    path.write_bytes(bytes(data))
+    return path
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png"])
+def test_what_is_broken_in_its_middle_shows_only_when_decoded(tmp_path, suffix):
+    path = broken_in_the_middle(tmp_path / f"a.{suffix}")
+    assert check_image(path) == (200, 150)
+    for opener in (decode_image, open_image):
+        with pytest.raises(ImageError, match="decoding failed") as caught:
+            opener(path)
+        assert caught.value.kind == "broken image"
+    assert decode_image(saved(path, photo((200, 150)))) is None
+
+
+def test_each_file_is_decoded_once_until_it_changes(tmp_path, monkeypatch):
+    from rlcap.data import decoding
+
+    good, broken = saved(tmp_path / "good.png"), broken_in_the_middle(tmp_path / "broken.png")
+    looked = []
+    monkeypatch.setattr(decoding, "decode_image", lambda path: (looked.append(path), decode_image(path)))
+
+    def found():
+        looked.clear()
+        return list(decoding.undecodable([str(good), str(broken), str(good)], tmp_path / "deep" / "notes.txt"))
+
+    assert found() == [str(broken)]
+    assert sorted(looked) == sorted([str(good), str(broken)])
+    assert found() == [str(broken)]
+    assert looked == [str(broken)]  # what is broken is looked at again: it may have been mended
+    with (tmp_path / "deep" / "notes.txt").open("a") as notes:
+        notes.write("0123456789")  # a kill in the middle of a note
+    saved(good, photo((10, 10)))
+    saved(broken)
+    assert found() == []
+    assert len(looked) == 2
+    assert (found(), looked) == ([], [])
+
+
+def test_a_decompression_bomb_costs_nothing(tmp_path):
+    buffer = io.BytesIO()
+    Image.new("1", (8, 8)).save(buffer, "PNG")
+    data = bytearray(buffer.getvalue())
+    data[16:24] = (60_000).to_bytes(4, "big") * 2  # the header now claims 3.6 gigapixels
+    import zlib
+
+    data[29:33] = zlib.crc32(bytes(data[12:29])).to_bytes(4, "big")
+    path = tmp_path / "bomb.png"
+    path.write_bytes(bytes(data))
+    with pytest.raises(ImageError) as caught:
+        open_image(path)
+    assert caught.value.kind == "too many pixels"
+
+
+def test_exif_rotation(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was held upright: rotate by 270° to see it
+    path = saved(tmp_path / "a.jpg", exif=exif)
+    assert open_image(path).size == (48, 64)
+
+
+def test_transparency_lies_over_white(tmp_path):
+    path = saved(tmp_path / "a.png", Image.new("RGBA", (4, 4), (0, 0, 0, 0)))
+    assert open_image(path).getpixel((0, 0)) == (255, 255, 255)
+
+
+def test_sixteen_bit_greys_are_scaled(tmp_path):
+    ramp = np.linspace(0, 65535, 256, dtype=np.uint16).reshape(16, 16)
+    path = saved(tmp_path / "a.png", Image.fromarray(ramp))
+    red = np.asarray(open_image(path))[..., 0].ravel()
+    assert red[0] == 0
+    assert red[-1] == 255
+    assert abs(int(red[128]) - 128) <= 1
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "CMYK", "1"])
+def test_other_modes_become_rgb(tmp_path, mode):
+    assert open_image(saved(tmp_path / "a.tiff", photo(mode=mode))).mode == "RGB"
+
+
+def test_content_key_follows_the_bytes(tmp_path):
+    path = tmp_path / "a"
+    path.write_bytes(b"abc")
+    assert content_key(path) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    path.write_bytes(b"abcd")
+    assert content_key(path) != "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    with pytest.raises(ImageError):
+        content_key(tmp_path / "none")
+
+
+def test_checking_a_small_file_takes_under_a_millisecond(tmp_path):
+    path = saved(tmp_path / "a.jpg", photo((640, 480)))
+    best = min(_seconds(lambda: check_image(path)) for _ in range(20))
+    assert best < 1e-3
+
+
+def _seconds(action):
+    start = time.perf_counter()
+    action()
+    return time.perf_counter() - start

@@ -1,0 +1,85 @@
+"""What can't be loaded is told in one line that names the key, the value and what to give instead."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from captioners import build, images
+
+from rlcap.config.schema import ModelConfig
+from rlcap.lab.assets import ASSETS
+from rlcap.policy.loading import load_policy
+from rlcap.scorers.clip import ClipScorer
+from rlcap.scorers.nli import NliScorer
+from rlcap.types import ConfigError
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (
+            {"base": "/nowhere/captioner"},
+            "model.base '/nowhere/captioner': there is no such file or folder",
+        ),
+        ({"base": "nobody/nothing"}, r"model.base 'nobody/nothing' .*give a model's folder or hub name"),
+        ({"base": "lab:captoner"}, "model.base 'lab:captoner' can't be loaded: unknown lab asset 'captoner'; known:"),
+        ({"adapter": "/nowhere/adapter"}, "model.adapter '/nowhere/adapter': there is no such file or folder"),
+        ({"adapter": "lab:adaptr"}, "unknown lab asset 'adaptr'"),
+    ],
+)
+def test_a_model_that_is_not_there(model, message):
+    with pytest.raises(ConfigError, match=message) as caught:
+        load_policy(ModelConfig(**model))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_folder_that_holds_no_model(tmp_path):
+    with pytest.raises(ConfigError, match=r"model.base '.*' can't be loaded: Unrecognized model in"):
+        load_policy(ModelConfig(base=str(tmp_path)))
+    with pytest.raises(ConfigError, match=r"holds no adapter_config.json: it is not a peft adapter"):
+        load_policy(ModelConfig(adapter=str(tmp_path)))
+
+
+def cut(asset, tmp_path):
+    """The lab's asset, of whose weights only the first kilobyte was written."""
+    folder = Path(shutil.copytree(ASSETS / asset, tmp_path / asset))
+    (weights,) = folder.glob("*.safetensors")
+    weights.write_bytes(weights.read_bytes()[:1000])
+    return str(folder)
+
+
+def test_weights_that_are_half_written(tmp_path):
+    with pytest.raises(ConfigError, match=r"model.base '.*captioner': its weights are broken or half written"):
+        load_policy(ModelConfig(base=cut("captioner", tmp_path)))
+    with pytest.raises(ConfigError, match=r"model.adapter '.*adapter': its weights are broken or half written"):
+        load_policy(ModelConfig(adapter=cut("adapter", tmp_path)))
+    with pytest.raises(ConfigError, match=r"NLI model '.*nli': its weights are broken or half written"):
+        NliScorer.load(cut("nli", tmp_path))
+    with pytest.raises(ConfigError, match=r"CLIP '.*retriever': its weights are broken or half written"):
+        ClipScorer.load(f"local-dir:{cut('retriever', tmp_path)}")
+
+
+def test_a_base_in_four_bits_takes_a_lora(tmp_path):
+    pytest.importorskip("bitsandbytes", reason='bitsandbytes is not installed: pip install -e ".[qlora]"')
+    build("qwen2_5_vl", tmp_path)
+    policy = load_policy(ModelConfig(base=str(tmp_path), adapter=None, load_in_4bit=True))
+    kinds = {type(m.base_layer).__name__ for m in policy.model.modules() if hasattr(m, "base_layer")}
+    assert kinds == {"Linear4bit"}
+    captioner = policy.captioner
+    prompts = captioner.prepare(images(2), "describe")
+    written = captioner.generate(prompts, 2, max_new_tokens=4)
+    shared, plain = (
+        captioner.log_probs(prompts, written.ids, written.mask, shared=shared).log_probs for shared in (True, False)
+    )
+    assert torch.allclose(shared, plain, atol=1e-4)
+    shared.sum().backward()
+    assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in policy.model.parameters())
+
+
+def test_four_bits_need_bitsandbytes_and_a_lora(monkeypatch):
+    with pytest.raises(ConfigError, match="choose a LoRA"):
+        load_policy(ModelConfig(adapter=None, load_in_4bit=True, trainable="full"))
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match="pip install bitsandbytes"):
+        load_policy(ModelConfig(adapter=None, load_in_4bit=True))

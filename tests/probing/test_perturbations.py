@@ -1,0 +1,89 @@
+"""The battery: each probe is what it says, and findings count what they should."""
+
+import math
+
+import pytest
+
+from rlcap.probing.perturbations import (
+    LONG,
+    PROBES,
+    Finding,
+    Material,
+    agreement,
+    battery,
+    compare,
+    cut_inside_a_word,
+    drop_fact,
+    foreign,
+    hedge,
+    ramble,
+)
+from rlcap.scorers.text.ngrams import repeated_lines, tokenize
+from rlcap.scorers.text.sentences import split_sentences
+
+GOOD = "A brown dog sits on a red sofa. Two cushions lie beside it."
+MATERIAL = Material(
+    GOOD, "A bus drives along.", "The bus is red.", "Describe it.", words=("a dog on a couch", "the dog")
+)
+
+
+def test_battery_golden():
+    made = battery(MATERIAL)
+    assert list(made) == list(PROBES)
+    assert made["empty"] == ""
+    assert made["one_word"] == "dog"
+    assert made["repeated"] == GOOD + " lie beside it" * 6
+    assert sorted(made["salad"].split()) == ["brown", "couch", "cushions", "dog", "lie", "red", "sits", "sofa", "two"]
+    assert made["echo"] == "Describe it."
+    assert made["other_image"] == "A bus drives along."
+    assert made["one_false"] == f"{GOOD} The bus is red."
+    assert made["one_missing"] == "A brown dog sits on a red sofa."
+    assert made["hedged"] == "Maybe a brown dog sits on a red sofa. Perhaps two cushions lie beside it."
+    assert all(made[name].startswith(GOOD) for name in ("repeated", "one_false", "rambling", "injection", "praise"))
+    assert GOOD.startswith(made["cut_off"])
+    assert GOOD[len(made["cut_off"])].isalpha()
+    assert made["cut_off"][-1].isalpha()
+
+
+def test_the_same_seed_gives_the_same_battery_and_all_differ_from_the_good_caption():
+    assert battery(MATERIAL, 3) == battery(MATERIAL, 3)
+    assert battery(MATERIAL, 3)["salad"] != battery(MATERIAL, 4)["salad"]
+    assert GOOD not in battery(MATERIAL).values()
+    assert len(set(battery(MATERIAL).values())) == len(PROBES)
+
+
+def test_what_cannot_be_made_is_left_out_and_no_words_are_refused():
+    made = battery(Material("A cat", "A dog", "A dog.", "A cat"))
+    assert {"one_missing", "cut_off", "echo"}.isdisjoint(made)
+    assert battery(Material("The it", "x", "x", "y"))["salad"] == "the it"
+    with pytest.raises(ValueError, match="made from a caption with words"):
+        battery(Material(" ...", "x", "x", "y"))
+
+
+def test_pieces():
+    assert drop_fact("A dog sits on a sofa with a cushion") == "A dog sits on a sofa."
+    assert drop_fact("A dog, sitting") is None
+    assert cut_inside_a_word("an ox") is None
+    assert 0.4 < len(cut_inside_a_word(GOOD)) / len(GOOD) <= 0.7
+    assert hedge("There is a dog") == "Maybe there is a dog"
+    assert 6 <= len(tokenize(foreign(30))) <= 30
+    assert tokenize(foreign(1))
+    long = ramble(GOOD)
+    assert LONG - 10 <= len(tokenize(long)) <= LONG + 20
+    assert repeated_lines(split_sentences(long)) == 0
+
+
+def test_compare_golden():
+    found = compare([1.0, 1.0, 1.0, math.nan], [0.0, 2.0, 1.00005, 0.0], floor=1e-3)
+    assert found == Finding(3, pytest.approx(1 / 3), pytest.approx(1 / 3), pytest.approx(-0.00005 / 3))
+    assert compare([math.nan], [1.0]).n == 0
+    with pytest.raises(ValueError, match="shorter"):
+        compare([1.0], [])
+
+
+def test_agreement_golden():
+    assert agreement([3.0, 2.0, 1.0], [0.9, 0.5, 0.1]) == 1
+    assert agreement([1.0, 2.0, 3.0], [0.9, 0.5, 0.1]) == 0
+    assert agreement([2.0, 2.0, 1.0], [0.9, 0.5, 0.45]) == pytest.approx((0.5 + 1) / 2)
+    assert agreement([math.nan, 2.0, 1.0], [0.9, 0.5, 0.1]) == 1
+    assert math.isnan(agreement([1.0, 2.0], [0.5, 0.55]))

@@ -1,0 +1,218 @@
+"""`rlcap probe`: the good captions are good, mixes that can be fooled are caught, and the exit code says so."""
+
+import dataclasses
+import json
+import random
+import sys
+from pathlib import Path
+
+import pytest
+from photo_texts import photo_texts
+
+from rlcap.cli import main as cli
+from rlcap.config.schema import GRPOConfig, load_config
+from rlcap.lab.assets import ASSETS
+from rlcap.lab.source import load_split
+from rlcap.lab.world.scene import Scene
+from rlcap.lab.world.truth import judge
+from rlcap.probing.perturbations import PROBES, battery
+from rlcap.probing.probe import (
+    GOOD,
+    Row,
+    as_json,
+    false_sentence,
+    gather,
+    judge_batteries,
+    probe,
+    report,
+    told,
+    true_caption,
+    truth_of,
+)
+from rlcap.reward.cards import cards, find
+from rlcap.reward.mix import Mix
+from rlcap.types import ConfigError
+
+LAB = Path(__file__).parents[2] / "recipes" / "configs" / "lab.yaml"
+LENGTH = {"reward": "rlcap.rewards.length:Length"}
+REPETITION = {"reward": "rlcap.rewards.repetition:Repetition"}
+
+
+def probed(mix, samples=None):
+    samples, materials = gather(samples or photo_texts(), 8, "Describe the image in detail.", lab=False)
+    return judge_batteries(Mix.from_config(mix, max_abstain=1.0), samples, materials, {}, "normalize_then_sum")
+
+
+def test_on_the_lab_good_is_true_and_false_is_false_and_truth_ranks_them():
+    samples, materials = gather(load_split("test", 14), 14, "describe the image .", lab=True)
+    for i, (sample, material) in enumerate(zip(samples, materials, strict=True)):
+        scene = Scene.from_json(sample.meta["scene"])
+        assert not judge(material.good, scene).wrong
+        assert judge(f"{material.good} {material.false}", scene).wrong
+        good, made = truth_of(material.good, sample), battery(material, i)
+        worse = {name: truth_of(caption, sample) for name, caption in made.items()}
+        assert all(value < good for name, value in worse.items() if name != "one_missing")
+        assert worse["one_missing"] <= good
+        assert worse["empty"] == worse["one_word"] == worse["salad"] == worse["echo"] == 0
+        assert material.other not in {m.good for m in materials[i // 7 * 7 : i // 7 * 7 + 7]} - {material.good}
+
+
+def test_a_true_caption_says_each_thing_once_and_is_as_long_as_asked():
+    scene = Scene.from_json(load_split("test", 1)[0].meta["scene"])
+    short, long = true_caption(scene, random.Random(0)), true_caption(scene, random.Random(0), 10_000)
+    assert len(long.split()) > len(short.split())
+    assert not judge(long, scene).wrong
+    assert judge(f"{long} {false_sentence(long, scene, random.Random(1))}", scene).wrong
+
+
+def test_without_a_paragraph_the_reference_that_most_agree_with_is_held_out():
+    without = bare(photo_texts())
+    samples, materials = gather(without, 8, "Describe it.", lab=False)
+    for sample, material, whole in zip(samples, materials, without, strict=True):
+        assert {material.good, *sample.references} == set(whole.references)
+        assert material.good not in sample.references
+    with pytest.raises(ConfigError, match="at least two images"):
+        gather(without[:1], 8, "x", lab=False)
+
+
+def test_a_mix_that_pays_for_words_is_caught_and_told():
+    found = probed({"loud": {**LENGTH, "weight": -1.0}})
+    assert {"empty", "one_word", "rambling"} <= set(found.failed(0.05))
+    text = told(found, 0.05)
+    assert "failed: empty 100%" in text
+    assert "where it is fooled:" in text
+    assert "no component tells these from the good caption" in text
+    data = json.loads(as_json(found, 0.05))
+    assert data["failed"] == found.failed(0.05)
+    assert {row["name"] for row in data["rows"]} == {GOOD, *PROBES}
+    assert data["findings"]["empty"]["total"]["wins"] == 1
+
+
+def bare(samples):
+    """The samples without their paragraphs."""
+    return [type(s)(s.id, s.image, s.references, None, s.distractors, s.meta) for s in samples]
+
+
+def test_the_two_guards_lose_nothing():
+    found = probed({"length": LENGTH, "repetition": REPETITION})
+    assert not found.failed(0)
+    assert "passed" in told(found, 0)
+
+
+@pytest.mark.parametrize("samples", [photo_texts(), bare(photo_texts())], ids=["paragraphs", "captions"])
+@pytest.mark.parametrize(
+    ("name", "params"),
+    [
+        ("length", {}),
+        ("style", {}),
+        ("repetition", {}),
+        ("chair", {}),
+        ("chair", {"form": "f1"}),
+        ("cider", {"frequencies": [s.references for s in photo_texts()]}),
+    ],
+)
+def test_rewards_of_texts_lose_nothing_that_their_cards_do_not_say(name, params, samples):
+    path = find(name).paths[0]
+    found = probed({name: {"reward": path, "params": params}}, samples)
+    assert {probe for probe, by in found.findings.items() if by[name].wins > 0.05} <= set(find(name).fails)
+
+
+@pytest.mark.slow
+def test_rewards_of_the_lab_lose_nothing_that_their_cards_do_not_say():
+    """The lab's mix, and what else benchmarks/reward_quality.py asks of the lab's models and engines."""
+    sys.path.insert(0, str(LAB.parents[2] / "benchmarks"))
+    try:
+        from reward_quality import LAB as MORE
+        from reward_quality import PAIRS, REFERENCES
+    finally:
+        sys.path.pop(0)
+    config = load_config(GRPOConfig, LAB, [])
+    elsewhere = {"aloha", "vqa_score", "pick_score"}  # their cards speak of models that are not the lab's
+    more = {
+        name: {**entry, "weight": 1.0}
+        for name, entry in MORE.items()
+        if name not in elsewhere and not {PAIRS, REFERENCES} & {str(v) for v in entry.get("params", {}).values()}
+    }
+    mix = {name: entry for name, entry in config.mix.items() if entry is not None} | more
+    found = probe(dataclasses.replace(config, mix=mix), 42, "test").findings
+    file = {name: entry["reward"].removeprefix("rlcap.rewards.").partition(":")[0] for name, entry in mix.items()}
+    lost = {name: {p for p, by in found.items() if by[name].wins > 0.05} - set(find(file[name]).fails) for name in mix}
+    assert not {name: probes for name, probes in lost.items() if probes}
+
+
+def test_abstentions_are_no_wins():
+    rows = [
+        Row(0, GOOD, "a", {"total": 0.0, "x": float("nan")}, float("nan")),
+        Row(0, "empty", "", {"total": 0.0, "x": 1.0}, float("nan")),
+    ]
+    found = report(rows, [], {"total": 0.0, "x": 0.0})
+    assert found.findings["empty"]["x"].n == 0
+    assert found.agreement == {}
+    assert "abstains" in told(found, 0.05)
+
+
+@pytest.mark.parametrize("card", cards(), ids=lambda card: card.name)
+def test_cards_name_probes_that_there_are(card):
+    assert set(card.fails) <= set(PROBES)
+
+
+@pytest.mark.parametrize("command", ["probe", "rewards", "cider"])
+def test_the_commands_have_help(command, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        cli.main([command, "--help"])
+    assert stopped.value.code == 0
+    assert "usage: rlcap" in capsys.readouterr().out
+
+
+def test_the_labs_mix_passes(capsys):
+    if not all((ASSETS / name).is_dir() for name in ("retriever", "nli")):
+        pytest.skip("lab assets are not built")
+    assert cli.main(["probe", str(LAB), "--count", "28"]) == 0
+    assert "passed: no probe wins on more than 5% of the images" in capsys.readouterr().out
+
+
+def test_the_command(tmp_path, capsys):
+    out = tmp_path / "deep" / "found.json"
+    assert (
+        cli.main(["probe", "rlcap.rewards.length:Length", "--count", "7", "--threshold", "1", "--json", str(out)]) == 0
+    )
+    assert "probe" in capsys.readouterr().out
+    assert json.loads(out.read_text())["images"] == 7
+    assert cli.main(["probe", "rlcap.rewards.length:Length", "mix.length.weight=-1", "--count", "7"]) == 1
+    assert "failed: empty 100%" in capsys.readouterr().out
+    assert cli.main(["probe", "rlcap.rewards.length:Lenght"]) == 2
+    assert "did you mean 'Length'" in capsys.readouterr().err
+    assert cli.main(["probe", str(LAB), "--split", "tset"]) == 2
+    assert "the lab has train" in capsys.readouterr().err
+
+
+def test_the_command_reads_your_own_data(tmp_path, capsys):
+    from PIL import Image
+
+    rows = []
+    for sample in photo_texts():
+        Image.new("RGB", (8, 8)).save(tmp_path / sample.image)
+        rows.append(
+            {"id": sample.id, "image": sample.image, "references": sample.references, "paragraph": sample.paragraph}
+        )
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    data = [
+        f"data.source={tmp_path / 'rows.jsonl'}",
+        "data.train=null",
+        "data.validation=0",
+        "data.test=7",
+        "data.prior_breaking=0",
+    ]
+    assert cli.main(["probe", "rlcap.rewards.length:Length", *data]) == 0
+    assert "share of 7 images" in capsys.readouterr().out
+    assert cli.main(["probe", "rlcap.rewards.length:Length", "--split", "validation", *data]) == 2
+    assert "the configured data has train, test" in capsys.readouterr().err
+
+
+def test_the_default_mix_keeps_out_the_crude_hacks(capsys):
+    if not all((ASSETS / name).is_dir() for name in ("retriever", "nli")):
+        pytest.skip("lab assets are not built")
+    cli.main(["probe", str(LAB), "--count", "14", "--threshold", "1"])
+    table = {line.split()[0]: line.split()[1] for line in capsys.readouterr().out.splitlines() if line.split()[:1]}
+    for name in ("empty", "one_word", "repeated", "echo", "other_image", "generic", "rambling", "foreign"):
+        assert table[name] == "·", (name, table[name])

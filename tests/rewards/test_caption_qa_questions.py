@@ -1,0 +1,163 @@
+"""Questions: their form, the order of their options, replies, and which are worth asking."""
+
+import asyncio
+import random
+from collections import Counter
+
+import pytest
+from PIL import Image
+
+from rlcap.judge.cache import ReplyCache
+from rlcap.judge.parsing import VerdictError
+from rlcap.judge.templates import Prompt, fenced
+from rlcap.rewards.caption_qa import CaptionQa
+from rlcap.rewards.caption_qa.questions import (
+    UNTOLD,
+    Choice,
+    QuestionError,
+    QuestionReader,
+    curate,
+    parse_choice,
+    questions_of,
+    shuffled,
+)
+from rlcap.types import ConfigError, Sample
+
+ROW = {"question": "What colour?", "options": ["red", "blue", "green", "white"], "answer": "red"}
+CHOICE = Choice("What colour?", ("red", "blue", "green", "white"), "red")
+
+
+def test_the_form_is_read():
+    assert questions_of([ROW, {**ROW, "answer": "B", "source": "x"}], "a") == [
+        CHOICE,
+        Choice(CHOICE.question, CHOICE.options, "blue"),
+    ]
+    assert questions_of([CHOICE.row()], "a") == [CHOICE]
+    assert questions_of(None, "a") == questions_of([], "a") == []
+    assert questions_of([{**ROW, "options": ["A", "B"], "answer": "B"}], "a")[0].answer == "B"
+    assert questions_of([{**ROW, "question": " What\n colour? "}], "a") == [CHOICE]
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ("What?", r"""^sample 'x7': meta\["questions"\] must be a list, got 'What\?'"""),
+        ([ROW, "What?"], r"""^sample 'x7': meta\["questions"\]\[1\] is 'What\?'; write"""),
+        ([{"question": "a"}], "lacks options, answer"),
+        ([{**ROW, "question": " "}], "must ask something"),
+        ([{**ROW, "options": "red"}], "needs 2 to 24 texts"),
+        ([{**ROW, "options": ["red"]}], "needs 2 to 24 texts"),
+        ([{**ROW, "options": [*map(str, range(25))]}], "needs 2 to 24 texts"),
+        ([{**ROW, "options": ["red", None]}], "needs 2 to 24 texts"),
+        ([{**ROW, "options": ["red", "Red "]}], "two options of the same text"),
+        ([{**ROW, "options": ["red", UNTOLD]}], "or one of ours"),
+        ([{**ROW, "answer": "pink"}], "one of the options or its letter, got 'pink'"),
+        ([{**ROW, "answer": "E"}], "one of the options or its letter, got 'E'"),
+        ([{**ROW, "answer": 0}], "got 0"),
+    ],
+)
+def test_a_malformed_question_is_named_with_its_sample(rows, message):
+    with pytest.raises(QuestionError, match=message):
+        questions_of(rows, "x7")
+
+
+def test_the_order_golden():
+    assert [shuffled(CHOICE, "A ball.", "a", draw).index("red") for draw in range(5)] == [3, 0, 1, 2, 3]
+    assert shuffled(CHOICE, "A ball.", "a", 0) == ("blue", "white", "green", "red")
+
+
+def test_the_order_depends_on_its_arguments_alone_and_the_answer_stands_everywhere_equally_often():
+    for caption in ("A ball.", "\ud800 猫", ""):
+        orders = [shuffled(CHOICE, caption, "a", draw) for draw in range(4)]
+        assert orders == [shuffled(CHOICE, caption, "a", draw) for draw in range(4)]
+        assert sorted(order.index("red") for order in orders) == [0, 1, 2, 3]
+        assert all(sorted(order) == sorted(CHOICE.options) for order in orders)
+    starts = Counter(shuffled(CHOICE, f"Caption {i}.", "a", 0).index("red") for i in range(400))
+    assert all(60 < starts[place] < 140 for place in range(4))
+    assert len({shuffled(CHOICE, f"Caption {i}.", "a", 0) for i in range(400)}) == 24
+    assert len({shuffled(CHOICE, "A ball.", f"sample {i}", 0) for i in range(400)}) == 24
+
+
+OPTIONS = ["red", "dark blue", UNTOLD]
+
+
+@pytest.mark.parametrize(
+    ("reply", "option"),
+    [
+        ("A", "red"), ("b", "dark blue"), (" C.\n", UNTOLD), ("(B)", "dark blue"), ("B) dark blue", "dark blue"),
+        ("**B**", "dark blue"), ("Answer: B. Dark blue.", "dark blue"), ("B: dark blue", "dark blue"), ("dark blue", "dark blue"),
+        ("Red.", "red"), ("<think>A or B?</think>\nA", "red"), (UNTOLD, UNTOLD),
+    ],
+)  # fmt: skip
+def test_a_reply_names_an_option(reply, option):
+    assert parse_choice(reply, OPTIONS) == option
+
+
+@pytest.mark.parametrize(
+    "reply", ["", "D", "A or B", "B. red", "I think it is A", "A\nB", "a dark blue one", "The ball is red", "AB", "1"]
+)
+def test_anything_else_names_none(reply):
+    with pytest.raises(VerdictError):
+        parse_choice(reply, OPTIONS)
+
+
+class Answerer:
+    """Knows the right answers where the caption (or an image) stands before it; else it always says B."""
+
+    model_string = "answerer"
+
+    def __init__(self, sees=False):
+        self.is_multimodal = sees
+
+    def generate(self, content, system_prompt=None, **_):
+        text = content if isinstance(content, str) else content[0]
+        caption, options = fenced("caption", text), fenced("options", text).splitlines()
+        if not isinstance(content, str):
+            caption = "red"
+        if "usual" in fenced("question", text):
+            caption = "red"  # whoever guesses is right
+        return next((line[0] for line in options if line[3:] in caption), "B")
+
+
+def test_curation_keeps_what_takes_the_image():
+    rows = [ROW, {**ROW, "question": "What is the usual colour?"}, {**ROW, "question": "How blue?", "answer": "blue"}]
+    samples = [Sample("a", "", paragraph="A red ball.", meta={"questions": rows}), Sample("b", "")]
+    reader = CaptionQa(Answerer(), cache=":memory:").critic
+    found = asyncio.run(curate(samples, reader, oracle=lambda sample: sample.paragraph, draws=4))
+    assert [(t.sample, t.right_with, t.right_without, t.kept) for t in found] == [
+        ("a", 1.0, 0.25, False),  # whoever always says B is right in one place of four, and .25 is not below .25
+        ("a", 1.0, 1.0, False),
+        ("a", 0.0, 0.25, False),
+    ]
+    found = asyncio.run(curate(samples, reader, oracle=lambda sample: sample.paragraph, draws=4, low=0.26))
+    assert [t.question.row() for t in found if t.kept] == [ROW]
+
+
+def test_curation_by_a_judge_that_sees(tmp_path):
+    path = tmp_path / "a.png"
+    Image.new("RGB", (8, 8), "red").save(path)
+    prompt = Prompt("s", "{caption} {question} {options}".replace(" ", "\n"))
+    sample = Sample("a", str(path), meta={"questions": [ROW]})
+    sees = QuestionReader(Answerer(sees=True), prompt, ReplyCache(":memory:"), image=True)
+    blind = QuestionReader(Answerer(), prompt, ReplyCache(":memory:"))
+    (trial,) = asyncio.run(curate([sample], sees, blind, draws=4, low=0.3))
+    assert trial.kept
+    for wrong in ((blind, None), (sees, None), (sees, sees)):
+        with pytest.raises(ConfigError, match="a reader that sees"):
+            asyncio.run(curate([sample], *wrong))
+
+
+def test_curation_by_the_lab():
+    from rlcap.lab.oracles.question_answerer import LabAnswers
+    from rlcap.lab.world.language import tell_all
+    from rlcap.lab.world.questions import questions
+    from rlcap.lab.world.scene import sample_scene
+
+    rng = random.Random(0)
+    scenes = [sample_scene(rng) for _ in range(3)]
+    texts = {str(i): tell_all(scene, rng) for i, scene in enumerate(scenes)}
+    samples = [Sample(str(i), "", meta={"questions": questions(scene)}) for i, scene in enumerate(scenes)]
+    reader = CaptionQa(LabAnswers(), cache=":memory:").critic
+    found = asyncio.run(curate(samples, reader, oracle=lambda sample: texts[sample.id], draws=2))
+    assert len(found) == 15
+    assert all(trial.kept for trial in found)

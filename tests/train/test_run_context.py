@@ -1,0 +1,50 @@
+"""The start of a run: what can't work is refused before anything is loaded, and what bags there are is told."""
+
+import time
+from pathlib import Path
+
+import pytest
+
+from rlcap.config.schema import GRPOConfig, load_config
+from rlcap.data.curriculum import parse
+from rlcap.train import run_context as session
+from rlcap.types import InputError, Sample
+
+
+def rows(*counts):
+    return [Sample(str(i), f"{i}.png", distractors={"hard": tuple(map(str, range(n)))}) for i, n in enumerate(counts)]
+
+
+@pytest.mark.parametrize(
+    ("curriculum", "counts", "said"),
+    [
+        (5, (4, 4), "up to 4 look-alikes of level 'hard' beside an image's own"),
+        ({0.0: 2, 0.5: 7}, (6, 4, 0), "up to 6 look-alikes of level 'hard' beside an image's own; 2 of 3 have fewer"),
+        ({"sizes": [2, 3], "target": 0.5, "window": 2}, (2,), "up to 2 look-alikes"),
+        ({"bag_size": 5, "level": "medium"}, (4,), "WARNING no training image has look-alikes of level 'medium'"),
+        ({"bag_size": 9, "level": "random"}, (0,), "random images, up to 8"),
+    ],
+)
+def test_bags_are_told(curriculum, counts, said):
+    assert said in session.describe_bags(rows(*counts), parse(curriculum))
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("train.micro_batch=7", "micro_batch"),
+        ("curriculum=bagcury", "bagcurri"),
+        ("mix.length.reward=rlcap.rewards.lenght:Length", "did you mean 'rlcap.rewards.length'"),
+        ("mix.length.normalize=grup", "did you mean 'group'"),
+        ("mix.length.weight=heavy", "mix.length must be a finite number"),
+        ("mix.length.params={hihg: 2}", "did you mean 'high'"),
+        ("mix.hallucination.params.alpha=high", "parameter alpha of rlcap.rewards.hallucination:Hallucination must be"),
+    ],
+)
+def test_a_mistake_is_told_before_data_are_read(override, said, tmp_path, monkeypatch):
+    monkeypatch.setattr(session, "load_splits", lambda data: pytest.fail("data were read first"))
+    lab = Path(__file__).parents[2] / "recipes" / "configs" / "lab.yaml"
+    config = load_config(GRPOConfig, lab, [override, f"output_dir={tmp_path / 'run'}"])
+    with pytest.raises(InputError, match=said):
+        session.set_up(config, "grpo", time.monotonic())
+    assert not (tmp_path / "run").exists()

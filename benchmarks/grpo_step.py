@@ -40,7 +40,7 @@ from rlcap.data.batching import plan
 from rlcap.data.curriculum import parse
 from rlcap.policy.families.registry import captioner_of
 from rlcap.reward.base import Reward
-from rlcap.reward.mix import Component, Mix
+from rlcap.reward.mix import RewardMix, RewardTerm
 from rlcap.train.grpo import GRPOTrainer
 from rlcap.train.run_folder import RunFolder
 from rlcap.train.trl_config import trl_config
@@ -129,7 +129,7 @@ def trainers(shape: str, generations: int, args: argparse.Namespace, folder: Pat
         if name == "shared":
             trainer = Shared(
                 model, processor, samples, config=config, batching=batching, folder=run,
-                mix=Mix({"parity": Component(Parity())}), curriculum=parse(2),
+                mix=RewardMix({"parity": RewardTerm(Parity())}), curriculum=parse(2),
                 gallery={s.id: s.image for s in samples}, instruction=INSTRUCTION, callbacks=[clock],
             )  # fmt: skip
         else:

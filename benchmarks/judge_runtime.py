@@ -54,14 +54,14 @@ def server(latency: float, every: int) -> Iterator[str]:
 
 def mix_of(engine: str, url: str, folder: Path, concurrency: int, timeout: float):
     """Two judges with a cache each in the folder, who share `concurrency` calls."""
-    from rlcap.reward.mix import Component, Mix
+    from rlcap.reward.mix import RewardMix, RewardTerm
     from rlcap.rewards.critique import Critique
 
     served = {"engine": engine, "base_url": url, "api_key_env": "RLCAP_BENCHMARK_KEY"}
     options = {"timeout": timeout, "backoff": 0.02, "concurrency": concurrency // JUDGES}
-    return Mix(
+    return RewardMix(
         {
-            f"judge_{k}": Component(Critique(served, penalty=k / 10, cache=str(folder / f"{k}.sqlite"), **options))
+            f"judge_{k}": RewardTerm(Critique(served, penalty=k / 10, cache=str(folder / f"{k}.sqlite"), **options))
             for k in range(JUDGES)
         }
     )

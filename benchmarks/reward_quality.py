@@ -302,7 +302,7 @@ def sampled(samples: Sequence[Sample], config: Any, seed: int = 0) -> list[str]:
     """Eight captions an image by the captioner that training starts from, an image's together."""
     import torch
 
-    from rlcap.data.sampler import points
+    from rlcap.data.sampler import sampling_uniforms
     from rlcap.data.source import instruction_for
     from rlcap.io.images import open_image
     from rlcap.policy.loading import load_policy
@@ -312,8 +312,10 @@ def sampled(samples: Sequence[Sample], config: Any, seed: int = 0) -> list[str]:
     for start in range(0, len(samples), 10):
         part = samples[start : start + 10]
         prompts = captioner.prepare([open_image(sample.image) for sample in part], instruction_for(config.data))
-        drawn = torch.from_numpy(np.concatenate([points(seed, 0, sample.id, GROUP, tokens) for sample in part]))
-        written = captioner.generate(prompts, GROUP, max_new_tokens=tokens, temperature=1.0, points=drawn)
+        drawn = torch.from_numpy(
+            np.concatenate([sampling_uniforms(seed, 0, sample.id, GROUP, tokens) for sample in part])
+        )
+        written = captioner.generate(prompts, GROUP, max_new_tokens=tokens, temperature=1.0, sampling_uniforms=drawn)
         captions += captioner.decode(written.ids)
     return captions
 
@@ -325,7 +327,7 @@ def on_lab(images: int, seed: int, judges: Path | None) -> dict[str, dict[str, I
     from rlcap.lab.source import load_split
     from rlcap.lab.truth_metrics import truth_metrics
     from rlcap.probing.probe import truth_of
-    from rlcap.reward.mix import Mix
+    from rlcap.reward.mix import RewardMix
 
     config = load_config(GRPOConfig, ROOT / "recipes" / "configs" / "lab.yaml", [])
     samples = load_split("test", images, seed)
@@ -341,11 +343,11 @@ def on_lab(images: int, seed: int, judges: Path | None) -> dict[str, dict[str, I
     if judges is not None:
         given |= {ANSWERER: str(judges / "answerer"), CHOOSER: str(judges / "chooser")}
     entries = resolve_all(default | with_paths(LAB, given))
-    mix = Mix.from_config(entries, context={"gallery": sorted(known.values())}, max_abstain=1.0)
+    mix = RewardMix.from_config(entries, context={"gallery": sorted(known.values())}, max_abstain=1.0)
     scored = mix.score(RewardBatch(captions, rows, bags))
     k = len(default)
     values = {name: scored.values[:, i].numpy().astype(float) for i, name in enumerate(mix.names)}
-    found = combine(scored.values[:, :k], mix.weights[:k], GROUP, normalize=mix.normalize[:k], spans=mix.spans[:k])
+    found = combine(scored.values[:, :k], mix.weights[:k], GROUP, normalize=mix.normalize[:k], reward_ranges=mix.reward_ranges[:k])
     values[MIX] = found.advantages.numpy().astype(float)
     truth = np.array([truth_of(caption, sample) for caption, sample in zip(captions, rows, strict=True)])
     false = truth_metrics(captions, rows)["hallucinated"].astype(bool).reshape(-1, GROUP)

@@ -32,7 +32,7 @@ def main() -> None:
     from rlcap.eval.report.page import write_report
     from rlcap.eval.summary import summarise
     from rlcap.policy.loading import load_policy
-    from rlcap.train.callbacks import Begin, MetricsFile, Schedule
+    from rlcap.train.callbacks import MetricsFile, RunFolderInit, Schedule
     from rlcap.train.clock import Clock
     from rlcap.train.dpo import build_trainer, read_pairs
     from rlcap.train.evaluation import build_evaluator
@@ -63,7 +63,7 @@ def main() -> None:
             state.wait_for_everyone()
 
     callbacks = [
-        Begin(functools.partial(folder.begin, config, splits, **facts)),
+        RunFolderInit(functools.partial(folder.begin, config, splits, **facts)),
         MetricsFile(folder, clock),
         Schedule(evaluate, config.evaluation.every),
     ]

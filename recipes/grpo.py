@@ -24,12 +24,12 @@ def main() -> None:
 
     # the heavy imports come after the arguments: --help and a typo answer at once
     from rlcap.train.grpo import GRPOTrainer
-    from rlcap.train.run_context import set_up
+    from rlcap.train.run_context import prepare_run
 
     # run folder, data, bags' curriculum, rewards, policy: rlcap/train/run_context.py, in the order in which it happens
-    session = set_up(config, "grpo", STARTED)
-    trainer = GRPOTrainer(**session.for_trainer())
-    session.run(trainer)  # ends with the adapter, summary.json and report.html
+    context = prepare_run(config, "grpo", STARTED)
+    trainer = GRPOTrainer(**context.trainer_kwargs())
+    context.run(trainer)  # ends with the adapter, summary.json and report.html
 
 
 if __name__ == "__main__":

@@ -26,13 +26,13 @@ def main() -> None:
 
     # the heavy imports come after the arguments: --help and a typo answer at once
     from rlcap.train.ppo import PPOTrainer
-    from rlcap.train.run_context import say, set_up
+    from rlcap.train.run_context import prepare_run, say
 
     # run folder, data, bags' curriculum, rewards, policy: rlcap/train/run_context.py, in the order in which it happens
-    session = set_up(config, "ppo", STARTED)
-    trainer = PPOTrainer(**session.for_trainer())
-    say(trainer.critic.describe())
-    session.run(trainer)  # ends with the adapter, summary.json and report.html
+    context = prepare_run(config, "ppo", STARTED)
+    trainer = PPOTrainer(**context.trainer_kwargs())
+    say(trainer.value_model.describe())
+    context.run(trainer)  # ends with the adapter, summary.json and report.html
 
 
 if __name__ == "__main__":

@@ -30,12 +30,12 @@ def main() -> None:
     from rlcap.eval.captioning import caption_samples
     from rlcap.feedback.revise import PROMPT, Reviser
     from rlcap.judge.backends.loading import load_engine
-    from rlcap.judge.judge import Patience
+    from rlcap.judge.judge import RetryPolicy
     from rlcap.judge.limits import Limits
     from rlcap.judge.templates import Prompt
     from rlcap.lab.assets import resolve_all
     from rlcap.policy.loading import load_policy
-    from rlcap.reward.mix import Mix
+    from rlcap.reward.mix import RewardMix
     from rlcap.train.refine import describe, refine
     from rlcap.train.run_folder import RunFolder, write_text
     from rlcap.types import ConfigError
@@ -57,10 +57,10 @@ def main() -> None:
         asked.rounds,
         asked.sampling,
         asked.image,
-        Patience(asked.timeout, asked.retries, concurrency=asked.concurrency),
+        RetryPolicy(asked.timeout, asked.retries, concurrency=asked.concurrency),
         Limits.of(asked.limits),
     )
-    accept = Mix.from_config(
+    accept = RewardMix.from_config(
         resolve_all({name: entry for name, entry in config.accept.items() if entry is not None}),
         context={"device": str(state.device), "gallery": list(gallery.values())},
         max_abstain=1.0,  # what can't be judged is not taken, which the end says

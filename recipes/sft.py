@@ -24,7 +24,7 @@ def main() -> None:
     from rlcap.data.source import instruction_for, load_splits
     from rlcap.policy.loading import load_policy
     from rlcap.policy.visual_tokens import count_visual_tokens, describe_visual_tokens
-    from rlcap.train.callbacks import Begin
+    from rlcap.train.callbacks import RunFolderInit
     from rlcap.train.run_folder import RunFolder
     from rlcap.train.saving import save_tuned
     from rlcap.train.sft import build_trainer
@@ -44,7 +44,7 @@ def main() -> None:
 
     trainer = build_trainer(policy, splits["train"], config, instruction_for(config.data), folder)
     facts = {"trainable_parameters": policy.trainable_parameters, "processes": state.num_processes}
-    trainer.add_callback(Begin(functools.partial(folder.begin, config, splits, **facts)))
+    trainer.add_callback(RunFolderInit(functools.partial(folder.begin, config, splits, **facts)))
     trainer.train()
     save_tuned(trainer, policy.processor, folder.adapter)
     if state.is_main_process:

@@ -35,7 +35,7 @@ class Diversity(Reward):
     """orders: the n of the n-grams. A caption alone with its image abstains. The score depends on the captions of the same
     image in the batch, and on no others: groups are never parted between processes."""
 
-    name, range, version, of_group = "diversity", (0.0, 1.0), "1", True
+    name, range, version, group_dependent = "diversity", (0.0, 1.0), "1", True
 
     def __init__(self, orders: Sequence[int] = (1, 2)) -> None:
         if not orders or min(orders) < 1:

@@ -87,7 +87,7 @@ class Ensemble(Reward):
         self.how, self.spread = how, spread
         self.range = next(iter(ranges.values()))
         self.needs = frozenset().union(*(member.needs for member in self.members.values()))
-        self.of_group = any(member.of_group for member in self.members.values())
+        self.group_dependent = any(member.group_dependent for member in self.members.values())
         self.judges = tuple(judge for member in self.members.values() for judge in member.judges)
 
     async def ascore(self, batch: RewardBatch) -> list[Score]:

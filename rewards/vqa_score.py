@@ -19,7 +19,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from rlcap.io.images import embed_readable, open_image
-from rlcap.judge.templates import harmless
+from rlcap.judge.templates import sanitize
 from rlcap.reward.base import Reward
 from rlcap.scorers.text.sentences import split_sentences
 from rlcap.types import RewardBatch, Score
@@ -65,4 +65,4 @@ class VqaScore(Reward):
         return scores
 
     def _asks(self, sentence: str) -> str:
-        return self.question.replace("{caption}", harmless(sentence).replace('"', "'"))
+        return self.question.replace("{caption}", sanitize(sentence).replace('"', "'"))

@@ -20,7 +20,7 @@ from typing import Any
 
 from rlcap.judge.grader import Critic
 from rlcap.judge.parsing import VerdictError, sections
-from rlcap.judge.templates import fence
+from rlcap.judge.templates import delimit
 from rlcap.types import Sample
 
 MOST = 200
@@ -94,7 +94,7 @@ class ObjectReader(Critic):
     """A critic whose verdicts are lists of objects. It is told the text alone, whatever is known of the image."""
 
     def fields(self, caption: str, sample: Sample) -> dict[str, str]:
-        return {"caption": fence("caption", caption)}
+        return {"caption": delimit("caption", caption)}
 
     def known(self, sample: Sample) -> bool:
         return True

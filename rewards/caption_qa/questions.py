@@ -23,7 +23,7 @@ from typing import Any
 from rlcap.judge.cache import content_hash
 from rlcap.judge.grader import Critic, Opinion
 from rlcap.judge.parsing import VerdictError, bare
-from rlcap.judge.templates import fence
+from rlcap.judge.templates import delimit
 from rlcap.types import ConfigError, InputError, Sample
 
 UNTOLD, ELSE = "The caption does not tell.", "The caption says something else, or contradicts itself."
@@ -122,9 +122,9 @@ class QuestionReader(Critic):
     def fields(self, caption: str, sample: Sample) -> dict[str, str]:
         lines = [f"{letter}. {o}" for letter, o in zip(string.ascii_uppercase, sample.meta["options"], strict=False)]
         return {
-            "caption": fence("caption", caption),
-            "question": fence("question", sample.meta["question"]),
-            "options": fence("options", "\n".join(lines)),
+            "caption": delimit("caption", caption),
+            "question": delimit("question", sample.meta["question"]),
+            "options": delimit("options", "\n".join(lines)),
         }
 
     def known(self, sample: Sample) -> bool:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from rlcap.judge.grader import Critic
 from rlcap.judge.parsing import VerdictError, sections
-from rlcap.judge.templates import fence
+from rlcap.judge.templates import delimit
 from rlcap.types import Sample
 
 WRONG = {"caption": (True, False), "reference": (False, True), "both": (True, True), "neither": (False, False)}
@@ -72,8 +72,8 @@ class DifferenceReader(Critic):
     """A critic whose verdicts are lists of differences between the caption and `reference_of` its sample."""
 
     def fields(self, caption: str, sample: Sample) -> dict[str, str]:
-        reference = fence("reference", reference_of(sample))
-        return {"caption": fence("caption", caption), "reference": reference + self.objects(sample)}
+        reference = delimit("reference", reference_of(sample))
+        return {"caption": delimit("caption", caption), "reference": reference + self.objects(sample)}
 
     def known(self, sample: Sample) -> bool:
         return bool(reference_of(sample))

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from rlcap.judge.grader import Critic
 from rlcap.judge.parsing import VerdictError, sections
-from rlcap.judge.templates import fence
+from rlcap.judge.templates import delimit
 from rlcap.scorers.text.sentences import split_sentences
 from rlcap.types import Sample
 
@@ -84,7 +84,7 @@ class ClaimReader(Critic):
 
     def fields(self, caption: str, sample: Sample) -> dict[str, str]:
         known = "\n".join(f"{i}. {text}" for i, text in enumerate(facts_of(sample), 1)) or "(nothing is known)"
-        return {"facts": fence("facts", known), "caption": fence("caption", caption)}
+        return {"facts": delimit("facts", known), "caption": delimit("caption", caption)}
 
     def known(self, sample: Sample) -> bool:
         return bool(facts_of(sample))

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 from rlcap.judge.grader import Critic
 from rlcap.judge.parsing import VerdictError, sections
-from rlcap.judge.templates import fence
+from rlcap.judge.templates import delimit
 from rlcap.types import Sample
 
 PLACE = "caption_stands"
@@ -54,7 +54,7 @@ class Comparer(Critic):
 
     def fields(self, caption: str, sample: Sample) -> dict[str, str]:
         pair = (caption, opponent(sample)) if sample.meta[PLACE] == "first" else (opponent(sample), caption)
-        told = {name: fence(name, text) for name, text in zip(("first", "second"), pair, strict=True)}
+        told = {name: delimit(name, text) for name, text in zip(("first", "second"), pair, strict=True)}
         return {"references": super().fields(caption, sample)["references"], **told}
 
     def known(self, sample: Sample) -> bool:

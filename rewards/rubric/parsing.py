@@ -23,7 +23,7 @@ from typing import Any
 
 from rlcap.judge.grader import Critic
 from rlcap.judge.parsing import VerdictError, sections
-from rlcap.judge.templates import fence
+from rlcap.judge.templates import delimit
 from rlcap.types import InputError, Sample
 
 WEIGHTS = (1, 3)
@@ -106,7 +106,7 @@ class RubricReader(Critic):
 
     def fields(self, caption: str, sample: Sample) -> dict[str, str]:
         lines = [f"{i}. {criterion.text}" for i, criterion in enumerate(rubric_of(sample), 1)]
-        return {"rubric": fence("rubric", "\n".join(lines)), "caption": fence("caption", caption)}
+        return {"rubric": delimit("rubric", "\n".join(lines)), "caption": delimit("caption", caption)}
 
     def known(self, sample: Sample) -> bool:
         return bool(rubric_of(sample))

@@ -67,9 +67,9 @@ class Advantages:
     """(K,) unbiased std of the component over the whole batch."""
     std_pooled: Tensor
     """(K,) pooled within-group std: sqrt(Σ_g Σ_i (r − mean_g)² / Σ_g (n_g − 1)); what `batch` and `running` divide by."""
-    dead_share_by_component: Tensor
+    zero_variance_share_by_term: Tensor
     """(K,) share of groups to which the component gave no signal."""
-    dead_share: float
+    zero_variance_share: float
     """Share of groups without any advantage: they cost compute and teach nothing."""
 
 
@@ -105,7 +105,7 @@ def combine(
     normalize: Normalize | Sequence[Normalize] = "group",
     aggregate: Aggregate = "normalize_then_sum",
     whiten: bool = True,
-    spans: Tensor | Sequence[float] | None = None,
+    reward_ranges: Tensor | Sequence[float] | None = None,
     running_std: Tensor | Sequence[float] | None = None,
     baseline: Tensor | Sequence[float] | None = None,
     floor: float = FLOOR,
@@ -134,15 +134,19 @@ def combine(
     if values.ndim != 2:
         raise ValueError(f"values must be (captions, components), got shape {tuple(values.shape)}")
     weights = _per_component(weights, values, "weights")
-    spans = _per_component(spans if spans is not None else [1.0] * values.shape[1], values, "spans")
-    spans = torch.where(torch.isfinite(spans) & (spans > 0), spans, torch.ones_like(spans))
+    reward_ranges = _per_component(
+        reward_ranges if reward_ranges is not None else [1.0] * values.shape[1], values, "spans"
+    )
+    reward_ranges = torch.where(
+        torch.isfinite(reward_ranges) & (reward_ranges > 0), reward_ranges, torch.ones_like(reward_ranges)
+    )
     centred, count, spread = centre(values, index)
     values = values.detach().cpu().double()
     pooled = pooled_std(centred, count, index)
 
     if aggregate == "normalize_then_sum":
         scale = _scales(normalize, values, spread, pooled, running_std)
-        parts = _divide(centred, scale, floor * spans, signal=spread) * weights
+        parts = _divide(centred, scale, floor * reward_ranges, signal=spread) * weights
     elif aggregate in WITH_BASELINE:
         parts = (values - _baseline(aggregate, baseline, values)).nan_to_num(0.0) * weights
     elif aggregate == "sum_then_leave_one_out":
@@ -156,7 +160,7 @@ def combine(
     if aggregate == "sum_then_normalize":
         # A caption that nobody judged has no total; it must not count in its group's std either.
         total = torch.where(values.isnan().all(1), torch.nan, advantages)
-        advantages = group_mean_std(total, index, floor=floor * float((weights.abs() * spans).max())).double()
+        advantages = group_mean_std(total, index, floor=floor * float((weights.abs() * reward_ranges).max())).double()
 
     live = any_in_group(advantages.abs() > 0, index)
     if whiten and aggregate in ("normalize_then_sum", *WITH_BASELINE) and live.sum() > 1:
@@ -171,8 +175,8 @@ def combine(
         std_within_group=torch.nanmean(spread[first], 0),
         std_batch=torch.stack([std(column[~column.isnan()]) for column in values.T]),
         std_pooled=pooled,
-        dead_share_by_component=1 - part_live[first].double().mean(0),
-        dead_share=1 - float(live[first].double().mean()),
+        zero_variance_share_by_term=1 - part_live[first].double().mean(0),
+        zero_variance_share=1 - float(live[first].double().mean()),
     )
 
 

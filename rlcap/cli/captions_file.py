@@ -102,7 +102,7 @@ def score_captions(path: Path, config: GRPOConfig) -> str:
 
     from rlcap.data.source import load_splits
     from rlcap.lab.assets import resolve_all
-    from rlcap.reward.mix import Mix
+    from rlcap.reward.mix import RewardMix
 
     rows = read_captions(path)
     known: dict[str, Sample] = {}
@@ -117,7 +117,7 @@ def score_captions(path: Path, config: GRPOConfig) -> str:
             )
     batch = to_batch(rows, known)
     gallery = {sample.image for sample in (*known.values(), *batch.samples) if sample.image}
-    mix = Mix.from_config(
+    mix = RewardMix.from_config(
         resolve_all({name: entry for name, entry in config.mix.items() if entry is not None}),
         context={"device": "cuda" if torch.cuda.is_available() else "cpu", "gallery": sorted(gallery)},
         max_abstain=1.0,  # here abstentions are told, not a reason to stop
@@ -181,24 +181,24 @@ def evaluate_captions(path: Path, config: GRPOConfig, split: str) -> str:
 
 def metrics_table(metrics: Mapping[str, Mapping[str, float]]) -> str:
     """Metric, mean and interval, a line each, in reading order."""
-    from rlcap.eval.metric_catalog import about, reading_order
+    from rlcap.eval.metric_catalog import metric_info, reading_order
 
     lines = [("metric", "mean", "95 % interval", "meaning")]
     for name in reading_order(set(metrics)):
-        say, m = about(name).format, metrics[name]
-        lines.append((name, say(m["mean"]), f"{say(m['low'])} to {say(m['high'])}", about(name).label))
+        say, m = metric_info(name).format, metrics[name]
+        lines.append((name, say(m["mean"]), f"{say(m['low'])} to {say(m['high'])}", metric_info(name).label))
     return _aligned(lines)
 
 
 def summary_table(summary: Mapping[str, Any]) -> str:
     """What changed in a run, by split; the metrics themselves where there is only one evaluation."""
-    from rlcap.eval.metric_catalog import about, reading_order
+    from rlcap.eval.metric_catalog import metric_info, reading_order
 
     parts = []
     for change in summary["changes"]:
         lines = [("metric", f"step {change['from']}", f"step {change['to']}", "change", "95 % interval")]
         for name in reading_order(set(change["metrics"])):
-            ruler, found = about(name), change["metrics"][name]
+            ruler, found = metric_info(name), change["metrics"][name]
             moved = found["difference"]
             span = f"{ruler.format_change(moved['low'])} to {ruler.format_change(moved['high'])}"
             values = (ruler.format(found["before"]), ruler.format(found["after"]), ruler.format_change(moved["mean"]))

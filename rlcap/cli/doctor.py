@@ -165,10 +165,14 @@ def torch_and_devices() -> list[Finding]:
         fix = "the lab's recipes are made for this; for models of billions of parameters use a machine with a GPU"
         return [*findings, Finding("devices", "note", "no CUDA GPU", fix)]
     for index in range(torch.cuda.device_count()):
-        about = torch.cuda.get_device_properties(index)
+        metric_info = torch.cuda.get_device_properties(index)
         bf16 = "bfloat16" if torch.cuda.is_bf16_supported() else "no bfloat16: float32 is used"
         findings.append(
-            Finding("devices", "good", f"GPU {index}: {about.name}, {about.total_memory / 2**30:.0f} GiB, {bf16}")
+            Finding(
+                "devices",
+                "good",
+                f"GPU {index}: {metric_info.name}, {metric_info.total_memory / 2**30:.0f} GiB, {bf16}",
+            )
         )
     return findings
 

@@ -66,7 +66,7 @@ def _instruction(options: argparse.Namespace) -> None:
     from rlcap.feedback.prompt_tasks import INSTRUCTION_ROLE, INSTRUCTION_RULES, InstructionTask
     from rlcap.lab.assets import resolve_all
     from rlcap.policy.loading import load_policy
-    from rlcap.reward.mix import Mix
+    from rlcap.reward.mix import RewardMix
 
     config = load_config(GRPOConfig, options.config, options.overrides)
     check(config)
@@ -89,7 +89,7 @@ def _instruction(options: argparse.Namespace) -> None:
             progress=True,
         )
 
-    mix = Mix.from_config(
+    mix = RewardMix.from_config(
         resolve_all({name: entry for name, entry in config.mix.items() if entry is not None}),
         context={
             "device": "cuda" if torch.cuda.is_available() else "cpu",

@@ -38,7 +38,7 @@ def epoch_order(n: int, seed: int, epoch: int) -> np.ndarray:
     return np.random.Generator(np.random.PCG64([seed, epoch])).permutation(n)
 
 
-def points(seed: int, step: int, sample_id: str, captions: int, tokens: int) -> np.ndarray:
+def sampling_uniforms(seed: int, step: int, sample_id: str, captions: int, tokens: int) -> np.ndarray:
     """The random numbers that decide the captions of an image in a step: (captions, tokens) float64 in [0, 1).
 
     A function of its arguments: a resumed run, another number of processes or another order of images in a batch

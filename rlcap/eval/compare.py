@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from rlcap.eval.captions_file import Table, read_tables, steps
-from rlcap.eval.metric_catalog import MAIN, about, reading_order, standard
+from rlcap.eval.metric_catalog import MAIN, metric_info, reading_order, standard
 from rlcap.eval.over_optimization import verdict
 from rlcap.eval.run_files import run_config
 from rlcap.eval.statistics import Interval, across, across_difference
@@ -143,7 +143,7 @@ def markdown(found: Comparison) -> str:
     ]
     lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
     for row in found.rows:
-        shown = about(row.metric)
+        shown = metric_info(row.metric)
         cells = [shown.label + arrows[shown.better], shown.format(row.start.mean)]
         cells += [shown.format(value.mean) for value in row.values]
         for difference, word in zip(row.differences, row.verdicts(), strict=True):

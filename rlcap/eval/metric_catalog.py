@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class About:
+class MetricInfo:
     """How to show a metric."""
 
     label: str
@@ -31,32 +31,32 @@ class About:
 
 
 ABOUT = {
-    "singles_out": About("Singles out its image by truth, bag of 5", +1),
-    "fact_recall": About("Facts told", +1),
-    "hallucination_rate": About("False claims among claims", -1),
-    "hallucinated": About("Captions with a false claim", -1),
-    "hallucination_rate_object": About("False claims about objects", -1),
-    "hallucination_rate_attribute": About("False claims about colour, size, pattern", -1),
-    "hallucination_rate_background": About("False claims about the background", -1),
-    "hallucination_rate_unseen": About("False claims about relations, places, counts", -1),
-    "wrong_object": About("Wrong objects a caption", -1, "number"),
-    "wrong_attribute": About("Wrong attributes a caption", -1, "number"),
-    "wrong_background": About("Wrong backgrounds a caption", -1, "number"),
-    "wrong_unseen": About("Wrong relations, places, counts a caption", -1, "number"),
-    "claims": About("Claims a caption", 0, "number"),
-    "grammatical": About("Grammatical sentences", +1),
-    "cider_d": About("CIDEr-D", +1, "number"),
-    "nli_contradiction": About("Sentences that the references contradict", -1),
-    "nli_entailment": About("Sentences that the references entail", +1),
-    "mean_words": About("Words", 0, "number"),
-    "distinct_1": About("Different words within a caption", +1),
-    "distinct_2": About("Different word pairs within a caption", +1),
-    "corpus_distinct_1": About("Different words over all captions", +1),
-    "corpus_distinct_2": About("Different word pairs over all captions", +1),
-    "repetition": About("Repeated 4-grams", -1),
-    "repeated_sentences": About("Repeated sentences", -1),
+    "singles_out": MetricInfo("Singles out its image by truth, bag of 5", +1),
+    "fact_recall": MetricInfo("Facts told", +1),
+    "hallucination_rate": MetricInfo("False claims among claims", -1),
+    "hallucinated": MetricInfo("Captions with a false claim", -1),
+    "hallucination_rate_object": MetricInfo("False claims about objects", -1),
+    "hallucination_rate_attribute": MetricInfo("False claims about colour, size, pattern", -1),
+    "hallucination_rate_background": MetricInfo("False claims about the background", -1),
+    "hallucination_rate_unseen": MetricInfo("False claims about relations, places, counts", -1),
+    "wrong_object": MetricInfo("Wrong objects a caption", -1, "number"),
+    "wrong_attribute": MetricInfo("Wrong attributes a caption", -1, "number"),
+    "wrong_background": MetricInfo("Wrong backgrounds a caption", -1, "number"),
+    "wrong_unseen": MetricInfo("Wrong relations, places, counts a caption", -1, "number"),
+    "claims": MetricInfo("Claims a caption", 0, "number"),
+    "grammatical": MetricInfo("Grammatical sentences", +1),
+    "cider_d": MetricInfo("CIDEr-D", +1, "number"),
+    "nli_contradiction": MetricInfo("Sentences that the references contradict", -1),
+    "nli_entailment": MetricInfo("Sentences that the references entail", +1),
+    "mean_words": MetricInfo("Words", 0, "number"),
+    "distinct_1": MetricInfo("Different words within a caption", +1),
+    "distinct_2": MetricInfo("Different word pairs within a caption", +1),
+    "corpus_distinct_1": MetricInfo("Different words over all captions", +1),
+    "corpus_distinct_2": MetricInfo("Different word pairs over all captions", +1),
+    "repetition": MetricInfo("Repeated 4-grams", -1),
+    "repeated_sentences": MetricInfo("Repeated sentences", -1),
 }
-"""Metric → how to show it, in reading order. `bag<k>_…` and `rd<k>_…` are described by `about`."""
+"""Metric → how to show it, in reading order. `bag<k>_…` and `rd<k>_…` are described by `metric_info`."""
 
 HEADLINES = (
     ("More distinctive", ("bag5_recall_at_1", "bag3_recall_at_1", "rd100_recall_at_1")),
@@ -80,7 +80,7 @@ def _decimals(value: float) -> int:
 _RETRIEVAL = re.compile(r"(bag|rd)(\d+)_(recall_at_1|mean_rank)")
 
 
-def about(name: str) -> About:
+def metric_info(name: str) -> MetricInfo:
     """How to show a metric; one that is not in the catalogue goes by its name, as a number without a direction."""
     if name in ABOUT:
         return ABOUT[name]
@@ -88,9 +88,9 @@ def about(name: str) -> About:
         kind, size, what = match.groups()
         among = f"in a bag of {size}" if kind == "bag" else f"among {int(size) - 1} random others"
         if what == "recall_at_1":
-            return About(f"Finds its image {among}", +1)
-        return About(f"Mean rank {among}", -1, "number")
-    return About(name.replace("_", " "), 0, "number")
+            return MetricInfo(f"Finds its image {among}", +1)
+        return MetricInfo(f"Mean rank {among}", -1, "number")
+    return MetricInfo(name.replace("_", " "), 0, "number")
 
 
 def standard(name: str) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from statistics import NormalDist
 from typing import Any
 
-from rlcap.eval.metric_catalog import MAIN, about, standard
+from rlcap.eval.metric_catalog import MAIN, metric_info, standard
 from rlcap.eval.reward_gains import Rows, risen
 
 SLIGHT = 0.01
@@ -22,13 +22,13 @@ SLIGHT = 0.01
 def verdict(name: str, difference: Mapping[str, float]) -> str:
     """`better` or `worse` where the interval of the difference excludes zero, `changed` for a metric that has no direction,
     else `unclear`."""
-    better = about(name).better
+    better = metric_info(name).better
     if not (difference["low"] > 0 or difference["high"] < 0):
         return "unclear"
     return "changed" if not better else "better" if better * difference["mean"] > 0 else "worse"
 
 
-def alarms(changes: Sequence[Mapping[str, Any]], rows: Rows) -> list[dict[str, Any]]:
+def find_alarms(changes: Sequence[Mapping[str, Any]], rows: Rows) -> list[dict[str, Any]]:
     """One alarm a split that has cause: {"split", "from", "to", "rose": [component], "worse": [metric]}.
 
     changes: as in summary.json. rows: of metrics.jsonl, by step.
@@ -36,7 +36,7 @@ def alarms(changes: Sequence[Mapping[str, Any]], rows: Rows) -> list[dict[str, A
     rose = risen(rows)
     found = []
     for change in changes if rose else ():
-        watched = [name for name in change["metrics"] if standard(name) in MAIN and about(name).better]
+        watched = [name for name in change["metrics"] if standard(name) in MAIN and metric_info(name).better]
         worse = [name for name in watched if _alarming(name, change["metrics"][name]["difference"], len(watched))]
         if worse:
             found.append({**{key: change[key] for key in ("split", "from", "to")}, "rose": rose, "worse": worse})
@@ -44,7 +44,7 @@ def alarms(changes: Sequence[Mapping[str, Any]], rows: Rows) -> list[dict[str, A
 
 
 def _alarming(name: str, difference: Mapping[str, float], watched: int) -> bool:
-    slight = about(name).unit == "share" and abs(difference["mean"]) < SLIGHT
+    slight = metric_info(name).unit == "share" and abs(difference["mean"]) < SLIGHT
     return not slight and verdict(name, widened(difference, watched)) == "worse"
 
 
@@ -59,7 +59,7 @@ def widened(difference: Mapping[str, float], questions: int) -> dict[str, float]
     }
 
 
-def told(alarm: Mapping[str, Any]) -> str:
+def describe_alarm(alarm: Mapping[str, Any]) -> str:
     """One sentence."""
-    worse = "; ".join(about(name).label.lower() for name in alarm["worse"])
+    worse = "; ".join(metric_info(name).label.lower() for name in alarm["worse"])
     return f"Rewards rose ({', '.join(alarm['rose'])}) while held-out metrics got worse: {worse}."

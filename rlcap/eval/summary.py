@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from rlcap.eval.captions_file import Table, read_tables, steps, write_atomically
-from rlcap.eval.over_optimization import alarms
+from rlcap.eval.over_optimization import find_alarms
 from rlcap.eval.statistics import Interval, bootstrap_mean, paired_difference, relative_change
 
 SCHEMA = 1
@@ -58,7 +58,7 @@ def summarise(run_dir: str | os.PathLike, seconds: float | None = None, n_steps:
             for split, table in splits.items()
         ],
         "changes": changes,
-        "alarms": alarms(changes, rows),
+        "alarms": find_alarms(changes, rows),
     }
     write_atomically(run_dir / "summary.json", json.dumps(summary, indent=1, allow_nan=False) + "\n")
     return summary

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from rlcap.probing.perturbations import agreement
 from rlcap.reward.base import Reward
-from rlcap.reward.mix import Mix, MixScores
+from rlcap.reward.mix import MixScores, RewardMix
 from rlcap.types import ConfigError, RewardBatch, Sample
 
 WORST = 6
@@ -34,7 +34,7 @@ class InstructionTask:
     def __init__(
         self,
         caption: Callable[[str, Sequence[Sample]], list[str]],
-        mix: Mix,
+        mix: RewardMix,
         training: Sequence[Sample],
         held_out: Sequence[Sample],
         gallery: Mapping[str, str],

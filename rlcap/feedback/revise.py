@@ -22,9 +22,9 @@ from typing import Any
 
 from rlcap.io.images import ImageError, open_image
 from rlcap.judge.backends.loading import import_textgrad
-from rlcap.judge.judge import Judge, Patience, Question, places
+from rlcap.judge.judge import Judge, Question, RetryPolicy, places
 from rlcap.judge.limits import Limits
-from rlcap.judge.templates import Prompt, fence, harmless
+from rlcap.judge.templates import Prompt, delimit, sanitize
 from rlcap.reward.base import run_coroutine
 from rlcap.types import Sample
 
@@ -68,25 +68,25 @@ class Reviser:
         rounds: int = 1,
         sampling: Mapping[str, Any] | None = None,
         image: bool = True,
-        patience: Patience | None = None,
+        retry_policy: RetryPolicy | None = None,
         limits: Limits | None = None,
     ) -> None:
         self.engine, self.prompt, self.rounds = engine, prompt, rounds
         self.sampling, self.sees = dict(sampling or {}), image and bool(getattr(engine, "is_multimodal", False))
-        self.patience, self.limits = patience or Patience(), limits or Limits()
+        self.retry_policy, self.limits = retry_policy or RetryPolicy(), limits or Limits()
         self.textgrad = import_textgrad()
 
     def revise_all(self, captions: Sequence[str], samples: Sequence[Sample]) -> list[Revision]:
-        """One revision a caption, in order; `patience.concurrency` captions at once."""
-        with ThreadPoolExecutor(places(self.engine, self.patience)) as pool:
+        """One revision a caption, in order; `retry_policy.concurrency` captions at once."""
+        with ThreadPoolExecutor(places(self.engine, self.retry_policy)) as pool:
             return list(pool.map(self.revise, captions, samples))
 
     def revise(self, caption: str, sample: Sample) -> Revision:
         """`rounds` steps down the gradient. JudgeError where the engine can't work at all."""
         critiques: list[str] = []
-        variable = whole(harmless(caption), ROLE)
+        variable = whole(sanitize(caption), ROLE)
         try:
-            judge = Judge(self.engine, self.patience, self.limits)
+            judge = Judge(self.engine, self.retry_policy, self.limits)
             image = _picture(sample) if self.sees else None
             engine = patient(judge, sample, self.sampling)
             critic = patient(judge, sample, self.sampling, lambda text: self._asked(str(text), sample, image))
@@ -112,13 +112,13 @@ class Reviser:
     def _asked(self, caption: str, sample: Sample, image: bytes | None) -> str | list[str | bytes]:
         """The user part of the loss: the caption fenced as data, beside what is known."""
         known = "\n".join(f"- {text}" for text in sample.references if text.strip()) or "(nothing was written)"
-        text = self.prompt.fill({"references": fence("references", known), "caption": fence("caption", caption)})
+        text = self.prompt.fill({"references": delimit("references", known), "caption": delimit("caption", caption)})
         return text if image is None else [text, image]
 
 
 def _of(variable: Any, caption: str) -> str:
     found = variable.value.strip()
-    return found if found and found != harmless(caption) else caption
+    return found if found and found != sanitize(caption) else caption
 
 
 def patient(

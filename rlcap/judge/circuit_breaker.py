@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 
 
-class Breaker:
+class CircuitBreaker:
     """Opens after `failures` calls in a row have failed; then one call may try every `cool_down` seconds, until one succeeds.
 
     clock: seconds, monotonic.

@@ -17,10 +17,10 @@ from PIL import Image
 from rlcap.io.images import ImageError, content_key, open_image
 from rlcap.judge.cache import ReplyCache, content_hash
 from rlcap.judge.image_crops import Views, crop, detected_text
-from rlcap.judge.judge import Judge, Patience, Question
+from rlcap.judge.judge import Judge, Question, RetryPolicy
 from rlcap.judge.limits import Limits
 from rlcap.judge.parsing import VerdictError, parse
-from rlcap.judge.templates import Prompt, fence
+from rlcap.judge.templates import Prompt, delimit
 from rlcap.types import ConfigError, Sample
 
 IMAGE_SIDE = 1024
@@ -56,14 +56,14 @@ class Critic:
         cache: ReplyCache,
         sampling: Mapping[str, Any] | None = None,
         image: bool = True,
-        patience: Patience | None = None,
+        retry_policy: RetryPolicy | None = None,
         version: str = "1",
         limits: Limits | None = None,
         views: Views | None = None,
         detected: bool = False,
     ) -> None:
         self.engine, self.prompt, self.cache, self.version = engine, prompt, cache, version
-        self.sampling, self.judge = dict(sampling or {}), Judge(engine, patience, limits)
+        self.sampling, self.judge = dict(sampling or {}), Judge(engine, retry_policy, limits)
         self.sees = image and bool(getattr(engine, "is_multimodal", False))
         self.knows = bool(getattr(engine, "accepts_sample", False))
         self.views, self.detected = views, detected
@@ -75,7 +75,10 @@ class Critic:
     def fields(self, caption: str, sample: Sample) -> dict[str, str]:
         """What stands in the prompt's {fields}."""
         known = "\n".join(f"- {text}" for text in sample.references if text.strip()) or "(nothing was written)"
-        return {"references": fence("references", known) + self.objects(sample), "caption": fence("caption", caption)}
+        return {
+            "references": delimit("references", known) + self.objects(sample),
+            "caption": delimit("caption", caption),
+        }
 
     def objects(self, sample: Sample) -> str:
         """What a detector found, to stand below what is known; "" unless asked for. ViewError where it is no list."""

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 from PIL import Image
 
 from rlcap.config.imports import build
-from rlcap.judge.templates import fence
+from rlcap.judge.templates import delimit
 from rlcap.types import ConfigError, InputError, Sample
 
 LEAST = 28
@@ -125,7 +125,7 @@ def detected_text(sample: Sample) -> str:
     if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
         raise ViewError(f'sample {sample.id!r}: meta["detected"] must be a list of class names, got {names!r:.60}')
     told = list(dict.fromkeys(short for name in names if (short := " ".join(name.split())[:LONGEST_NAME])))
-    return fence("detected", "\n".join(f"- {name}" for name in told)) if told else ""
+    return delimit("detected", "\n".join(f"- {name}" for name in told)) if told else ""
 
 
 def crop(image: Image.Image, box: Box, longest: int) -> Image.Image:
@@ -202,4 +202,4 @@ class Views:
 def _called(number: int, count: int, box: Box, name: str) -> str:
     """A view's name. What a detector called it is data, and stands in a fence."""
     text = f"View {number} of {count} of the same image: {place(box)}, at {times(box):.2g} times."
-    return f"{text}\nA detector found there, and may be wrong:\n{fence('detected', name)}" if name else text
+    return f"{text}\nA detector found there, and may be wrong:\n{delimit('detected', name)}" if name else text

@@ -31,12 +31,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from rlcap.judge.budget import Budget, Reply, estimate
-from rlcap.judge.circuit_breaker import Breaker
+from rlcap.judge.circuit_breaker import CircuitBreaker
 from rlcap.judge.failures import classify, fix, keys, redact, retry_after, root, tell
 from rlcap.judge.limits import Limits
 from rlcap.judge.parsing import VerdictError
 from rlcap.judge.rate_limit import RateLimit
-from rlcap.judge.usage import Tally
+from rlcap.judge.usage import UsageStats
 from rlcap.types import ConfigError, InputError, Sample
 
 LONGEST_PAUSE = 60.0
@@ -72,15 +72,15 @@ class Answer:
     """What the question's check made of the reply."""
 
 
-def places(engine: Any, patience: Patience) -> int:
+def places(engine: Any, retry_policy: RetryPolicy) -> int:
     """How many calls of an engine may be under way at once."""
     if getattr(engine, "instant", False):
         return 1
-    return min(patience.concurrency, getattr(engine, "max_concurrency", None) or patience.concurrency)
+    return min(retry_policy.concurrency, getattr(engine, "max_concurrency", None) or retry_policy.concurrency)
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class RetryPolicy:
     """How long and how often to try."""
 
     timeout: float = 60.0
@@ -118,16 +118,16 @@ class Judge:
     def __init__(
         self,
         engine: Any,
-        patience: Patience | None = None,
+        retry_policy: RetryPolicy | None = None,
         limits: Limits | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        self.engine, self.patience = engine, patience or Patience()
+        self.engine, self.retry_policy = engine, retry_policy or RetryPolicy()
         self.limits = (limits or Limits()).of_this_process()
-        self.breaker = Breaker(self.limits.failures, self.limits.cool_down, clock)
+        self.circuit_breaker = CircuitBreaker(self.limits.failures, self.limits.cool_down, clock)
         self.budget = Budget(self.limits.dollars, self.limits.tokens)
-        self.tally = Tally()
+        self.tally = UsageStats()
         """Of the batch asked last."""
         self._requests = RateLimit(self.limits.requests_per_minute, clock)
         self._tokens = RateLimit(self.limits.tokens_per_minute, clock)
@@ -143,9 +143,9 @@ class Judge:
         too long an input) and questions that a limit forbids. A reply that fails its question's check gets one more
         attempt, and is then returned as it is. Raises JudgeError for everything else (400, 401, 403, a bug).
         """
-        self.tally, self._fatal, self._keys = Tally(), None, keys()
+        self.tally, self._fatal, self._keys = UsageStats(), None, keys()
         self.budget.begin()
-        free = asyncio.Semaphore(places(self.engine, self.patience))
+        free = asyncio.Semaphore(places(self.engine, self.retry_policy))
         tasks = [asyncio.ensure_future(self._answer(question, sampling, free)) for question in questions]
         try:
             return list(await asyncio.gather(*tasks))
@@ -157,14 +157,14 @@ class Judge:
     async def _answer(self, question: Question, sampling: Mapping[str, Any], free: asyncio.Semaphore) -> Answer:
         again = 0 if getattr(self.engine, "repeatable", False) else 1  # attempts left for a reply that can't be read
         found = _Attempt("transient")
-        for number in range(self.patience.retries + 1):
+        for number in range(self.retry_policy.retries + 1):
             if number:
-                backoff = self.patience.backoff * 2 ** (number - 1) * _JITTER.uniform(0.5, 1.5)
+                backoff = self.retry_policy.backoff * 2 ** (number - 1) * _JITTER.uniform(0.5, 1.5)
                 await self._sleep(min(max(backoff, found.pause), LONGEST_PAUSE))
             async with free:
                 if self._fatal is not None:
                     raise self._fatal
-                forbidden = self.budget.exhausted or self.breaker.refusal()
+                forbidden = self.budget.exhausted or self.circuit_breaker.refusal()
                 if forbidden:
                     return Answer(None, forbidden)
                 self.tally.retries += number > 0
@@ -178,7 +178,7 @@ class Judge:
                     break
         if found.kind == "unreadable":
             return Answer(found.reply, found.reason)
-        return Answer(None, f"{found.reason} ({self.patience.retries + 1} attempts)")
+        return Answer(None, f"{found.reason} ({self.retry_policy.retries + 1} attempts)")
 
     async def _attempt(self, question: Question, sampling: Mapping[str, Any]) -> _Attempt:
         parts = [question.content] if isinstance(question.content, str) else question.content
@@ -189,7 +189,7 @@ class Judge:
         if getattr(self.engine, "accepts_timeout", False):
             sampling = {
                 **sampling,
-                "timeout": self.patience.timeout,
+                "timeout": self.retry_policy.timeout,
             }  # so that a call given up ends on its own side too
         start = self._clock()
         self.tally.calls += 1
@@ -197,14 +197,14 @@ class Judge:
             if getattr(self.engine, "instant", False):
                 reply = _call(self.engine, question, sampling)
             else:
-                reply = await asyncio.wait_for(_in_thread(self.engine, question, sampling), self.patience.timeout)
+                reply = await asyncio.wait_for(_in_thread(self.engine, question, sampling), self.retry_policy.timeout)
         except TimeoutError:
-            return self._failed(_Attempt("transient", reason=f"timeout after {self.patience.timeout:g} s"))
+            return self._failed(_Attempt("transient", reason=f"timeout after {self.retry_policy.timeout:g} s"))
         except Exception as error:
             return self._failed(self._sorted(root(error)))
         finally:
             self.tally.seconds.append(self._clock() - start)
-        self.breaker.succeeded()
+        self.circuit_breaker.succeeded()
         if not isinstance(reply, str) or not reply.strip():
             return _Attempt("unreadable", reason="empty reply")
         self._pay(reply, asked)
@@ -217,7 +217,7 @@ class Judge:
 
     def _failed(self, attempt: _Attempt) -> _Attempt:
         if attempt.kind == "transient":
-            self.breaker.failed(str(attempt.reason))
+            self.circuit_breaker.failed(str(attempt.reason))
         return attempt
 
     def _sorted(self, error: BaseException) -> _Attempt:

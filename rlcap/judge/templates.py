@@ -20,17 +20,17 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\u2028\u2029\ud800-\udfff]")
 _FIELD = re.compile(r"\{(\w+)\}")
 
 
-def harmless(text: str) -> str:
+def sanitize(text: str) -> str:
     """The text without anything that could end a fence or open a chat turn."""
     return _CONTROL.sub(" ", text.translate(_LOOKALIKES))
 
 
-def fence(tag: str, text: str) -> str:
+def delimit(tag: str, text: str) -> str:
     """`<tag>…</tag>` around harmless text; nothing inside can close it."""
-    return f"<{tag}>\n{harmless(text)}\n</{tag}>"
+    return f"<{tag}>\n{sanitize(text)}\n</{tag}>"
 
 
-def fenced(tag: str, prompt: str) -> str:
+def extract_delimited(tag: str, prompt: str) -> str:
     """What stands in the only `<tag>` fence of a prompt, for engines that read it. ValueError where there isn't just one."""
     found = re.findall(rf"^<{tag}>\n(.*?)\n</{tag}>$", prompt, re.DOTALL | re.MULTILINE)
     if len(found) != 1:

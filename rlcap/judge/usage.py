@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 
 @dataclass(slots=True)
-class Tally:
+class UsageStats:
     """Of one batch."""
 
     calls: int = 0
@@ -30,7 +30,7 @@ class Tally:
         return found
 
     @classmethod
-    def sum(cls, tallies: Iterable[Tally]) -> Tally:
+    def sum(cls, tallies: Iterable[UsageStats]) -> UsageStats:
         """Several judges' in one."""
         total = cls()
         for tally in tallies:

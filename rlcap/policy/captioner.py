@@ -9,7 +9,7 @@ Image and instruction are the same for the captions of an image: they are read o
 the captions, and only the captions' tokens are run for each. That is exact, gradients included; `shared=False` reads
 everything anew for each caption, which tests and benchmarks hold it against.
 
-A family says three things: how a prompt is read (`read`), how captions continue it (`extend`), and how both are run in
+A family says three things: how a prompt is read (`prefill`), how captions continue it (`decode_step`), and how both are run in
 one go (`whole`). Rows are captions, those of an image side by side, in every tensor.
 """
 
@@ -68,7 +68,7 @@ class Prefix:
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
+class GeneratedCaptions:
     """N generated captions of at most C tokens, padded on the right."""
 
     ids: torch.Tensor
@@ -80,7 +80,7 @@ class Written:
 
 
 @dataclass(frozen=True, slots=True)
-class Weighed:
+class TokenLogProbs:
     """What the model thinks of N captions."""
 
     log_probs: torch.Tensor
@@ -120,11 +120,11 @@ class Captioner(ABC):
         """
 
     @abstractmethod
-    def read(self, prompts: Sequence[Prompt]) -> Prefix:
+    def prefill(self, prompts: Sequence[Prompt]) -> Prefix:
         """Run image and instruction once a prompt."""
 
     @abstractmethod
-    def extend(self, prefix: Prefix, ids: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+    def decode_step(self, prefix: Prefix, ids: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
         """(N, C, V) logits of the token after each of (N, C) ids.
 
         `mask`: of the prefix, what has been kept since, and `ids`; None where nothing is padded.
@@ -164,7 +164,7 @@ class Captioner(ABC):
             else:
                 self.base.forward = own
 
-    def cannot_share(self) -> str | None:
+    def prefix_sharing_blocker(self) -> str | None:
         """Why the shared prefix can't be used as things are; None where it can."""
         return None
 
@@ -177,36 +177,42 @@ class Captioner(ABC):
         max_new_tokens: int,
         temperature: float = 1.0,
         top_p: float = 1.0,
-        points: torch.Tensor | None = None,
-    ) -> Written:
+        sampling_uniforms: torch.Tensor | None = None,
+    ) -> GeneratedCaptions:
         """`captions` captions a prompt, B·captions rows; greedy where `temperature` is 0. Stops when all have ended.
 
         points: (B·captions, max_new_tokens) float64 in [0, 1), the random numbers that decide each token
-        (`rlcap.data.sampler.points`); by default from torch's global generator.
+        (`rlcap.data.sampler.sampling_uniforms`); by default from torch's global generator.
         """
         with evaluating(self.model):
-            prefix = self.read(prompts)
+            prefix = self.prefill(prompts)
             logits = prefix.logits.repeat_interleave(captions, 0)
             prefix = prefix.repeated(with_room(prefix.cache, captions, max_new_tokens), captions)
             ends = torch.tensor(self.end_ids, device=logits.device, dtype=torch.long)
             unsuitable = torch.tensor(self.unsuitable_ids(), device=logits.device, dtype=torch.long)
             running = torch.ones(len(logits), dtype=torch.bool, device=logits.device)
-            points = torch.rand(len(logits), max_new_tokens, dtype=torch.double) if points is None else points
-            points = points.to(logits.device)
+            sampling_uniforms = (
+                torch.rand(len(logits), max_new_tokens, dtype=torch.double)
+                if sampling_uniforms is None
+                else sampling_uniforms
+            )
+            sampling_uniforms = sampling_uniforms.to(logits.device)
             ids, masks, log_probs = [], [], []
             with threads_for(self.base, len(logits)):
                 for step in range(max_new_tokens):
                     allowed = logits.index_fill(1, unsuitable, -torch.inf)
-                    drawn = draw(allowed, temperature, top_p, points[:, step]).masked_fill(~running, self.pad_id)
+                    drawn = draw(allowed, temperature, top_p, sampling_uniforms[:, step]).masked_fill(
+                        ~running, self.pad_id
+                    )
                     ids.append(drawn)
                     masks.append(running)
                     log_probs.append(token_log_probs(logits, drawn, temperature or 1.0).masked_fill(~running, 0.0))
                     running = running & ~torch.isin(drawn, ends)
                     if step == max_new_tokens - 1 or not running.any():
                         break
-                    logits = self.extend(prefix, drawn[:, None], prefix.mask_of(step + 1))[:, -1]
+                    logits = self.decode_step(prefix, drawn[:, None], prefix.mask_of(step + 1))[:, -1]
                     prefix = replace(prefix, position=prefix.position + 1)
-        return Written(torch.stack(ids, 1), torch.stack(masks, 1).long(), torch.stack(log_probs, 1))
+        return GeneratedCaptions(torch.stack(ids, 1), torch.stack(masks, 1).long(), torch.stack(log_probs, 1))
 
     def log_probs(
         self,
@@ -217,7 +223,7 @@ class Captioner(ABC):
         temperature: float = 1.0,
         entropies: bool = False,
         shared: bool = True,
-    ) -> Weighed:
+    ) -> TokenLogProbs:
         """Log-probabilities of N = B·G captions (N, C), of B prompts, with gradient unless the caller turned it off.
 
         Args:
@@ -234,7 +240,7 @@ class Captioner(ABC):
             states = list(self._in_order(prompts, ids, shared))
         found = [weigh(states, part, head, temperature, entropies) for states, part in states]
         columns = [torch.cat(values, 1) if values[0] is not None else None for values in zip(*found, strict=True)]
-        return Weighed(*(x if x is None else x.masked_fill(mask == 0, 0.0) for x in columns))
+        return TokenLogProbs(*(x if x is None else x.masked_fill(mask == 0, 0.0) for x in columns))
 
     def states(self, prompts: Sequence[Prompt], ids: torch.Tensor, *, shared: bool = True) -> torch.Tensor:
         """(N, C, D) what the last layer would make each of (N, C) tokens of: the state of the model before the token.
@@ -248,18 +254,18 @@ class Captioner(ABC):
         """(N, c, V) logits (or the states before them) and the (N, c) ids that they are of, in order."""
         if not prompts or len(ids) % len(prompts):
             raise ValueError(f"{len(ids)} captions are not the same number for each of {len(prompts)} prompts")
-        reason = self.cannot_share() if shared else None
+        reason = self.prefix_sharing_blocker() if shared else None
         if reason:
             warnings.warn(f"the prefix is read anew for each caption: {reason}", stacklevel=3)
         parts = self._shared if shared and not reason else self._plain
         return parts(prompts, len(ids) // len(prompts), ids)
 
     def _shared(self, prompts, captions, ids) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        prefix = self.read(prompts)
+        prefix = self.prefill(prompts)
         yield prefix.logits.repeat_interleave(captions, 0)[:, None], ids[:, :1]
         if ids.shape[1] > 1:
             rows = prefix.repeated(continued(prefix.cache, captions), captions)
-            yield self.extend(rows, ids[:, :-1], rows.mask_of(ids.shape[1] - 1)), ids[:, 1:]
+            yield self.decode_step(rows, ids[:, :-1], rows.mask_of(ids.shape[1] - 1)), ids[:, 1:]
 
     def _plain(self, prompts, captions, ids) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         yield self.whole([prompt for prompt in prompts for _ in range(captions)], ids), ids

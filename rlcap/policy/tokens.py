@@ -34,13 +34,13 @@ def keep_nucleus(logits: torch.Tensor, top_p: float) -> torch.Tensor:
     return logits.masked_fill(outside, -torch.inf)
 
 
-def draw(logits: torch.Tensor, temperature: float, top_p: float, points: torch.Tensor) -> torch.Tensor:
-    """(N, V) logits → (N,) ids, by the inverse of the distribution function at `points`, (N,) float64 in [0, 1); the
+def draw(logits: torch.Tensor, temperature: float, top_p: float, sampling_uniforms: torch.Tensor) -> torch.Tensor:
+    """(N, V) logits → (N,) ids, by the inverse of the distribution function at `sampling_uniforms`, (N,) float64 in [0, 1); the
     likeliest where `temperature` is 0."""
     if temperature == 0:
         return logits.argmax(-1)
     reached = keep_nucleus(_scaled(logits, temperature), top_p).softmax(-1).double().cumsum(-1)
-    at = points[:, None] * reached[:, -1:]
+    at = sampling_uniforms[:, None] * reached[:, -1:]
     return torch.searchsorted(reached, at, right=True)[:, 0].clamp(max=logits.shape[-1] - 1)
 
 

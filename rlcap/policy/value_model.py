@@ -34,15 +34,15 @@ FILE = "critic.safetensors"
 _OWN = re.compile(rf"(^|\.)({ADAPTER}(\.|$)|{HEAD}\.)")
 
 
-class Critic:
-    """Value head and adapter of `model`; `Critic.over` makes them."""
+class ValueModel:
+    """Value head and adapter of `model`; `ValueModel.over` makes them."""
 
     def __init__(self, model: PeftModel) -> None:
         self.model = model
 
     @classmethod
-    def over(cls, model: nn.Module, captioner: Captioner) -> Critic:
-        """Give `model` a critic: its adapter `default` copied as `critic`, and a head that says 0 of everything.
+    def over(cls, model: nn.Module, captioner: Captioner) -> ValueModel:
+        """Give `model` a critic: its adapter `default` copied as `value_model`, and a head that says 0 of everything.
 
         Raises ConfigError for a model that is not in peft (`trainable: full`), or has a critic already.
         """
@@ -57,16 +57,16 @@ class Critic:
         config.inference_mode, config.init_lora_weights = False, True  # other kinds of start would change the base
         model.add_adapter(ADAPTER, config)
         for name, parameter in model.named_parameters():
-            if belongs_to_critic(name):
+            if belongs_to_value_model(name):
                 parameter.data.copy_(model.get_parameter(re.sub(rf"\b{ADAPTER}\b", "default", name)).data)
         last = captioner.writer().get_output_embeddings()
         head = nn.Linear(last.in_features, 1, device=last.weight.device)
         nn.init.zeros_(head.weight)
         nn.init.zeros_(head.bias)
         setattr(model, HEAD, head)
-        critic = cls(model)
-        critic.require_grad()
-        return critic
+        value_model = cls(model)
+        value_model.require_grad()
+        return value_model
 
     @property
     def head(self) -> nn.Linear:
@@ -74,7 +74,7 @@ class Critic:
 
     def named_parameters(self) -> dict[str, nn.Parameter]:
         """By their names in the peft model."""
-        return {name: p for name, p in self.model.named_parameters() if belongs_to_critic(name)}
+        return {name: p for name, p in self.model.named_parameters() if belongs_to_value_model(name)}
 
     def require_grad(self) -> None:
         """Let it be trained: peft freezes adapters that are not active whenever one is added, loaded or set."""
@@ -104,7 +104,7 @@ class Critic:
     def save(self, folder: Path, state: Mapping[str, torch.Tensor] | None = None) -> None:
         """Write adapter and head to `folder`. `state`: the model's, where its weights are sharded over processes."""
         state = self.model.state_dict() if state is None else state
-        mine = {name: tensor.contiguous().cpu() for name, tensor in state.items() if belongs_to_critic(name)}
+        mine = {name: tensor.contiguous().cpu() for name, tensor in state.items() if belongs_to_value_model(name)}
         save_file(mine, folder / FILE)
 
     def load(self, folder: Path) -> None:
@@ -130,6 +130,6 @@ class Critic:
         return f"{count:,} parameters of the critic are trained, over the same base"
 
 
-def belongs_to_critic(name: str) -> bool:
+def belongs_to_value_model(name: str) -> bool:
     """Whether a parameter of a peft model is the critic's, by its name."""
     return _OWN.search(name) is not None

@@ -73,7 +73,7 @@ def probe(config: GRPOConfig, count: int, split: str) -> Report:
 
     from rlcap.data.source import instruction_for, load_splits
     from rlcap.lab.assets import resolve_all
-    from rlcap.reward.mix import Mix
+    from rlcap.reward.mix import RewardMix
 
     data = config.data
     if lab := data.source == "lab":
@@ -86,7 +86,7 @@ def probe(config: GRPOConfig, count: int, split: str) -> Report:
         raise ConfigError(f"--split {split}: the configured data has {', '.join(splits)}")
     known = {sample.id: sample for rows in splits.values() for sample in rows}
     samples, materials = gather(splits[split], count, instruction_for(data), lab)
-    mix = Mix.from_config(
+    mix = RewardMix.from_config(
         resolve_all({name: entry for name, entry in config.mix.items() if entry is not None}),
         context={
             "device": "cuda" if torch.cuda.is_available() else "cpu",
@@ -227,7 +227,7 @@ def judge_batteries(
         normalize=mix.normalize,
         # captions of one image are compared: a baseline that they share would change nothing
         aggregate="sum_then_center" if aggregate in WITH_BASELINE else aggregate,
-        spans=mix.spans,
+        reward_ranges=mix.reward_ranges,
     ).advantages
     judged = ~values.isnan()
     totals = torch.where(judged.any(1), totals, torch.nan)
@@ -242,8 +242,8 @@ def judge_batteries(
         )
         for n, (i, name, caption) in enumerate(texts)
     ]
-    spans = [span if math.isfinite(span) else 1.0 for span in mix.spans]
-    return report(rows, samples, dict(zip(rulers, [FLOOR, *(FLOOR * span for span in spans)], strict=True)))
+    reward_ranges = [span if math.isfinite(span) else 1.0 for span in mix.reward_ranges]
+    return report(rows, samples, dict(zip(rulers, [FLOOR, *(FLOOR * span for span in reward_ranges)], strict=True)))
 
 
 def report(rows: Sequence[Row], samples: Sequence[Sample], floors: Mapping[str, float]) -> Report:

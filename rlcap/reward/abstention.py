@@ -16,7 +16,7 @@ class TooManyAbstentions(RuntimeError):
     """A component abstained on more than the allowed share of recent captions."""
 
 
-class Guard:
+class AbstentionMonitor:
     """Watches the abstentions of each component over a sliding window of captions.
 
     max_abstain: share in [0, 1] above which `watch` raises; 1 never does.

@@ -11,7 +11,7 @@ A reward judges captions: it takes a `RewardBatch` and answers one `Score` a cap
 and it is at once a component of a mix (`reward: my_module:Loud`) and a TRL reward function
 (`trl.GRPOTrainer(reward_funcs=[Loud()])`). A reward that waits for a network writes `async def ascore` instead.
 Rules that the mix relies on: a row's score depends on that row alone (not on its neighbours, their order or number; a
-reward that compares the captions of one image says so, `of_group`);
+reward that compares the captions of one image says so, `group_dependent`);
 what can't be judged abstains with a reason, `Score.abstain("why")`, and is never given a zero.
 """
 
@@ -23,8 +23,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from rlcap.judge.budget import BudgetSpent
-from rlcap.judge.usage import Tally
-from rlcap.reward.trl_adapter import NEEDS, pack
+from rlcap.judge.usage import UsageStats
+from rlcap.reward.trl_adapter import NEEDS, to_reward_batch
 from rlcap.types import RewardBatch, Score
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class Reward:
     """What it can't do without: any of image, references, paragraph, distractors, meta."""
     version: ClassVar[str] = "1"
     """Change it whenever the same caption would get another score: caches key on it."""
-    of_group: ClassVar[bool] = False
+    group_dependent: ClassVar[bool] = False
     """Whether a score depends on the other captions of the same image in the batch too (never on those of others)."""
     metrics: dict[str, float]
     """Scalars about the batch judged last (in-bag recall, cache hit share, …); may be empty."""
@@ -70,7 +70,7 @@ class Reward:
         return self.name
 
     @property
-    def waits(self) -> bool:
+    def is_async(self) -> bool:
         """Whether it spends its time waiting (it writes `ascore`), so that others can work meanwhile."""
         return type(self).ascore is not Reward.ascore
 
@@ -84,11 +84,11 @@ class Reward:
 
     @property
     def all_metrics(self) -> dict[str, float]:
-        """`metrics`, and of its judges `Tally.metrics` of the last batch, `dollars_total` and `tokens_total`."""
+        """`metrics`, and of its judges `UsageStats.metrics` of the last batch, `dollars_total` and `tokens_total`."""
         if not self.judges:
             return dict(self.metrics)
         total = {f"{name}_total": sum(j.budget.spent[name] for j in self.judges) for name in ("dollars", "tokens")}
-        return {**self.metrics, **Tally.sum(judge.tally for judge in self.judges).metrics(), **total}
+        return {**self.metrics, **UsageStats.sum(judge.tally for judge in self.judges).metrics(), **total}
 
     @property
     def stop_reason(self) -> str | None:
@@ -120,7 +120,7 @@ class Reward:
         """
         if self.stop_reason:
             raise BudgetSpent(f"{self.name}: {self.stop_reason}; raise the limit, or take the reward out")
-        batch = pack(prompts, completions, columns, self.needs)
+        batch = to_reward_batch(prompts, completions, columns, self.needs)
         scores = self.checked(self.score(batch), batch)
         if log_metric is not None and scores:
             log_metric(f"{self.name}/abstain_rate", sum(score.abstained for score in scores) / len(scores))

@@ -23,7 +23,7 @@ from rlcap.judge.backends.loading import load_engine
 from rlcap.judge.cache import ReplyCache, default_folder
 from rlcap.judge.grader import Critic, Opinion
 from rlcap.judge.image_crops import Views
-from rlcap.judge.judge import Judge, Patience
+from rlcap.judge.judge import Judge, RetryPolicy
 from rlcap.judge.limits import Limits
 from rlcap.judge.templates import Prompt
 from rlcap.types import ConfigError, RewardBatch, Sample, Score
@@ -34,7 +34,7 @@ class Judged:
 
     engine: an EngineLM object, or what `rlcap.judge.backends.loading.load_engine` takes (`openai:MODEL`, `litellm:PROVIDER/MODEL`,
     `transformers:PATH`, `module:Class`, a mapping with parameters). prompt: path of another prompt file. sampling: passed
-    to every call. cache: sqlite file; `:memory:` for none on disk. limits: see `Limits`. The rest: `Patience`.
+    to every call. cache: sqlite file; `:memory:` for none on disk. limits: see `Limits`. The rest: `RetryPolicy`.
     """
 
     name: ClassVar[str]
@@ -73,7 +73,7 @@ class Judged:
             ReplyCache(cache or default_folder() / (self.cache_file or f"{self.name}.sqlite")),
             sampling,
             image,
-            Patience(timeout, retries, backoff, concurrency),
+            RetryPolicy(timeout, retries, backoff, concurrency),
             self.version,
             Limits.of(limits),
             Views.of(views),

@@ -10,7 +10,7 @@
       weight: 0.5
 
 A mix scores; it neither sums nor normalises. The trainer gathers the values of all processes and hands them, with
-`mix.weights`, `mix.normalize`, `mix.spans` and `mix.running.stds()`, to `rlcap.algo.advantages.combine`, and its
+`mix.weights`, `mix.normalize`, `mix.reward_ranges` and `mix.running.stds()`, to `rlcap.algo.advantages.combine`, and its
 `std_pooled` back to `mix.running.update` (and the values to `mix.moments.update`, for the forms that compare with past
 captions).
 """
@@ -24,9 +24,9 @@ from typing import TYPE_CHECKING, Any
 
 from rlcap.config.imports import ConfigError, build, check_params, resolve, unknown
 from rlcap.reward import runner
-from rlcap.reward.abstention import Guard
+from rlcap.reward.abstention import AbstentionMonitor
 from rlcap.reward.base import Reward
-from rlcap.reward.running_statistics import RunningMoments, RunningScale
+from rlcap.reward.running_statistics import RunningMoments, RunningStd
 from rlcap.types import RewardBatch, Score
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ KEYS = ("reward", "weight", "normalize", "params")
 
 
 @dataclass(frozen=True, slots=True)
-class Component:
+class RewardTerm:
     """One reward of a mix."""
 
     reward: Reward
@@ -66,7 +66,7 @@ class MixScores:
 
 
 def check_mix(config: Mapping[str, Mapping[str, Any]], given: Iterable[str]) -> None:
-    """Whether `Mix.from_config` can build this, as far as can be known without loading a model: before data are read.
+    """Whether `RewardMix.from_config` can build this, as far as can be known without loading a model: before data are read.
 
     given: names of the context's values. Raises ConfigError on unknown keys, paths, parameters and choices, naming the
     component and the known ones. The modules that hold the rewards are imported.
@@ -94,14 +94,14 @@ def _check_weight(what: str, weight: Any, normalize: Any) -> None:
         raise ConfigError(unknown(f"normalize of {what}", str(normalize), NORMALIZE))
 
 
-class Mix:
-    """Rewards by name. `Mix.from_config(mapping)` builds it from YAML, `Mix({name: Component(...)})` by hand.
+class RewardMix:
+    """Rewards by name. `RewardMix.from_config(mapping)` builds it from YAML, `RewardMix({name: RewardTerm(...)})` by hand.
 
-    max_abstain, window: see `Guard`. decay: see `RunningScale`.
+    max_abstain, window: see `AbstentionMonitor`. decay: see `RunningStd`.
     """
 
     def __init__(
-        self, components: Mapping[str, Component], max_abstain: float = 0.5, window: int = 512, decay: float = 0.99
+        self, components: Mapping[str, RewardTerm], max_abstain: float = 0.5, window: int = 512, decay: float = 0.99
     ) -> None:
         if not components:
             raise ConfigError("the mix is empty: name at least one reward")
@@ -109,15 +109,15 @@ class Mix:
         self.names = tuple(self.components)
         self.weights = tuple(float(c.weight) for c in self.components.values())
         self.normalize = tuple(c.normalize for c in self.components.values())
-        self.spans = tuple(c.reward.range[1] - c.reward.range[0] for c in self.components.values())
-        self.guard = Guard(self.names, max_abstain, window, min(64, window))
-        self.running = RunningScale(self.names, decay)
+        self.reward_ranges = tuple(c.reward.range[1] - c.reward.range[0] for c in self.components.values())
+        self.guard = AbstentionMonitor(self.names, max_abstain, window, min(64, window))
+        self.running = RunningStd(self.names, decay)
         self.moments = RunningMoments(self.names)
 
     @classmethod
     def from_config(
         cls, config: Mapping[str, Mapping[str, Any]], context: Mapping[str, Any] | None = None, **options: Any
-    ) -> Mix:
+    ) -> RewardMix:
         """From the mapping of the module docstring.
 
         context: values that the caller knows (device, gallery, cache_dir, …), passed to every reward whose constructor
@@ -131,7 +131,7 @@ class Mix:
                 reward = build(resolve(entry["reward"], Reward), entry.get("params") or {}, context, entry["reward"])
             except ConfigError as error:
                 raise ConfigError(f"mix.{name}: {error}") from error
-            components[name] = Component(reward, entry.get("weight", 1.0), entry.get("normalize", "group"))
+            components[name] = RewardTerm(reward, entry.get("weight", 1.0), entry.get("normalize", "group"))
         return cls(components, **options)
 
     @property

@@ -41,7 +41,7 @@ def run(rewards: Mapping[str, Reward], batch: RewardBatch) -> dict[str, Outcome]
     Raises RewardError with the component's name and its cause as soon as a computing reward fails; a waiting one's
     failure is raised when the computing ones are done.
     """
-    waiting = {name: reward for name, reward in rewards.items() if reward.waits}
+    waiting = {name: reward for name, reward in rewards.items() if reward.is_async}
     outcomes: dict[str, Outcome] = {}
     background = _Background(waiting, batch) if waiting else None
     try:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 
-class RunningScale:
+class RunningStd:
     """Exponential average of each component's pooled within-group variance, corrected for its start.
 
     Feed it `Advantages.std_pooled`, computed from the values of *all* processes, so that every process keeps the same

@@ -37,7 +37,7 @@ class ColumnError(InputError):
     """A column is missing or malformed."""
 
 
-def pack(
+def to_reward_batch(
     prompts: Sequence[Any], completions: Sequence[Any], columns: Mapping[str, Any], needs: Collection[str] = ()
 ) -> RewardBatch:
     """TRL's arguments → one batch of N captions.

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from transformers import TrainerCallback
 
 from rlcap.data.sampler import set_epoch
-from rlcap.reward.mix import Mix
+from rlcap.reward.mix import RewardMix
 from rlcap.train.clock import Clock
 from rlcap.train.run_folder import RunFolder, append_lines
 
@@ -54,7 +54,7 @@ class Progress(TrainerCallback):
             self.bar.close()
 
 
-class Begin(TrainerCallback):
+class RunFolderInit(TrainerCallback):
     """Calls `begin()` on the main process, and all wait for it, once the trainer holds its model and checkpoint: a start
     that fails before leaves the run folder as it was. Stands before every callback that writes."""
 
@@ -105,11 +105,11 @@ class Schedule(TrainerCallback):
         self.evaluate(state.global_step, True)
 
 
-class Spent(TrainerCallback):
+class BudgetStop(TrainerCallback):
     """Stops with a checkpoint, on all processes alike, after the step that leaves a judge's budget no room for another.
     steps: as of `Interrupt`."""
 
-    def __init__(self, mix: Mix, steps: int = 1) -> None:
+    def __init__(self, mix: RewardMix, steps: int = 1) -> None:
         self.mix, self.steps = mix, steps
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:

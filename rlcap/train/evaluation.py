@@ -11,11 +11,11 @@ from trl.models import unwrap_model_for_generation
 from rlcap.config.schema import ConfigError, EvaluationConfig, GRPOConfig
 from rlcap.eval.captions_file import read_tables
 from rlcap.eval.evaluator import Evaluator
-from rlcap.eval.over_optimization import alarms, told
+from rlcap.eval.over_optimization import describe_alarm, find_alarms
 from rlcap.eval.summary import changes_of, metric_rows
 from rlcap.lab.assets import resolve
 from rlcap.policy.loading import Policy
-from rlcap.reward.mix import Mix
+from rlcap.reward.mix import RewardMix
 from rlcap.scorers.clip import ClipScorer
 from rlcap.train.run_folder import RunFolder, append_lines
 from rlcap.types import RewardBatch, Sample
@@ -65,7 +65,7 @@ class Evaluation:
         self,
         evaluator: Evaluator,
         policy: Policy,
-        mix: Mix,
+        mix: RewardMix,
         splits: Mapping[str, Sequence[Sample]],
         folder: RunFolder,
         config: EvaluationConfig,
@@ -97,8 +97,8 @@ class Evaluation:
     def _watch(self, step: int) -> None:
         """Say at once where rewards rise and the held-out metrics fall; the end of the run says it anyway."""
         tables = {at: read_tables(self.folder.root, at) for at in (0, step)}
-        for alarm in alarms(changes_of(tables), metric_rows(self.folder.root)):
-            tqdm.write(f"step {step}, DIVERGENCE on {alarm['split']}: {told(alarm)}")
+        for alarm in find_alarms(changes_of(tables), metric_rows(self.folder.root)):
+            tqdm.write(f"step {step}, DIVERGENCE on {alarm['split']}: {describe_alarm(alarm)}")
 
     def _follow(self, step: int, captions: Sequence[str]) -> None:
         bags = [tuple(self.images[i] for i in s.distractors.get("hard", ())[:4]) for s in self.panel]

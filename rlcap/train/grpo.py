@@ -32,12 +32,12 @@ from rlcap.data.curriculum import Adaptive, AdaptiveState, Curriculum, Stage
 from rlcap.data.sampler import GroupSampler
 from rlcap.io.images import open_image
 from rlcap.policy.adapters import using_adapter
-from rlcap.policy.captioner import Captioner, Written, base_of, evaluating
+from rlcap.policy.captioner import Captioner, GeneratedCaptions, base_of, evaluating
 from rlcap.policy.dropout import disable_dropout
 from rlcap.policy.families.registry import captioner_of
 from rlcap.policy.prompt import Prompt
-from rlcap.reward.mix import Mix, MixScores
-from rlcap.reward.trl_adapter import pack
+from rlcap.reward.mix import MixScores, RewardMix
+from rlcap.reward.trl_adapter import to_reward_batch
 from rlcap.train.callbacks import EpochOrder
 from rlcap.train.dataset import to_dataset
 from rlcap.train.rollout import Rollout, as_rows, mean_of_all, micro_batches, prepare, write
@@ -68,7 +68,7 @@ class GRPOTrainer(trl.GRPOTrainer):
         config: GRPOConfig,
         batching: Batching,
         folder: RunFolder,
-        mix: Mix,
+        mix: RewardMix,
         curriculum: Curriculum,
         gallery: Mapping[str, str],
         instruction: str,
@@ -142,13 +142,13 @@ class GRPOTrainer(trl.GRPOTrainer):
         rows = [{**row, "distractor_images": self.bag(row, stage)} for row in inputs]
         if self.use_vllm:
             return self._vllm_round(rows, stage)
-        rollout = self.roll_out(rows)
-        learnt = self.learnt_from(rollout)
-        self._record(rows, rollout.batch, rollout.scores, learnt["advantages"], stage)
-        return rollout.batch_of(learnt, gather(rollout.mask.sum()).sum())
+        rollout = self.generate_rollout(rows)
+        signal = self.compute_training_signal(rollout)
+        self._record(rows, rollout.batch, rollout.scores, signal["advantages"], stage)
+        return rollout.batch_of(signal, gather(rollout.mask.sum()).sum())
 
     @torch.no_grad()
-    def roll_out(self, rows: Sequence[Mapping[str, Any]]) -> Rollout:
+    def generate_rollout(self, rows: Sequence[Mapping[str, Any]]) -> Rollout:
         """Captions of N rows, scored."""
         generation = self.config.generation
         with (
@@ -187,7 +187,7 @@ class GRPOTrainer(trl.GRPOTrainer):
                 ref = self._reference_log_probs(prompts, written.ids, written.mask)
         return Rollout(rows, prompts, written.ids, written.mask, batch, scores, written.log_probs, old, ref, greedy)
 
-    def _texts(self, written: Written, captioner: Captioner) -> tuple[list[str], list[bool]]:
+    def _texts(self, written: GeneratedCaptions, captioner: Captioner) -> tuple[list[str], list[bool]]:
         """Captions as rewards see them, and of each whether it was cut off at the token limit."""
         ends = torch.tensor(captioner.end_ids, device=written.ids.device)
         ended = (torch.isin(written.ids, ends) & (written.mask > 0)).any(1)
@@ -200,10 +200,10 @@ class GRPOTrainer(trl.GRPOTrainer):
         columns = {key: [row[key] for row in rows] for key in rows[0] if key not in ("prompt", "image")}
         columns["truncated"] = list(truncated)
         needs = frozenset().union(*self.mix.needs.values())
-        batch = pack([row["prompt"] for row in rows], captions, columns, needs)
+        batch = to_reward_batch([row["prompt"] for row in rows], captions, columns, needs)
         return batch, self.mix.score(batch)
 
-    def learnt_from(self, rollout: Rollout) -> dict[str, Tensor]:
+    def compute_training_signal(self, rollout: Rollout) -> dict[str, Tensor]:
         """What the update learns from: `advantages`, (N,) for GRPO, and what else a subclass's loss takes, N rows each."""
         train, advantages = self.config.train, self._advantages(rollout.scores, rollout.greedy)
         if train.kl == "sequence" and train.beta:
@@ -223,7 +223,7 @@ class GRPOTrainer(trl.GRPOTrainer):
             normalize=self.mix.normalize,
             aggregate=train.aggregate,
             whiten=train.whiten,
-            spans=self.mix.spans,
+            reward_ranges=self.mix.reward_ranges,
             running_std=self.mix.running.stds(),
             baseline=self.mix.moments.means() if greedy is None else gather(greedy.to(device)).cpu(),
         )
@@ -339,8 +339,8 @@ class GRPOTrainer(trl.GRPOTrainer):
     def _log_spread(self, names: Sequence[str], combined: Advantages) -> None:
         for k, name in enumerate(names):
             self._log(f"reward/{name}/std_within_group", combined.std_within_group[k])
-            self._log(f"reward/{name}/dead_groups", combined.dead_share_by_component[k])
-        self._log("dead_groups", combined.dead_share)
+            self._log(f"reward/{name}/zero_variance_groups", combined.zero_variance_share_by_term[k])
+        self._log("zero_variance_groups", combined.zero_variance_share)
 
     def _record(
         self, rows: Sequence[Mapping], batch: RewardBatch, scores: MixScores, advantages: Tensor, stage: Stage

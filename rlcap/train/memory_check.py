@@ -17,14 +17,14 @@ from PIL import Image
 from rlcap.data.batching import Batching, BatchingError
 from rlcap.io.images import open_image
 from rlcap.policy.captioner import Captioner
-from rlcap.policy.value_model import Critic
+from rlcap.policy.value_model import ValueModel
 
 LOOKED_AT = 10_000
 """Images whose size is read to find the largest, spread over the data."""
 
 
 @dataclass(frozen=True, slots=True)
-class Preflight:
+class MemoryCheck:
     """An update of one micro-batch, tried."""
 
     image: str
@@ -47,14 +47,14 @@ class Preflight:
         )
 
 
-def preflight(
+def check_memory(
     captioner: Captioner,
     paths: Sequence[str],
     batching: Batching,
     instruction: str,
     tokens: int,
-    critic: Critic | None = None,
-) -> Preflight:
+    value_model: ValueModel | None = None,
+) -> MemoryCheck:
     """Run one micro-batch's forward and backward pass with the largest image, the critic's too where there is one;
     gradients are dropped again.
 
@@ -66,7 +66,7 @@ def preflight(
     for captions in (batching.micro_batch, *batching.smaller_micro_batches()):
         images = max(1, captions // batching.captions_per_image)
         try:
-            peak = _update(captioner, [opened] * images, captions, instruction, tokens, critic)
+            peak = _update(captioner, [opened] * images, captions, instruction, tokens, value_model)
         except torch.OutOfMemoryError:
             _drop_gradients(captioner)
             torch.cuda.empty_cache()
@@ -77,7 +77,7 @@ def preflight(
                 f"{opened.height}) does not fit into memory; {captions} fit: set train.micro_batch={captions}"
             )
         seen = captioner.visual_tokens(opened)
-        return Preflight(image, opened.width, opened.height, seen, captions, tokens, peak, _memory())
+        return MemoryCheck(image, opened.width, opened.height, seen, captions, tokens, peak, _memory())
     raise BatchingError(
         f"an update of a single caption of {tokens} tokens of {image} ({opened.width} × {opened.height}) does not fit into "
         "memory; smaller images, a shorter generation.max_new_tokens, train.gradient_checkpointing=true or a smaller model may"
@@ -90,7 +90,7 @@ def _update(
     captions: int,
     instruction: str,
     tokens: int,
-    critic: Critic | None,
+    value_model: ValueModel | None,
 ) -> int:
     """Peak bytes of an update on `captions` captions."""
     if torch.cuda.is_available():
@@ -99,8 +99,8 @@ def _update(
     prompts = captioner.prepare(images, instruction)
     mask = torch.ones_like(ids)
     loss = captioner.log_probs(prompts, ids, mask, entropies=True).log_probs.mean()
-    if critic is not None:
-        loss = loss + critic.values(captioner, prompts, ids, mask).mean()
+    if value_model is not None:
+        loss = loss + value_model.values(captioner, prompts, ids, mask).mean()
     loss.backward()
     _drop_gradients(captioner)
     if torch.cuda.is_available():

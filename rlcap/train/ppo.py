@@ -24,7 +24,7 @@ from rlcap.algo.value_loss import explained_variance, value_loss
 from rlcap.config.schema import PPOConfig
 from rlcap.policy.captioner import evaluating
 from rlcap.policy.families.registry import captioner_of
-from rlcap.policy.value_model import Critic, belongs_to_critic
+from rlcap.policy.value_model import ValueModel, belongs_to_value_model
 from rlcap.train.grpo import GRPOTrainer
 from rlcap.train.rollout import Rollout, micro_batches
 
@@ -36,12 +36,12 @@ class PPOTrainer(GRPOTrainer):
     """
 
     def __init__(self, model: Any, processor: Any, *args: Any, config: PPOConfig, **kwargs: Any) -> None:
-        self.critic = Critic.over(model, captioner_of(model, processor))
+        self.value_model = ValueModel.over(model, captioner_of(model, processor))
         train = config.train
         adaptive = train.kl_target is not None
         self.kl = AdaptiveKL(train.beta, train.kl_target, train.kl_gain) if adaptive else None
         super().__init__(model, processor, *args, config=config, **kwargs)
-        self.critic.require_grad()  # peft froze it when TRL added the reference
+        self.value_model.require_grad()  # peft froze it when TRL added the reference
 
     @property
     def kl_coefficient(self) -> float:
@@ -52,7 +52,7 @@ class PPOTrainer(GRPOTrainer):
         return self.kl.coefficient if self.kl is not None else train.beta
 
     @torch.no_grad()
-    def learnt_from(self, rollout: Rollout) -> dict[str, Tensor]:
+    def compute_training_signal(self, rollout: Rollout) -> dict[str, Tensor]:
         """`advantages`, `values` and `returns`, (N, C) each, 0 where the mask is."""
         train, mask = self.config.train, rollout.mask
         with self.phase("values"), evaluating(self.model), self.accelerator.autocast():
@@ -82,7 +82,7 @@ class PPOTrainer(GRPOTrainer):
         captioner = self.captioner(self.model)
         return torch.cat(
             [
-                self.critic.values(captioner, part["prompts"], part["completion_ids"], part["completion_mask"])
+                self.value_model.values(captioner, part["prompts"], part["completion_ids"], part["completion_mask"])
                 for part in micro_batches(whole, self.args.per_device_train_batch_size)
             ]
         )
@@ -92,10 +92,10 @@ class PPOTrainer(GRPOTrainer):
         device, mix = self.accelerator.device, self.mix
         values = gather(rollout.scores.values.to(device)).cpu()
         # within groups nothing is compared here; their spread is what the dashboard shows of a component
-        self._log_spread(mix.names, combine(values, mix.weights, self.num_generations, spans=mix.spans))
+        self._log_spread(mix.names, combine(values, mix.weights, self.num_generations, reward_ranges=mix.reward_ranges))
         mix.moments.update(values.T.tolist())
         total = standardised_total(
-            rollout.scores.values, mix.weights, mix.moments.means(), mix.moments.stds(), mix.spans
+            rollout.scores.values, mix.weights, mix.moments.means(), mix.moments.stds(), mix.reward_ranges
         ).to(device)
         self._log("reward/total", gather(total).mean())
         return total
@@ -104,7 +104,7 @@ class PPOTrainer(GRPOTrainer):
         train, ids, mask = self.config.train, inputs["completion_ids"], inputs["completion_mask"]
         loss = super()._compute_loss(model, inputs)
         with self.accelerator.autocast():
-            values = self.critic.values(self.captioner(model), inputs["prompts"], ids, mask)
+            values = self.value_model.values(self.captioner(model), inputs["prompts"], ids, mask)
         errors = (value_loss(values, inputs["values"], inputs["returns"], train.value_clip) * mask).sum()
         summed, count = self.accelerator.reduce(torch.stack([errors.detach(), mask.sum()]))
         self._log("value/loss", summed / count)
@@ -118,7 +118,7 @@ class PPOTrainer(GRPOTrainer):
             return self.optimizer
         optimizer = super().create_optimizer(model)
         owner = self.model if model is None else model
-        critics = {id(p) for name, p in owner.named_parameters() if belongs_to_critic(name)}
+        critics = {id(p) for name, p in owner.named_parameters() if belongs_to_value_model(name)}
         rate = self.config.train.value_learning_rate or self.config.train.learning_rate
         for group in list(optimizer.param_groups):
             mine = [p for p in group["params"] if id(p) in critics]
@@ -133,19 +133,19 @@ class PPOTrainer(GRPOTrainer):
             return super()._clip_grad_norm(model)  # it clips what it shards itself, and only as a whole
         critics, policys = [], []
         for name, parameter in model.named_parameters():
-            (critics if belongs_to_critic(name) else policys).append(parameter)
+            (critics if belongs_to_value_model(name) else policys).append(parameter)
         self._log("value/grad_norm", self.accelerator.clip_grad_norm_(critics, self.args.max_grad_norm))
         return self.accelerator.clip_grad_norm_(policys, self.args.max_grad_norm)
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
         super()._save(output_dir, state_dict)
         if self.args.should_save:  # transformers (5.24 on) calls this in every process
-            self.critic.save(Path(output_dir or self.args.output_dir), state_dict)
+            self.value_model.save(Path(output_dir or self.args.output_dir), state_dict)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         super()._load_from_checkpoint(resume_from_checkpoint, model)
-        self.critic.load(Path(resume_from_checkpoint))
-        self.critic.require_grad()
+        self.value_model.load(Path(resume_from_checkpoint))
+        self.value_model.require_grad()
 
     def state_dict(self) -> dict[str, Any]:
         return super().state_dict() | {"kl": self.kl.to_dict() if self.kl is not None else None}

@@ -15,7 +15,7 @@ from typing import Any
 from tqdm import tqdm
 
 from rlcap.feedback.revise import Reviser, Revision
-from rlcap.reward.mix import Mix
+from rlcap.reward.mix import RewardMix
 from rlcap.train.run_folder import RunFolder, append_lines, read_lines, write_text
 from rlcap.types import RewardBatch, Sample
 
@@ -46,7 +46,7 @@ def refine(
     samples: Sequence[Sample],
     *,
     reviser: Reviser,
-    accept: Mix,
+    accept: RewardMix,
     gallery: Mapping[str, str],
     folder: RunFolder,
     instruction: str,
@@ -80,7 +80,7 @@ def outcomes(
     captions: Sequence[str],
     samples: Sequence[Sample],
     revisions: Sequence[Revision],
-    accept: Mix,
+    accept: RewardMix,
     gallery: Mapping[str, str],
     tolerance: float,
 ) -> list[dict[str, Any]]:
@@ -142,7 +142,7 @@ def write_sets(
         write_text(folder.root / name, "".join(json.dumps(row) + "\n" for row in found))
 
 
-def describe(rows: Sequence[Mapping[str, Any]], accept: Mix) -> str:
+def describe(rows: Sequence[Mapping[str, Any]], accept: RewardMix) -> str:
     """A few lines for the terminal: how many were taken, why the others weren't, what the rewards say of those taken."""
     taken = [row for row in rows if row["objection"] is None]
     lines = [f"{len(taken)} of {len(rows)} rewritings taken"]

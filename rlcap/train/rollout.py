@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rlcap.data.sampler import points
+from rlcap.data.sampler import sampling_uniforms
 from rlcap.io.images import open_image
-from rlcap.policy.captioner import Captioner, Written
+from rlcap.policy.captioner import Captioner, GeneratedCaptions
 from rlcap.policy.prompt import Prompt
 from rlcap.reward.mix import MixScores
 from rlcap.types import RewardBatch
@@ -47,8 +47,8 @@ class Rollout:
     greedy: Tensor | None = None
     """(N, K) the scores of each image's greedy caption, where those are the baseline."""
 
-    def batch_of(self, learnt: Mapping[str, Tensor], items: Tensor) -> dict[str, Any]:
-        """What TRL's loss takes. `learnt`: further tensors of N rows. `items`: tokens of the round, over all processes."""
+    def batch_of(self, signal: Mapping[str, Tensor], items: Tensor) -> dict[str, Any]:
+        """What TRL's loss takes. `signal`: further tensors of N rows. `items`: tokens of the round, over all processes."""
         nothing = self.ids.new_zeros(len(self.ids), 0)  # the prompt is read apart from the captions
         tensors = {
             "prompt_ids": nothing,
@@ -57,7 +57,7 @@ class Rollout:
             "completion_mask": self.mask,
             "old_per_token_logps": self.old_log_probs,
             "ref_per_token_logps": self.ref_log_probs,
-            **learnt,
+            **signal,
         }
         present = {name: tensor for name, tensor in tensors.items() if tensor is not None}
         return {**present, "prompts": list(self.prompts), "num_items_in_batch": items}
@@ -115,17 +115,17 @@ def write(
     max_new_tokens: int,
     temperature: float,
     top_p: float,
-) -> Written:
+) -> GeneratedCaptions:
     """Sample the captions of N rows; which ones is a function of the weights, (seed, step) and each row's `sample_id`."""
     group = len(rows) // len(prompts)
-    drawn = [points(seed, step, row["sample_id"], group, max_new_tokens) for row in rows[::group]]
+    drawn = [sampling_uniforms(seed, step, row["sample_id"], group, max_new_tokens) for row in rows[::group]]
     return captioner.generate(
         prompts,
         group,
         max_new_tokens=max_new_tokens,
         temperature=temperature,
         top_p=top_p,
-        points=torch.from_numpy(np.concatenate(drawn)),
+        sampling_uniforms=torch.from_numpy(np.concatenate(drawn)),
     )
 
 

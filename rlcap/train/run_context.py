@@ -23,17 +23,17 @@ from rlcap.config.schema import GRPOConfig
 from rlcap.data import curriculum as curricula
 from rlcap.data.batching import Batching, plan
 from rlcap.data.source import instruction_for, load_splits
-from rlcap.eval.over_optimization import told
+from rlcap.eval.over_optimization import describe_alarm
 from rlcap.eval.report.page import write_report
 from rlcap.eval.summary import summarise
 from rlcap.lab.assets import resolve_all
 from rlcap.policy.loading import Policy, load_policy
 from rlcap.policy.visual_tokens import count_visual_tokens, describe_visual_tokens
-from rlcap.reward.mix import Mix, check_mix
-from rlcap.train.callbacks import Begin, Interrupt, MetricsFile, Progress, Schedule, Spent
+from rlcap.reward.mix import RewardMix, check_mix
+from rlcap.train.callbacks import BudgetStop, Interrupt, MetricsFile, Progress, RunFolderInit, Schedule
 from rlcap.train.clock import Clock
 from rlcap.train.evaluation import Evaluation, build_evaluator
-from rlcap.train.memory_check import preflight
+from rlcap.train.memory_check import check_memory
 from rlcap.train.run_folder import RunFolder, step_of
 from rlcap.train.saving import save_tuned
 from rlcap.types import Sample
@@ -46,8 +46,8 @@ def say(text: str) -> None:
 
 
 @dataclass
-class Session:
-    """One process's part of a run; `set_up` makes it."""
+class RunContext:
+    """One process's part of a run; `prepare_run` makes it."""
 
     recipe: str
     config: GRPOConfig
@@ -59,7 +59,7 @@ class Session:
     instruction: str
     batching: Batching
     curriculum: curricula.Curriculum
-    mix: Mix
+    mix: RewardMix
     policy: Policy
     evaluation: Evaluation
 
@@ -68,7 +68,7 @@ class Session:
         """Id → path of the training images, which bags are made of."""
         return {sample.id: sample.image for sample in self.splits["train"]}
 
-    def for_trainer(self) -> dict[str, Any]:
+    def trainer_kwargs(self) -> dict[str, Any]:
         """The arguments of `GRPOTrainer` and its kin."""
         facts = {"trainable_parameters": self.policy.trainable_parameters, "processes": PartialState().num_processes}
         before = {"seconds_before": self.clock.before}
@@ -84,7 +84,7 @@ class Session:
             "gallery": self.gallery,
             "instruction": self.instruction,
             "callbacks": [
-                Begin(
+                RunFolderInit(
                     functools.partial(
                         self.folder.begin, self.config, self.splits, step_of(self.checkpoint), **before, **facts
                     )
@@ -92,7 +92,7 @@ class Session:
                 Progress(self.mix.names, self.recipe),
                 MetricsFile(self.folder, self.clock),
                 Schedule(self.evaluation, self.config.evaluation.every),
-                Spent(self.mix, self.batching.steps_per_generation_round()),
+                BudgetStop(self.mix, self.batching.steps_per_generation_round()),
                 Interrupt(self.batching.steps_per_generation_round()),
             ],
         }
@@ -102,9 +102,9 @@ class Session:
         self.evaluation.trainer = trainer
         if not trainer.is_deepspeed_enabled:  # which shards the weights later
             captioner, tokens = self.policy.captioner, self.config.generation.max_new_tokens
-            critic = getattr(trainer, "critic", None)
+            value_model = getattr(trainer, "critic", None)
             paths = list(self.gallery.values())
-            say(preflight(captioner, paths, self.batching, self.instruction, tokens, critic).describe())
+            say(check_memory(captioner, paths, self.batching, self.instruction, tokens, value_model).describe())
         if self.checkpoint:
             trainer.restore(self.checkpoint)
         trainer.train(resume_from_checkpoint=str(self.checkpoint) if self.checkpoint else None)
@@ -112,7 +112,7 @@ class Session:
         if PartialState().is_main_process:
             summary = summarise(self.folder.root, self.clock.seconds())
             for alarm in summary["alarms"]:
-                print(f"DIVERGENCE on {alarm['split']}: {told(alarm)}")
+                print(f"DIVERGENCE on {alarm['split']}: {describe_alarm(alarm)}")
             print(f"report: {write_report(self.folder.root)}")
             if "wandb" in self.config.report_to:
                 from rlcap.train.wandb_tables import log_tables
@@ -137,7 +137,7 @@ def describe_bags(samples: Sequence[Sample], curriculum: curricula.Curriculum) -
     return f"bags: up to {largest - 1} look-alikes of level {level!r} beside an image's own{some}"
 
 
-def set_up(config: GRPOConfig, recipe: str, started: float) -> Session:
+def prepare_run(config: GRPOConfig, recipe: str, started: float) -> RunContext:
     """Everything before the trainer. started: `time.monotonic()` at the recipe's start.
 
     Raises InputError where something that the user gave can't be used; nothing has been written by then.
@@ -149,7 +149,7 @@ def set_up(config: GRPOConfig, recipe: str, started: float) -> Session:
     checkpoint = folder.checkpoint(config.resume, config.train.steps) if config.resume else None
     if config.resume:
         say(f"resuming from {checkpoint or 'the beginning: there is no whole checkpoint yet'}")
-        folder.must_be_of(recipe, config.train.seed)
+        folder.check_same_run(recipe, config.train.seed)
     clock = Clock(folder, started)
 
     # ---- what can be refused before anything is loaded: batches, curriculum, mix ---------------------------------
@@ -170,7 +170,7 @@ def set_up(config: GRPOConfig, recipe: str, started: float) -> Session:
     with state.main_process_first():
         splits, lines = load_splits(config.data)
     if checkpoint:
-        folder.must_be_of(recipe, config.train.seed, splits)
+        folder.check_same_run(recipe, config.train.seed, splits)
     say("\n".join(lines))
     instruction, images = instruction_for(config.data), [sample.image for sample in splits["train"]]
     say(batching.describe())
@@ -178,7 +178,7 @@ def set_up(config: GRPOConfig, recipe: str, started: float) -> Session:
     say(describe_bags(splits["train"], curriculum))
 
     # ---- frozen scorers, before any DeepSpeed configuration exists -------------------------------------------------
-    mix = Mix.from_config(
+    mix = RewardMix.from_config(
         asked,
         context={"device": str(state.device), "gallery": images},
         max_abstain=train.max_abstain,
@@ -190,6 +190,6 @@ def set_up(config: GRPOConfig, recipe: str, started: float) -> Session:
     say(policy.describe())
     say(describe_visual_tokens(count_visual_tokens(policy.captioner, images)))
     evaluation = Evaluation(evaluator, policy, mix, splits, folder, config.evaluation)
-    return Session(
+    return RunContext(
         recipe, config, folder, checkpoint, clock, splits, instruction, batching, curriculum, mix, policy, evaluation
     )

@@ -79,13 +79,13 @@ class RunFolder:
         """
         if resume != "auto":
             path = Path(resume)
-            if lack := lacking(path):
+            if lack := missing_from_checkpoint(path):
                 raise ConfigError(f"resume={resume}: not a whole checkpoint ({lack}); resume=auto finds the newest")
             if _step(path) >= steps:
                 raise ConfigError(f"resume={resume} is past the last of {steps} steps; raise train.steps to go on")
             return path
         # Half-written ones (a kill during the write) are passed over.
-        whole = [path for path in self.checkpoints.glob("checkpoint-*") if not lacking(path)]
+        whole = [path for path in self.checkpoints.glob("checkpoint-*") if not missing_from_checkpoint(path)]
         if (self.root / "summary.json").is_file() and any(_step(path) >= steps for path in whole):
             raise ConfigError(
                 f"resume=auto: the run in {self.root} has ended after its {steps} steps; raise train.steps to go on, or "
@@ -106,7 +106,7 @@ class RunFolder:
             )
         return max(before, key=_step)
 
-    def must_be_of(self, recipe: str, seed: int, splits: Mapping[str, Sequence[Sample]] | None = None) -> None:
+    def check_same_run(self, recipe: str, seed: int, splits: Mapping[str, Sequence[Sample]] | None = None) -> None:
         """ConfigError where the run that is to be resumed is another recipe's, has another seed or, where `splits` are given,
         other images: what came out would be neither run, or its start be compared with other images than its end."""
         path = self.root / "run.json"
@@ -182,7 +182,7 @@ def write_state(checkpoint: Path, state: Mapping[str, Any]) -> None:
     write_text(checkpoint / STATE, json.dumps({**state, "files": sizes}))
 
 
-def lacking(checkpoint: Path) -> str:
+def missing_from_checkpoint(checkpoint: Path) -> str:
     """What a checkpoint lacks, in words; empty where it is whole."""
     try:
         sizes = json.loads((checkpoint / STATE).read_text()).get("files", {})

@@ -12,7 +12,7 @@ from typing import Any
 
 from PIL import Image, ImageOps
 
-from rlcap.eval.metric_catalog import HEADLINES, about, reading_order
+from rlcap.eval.metric_catalog import HEADLINES, metric_info, reading_order
 from rlcap.eval.summary import read_summary
 from rlcap.io.images import open_image
 from rlcap.train.run_folder import RunFolder, read_lines
@@ -29,7 +29,7 @@ def objective(metrics: Mapping[str, Mapping[str, float]]) -> float:
     ValueError where none of them was measured.
     """
     names = [next((name for name in names if name in metrics), None) for _, names in HEADLINES]
-    values = [about(name).better * metrics[name]["mean"] for name in names if name]
+    values = [metric_info(name).better * metrics[name]["mean"] for name in names if name]
     if not values:
         raise ValueError(f"no headline metric among {', '.join(metrics) or 'no metrics'}; evaluate the run first")
     return sum(values) / len(values)
@@ -74,7 +74,7 @@ def final_table(summary: Mapping[str, Any]) -> Any:
     )
     for change in summary["changes"]:
         for name in reading_order(set(change["metrics"])):
-            found, ruler = change["metrics"][name], about(name)
+            found, ruler = change["metrics"][name], metric_info(name)
             moved = found["difference"]
             numbers = (found["n"], found["before"], found["after"], moved["mean"], moved["low"], moved["high"])
             direction = {1: "higher", -1: "lower", 0: "–"}[ruler.better]

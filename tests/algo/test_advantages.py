@@ -92,7 +92,7 @@ def test_abstention_on_half_of_equally_good_captions_gives_no_advantage(aggregat
     values = torch.tensor([[5, 0.3], [NAN, 0.3], [5, 0.3], [NAN, 0.3]] * 2)
     result = combine(values, [1.0, 1.0], 4, normalize=normalize, aggregate=aggregate)
     assert result.advantages.tolist() == [0.0] * 8
-    assert result.dead_share == 1.0
+    assert result.zero_variance_share == 1.0
 
 
 def test_abstention_leaves_the_other_component_as_the_only_judge():
@@ -118,19 +118,19 @@ def test_residue_is_no_signal_and_one_live_group_is_not_blown_up():
     values = torch.tensor(residue * 31 + [[1.0], [0.0], [0.0], [0.0]])
     result = combine(values, [1.0], 4)
     assert result.advantages.abs().max() < 2
-    assert result.dead_share == pytest.approx(31 / 32)
+    assert result.zero_variance_share == pytest.approx(31 / 32)
 
 
 def test_the_floor_is_relative_to_the_range():
     values = torch.tensor([[0.0], [0.01], [0.0], [0.01]])
-    assert combine(values, [1.0], 4, spans=[1.0]).advantages.abs().max() > 0
-    assert combine(values, [1.0], 4, spans=[1000.0]).advantages.abs().max() == 0
-    assert combine(values, [1.0], 4, spans=[math.inf]).advantages.abs().max() > 0
+    assert combine(values, [1.0], 4, reward_ranges=[1.0]).advantages.abs().max() > 0
+    assert combine(values, [1.0], 4, reward_ranges=[1000.0]).advantages.abs().max() == 0
+    assert combine(values, [1.0], 4, reward_ranges=[math.inf]).advantages.abs().max() > 0
 
 
 def test_components_of_different_scale_weigh_the_same():
     values = torch.tensor([[1000.0, 0.0], [0.0, 0.001], [1000.0, 0.0], [0.0, 0.001]])
-    assert combine(values, [1.0, 1.0], 4, spans=[1.0, 0.001]).advantages.abs().max() < 1e-6
+    assert combine(values, [1.0, 1.0], 4, reward_ranges=[1.0, 0.001]).advantages.abs().max() < 1e-6
 
 
 def test_batch_scale_keeps_the_difference_between_groups_and_running_uses_what_it_is_given():
@@ -153,7 +153,7 @@ def test_statistics_tell_within_from_batch():
     result = combine(torch.tensor([[0.0], [0.0], [1.0], [1.0]]), [1.0], 2)
     assert result.std_within_group.tolist() == [0.0]
     assert result.std_batch[0] == pytest.approx(0.57735, abs=1e-4)
-    assert result.dead_share_by_component.tolist() == [1.0]
+    assert result.zero_variance_share_by_term.tolist() == [1.0]
 
 
 def test_group_ids_in_any_order_equal_contiguous_groups():

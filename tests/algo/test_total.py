@@ -17,7 +17,7 @@ def test_golden_and_abstentions_are_exactly_nothing():
 def test_a_component_that_tells_nothing_apart_counts_for_nothing():
     values = torch.tensor([[0.5 + 1e-6, 1.0], [0.5, 0.0]])
     assert standardised_total(values, [1.0, 1.0], [0.5, 0.5], [1e-6, NAN]).tolist() == [0.0, 0.0]
-    wide = standardised_total(values, [0.0, 1.0], [0.5, 0.5], [1.0, 0.05], spans=[math.inf, 1000.0])
+    wide = standardised_total(values, [0.0, 1.0], [0.5, 0.5], [1.0, 0.05], reward_ranges=[math.inf, 1000.0])
     assert wide.tolist() == [0.0, 0.0]
 
 

@@ -10,7 +10,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 from injections import CONTROL, Finding, found, measure
 
 from rlcap.judge.parsing import Verdict
-from rlcap.judge.templates import fenced
+from rlcap.judge.templates import extract_delimited
 from rlcap.probing.injections import ATTACKS
 
 
@@ -23,7 +23,7 @@ class Grader:
         self.gullible = gullible
 
     def generate(self, content, system_prompt=None, **_):
-        won = self.gullible and "10" in fenced("caption", content)
+        won = self.gullible and "10" in extract_delimited("caption", content)
         return Verdict("Read.", (), (), 10 if won else 5).text()
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from rlcap.eval.over_optimization import alarms, widened
+from rlcap.eval.over_optimization import find_alarms, widened
 
 
 def test_an_interval_of_many_is_wider():
@@ -34,7 +34,7 @@ def change(**means):
 )  # fmt: skip
 def test_worse_beyond_the_chance_of_any(monkeypatch, means, worse):
     monkeypatch.setattr("rlcap.eval.over_optimization.risen", lambda rows: ["clip"])
-    found = alarms([change(**means)], [])
+    found = find_alarms([change(**means)], [])
     assert [alarm["worse"] for alarm in found] == ([worse] if worse else [])
 
 
@@ -43,9 +43,9 @@ def test_a_slight_loss_is_none_however_sure(monkeypatch):
     for metric, mean, alarmed in (("grammatical", -0.009, 0), ("grammatical", -0.011, 1), ("cider_d", -0.009, 1)):
         sure = {"mean": mean, "low": mean - 0.001, "high": mean + 0.001}
         change = {"split": "test", "from": 0, "to": 50, "metrics": {metric: {"difference": sure}}}
-        assert len(alarms([change], [])) == alarmed
+        assert len(find_alarms([change], [])) == alarmed
 
 
 def test_no_reward_rose_no_alarm(monkeypatch):
     monkeypatch.setattr("rlcap.eval.over_optimization.risen", lambda rows: [])
-    assert alarms([change(hallucination_rate=0.5)], []) == []
+    assert find_alarms([change(hallucination_rate=0.5)], []) == []

@@ -8,9 +8,9 @@ import pytest
 from rlcap.cli import main as cli
 from rlcap.feedback.prompt_optimization import descend
 from rlcap.feedback.prompt_tasks import InstructionTask, RubricTask
-from rlcap.judge.judge import Judge, Patience
+from rlcap.judge.judge import Judge, RetryPolicy
 from rlcap.reward.base import Reward
-from rlcap.reward.mix import Component, Mix
+from rlcap.reward.mix import RewardMix, RewardTerm
 from rlcap.types import ConfigError, Sample, Score
 
 
@@ -38,7 +38,7 @@ class Words(Reward):
 
 
 def judge(writer):
-    return Judge(writer, Patience(timeout=5, retries=0, backoff=0))
+    return Judge(writer, RetryPolicy(timeout=5, retries=0, backoff=0))
 
 
 def test_only_what_scores_better_is_kept():
@@ -66,7 +66,7 @@ def test_an_instructions_score_is_in_stds_of_the_starts_captions_golden():
     def caption(instruction, rows):
         return ["w " * (int(row.id) + len(instruction)) for row in rows]
 
-    task = InstructionTask(caption, Mix({"words": Component(Words(), 2.0)}), samples, samples, {})
+    task = InstructionTask(caption, RewardMix({"words": RewardTerm(Words(), 2.0)}), samples, samples, {})
     # lengths 1, 2, 3, 4: std √1.25; one word more each
     assert task.score("x") == 0
     assert task.score("xx") == pytest.approx(2 / math.sqrt(1.25))

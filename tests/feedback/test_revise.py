@@ -5,7 +5,7 @@ import random
 import pytest
 
 from rlcap.feedback.revise import Reviser
-from rlcap.judge.judge import JudgeError, Patience
+from rlcap.judge.judge import JudgeError, RetryPolicy
 from rlcap.judge.templates import Prompt
 from rlcap.lab.oracles.reviser import LabReviser, criticise, rewrite
 from rlcap.lab.source import load_split
@@ -35,7 +35,7 @@ class Scripted:
 
 
 def reviser(engine, **options):
-    return Reviser(engine, PROMPT, patience=Patience(timeout=5, retries=1, backoff=0), **options)
+    return Reviser(engine, PROMPT, retry_policy=RetryPolicy(timeout=5, retries=1, backoff=0), **options)
 
 
 @pytest.fixture(scope="module")

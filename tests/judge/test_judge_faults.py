@@ -8,7 +8,7 @@ import traceback
 import pytest
 from judge_server import FAULTS, JudgeServer, grade
 
-from rlcap.reward.mix import Component, Mix
+from rlcap.reward.mix import RewardMix, RewardTerm
 from rlcap.reward.runner import RewardRefused
 from rlcap.rewards.claims import Claims
 from rlcap.rewards.critique import Critique
@@ -64,11 +64,11 @@ def test_every_fault_is_known():
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_that_passes_changes_no_reward(server, fault, engine):
     server.faults = {1: fault, 2: fault}  # of two captions, as no retry is as early
-    harmless = LASTING[fault][ENGINES.index(engine)] is None
+    sanitize = LASTING[fault][ENGINES.index(engine)] is None
     reward = judge(server, engine=engine, backoff=0.2, **({"timeout": 1.5} if fault == "hang" else {}))
     assert [score.value for score in reward.score(batch())] == [grade(caption) / 10 for caption in CAPTIONS]
-    assert reward.all_metrics["calls"] == len(server.seen) == (8 if harmless else 10)
-    assert reward.all_metrics["retries"] == reward.all_metrics["failures"] == (0 if harmless else 2)
+    assert reward.all_metrics["calls"] == len(server.seen) == (8 if sanitize else 10)
+    assert reward.all_metrics["retries"] == reward.all_metrics["failures"] == (0 if sanitize else 2)
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_what_the_provider_refuses_for_good_stops_at_once_in_one_line_without_th
 ):
     caplog.set_level(logging.DEBUG)
     server.fault = lambda number: str(status)
-    mix = Mix({"critique": Component(judge(server, engine=engine, concurrency=2))})
+    mix = RewardMix({"critique": RewardTerm(judge(server, engine=engine, concurrency=2))})
     with pytest.raises(
         RewardRefused, match=rf"^reward component 'critique' failed: JudgeError: judge .*{hint}"
     ) as caught:
@@ -126,7 +126,7 @@ def test_no_key_reaches_a_log_the_cache_the_notes_or_the_metrics(server, engine,
     server.reply = lambda prompt: (
         f"<critique>{KEY}</critique><wrong>- {KEY}</wrong><missing>none</missing><score>5</score>"
     )
-    mix = Mix({"critique": Component(reward)})
+    mix = RewardMix({"critique": RewardTerm(reward)})
     found = mix.score(batch())
     assert found.values.flatten().tolist() == pytest.approx([0.4] * 8)
     printed = capfd.readouterr()
@@ -161,7 +161,7 @@ def test_a_busy_server_is_left_alone_as_long_as_it_asks(server, engine):
 
 def test_tokens_and_dollars_are_counted_and_stop_the_run_with_whole_batches_behind_it(server):
     reward = judge(server, limits={"dollars": 0.005, "prices": [1.0, 5.0]})  # a call: 100 read, 20 written, $.0002
-    mix = Mix({"critique": Component(reward)})
+    mix = RewardMix({"critique": RewardTerm(reward)})
     metrics = mix.score(batch()).metrics
     assert metrics["critique/tokens"] == metrics["critique/tokens_total"] == 960
     assert metrics["critique/dollars"] == pytest.approx(0.0016)
@@ -172,7 +172,7 @@ def test_tokens_and_dollars_are_counted_and_stop_the_run_with_whole_batches_behi
     assert again["critique/dollars_total"] == pytest.approx(0.0016)
     assert mix.stop_reason is None
     mix.score(batch([f"Second {i}." for i in range(8)]))
-    resumed = Mix({"critique": Component(judge(server, limits={"dollars": 0.005, "prices": [1.0, 5.0]}))})
+    resumed = RewardMix({"critique": RewardTerm(judge(server, limits={"dollars": 0.005, "prices": [1.0, 5.0]}))})
     resumed.load_state_dict(json.loads(json.dumps(mix.state_dict())))
     for each in (mix, resumed):
         scores = each.score(batch([f"Third {i}." for i in range(8)]))

@@ -6,12 +6,12 @@ import json
 import pytest
 
 from rlcap.judge.budget import Budget, BudgetSpent, Reply, estimate
-from rlcap.judge.circuit_breaker import Breaker
-from rlcap.judge.judge import Judge, JudgeError, Patience, Question
+from rlcap.judge.circuit_breaker import CircuitBreaker
+from rlcap.judge.judge import Judge, JudgeError, Question, RetryPolicy
 from rlcap.judge.limits import Limits
 from rlcap.judge.parsing import VerdictError
 from rlcap.judge.rate_limit import RateLimit
-from rlcap.judge.usage import Tally, percentile
+from rlcap.judge.usage import UsageStats, percentile
 from rlcap.reward.base import Reward
 from rlcap.types import ConfigError, Sample, Score
 
@@ -52,10 +52,10 @@ class Busy(Exception):
         self.litellm_response_headers = {"retry-after": seconds}
 
 
-def judge_of(engine, clock=None, limits=None, **patience):
+def judge_of(engine, clock=None, limits=None, **retry_policy):
     clock = clock or Clock()
-    options = {"retries": 0, "backoff": 1.0} | patience
-    return Judge(engine, Patience(**options), Limits(**(limits or {})), clock, clock.sleep)
+    options = {"retries": 0, "backoff": 1.0} | retry_policy
+    return Judge(engine, RetryPolicy(**options), Limits(**(limits or {})), clock, clock.sleep)
 
 
 def ask(judge, n=1, check=None, content="q"):
@@ -64,35 +64,35 @@ def ask(judge, n=1, check=None, content="q"):
 
 def test_a_breaker_opens_lets_one_try_and_closes():
     clock = Clock()
-    breaker = Breaker(failures=3, cool_down=30, clock=clock)
+    circuit_breaker = CircuitBreaker(failures=3, cool_down=30, clock=clock)
     for _ in range(2):
-        breaker.failed("timeout")
-    assert breaker.refusal() is None
-    breaker.succeeded()
+        circuit_breaker.failed("timeout")
+    assert circuit_breaker.refusal() is None
+    circuit_breaker.succeeded()
     for _ in range(3):
-        assert breaker.refusal() is None
-        breaker.failed("timeout")
+        assert circuit_breaker.refusal() is None
+        circuit_breaker.failed("timeout")
     clock.now += 10
-    assert breaker.refusal() == "judge down: 3 calls in a row failed, last: timeout; next trial in 20 s"
+    assert circuit_breaker.refusal() == "judge down: 3 calls in a row failed, last: timeout; next trial in 20 s"
     clock.now += 20
-    assert breaker.refusal() is None  # the trial
-    assert "next trial in 30 s" in breaker.refusal()  # the others wait for it
-    breaker.failed("ConnectionError")
-    assert "last: ConnectionError; next trial in 30 s" in breaker.refusal()
+    assert circuit_breaker.refusal() is None  # the trial
+    assert "next trial in 30 s" in circuit_breaker.refusal()  # the others wait for it
+    circuit_breaker.failed("ConnectionError")
+    assert "last: ConnectionError; next trial in 30 s" in circuit_breaker.refusal()
     clock.now += 30
-    assert breaker.refusal() is None
-    breaker.succeeded()
-    assert breaker.refusal() is None
+    assert circuit_breaker.refusal() is None
+    circuit_breaker.succeeded()
+    assert circuit_breaker.refusal() is None
 
 
 def test_a_trial_that_never_reports_is_followed_by_another():
     clock = Clock()
-    breaker = Breaker(failures=1, cool_down=30, clock=clock)
-    breaker.failed("x")
+    circuit_breaker = CircuitBreaker(failures=1, cool_down=30, clock=clock)
+    circuit_breaker.failed("x")
     clock.now += 30
-    assert breaker.refusal() is None
+    assert circuit_breaker.refusal() is None
     clock.now += 30
-    assert breaker.refusal() is None
+    assert circuit_breaker.refusal() is None
 
 
 def test_a_judge_that_is_down_costs_a_few_calls_and_is_found_again():
@@ -272,11 +272,13 @@ def test_tally_golden():
     assert percentile([3, 1, 2, 4], 50) == 2
     assert percentile([3, 1, 2, 4], 95) == 4
     assert percentile(list(range(1, 101)), 95) == 95
-    tally = Tally.sum([Tally(calls=2, dollars=0.5, seconds=[1.0, 3.0]), Tally(calls=1, retries=1, seconds=[2.0])])
+    tally = UsageStats.sum(
+        [UsageStats(calls=2, dollars=0.5, seconds=[1.0, 3.0]), UsageStats(calls=1, retries=1, seconds=[2.0])]
+    )
     assert tally.metrics() == {
         "calls": 3, "retries": 1, "failures": 0, "tokens": 0, "dollars": 0.5, "latency_p50": 2.0, "latency_p95": 3.0
     }  # fmt: skip
-    assert "latency_p50" not in Tally().metrics()
+    assert "latency_p50" not in UsageStats().metrics()
 
 
 def test_a_reward_with_a_spent_budget_takes_no_further_batch_from_a_plain_trainer():

@@ -88,7 +88,7 @@ def test_shared_is_plain_where_everything_is_trained(loaded):
     both = [captioner.log_probs(prompts, ids, mask, shared=shared).log_probs for shared in (True, False)]
     assert torch.allclose(*both, atol=1e-5, rtol=0)
     found = [gradients(model, (b * weights(mask)).sum()) for b in both]
-    seen = {id(p) for p in tower(captioner).parameters()}
+    seen = {id(p) for p in vision_encoder(captioner).parameters()}
     assert any(id(p) in seen for name, p in model.named_parameters() if name in found[0])
     assert_same_gradients(*found)
 
@@ -114,7 +114,7 @@ def test_log_probs_are_those_of_the_models_own_forward(adapted):
         assert (ours[row, length:] == 0).all()
 
 
-def tower(captioner):
+def vision_encoder(captioner):
     """The vision encoder."""
     if captioner.kind == "git":
         return captioner.base.git.image_encoder.vision_model.encoder
@@ -206,7 +206,7 @@ def test_the_image_is_seen(adapted):
 
 def matrices(captioner):
     """The layers with weights inside the vision encoder, but for the projector where it is one's part."""
-    inside = tower(captioner).named_modules()
+    inside = vision_encoder(captioner).named_modules()
     return [
         m for n, m in inside if isinstance(m, torch.nn.Linear | torch.nn.modules.conv._ConvNd) and "merger" not in n
     ]
@@ -283,7 +283,7 @@ def test_what_a_tower_gave_is_what_it_gives(projecting, monkeypatch):
         assert prompts[0].features is not None, "its projection comes after the states that are kept"
         monkeypatch.setattr(projecting, "language", list)
     with monkeypatch.context() as patch:
-        patch.setattr(projecting, "tower", None)
+        patch.setattr(projecting, "vision_encoder", None)
         running = projecting.prepare(pictures, INSTRUCTIONS)
     assert all(p.features is None and p.seen is None for p in running)
     ids, mask = some_captions(projecting.model, 6)
@@ -318,7 +318,7 @@ def test_checkpointed_layers_share_too(adapted):
         layer = checkpointed(captioner.layers)[0]
         key = next(part for name, part in layer.named_modules() if name.endswith(("k_proj", "key")))
         handle = key.register_forward_pre_hook(lambda *_: runs.append(1))
-        assert captioner.cannot_share() is None
+        assert captioner.prefix_sharing_blocker() is None
         found = captioner.log_probs(prompts, ids, mask).log_probs
         assert torch.allclose(found, wanted, atol=1e-5, rtol=0)
         assert len(runs) == 2, "once for the prefix, once for the captions"

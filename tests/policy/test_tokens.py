@@ -36,15 +36,15 @@ def test_nucleus(top_p, kept):
 
 
 def test_draws_follow_the_distribution():
-    points = torch.arange(6000, dtype=torch.double) / 6000
+    sampling_uniforms = torch.arange(6000, dtype=torch.double) / 6000
     logits = torch.tensor([[0.5, 0.3, 0.2]]).log().expand(6000, 3)
-    shares = draw(logits, 1.0, 1.0, points).bincount(minlength=3) / 6000
+    shares = draw(logits, 1.0, 1.0, sampling_uniforms).bincount(minlength=3) / 6000
     assert torch.allclose(shares, torch.tensor([0.5, 0.3, 0.2]), atol=1e-3)
-    assert set(draw(logits, 1.0, 0.7, points).tolist()) == {0, 1}
-    assert set(draw(logits, 0, 1.0, points).tolist()) == {0}
+    assert set(draw(logits, 1.0, 0.7, sampling_uniforms).tolist()) == {0, 1}
+    assert set(draw(logits, 0, 1.0, sampling_uniforms).tolist()) == {0}
 
 
 def test_what_is_ruled_out_is_never_drawn():
-    points = torch.arange(5000, dtype=torch.double) / 5000
+    sampling_uniforms = torch.arange(5000, dtype=torch.double) / 5000
     logits = torch.full((5000, 4), -torch.inf).index_fill(1, torch.tensor([1, 2]), 0.0)
-    assert set(draw(logits, 1.0, 1.0, points).tolist()) == {1, 2}
+    assert set(draw(logits, 1.0, 1.0, sampling_uniforms).tolist()) == {1, 2}

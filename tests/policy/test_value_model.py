@@ -8,7 +8,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from rlcap.policy.adapters import using_adapter
 from rlcap.policy.families.registry import captioner_of
 from rlcap.policy.loading import lora_modules
-from rlcap.policy.value_model import Critic
+from rlcap.policy.value_model import ValueModel
 from rlcap.types import ConfigError
 
 SIDES = (56, (56, 28))
@@ -18,13 +18,13 @@ def lora(model, trainable="lora-language"):
     return LoraConfig(r=4, target_modules=lora_modules(model, trainable), init_lora_weights=False)
 
 
-def shaken(critic):
+def shaken(value_model):
     """A critic that has an opinion, and whose adapter is no longer the policy's."""
     generator = torch.Generator().manual_seed(7)
     with torch.no_grad():
-        for parameter in critic.named_parameters().values():
+        for parameter in value_model.named_parameters().values():
             parameter.add_(torch.randn(parameter.shape, generator=generator).to(parameter.device) * 0.1)
-    return critic
+    return value_model
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def policy(loaded):
     torch.manual_seed(3)
     peft_model = get_peft_model(model, lora(model)).eval()
     captioner = captioner_of(peft_model, processor)
-    yield peft_model, captioner, shaken(Critic.over(peft_model, captioner))
+    yield peft_model, captioner, shaken(ValueModel.over(peft_model, captioner))
     peft_model.unload()
     model.requires_grad_(True)
 
@@ -73,54 +73,54 @@ def weighted(values, mask):
 
 
 def test_shared_is_plain_and_the_policy_gets_no_gradient(policy):
-    model, captioner, critic = policy
+    model, captioner, value_model = policy
     prompts = captioner.prepare(images(2, SIDES), INSTRUCTIONS[:2])
     ids, mask = some_captions(6)
     policy_alone = captioner.log_probs(prompts, ids, mask).log_probs
-    both = [critic.values(captioner, prompts, ids, mask, shared=shared) for shared in (True, False)]
+    both = [value_model.values(captioner, prompts, ids, mask, shared=shared) for shared in (True, False)]
     assert both[0].dtype == torch.float32
     assert both[0].shape == ids.shape
     assert both[0][mask > 0].std() > 0
     assert not both[0][mask == 0].any()
     assert torch.allclose(*both, atol=1e-5, rtol=0)
     ours, theirs = (gradients(model, weighted(values, mask)) for values in both)
-    assert ours.keys() == theirs.keys() <= critic.named_parameters().keys()
+    assert ours.keys() == theirs.keys() <= value_model.named_parameters().keys()
     assert {"value_head.weight", "value_head.bias"} <= ours.keys()
     assert any(".lora_A.critic." in name for name in ours)
     total = sum(g.square().sum() for g in theirs.values()).sqrt()
     assert sum((ours[name] - theirs[name]).square().sum() for name in theirs).sqrt() <= 1e-4 * total
     log_probs = captioner.log_probs(prompts, ids, mask).log_probs
     assert torch.equal(log_probs, policy_alone)
-    assert not gradients(model, log_probs.sum()).keys() & critic.named_parameters().keys()
+    assert not gradients(model, log_probs.sum()).keys() & value_model.named_parameters().keys()
 
 
 def test_a_value_is_of_the_state_before_its_token(folder):
     model, captioner = load(folder)
-    critic = shaken(Critic.over(model, captioner))
+    value_model = shaken(ValueModel.over(model, captioner))
     prompts, (ids, mask) = captioner.prepare(images(1), "describe"), some_captions(1)
-    values = critic.values(captioner, prompts, ids, torch.ones_like(mask))
+    values = value_model.values(captioner, prompts, ids, torch.ones_like(mask))
     other = ids.clone()
     other[0, 3] = 19
-    changed = critic.values(captioner, prompts, other, torch.ones_like(mask)) != values
+    changed = value_model.values(captioner, prompts, other, torch.ones_like(mask)) != values
     assert changed.tolist() == [[False, False, False, False, True, True]]
 
 
 def test_starts_as_the_policy_and_says_nothing(folder):
     model, captioner = load(folder)
     prompts, (ids, mask) = captioner.prepare(images(2), "describe"), some_captions(4)
-    critic = Critic.over(model, captioner)
-    assert not critic.values(captioner, prompts, ids, mask).any()
+    value_model = ValueModel.over(model, captioner)
+    assert not value_model.values(captioner, prompts, ids, mask).any()
     with using_adapter(model, "critic"):
         as_critic = captioner.log_probs(prompts, ids, mask).log_probs
     assert torch.equal(as_critic, captioner.log_probs(prompts, ids, mask).log_probs)
-    own = sum(p.numel() for p in critic.named_parameters().values())
+    own = sum(p.numel() for p in value_model.named_parameters().values())
     assert own == sum(p.numel() for name, p in model.named_parameters() if ".default." in name) + 32 + 1
-    assert f"{own:,} parameters" in critic.describe()
+    assert f"{own:,} parameters" in value_model.describe()
 
 
 def test_choosing_an_adapter_freezes_none(folder):
     model, captioner = load(folder)
-    Critic.over(model, captioner)
+    ValueModel.over(model, captioner)
     model.add_adapter("ref", model.peft_config["default"])
     trained = {name for name, p in model.named_parameters() if p.requires_grad}
     assert any(".critic." in name for name in trained)
@@ -144,11 +144,11 @@ def test_choosing_an_adapter_freezes_none(folder):
 @pytest.mark.parametrize("trainable", ["lora-language", "lora-all"])
 def test_checkpointed_layers_are_run_again_with_the_critics_adapter(folder, trainable):
     model, captioner = load(folder, trainable)
-    critic = shaken(Critic.over(model, captioner))
+    value_model = shaken(ValueModel.over(model, captioner))
     prompts, (ids, mask) = captioner.prepare(images(2, SIDES), INSTRUCTIONS[:2]), some_captions(4)
 
     def found():
-        values = critic.values(captioner, prompts, ids, mask)
+        values = value_model.values(captioner, prompts, ids, mask)
         return gradients(model, weighted(values, mask) + captioner.log_probs(prompts, ids, mask).log_probs.sum())
 
     wanted = found()
@@ -162,13 +162,15 @@ def test_checkpointed_layers_are_run_again_with_the_critics_adapter(folder, trai
 
 def test_saved_is_loaded(folder, tmp_path):
     model, captioner = load(folder)
-    critic = shaken(Critic.over(model, captioner))
+    value_model = shaken(ValueModel.over(model, captioner))
     prompts, (ids, mask) = captioner.prepare(images(2), "describe"), some_captions(4)
-    critic.save(tmp_path)
+    value_model.save(tmp_path)
     other_model, other_captioner = load(folder)
-    other = Critic.over(other_model, other_captioner)
+    other = ValueModel.over(other_model, other_captioner)
     other.load(tmp_path)
-    assert torch.equal(critic.values(captioner, prompts, ids, mask), other.values(other_captioner, prompts, ids, mask))
+    assert torch.equal(
+        value_model.values(captioner, prompts, ids, mask), other.values(other_captioner, prompts, ids, mask)
+    )
     assert torch.equal(
         captioner.log_probs(prompts, ids, mask).log_probs, other_captioner.log_probs(prompts, ids, mask).log_probs
     )
@@ -179,13 +181,13 @@ def test_the_policys_adapter_is_saved_without_the_critic(folder, tmp_path):
 
     model, captioner = load(folder)
     plain = captioner.log_probs
-    critic = shaken(Critic.over(model, captioner))
+    value_model = shaken(ValueModel.over(model, captioner))
     model.save_pretrained(tmp_path, selected_adapters=["default"])
     assert not (tmp_path / "critic").exists()
     fresh = PeftModel.from_pretrained(AutoModelForImageTextToText.from_pretrained(folder), tmp_path).eval()
     assert list(fresh.peft_config) == ["default"]
     prompts, (ids, mask) = captioner.prepare(images(1), "describe"), some_captions(2)
-    assert critic.values(captioner, prompts, ids, mask).any()
+    assert value_model.values(captioner, prompts, ids, mask).any()
     assert torch.equal(
         plain(prompts, ids, mask).log_probs,
         captioner_of(fresh, captioner.processor).log_probs(prompts, ids, mask).log_probs,
@@ -195,13 +197,13 @@ def test_the_policys_adapter_is_saved_without_the_critic(folder, tmp_path):
 def test_errors(folder, tmp_path):
     model, captioner = load(folder)
     with pytest.raises(ConfigError, match="trainable=full freezes nothing"):
-        Critic.over(model.get_base_model(), captioner)
-    critic = Critic.over(model, captioner)
+        ValueModel.over(model.get_base_model(), captioner)
+    value_model = ValueModel.over(model, captioner)
     with pytest.raises(ConfigError, match="already has an adapter called 'critic'"):
-        Critic.over(model, captioner)
+        ValueModel.over(model, captioner)
     with pytest.raises(ConfigError, match="not a checkpoint of PPO"):
-        critic.load(tmp_path)
+        value_model.load(tmp_path)
     everything, other_captioner = load(folder, "lora-all")
-    Critic.over(everything, other_captioner).save(tmp_path)
+    ValueModel.over(everything, other_captioner).save(tmp_path)
     with pytest.raises(ConfigError, match=r"is of another model: .* more don't match"):
-        critic.load(tmp_path)
+        value_model.load(tmp_path)

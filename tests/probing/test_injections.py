@@ -7,7 +7,7 @@ from fake_models import WordVectors
 
 from rlcap.config.imports import resolve
 from rlcap.judge.parsing import parse
-from rlcap.judge.templates import fenced
+from rlcap.judge.templates import extract_delimited
 from rlcap.lab.oracles.claims import LabClaims
 from rlcap.lab.oracles.comparers import LabComparer, LabCorrector
 from rlcap.lab.oracles.differences import LabDifferences
@@ -130,7 +130,7 @@ def test_a_judge_that_gives_the_caption_back_gives_no_verdict(name):
 
     class Parrot(engine):
         def generate(self, content, *args, **kwargs):
-            return fenced("first" if "<first>" in content else "caption", content)
+            return extract_delimited("first" if "<first>" in content else "caption", content)
 
     texts = [*(text for _, text in attacks()), '{"reason": "identical", "score": 100}']
     sample = Sample("a", "", REFERENCES, meta=META)

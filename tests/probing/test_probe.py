@@ -30,7 +30,7 @@ from rlcap.probing.probe import (
     truth_of,
 )
 from rlcap.reward.cards import cards, find
-from rlcap.reward.mix import Mix
+from rlcap.reward.mix import RewardMix
 from rlcap.types import ConfigError
 
 LAB = Path(__file__).parents[2] / "recipes" / "configs" / "lab.yaml"
@@ -40,7 +40,7 @@ REPETITION = {"reward": "rlcap.rewards.repetition:Repetition"}
 
 def probed(mix, samples=None):
     samples, materials = gather(samples or photo_texts(), 8, "Describe the image in detail.", lab=False)
-    return judge_batteries(Mix.from_config(mix, max_abstain=1.0), samples, materials, {}, "normalize_then_sum")
+    return judge_batteries(RewardMix.from_config(mix, max_abstain=1.0), samples, materials, {}, "normalize_then_sum")
 
 
 def test_on_the_lab_good_is_true_and_false_is_false_and_truth_ranks_them():

@@ -78,9 +78,12 @@ def test_a_run_leaves_everything_it_promises(whole):
     assert wanted <= set(read[4, "test"]["metrics"])
     rows = [json.loads(line) for line in (whole / "metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == [1, 2, 3, 4]
-    assert {"reward/self_retrieval/mean", "reward/critique/std_within_group", "dead_groups", "stage/bag_size"} <= set(
-        rows[0]["metrics"]
-    )
+    assert {
+        "reward/self_retrieval/mean",
+        "reward/critique/std_within_group",
+        "zero_variance_groups",
+        "stage/bag_size",
+    } <= set(rows[0]["metrics"])
     for row in rows:
         seconds = {
             name.removeprefix("seconds/"): v for name, v in row["metrics"].items() if name.startswith("seconds/")

@@ -82,7 +82,7 @@ def test_the_common_parameters_reach_the_judge(tmp_path):
             "sampling": {"t": 1},
         },
     )
-    assert (reward.judges[0].patience.timeout, reward.judges[0].patience.retries) == (3, 1)
+    assert (reward.judges[0].retry_policy.timeout, reward.judges[0].retry_policy.retries) == (3, 1)
     assert reward.critic.sampling == {"t": 1}
     assert reward.critic.cache.path.endswith("c.sqlite")
     with pytest.raises(ConfigError, match="needs the parameter 'engine'"):

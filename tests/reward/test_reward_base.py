@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from rlcap.reward.base import Reward
-from rlcap.reward.trl_adapter import ColumnError, caption_text, pack
+from rlcap.reward.trl_adapter import ColumnError, caption_text, to_reward_batch
 from rlcap.types import Score
 
 
@@ -63,8 +63,8 @@ def test_waiting_rewards_work_in_plain_code_and_inside_a_loop():
         return Slow()(["p"], ["c"])
 
     assert asyncio.run(notebook()) == [1.0]
-    assert Slow().waits
-    assert not Loud().waits
+    assert Slow().is_async
+    assert not Loud().is_async
 
 
 def test_missing_column_is_named_with_its_remedy():
@@ -74,13 +74,13 @@ def test_missing_column_is_named_with_its_remedy():
 
 def test_lengths_are_checked():
     with pytest.raises(ColumnError, match="2 prompts for 1 completions"):
-        pack(["p", "p"], ["c"], {})
+        to_reward_batch(["p", "p"], ["c"], {})
     with pytest.raises(ColumnError, match=r"'references' must be a list .* 2 completions, got 1 values"):
-        pack(["p", "p"], ["c", "d"], {"references": [["r"]]})
+        to_reward_batch(["p", "p"], ["c", "d"], {"references": [["r"]]})
 
 
 def test_pack_reads_every_column():
-    batch = pack(
+    batch = to_reward_batch(
         ["p", "p"],
         ["a cat", turn([{"type": "text", "text": "ein Hund 🐕"}])],
         {
@@ -103,16 +103,16 @@ def test_pack_reads_every_column():
 
 
 def test_ids_fall_back_to_the_image_and_then_to_the_prompt():
-    assert pack(["p"], ["c"], {"image_path": ["a.png"]}).samples[0].id == "a.png"
-    first, again, other = (pack([p], ["c"], {}).samples[0].id for p in ("p", "p", "q"))
+    assert to_reward_batch(["p"], ["c"], {"image_path": ["a.png"]}).samples[0].id == "a.png"
+    first, again, other = (to_reward_batch([p], ["c"], {}).samples[0].id for p in ("p", "p", "q"))
     assert first == again != other
 
 
 def test_bad_meta_names_the_row():
     with pytest.raises(ColumnError, match="row 1: column 'meta' is not JSON"):
-        pack(["p", "p"], ["c", "c"], {"meta": ["{}", "{oops"]})
+        to_reward_batch(["p", "p"], ["c", "c"], {"meta": ["{}", "{oops"]})
     with pytest.raises(ColumnError, match="row 0: column 'meta' must be a mapping"):
-        pack(["p"], ["c"], {"meta": ["[1]"]})
+        to_reward_batch(["p"], ["c"], {"meta": ["[1]"]})
 
 
 def test_caption_text_takes_the_text_of_a_conversation():

@@ -13,11 +13,11 @@ import torch
 
 from rlcap.algo.advantages import combine
 from rlcap.config.imports import ConfigError
-from rlcap.reward.abstention import Guard, TooManyAbstentions
+from rlcap.reward.abstention import AbstentionMonitor, TooManyAbstentions
 from rlcap.reward.base import Reward
-from rlcap.reward.mix import Component, Mix
+from rlcap.reward.mix import RewardMix, RewardTerm
 from rlcap.reward.runner import RewardError
-from rlcap.reward.running_statistics import RunningScale
+from rlcap.reward.running_statistics import RunningStd
 from rlcap.types import RewardBatch, Sample, Score
 
 
@@ -84,14 +84,14 @@ def entry(name, **rest):
 
 
 def test_config_to_values_with_metrics():
-    mix = Mix.from_config(
+    mix = RewardMix.from_config(
         {"w": entry("Words", weight=2, params={"factor": 3.0}), "m": entry("Moody", normalize="none")},
         context={"device": "cuda:1", "irrelevant": 1},
     )
     assert mix.names == ("w", "m")
     assert mix.weights == (2.0, 1.0)
     assert mix.normalize == ("group", "none")
-    assert mix.spans == (10.0, 2.0)
+    assert mix.reward_ranges == (10.0, 2.0)
     assert mix.reward("w").device == "cuda:1"
     scores = mix.score(batch("a b", "a?", "a b c d"))
     torch.testing.assert_close(scores.values, torch.tensor([[6, 0.5], [3, math.nan], [12, 0.5]]), equal_nan=True)
@@ -103,7 +103,7 @@ def test_config_to_values_with_metrics():
 
 
 def test_params_win_over_context():
-    mix = Mix.from_config({"w": entry("Words", params={"device": "cpu"})}, context={"device": "cuda"})
+    mix = RewardMix.from_config({"w": entry("Words", params={"device": "cpu"})}, context={"device": "cuda"})
     assert mix.reward("w").device == "cpu"
 
 
@@ -149,12 +149,12 @@ def test_params_win_over_context():
 )
 def test_errors_name_the_component_and_the_known(config, message):
     with pytest.raises(ConfigError, match=message):
-        Mix.from_config(config)
+        RewardMix.from_config(config)
 
 
 def test_unknown_component_lists_the_known():
     with pytest.raises(ConfigError, match=r"unknown component 'word'; did you mean 'w|known: w"):
-        Mix.from_config({"w": entry("Words")}).reward("word")
+        RewardMix.from_config({"w": entry("Words")}).reward("word")
 
 
 def test_waiting_rewards_wait_together_while_others_compute():
@@ -167,7 +167,7 @@ def test_waiting_rewards_wait_together_while_others_compute():
             time.sleep(0.2)
             return [Score(0.0)] * len(batch)
 
-    mix = Mix({"a": Component(Sleeper(0.3)), "c": Component(Computer()), "b": Component(Sleeper(0.3))})
+    mix = RewardMix({"a": RewardTerm(Sleeper(0.3)), "c": RewardTerm(Computer()), "b": RewardTerm(Sleeper(0.3))})
     start = time.perf_counter()
     scores = mix.score(batch("x"))
     assert time.perf_counter() - start < 0.6  # one after another: 0.8
@@ -178,14 +178,14 @@ def test_waiting_rewards_wait_together_while_others_compute():
 
 @pytest.mark.parametrize("kind", [Broken, BrokenSleeper])
 def test_failures_carry_the_component_and_the_cause(kind):
-    mix = Mix({"fine": Component(Words()), "culprit": Component(kind()), "slow": Component(Sleeper(0.05))})
+    mix = RewardMix({"fine": RewardTerm(Words()), "culprit": RewardTerm(kind()), "slow": RewardTerm(Sleeper(0.05))})
     with pytest.raises(RewardError, match="'culprit' failed: KeyError: 'colour'") as caught:
         mix.score(batch("x"))
     assert isinstance(caught.value.__cause__, KeyError)
 
 
 def test_a_computing_failure_does_not_wait_for_the_judge():
-    mix = Mix({"slow": Component(Sleeper(30)), "culprit": Component(Broken())})
+    mix = RewardMix({"slow": RewardTerm(Sleeper(30)), "culprit": RewardTerm(Broken())})
     start = time.perf_counter()
     with pytest.raises(RewardError, match="culprit"):
         mix.score(batch("x"))
@@ -193,7 +193,7 @@ def test_a_computing_failure_does_not_wait_for_the_judge():
 
 
 def test_half_abstaining_on_equally_good_captions_gives_no_advantage():
-    mix = Mix({"w": Component(Words()), "m": Component(Moody())})
+    mix = RewardMix({"w": RewardTerm(Words()), "m": RewardTerm(Moody())})
     scores = mix.score(batch("a b.", "a b?", "a b.", "a b?"))
     assert scores.values[:, 1].isnan().sum() == 2
     for aggregate in ("normalize_then_sum", "sum_then_normalize", "sum_then_center", "sum_then_leave_one_out"):
@@ -209,7 +209,7 @@ def test_any_number_of_abstaining_components_stays_finite(abstaining):
         def score(self, batch):
             return [Score.abstain("no")] * len(batch)
 
-    mix = Mix({f"c{k}": Component(Silent() if k < abstaining else Words()) for k in range(3)})
+    mix = RewardMix({f"c{k}": RewardTerm(Silent() if k < abstaining else Words()) for k in range(3)})
     scores = mix.score(batch("a", "a b", "a b c", "a b"))
     advantages = combine(scores.values, mix.weights, 4).advantages
     assert torch.isfinite(advantages).all()
@@ -217,38 +217,38 @@ def test_any_number_of_abstaining_components_stays_finite(abstaining):
 
 
 def test_the_guard_names_component_and_reasons():
-    mix = Mix({"w": Component(Words()), "m": Component(Moody())}, max_abstain=0.5)
+    mix = RewardMix({"w": RewardTerm(Words()), "m": RewardTerm(Moody())}, max_abstain=0.5)
     mix.score(batch(*["a."] * 31 + ["b?"] * 32))  # 63 captions: too few to judge
     with pytest.raises(TooManyAbstentions, match=r"'m' abstained on 52% of the last 64 .*allowed: 50%.*33× asked"):
         mix.score(batch("c?"))
 
 
 def test_the_guard_forgets_what_left_its_window():
-    guard = Guard(["m"], window=64, at_least=64)
+    guard = AbstentionMonitor(["m"], window=64, at_least=64)
     guard.watch("m", [Score.abstain("no")] * 32 + [Score(1.0)] * 32)
     guard.watch("m", [Score(1.0)] * 64)
     assert guard.share("m") == 0
     with pytest.raises(ValueError, match="at_least"):
-        Guard(["m"], window=10, at_least=64)
+        AbstentionMonitor(["m"], window=10, at_least=64)
 
 
 def test_state_goes_through_json_and_continues():
-    mix = Mix({"w": Component(Words()), "m": Component(Moody())})
+    mix = RewardMix({"w": RewardTerm(Words()), "m": RewardTerm(Moody())})
     mix.score(batch("a.", "b?"))
     mix.running.update([2.0, math.nan])
     state = json.loads(json.dumps(mix.state_dict()))
-    other = Mix({"w": Component(Words()), "m": Component(Moody())})
+    other = RewardMix({"w": RewardTerm(Words()), "m": RewardTerm(Moody())})
     other.load_state_dict(state)
     assert other.guard.share("m") == 0.5
     assert other.running.stds()[0] == pytest.approx(2.0)
     assert math.isnan(other.running.stds()[1])
     assert other.state_dict() == mix.state_dict()
     with pytest.raises(ConfigError, match=r"\['m', 'w'\] does not match the configured mix \['w'\]"):
-        Mix({"w": Component(Words())}).load_state_dict(state)
+        RewardMix({"w": RewardTerm(Words())}).load_state_dict(state)
 
 
 def test_running_scale_golden():
-    scale = RunningScale(["a"], decay=0.5)
+    scale = RunningStd(["a"], decay=0.5)
     scale.update([1.0])
     assert scale.stds() == [1.0]
     scale.update([3.0])

@@ -10,7 +10,7 @@ from fake_models import WordVectors
 
 from rlcap.config.imports import build
 from rlcap.judge.parsing import VerdictError
-from rlcap.judge.templates import fence, fenced
+from rlcap.judge.templates import delimit, extract_delimited
 from rlcap.lab.oracles.objects import LabObjects, named
 from rlcap.rewards.aloha import Aloha, aloha
 from rlcap.rewards.aloha.parsing import MOST, Named, head, known_objects, objects_text, parse_objects
@@ -43,7 +43,7 @@ class Lists:
 
     def generate(self, content, system_prompt=None, **_):
         self.asked.append(content)
-        words = [word for line in fenced("caption", content).splitlines() for word in line.split(", ")]
+        words = [word for line in extract_delimited("caption", content).splitlines() for word in line.split(", ")]
         found = [Named(tuple(w.removeprefix("maybe ").split(" or ")), not w.startswith("maybe ")) for w in words]
         return objects_text(found)
 
@@ -133,7 +133,7 @@ def test_references_are_asked_about_once_in_one_text():
     sample = Sample("a", "", ("dog", " ", "cat,\ndog"))
     scores = Aloha(engine, Circle(), cache=":memory:").score(RewardBatch(["dog", "cat", ""], [sample] * 3))
     assert [score.value for score in scores] == [1, 1, 0]
-    assert sorted(fenced("caption", content) for content in engine.asked) == ["cat", "dog", "dog\ncat, dog"]
+    assert sorted(extract_delimited("caption", content) for content in engine.asked) == ["cat", "dog", "dog\ncat, dog"]
 
 
 def test_a_name_is_encoded_once_as_long_as_it_is_kept():
@@ -212,12 +212,12 @@ def test_the_labs_lister():
         "there is a small red ball. the ball is striped. maybe there are two boats. the background is sand. it is fine!"
     )
     assert named(text) == ["small red ball", "striped ball", "boat (possibly)", "sand"]
-    listed = LabObjects().generate(fence("caption", text))
+    listed = LabObjects().generate(delimit("caption", text))
     assert [(thing.names, thing.sure) for thing in parse_objects(listed)][1:3] == [
         (("striped ball",), True),
         (("boat",), False),
     ]
-    assert parse_objects(LabObjects().generate(fence("caption", "it is fine!"))) == []
+    assert parse_objects(LabObjects().generate(delimit("caption", "it is fine!"))) == []
     with pytest.raises(ValueError, match="needs the fence caption"):
         LabObjects().generate("there is a ball.")
     reward = Aloha(LabObjects(), WordVectors(), cache=":memory:")

@@ -6,7 +6,7 @@ import pytest
 
 from rlcap.config.imports import build
 from rlcap.judge.judge import JudgeError
-from rlcap.judge.templates import fenced
+from rlcap.judge.templates import extract_delimited
 from rlcap.lab.oracles.question_answerer import LabAnswers
 from rlcap.lab.world.language import tell_all
 from rlcap.lab.world.scene import sample_scene
@@ -35,8 +35,8 @@ class Reader:
             if isinstance(reply, Exception):
                 raise reply
             return reply
-        lines = fenced("options", content).splitlines()
-        found = [line[0] for line in lines if line[3:] in fenced("caption", content)]
+        lines = extract_delimited("options", content).splitlines()
+        found = [line[0] for line in lines if line[3:] in extract_delimited("caption", content)]
         return (found or [line[0] for line in lines if line[3:] == UNTOLD] or ["A"])[0]
 
 

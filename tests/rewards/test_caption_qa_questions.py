@@ -9,7 +9,7 @@ from PIL import Image
 
 from rlcap.judge.cache import ReplyCache
 from rlcap.judge.parsing import VerdictError
-from rlcap.judge.templates import Prompt, fenced
+from rlcap.judge.templates import Prompt, extract_delimited
 from rlcap.rewards.caption_qa import CaptionQa
 from rlcap.rewards.caption_qa.questions import (
     UNTOLD,
@@ -111,10 +111,10 @@ class Answerer:
 
     def generate(self, content, system_prompt=None, **_):
         text = content if isinstance(content, str) else content[0]
-        caption, options = fenced("caption", text), fenced("options", text).splitlines()
+        caption, options = extract_delimited("caption", text), extract_delimited("options", text).splitlines()
         if not isinstance(content, str):
             caption = "red"
-        if "usual" in fenced("question", text):
+        if "usual" in extract_delimited("question", text):
             caption = "red"  # whoever guesses is right
         return next((line[0] for line in options if line[3:] in caption), "B")
 

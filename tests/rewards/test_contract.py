@@ -32,7 +32,7 @@ from photo_texts import photo_texts
 from PIL import Image
 
 from rlcap import rewards
-from rlcap.judge.templates import fenced
+from rlcap.judge.templates import extract_delimited
 from rlcap.lab.assets import resolve
 from rlcap.probing.perturbations import content_words
 from rlcap.reward.base import Reward
@@ -75,8 +75,10 @@ class WordAnswers:
     model_string, is_multimodal = "word-answers", False
 
     def generate(self, content, system_prompt=None, **_):
-        options = fenced("options", content).splitlines()
-        return next((line[0] for line in options if line[3:] in fenced("caption", content).lower()), options[-1][0])
+        options = extract_delimited("options", content).splitlines()
+        return next(
+            (line[0] for line in options if line[3:] in extract_delimited("caption", content).lower()), options[-1][0]
+        )
 
 
 class WordDifferences:
@@ -85,7 +87,9 @@ class WordDifferences:
     model_string, is_multimodal = "word-differences", False
 
     def generate(self, content, system_prompt=None, **_):
-        said, known = (dict.fromkeys(fenced(name, content).lower().split()) for name in ("caption", "reference"))
+        said, known = (
+            dict.fromkeys(extract_delimited(name, content).lower().split()) for name in ("caption", "reference")
+        )
         words = [word for word in (*said, *known) if (word in said) != (word in known)]
         return differences_text([Difference(word.replace("|", "/"), "caption") for word in words])
 
@@ -97,9 +101,9 @@ class WordForms:
 
     def generate(self, content, system_prompt=None, **_):
         if "<first>" in content:
-            first, second = (len(fenced(name, content)) for name in ("first", "second"))
+            first, second = (len(extract_delimited(name, content)) for name in ("first", "second"))
             return f"<reason>longer</reason><better>{'first' if first > second else 'second'}</better>"
-        return f"<revised>{fenced('references', content).splitlines()[0]} and all</revised>"
+        return f"<revised>{extract_delimited('references', content).splitlines()[0]} and all</revised>"
 
 
 class WordLikeness:
@@ -108,7 +112,7 @@ class WordLikeness:
     model_string, is_multimodal = "word-likeness", False
 
     def generate(self, content, system_prompt=None, **_):
-        score = min(10 * len(fenced("caption", content).split()), 100)
+        score = min(10 * len(extract_delimited("caption", content).split()), 100)
         return f"<verdict>{json.dumps({'reason': 'counted', 'score': score})}</verdict>"
 
 
@@ -118,7 +122,7 @@ class WordObjects:
     model_string, is_multimodal = "word-objects", False
 
     def generate(self, content, system_prompt=None, **_):
-        words = dict.fromkeys(content_words(fenced("caption", content)))
+        words = dict.fromkeys(content_words(extract_delimited("caption", content)))
         return objects_text([Named((word,)) for word in list(words)[:200] if word != "or"])
 
 
@@ -128,7 +132,10 @@ class WordRubric:
     model_string, is_multimodal = "word-rubric", False
 
     def generate(self, content, system_prompt=None, **_):
-        lines, caption = fenced("rubric", content).splitlines(), fenced("caption", content).lower()
+        lines, caption = (
+            extract_delimited("rubric", content).splitlines(),
+            extract_delimited("caption", content).lower(),
+        )
         return criteria_text([Met("looked", line.split()[-1].strip(".") in caption) for line in lines])
 
 
@@ -322,7 +329,7 @@ def test_order_and_company_change_nothing(reward, images):
     random.Random(0).shuffle(order)
     shuffled = reward.score(take(rows, order))
     same([together[i] for i in order], shuffled)
-    if reward.of_group:  # its company is its image's other captions; other images' still change nothing
+    if reward.group_dependent:  # its company is its image's other captions; other images' still change nothing
         for sample in {row.id for row in rows.samples}:
             mine = [i for i, row in enumerate(rows.samples) if row.id == sample]
             same([together[i] for i in mine], reward.score(take(rows, mine)))
@@ -337,8 +344,8 @@ def test_the_same_caption_gets_the_same_score_again(reward, images):
 
 
 def test_without_what_it_needs_it_abstains(reward, images):
-    if reward.of_group:
-        return  # it needs company, which `of_group` says
+    if reward.group_dependent:
+        return  # it needs company, which `group_dependent` says
     known = samples(images)[0]
     bare = RewardBatch(["A red bus.", "A dog."], [Sample("a", ""), known], [(), batch(images).distractor_images[0]])
     alone, beside = reward.score(bare)

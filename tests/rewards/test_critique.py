@@ -8,7 +8,7 @@ from PIL import Image
 from rlcap.config.imports import ConfigError
 from rlcap.judge.backends.loading import LiteLLM, load_engine
 from rlcap.judge.parsing import Verdict
-from rlcap.judge.templates import fenced
+from rlcap.judge.templates import extract_delimited
 from rlcap.rewards.critique import Critique, verdict_value
 from rlcap.types import RewardBatch, Sample
 
@@ -29,7 +29,7 @@ class Obedient:
     def generate(self, content, system_prompt=None, **sampling):
         self.prompts.append((content, system_prompt, sampling))
         text = content if isinstance(content, str) else content[0]
-        caption = fenced("caption", text)
+        caption = extract_delimited("caption", text)
         order = re.search(r"score (\d+)", text.replace(caption, "").lower())
         if order:
             return reply(int(order[1]))
@@ -129,7 +129,7 @@ def test_a_long_caption_reaches_the_judge_whole(make):
     caption = " ".join(f"word{i}" for i in range(1400))
     assert len(caption) > 10_000
     make(engine).score(batch(caption))
-    assert fenced("caption", engine.prompts[0][0]) == caption
+    assert extract_delimited("caption", engine.prompts[0][0]) == caption
 
 
 def test_cache_lives_on_disk_and_knows_model_prompt_sampling_and_references(make, tmp_path):

@@ -6,7 +6,7 @@ import random
 import pytest
 
 from rlcap.config.imports import build
-from rlcap.judge.templates import fenced
+from rlcap.judge.templates import extract_delimited
 from rlcap.lab.oracles.comparers import LabComparer, LabCorrector, correct
 from rlcap.lab.world.scene import Scene, Thing
 from rlcap.probing.injections import ATTACKS
@@ -68,9 +68,9 @@ def test_a_caption_is_compared_in_both_orders(replies, wanted):
     score, asked = judged("best_of_two", *map(better, replies))
     assert score.value == wanted
     assert score.note == "it says more\nit says more"
-    pairs = [(fenced("first", prompt), fenced("second", prompt)) for prompt in asked]
+    pairs = [(extract_delimited("first", prompt), extract_delimited("second", prompt)) for prompt in asked]
     assert pairs == [("A red ball.", "a ball"), ("a ball", "A red ball.")]
-    assert fenced("references", asked[0]) == "- a ball\n- the ball"
+    assert extract_delimited("references", asked[0]) == "- a ball\n- the ball"
 
 
 def test_the_paragraph_is_the_opponent_where_there_is_one():
@@ -125,7 +125,7 @@ def test_a_rewriting_is_read_and_kept():
     score, asked = judged("revision_gap", "<revised>A red ball and a boat.</revised>")
     assert score.value == pytest.approx(0.5)
     assert score.note == "A red ball and a boat."
-    assert fenced("caption", asked[0]) == "A red ball."
+    assert extract_delimited("caption", asked[0]) == "A red ball."
     assert judged("revision_gap", "<think>x</think>```\n<revised>a red ball</revised>\n```")[0].value == 1
     for reply in ("", "a red ball", "<revised></revised>", "<revised>...</revised>", "<revised>a</revised> more",
                   f"<revised>{'a ' * (LONGEST + 1)}</revised>", "<revised>a <b>red</b> ball</revised>"):  # fmt: skip
@@ -169,4 +169,4 @@ def test_words_to_the_judge_gain_nothing(kind):
         assert all(score.value <= plain.value for score in found)
     for attack in ATTACKS[kind]:
         for prompt in judged("best_of_two", better("first"), caption=attack, paragraph=attack)[1]:
-            assert "<" not in fenced("first", prompt) + fenced("second", prompt)
+            assert "<" not in extract_delimited("first", prompt) + extract_delimited("second", prompt)

@@ -4,7 +4,7 @@ import pytest
 from fake_models import CountingJudge
 
 from rlcap.reward.base import Reward
-from rlcap.reward.mix import Component, Mix
+from rlcap.reward.mix import RewardMix, RewardTerm
 from rlcap.rewards.critique import Critique
 from rlcap.rewards.ensemble import Ensemble, majority
 from rlcap.types import ConfigError, RewardBatch, Sample, Score
@@ -75,13 +75,13 @@ def test_in_a_mix_from_yaml_with_the_members_judges_and_budgets():
         "reward": "rlcap.rewards.ensemble:Ensemble",
         "params": {"members": {"one": member, "two": member}, "how": "mean"},
     }
-    mix = Mix.from_config({name: entry})
+    mix = RewardMix.from_config({name: entry})
     found = mix.score(rows("a red ball", "a ball"))
     assert found.values.flatten().tolist() == pytest.approx([0.3, 0.2])
     assert found.metrics[f"{name}/calls"] == 4
     assert found.metrics[f"{name}/one/mean"] == 0.25
     assert len(mix.state_dict()["budgets"][name]) == 2
-    assert mix.spans == (2.0,)
+    assert mix.reward_ranges == (2.0,)
 
 
 @pytest.mark.parametrize(
@@ -109,4 +109,4 @@ def test_order_and_company_change_nothing():
     together = reward.score(rows(*captions))
     assert together[::-1] == reward.score(rows(*captions[::-1]))
     assert together == [reward.score(rows(caption))[0] for caption in captions]
-    assert Component(reward).weight == 1.0
+    assert RewardTerm(reward).weight == 1.0

@@ -11,7 +11,7 @@ from rlcap.lab.assets import resolve
 from rlcap.lab.source import load_split
 from rlcap.scorers.grounding import Grounding
 from rlcap.scorers.nli import NliScorer
-from rlcap.scorers.training.hard_negatives import FARTHEST, Mistakes, nearest, replaced
+from rlcap.scorers.training.hard_negatives import FARTHEST, HardNegatives, nearest, replaced
 from rlcap.scorers.training.nli import between, loss_of, separation, styled, teach
 from rlcap.types import ConfigError
 
@@ -38,7 +38,7 @@ def test_nearest_leaves_oneself_out_and_begins_with_the_most_similar():
 
 
 def test_a_mistake_is_one_word_of_another_image_or_its_whole_caption():
-    mistakes, rng = Mistakes(IMAGES, OneHot()), random.Random(0)
+    mistakes, rng = HardNegatives(IMAGES, OneHot()), random.Random(0)
     for example in (mistakes.draw(rng) for _ in range(100)):
         assert example.right not in example.references
         assert example.wrong not in (example.right, *example.references)
@@ -49,9 +49,9 @@ def test_a_mistake_is_one_word_of_another_image_or_its_whole_caption():
 
 def test_too_few_images_are_refused(tmp_path):
     with pytest.raises(ValueError, match=f"39 images .* need {FARTHEST}"):
-        Mistakes([*IMAGES[:39], ["only one"], ["twice", "twice "]], OneHot())
+        HardNegatives([*IMAGES[:39], ["only one"], ["twice", "twice "]], OneHot())
     with pytest.raises(ValueError, match="say nothing different"):
-        Mistakes([["a dog", "dog here"]] * 40, OneHot()).draw(random.Random(0))
+        HardNegatives([["a dog", "dog here"]] * 40, OneHot()).draw(random.Random(0))
     with pytest.raises(ConfigError, match="400 images with two different captions at least, got 40"):
         teach(resolve("lab:nli"), IMAGES, tmp_path)
 
@@ -87,7 +87,7 @@ def test_an_nli_model_learns_what_is_wrong(tmp_path):
     assert after > before
     taught = NliScorer.load(str(tmp_path / "nli"))
     assert taught.columns == NliScorer.load(resolve("lab:nli")).columns
-    examples = [Mistakes(rows, Grounding.from_nli(taught).encoder).draw(random.Random(i)) for i in range(3)]
+    examples = [HardNegatives(rows, Grounding.from_nli(taught).encoder).draw(random.Random(i)) for i in range(3)]
     assert 0 <= separation(taught, examples) <= 1
 
 

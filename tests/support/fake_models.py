@@ -8,7 +8,7 @@ import torch
 
 from rlcap.io.images import open_image
 from rlcap.judge.parsing import Verdict
-from rlcap.judge.templates import fenced
+from rlcap.judge.templates import extract_delimited
 from rlcap.probing.perturbations import content_words
 from rlcap.rewards.claims.parsing import Claim, claims_text
 from rlcap.scorers.text.ngrams import tokenize
@@ -104,7 +104,7 @@ class CountingJudge:
     model_string, is_multimodal = "counting", False
 
     def generate(self, content, system_prompt=None, **_):
-        words = tokenize(fenced("caption", content))
+        words = tokenize(extract_delimited("caption", content))
         return Verdict("counted", ("it says so",) if "wrong" in words else (), (), float(min(len(words), 10))).text()
 
 
@@ -126,8 +126,12 @@ class WordClaims:
     model_string, is_multimodal = "word-claims", False
 
     def generate(self, content, system_prompt=None, **_):
-        facts = [set(content_words(line.partition(". ")[2])) for line in fenced("facts", content).splitlines()]
-        return claims_text([self.claim(sentence, facts) for sentence in split_sentences(fenced("caption", content))])
+        facts = [
+            set(content_words(line.partition(". ")[2])) for line in extract_delimited("facts", content).splitlines()
+        ]
+        return claims_text(
+            [self.claim(sentence, facts) for sentence in split_sentences(extract_delimited("caption", content))]
+        )
 
     @staticmethod
     def claim(sentence, facts):

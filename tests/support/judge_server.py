@@ -22,7 +22,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from rlcap.judge.parsing import Verdict
-from rlcap.judge.templates import fenced
+from rlcap.judge.templates import extract_delimited
 
 FAULTS = (
     "500",
@@ -82,7 +82,7 @@ class JudgeServer(ThreadingHTTPServer):
 
     def reply(self, prompt: str) -> str:
         """What it says to a question."""
-        return verdict(fenced("caption", prompt))
+        return verdict(extract_delimited("caption", prompt))
 
     def __enter__(self) -> JudgeServer:
         threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()

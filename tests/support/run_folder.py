@@ -96,7 +96,7 @@ def write_metrics(folder, last):
                 "reward_total": 0.0,
                 "completions/mean_words": 14 + 16 * t + rng.gauss(0, 1.0),
                 "stage/bag_size": 3 if t <= 0.25 else 5 if t <= 0.5 else 7,
-                "dead_groups": max(0.0, 0.1 - 0.05 * t + rng.gauss(0, 0.02)),
+                "zero_variance_groups": max(0.0, 0.1 - 0.05 * t + rng.gauss(0, 0.02)),
                 "kl": 0.08 * t + abs(rng.gauss(0, 0.004)),
                 "grad_norm": 0.8 + rng.gauss(0, 0.15),
             }

@@ -2,12 +2,12 @@
 
 from types import SimpleNamespace
 
-from rlcap.train.callbacks import Spent
+from rlcap.train.callbacks import BudgetStop
 
 
 def after_a_step(reason):
     control = SimpleNamespace(should_save=False, should_training_stop=False)
-    Spent(SimpleNamespace(stop_reason=reason)).on_step_end(
+    BudgetStop(SimpleNamespace(stop_reason=reason)).on_step_end(
         None, SimpleNamespace(is_world_process_zero=True, global_step=1), control
     )
     return control.should_save, control.should_training_stop

@@ -67,16 +67,16 @@ def test_a_run_is_gone_on_with_by_its_own_recipe_seed_and_images(tmp_path):
     rows = {"train": [Sample("a", "a.jpg", ("A dog.",))], "test": [Sample("b", "b.jpg")]}
     RunFolder(tmp_path, "ppo").begin(GRPOConfig(), rows)
     again = RunFolder(tmp_path)
-    again.must_be_of("ppo", 0, rows)
+    again.check_same_run("ppo", 0, rows)
     with pytest.raises(ConfigError, match=r"is a run of recipes/ppo.py, this is recipes/grpo.py"):
-        again.must_be_of("grpo", 0)
+        again.check_same_run("grpo", 0)
     with pytest.raises(ConfigError, match=r"begun with train.seed=0, got 3"):
-        again.must_be_of("ppo", 3)
+        again.check_same_run("ppo", 3)
     with pytest.raises(ConfigError, match=r"begun with 1 other train images than these 2"):
-        again.must_be_of("ppo", 0, {"train": [*rows["train"], Sample("b", "b.jpg")]})
+        again.check_same_run("ppo", 0, {"train": [*rows["train"], Sample("b", "b.jpg")]})
     with pytest.raises(ConfigError, match=r"begun with 1 other test images than these 1"):
-        again.must_be_of("ppo", 0, {**rows, "test": [Sample("c", "c.jpg")]})
-    RunFolder(tmp_path / "not there").must_be_of("grpo", 7, rows)
+        again.check_same_run("ppo", 0, {**rows, "test": [Sample("c", "c.jpg")]})
+    RunFolder(tmp_path / "not there").check_same_run("grpo", 7, rows)
 
 
 def test_a_run_killed_before_its_first_checkpoint_starts_from_the_beginning(tmp_path):

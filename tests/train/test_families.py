@@ -25,7 +25,7 @@ from rlcap.eval.captioning import caption_samples
 from rlcap.policy.families.registry import FAMILIES
 from rlcap.policy.loading import load_policy
 from rlcap.reward.base import Reward
-from rlcap.reward.mix import Component, Mix
+from rlcap.reward.mix import RewardMix, RewardTerm
 from rlcap.train.run_folder import RunFolder
 from rlcap.train.saving import save_tuned
 from rlcap.types import Sample, Score
@@ -116,7 +116,7 @@ def trainer_of(policy, samples, folder, algorithm="grpo", **train):
     return trainer_kind(
         policy.model, policy.processor, samples, config=config,
         batching=plan(2, 4, 4, num_iterations=train.get("iterations", 1)), folder=run,
-        mix=Mix({"letters": Component(Letters())}), curriculum=parse(2), gallery={s.id: s.image for s in samples}, instruction=INSTRUCTION,
+        mix=RewardMix({"letters": RewardTerm(Letters())}), curriculum=parse(2), gallery={s.id: s.image for s in samples}, instruction=INSTRUCTION,
     )  # fmt: skip
 
 

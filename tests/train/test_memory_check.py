@@ -8,7 +8,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from rlcap.data.batching import BatchingError, plan
 from rlcap.policy.families.registry import captioner_of
-from rlcap.train.memory_check import preflight
+from rlcap.train.memory_check import check_memory
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ def photos(tmp_path_factory):
 
 
 def test_the_largest_image_is_tried(captioner, photos):
-    found = preflight(captioner, photos, plan(2, 4, 8), "describe", 5)
+    found = check_memory(captioner, photos, plan(2, 4, 8), "describe", 5)
     assert (found.width, found.height) == (140, 56)
     assert found.visual_tokens > captioner.visual_tokens(Image.new("RGB", (28, 28)))
     assert 0 < found.peak < found.total
@@ -46,8 +46,8 @@ def test_what_does_not_fit_names_what_fits(captioner, photos, monkeypatch):
 
     monkeypatch.setattr(type(captioner), "log_probs", limited)
     with pytest.raises(BatchingError, match=r"16 captions of 5 tokens of .*wide.png .*4 fit: set train.micro_batch=4"):
-        preflight(captioner, photos, plan(4, 4, 16), "describe", 5)
+        check_memory(captioner, photos, plan(4, 4, 16), "describe", 5)
     assert tried == [(4, 16), (2, 8), (1, 4)]
     monkeypatch.setattr(type(captioner), "log_probs", lambda *_, **__: (_ for _ in ()).throw(torch.OutOfMemoryError))
     with pytest.raises(BatchingError, match="a single caption"):
-        preflight(captioner, photos, plan(2, 4, 8), "describe", 5)
+        check_memory(captioner, photos, plan(2, 4, 8), "describe", 5)

@@ -12,7 +12,7 @@ from rlcap.data.batching import plan
 from rlcap.data.curriculum import parse
 from rlcap.policy.loading import load_policy
 from rlcap.reward.base import Reward
-from rlcap.reward.mix import Component, Mix
+from rlcap.reward.mix import RewardMix, RewardTerm
 from rlcap.train.grpo import GRPOTrainer
 from rlcap.train.run_folder import STATE, RunFolder
 from rlcap.types import ConfigError, Sample, Score
@@ -44,7 +44,7 @@ def test_an_untouched_policy_is_its_reference_with_dropout_in_the_model(tmp_path
     run.root.mkdir()
     trainer = GRPOTrainer(
         policy.model, policy.processor, samples, config=GRPOConfig(train=train, generation=GenerationConfig(max_new_tokens=5)),
-        batching=plan(2, 4, 4), folder=run, mix=Mix({"length": Component(Length())}), curriculum=parse(2),
+        batching=plan(2, 4, 4), folder=run, mix=RewardMix({"length": RewardTerm(Length())}), curriculum=parse(2),
         gallery={s.id: s.image for s in samples}, instruction="describe",
     )  # fmt: skip
     trainer.train()

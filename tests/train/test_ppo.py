@@ -15,7 +15,7 @@ from rlcap.data.batching import plan
 from rlcap.data.curriculum import Constant
 from rlcap.policy.loading import lora_modules
 from rlcap.reward.base import Reward
-from rlcap.reward.mix import Component, Mix
+from rlcap.reward.mix import RewardMix, RewardTerm
 from rlcap.train.ppo import PPOTrainer
 from rlcap.train.run_folder import RunFolder
 from rlcap.train.saving import save_tuned
@@ -64,20 +64,20 @@ def trainer(material, tmp_path, components=None, **train):
     samples = [Sample(str(i), str(material / f"{i}.png"), ("a",)) for i in range(4)]
     return PPOTrainer(
         policy, processor, samples, config=config, batching=batching, folder=folder,
-        mix=Mix(components or {"vowels": Component(Vowels())}), curriculum=Constant(2), gallery={}, instruction="describe",
+        mix=RewardMix(components or {"vowels": RewardTerm(Vowels())}), curriculum=Constant(2), gallery={}, instruction="describe",
     )  # fmt: skip
 
 
 def rolled_out(ppo):
     ppo.state.max_steps = 4
     rows = [ppo.train_dataset[i] for i in (0, 1) for _ in range(4)]
-    return ppo.roll_out([{**row, "distractor_images": []} for row in rows])
+    return ppo.generate_rollout([{**row, "distractor_images": []} for row in rows])
 
 
 def test_the_first_round_is_learnt_from_the_reward_alone(material, tmp_path):
     ppo = trainer(material, tmp_path, whiten=False, lam=0.5)
     rollout = rolled_out(ppo)
-    learnt = ppo.learnt_from(rollout)
+    learnt = ppo.compute_training_signal(rollout)
     assert {name: tuple(value.shape) for name, value in learnt.items()} == dict.fromkeys(
         ("advantages", "values", "returns"), tuple(rollout.ids.shape)
     )
@@ -95,7 +95,7 @@ def test_the_first_round_is_learnt_from_the_reward_alone(material, tmp_path):
 
 
 def test_an_abstention_is_neutral(material, tmp_path):
-    both = {"vowels": Component(Vowels()), "silent": Component(Silent(), 3.0)}
+    both = {"vowels": RewardTerm(Vowels()), "silent": RewardTerm(Silent(), 3.0)}
     plain, with_silent = trainer(material, tmp_path / "a"), trainer(material, tmp_path / "b", both)
     with_silent.mix.guard.limit = 1.0
     rewards = [ppo._total(rolled_out(ppo)) for ppo in (plain, with_silent)]
@@ -107,7 +107,7 @@ def test_the_kl_is_a_reward_of_each_token_and_its_price_is_steered(material, tmp
     rollout = rolled_out(ppo)
     far = rollout.sampled_log_probs - 2.0 * rollout.mask
     object.__setattr__(rollout, "ref_log_probs", far)
-    learnt = ppo.learnt_from(rollout)
+    learnt = ppo.compute_training_signal(rollout)
     early = rollout.mask.clone()
     early[torch.arange(8), rollout.mask.sum(1) - 1] = 0
     torch.testing.assert_close(learnt["advantages"][early > 0], torch.full((int(early.sum()),), -1.0))
@@ -121,7 +121,7 @@ def test_the_kl_is_a_reward_of_each_token_and_its_price_is_steered(material, tmp
 def test_advantages_are_whitened_over_tokens(material, tmp_path):
     ppo = trainer(material, tmp_path)
     rollout = rolled_out(ppo)
-    counted = ppo.learnt_from(rollout)["advantages"][rollout.mask > 0]
+    counted = ppo.compute_training_signal(rollout)["advantages"][rollout.mask > 0]
     assert counted.mean().item() == pytest.approx(0, abs=1e-5)
     assert counted.std().item() == pytest.approx(1, abs=1e-5)
 
@@ -133,18 +133,18 @@ def test_the_critic_has_its_own_learning_rate_and_gradient_norm(material, tmp_pa
     for group in ppo.create_optimizer().param_groups:
         for parameter in group["params"]:
             rates[names[id(parameter)]] = group["lr"]
-    assert {name for name, rate in rates.items() if rate == 0.5} == ppo.critic.named_parameters().keys()
+    assert {name for name, rate in rates.items() if rate == 0.5} == ppo.value_model.named_parameters().keys()
     assert {name for name, rate in rates.items() if rate == 1e-2} == {
         name for name, p in ppo.model.named_parameters() if p.requires_grad and ".default." in name
     }
     for name, parameter in ppo.model.named_parameters():
         if parameter.requires_grad:
-            parameter.grad = torch.full_like(parameter, 1e3 if name in ppo.critic.named_parameters() else 1e-6)
+            parameter.grad = torch.full_like(parameter, 1e3 if name in ppo.value_model.named_parameters() else 1e-6)
     ppo._clip_grad_norm(ppo.model)
     grads = {name: p.grad for name, p in ppo.model.named_parameters() if p.grad is not None}
-    policys = [g for name, g in grads.items() if name not in ppo.critic.named_parameters()]
+    policys = [g for name, g in grads.items() if name not in ppo.value_model.named_parameters()]
     assert all((g == 1e-6).all() for g in policys), "a critic that is far off must not shrink the policy's step"
-    norm = sum(g.square().sum() for name, g in grads.items() if name in ppo.critic.named_parameters()).sqrt()
+    norm = sum(g.square().sum() for name, g in grads.items() if name in ppo.value_model.named_parameters()).sqrt()
     assert norm.item() == pytest.approx(0.1, rel=1e-3)
 
 
@@ -154,7 +154,7 @@ def test_the_loss_is_the_policys_and_the_critics(material, tmp_path):
     ppo.model.train()
     ppo.current_gradient_accumulation_steps = 2
     rollout = rolled_out(ppo)
-    learnt = ppo.learnt_from(rollout)
+    learnt = ppo.compute_training_signal(rollout)
     tokens = rollout.mask.sum()
     loss = ppo._compute_loss(ppo.model, rollout.batch_of(learnt, tokens))
     policys = -(learnt["advantages"] * rollout.mask).sum() / tokens  # every ratio is one
@@ -162,7 +162,7 @@ def test_the_loss_is_the_policys_and_the_critics(material, tmp_path):
     assert loss.item() == pytest.approx((policys + 0.3 * critics).item(), rel=1e-4)
     loss.backward()
     for name, parameter in ppo.model.named_parameters():
-        trained = ".default." in name or name in ppo.critic.named_parameters()
+        trained = ".default." in name or name in ppo.value_model.named_parameters()
         assert (parameter.grad is not None) == trained, name
 
 
@@ -172,7 +172,7 @@ def test_training_moves_policy_and_critic_and_leaves_the_reference(material, tmp
     before = {name: p.detach().clone() for name, p in ppo.model.named_parameters()}
     ppo.train()
     moved = {name for name, p in ppo.model.named_parameters() if not torch.equal(p, before[name])}
-    assert moved == {name for name in before if ".default." in name or name in ppo.critic.named_parameters()}
+    assert moved == {name for name in before if ".default." in name or name in ppo.value_model.named_parameters()}
     logs = [row for row in ppo.state.log_history if "value/loss" in row]
     assert len(logs) == 4
     save_tuned(ppo, ppo.processor, ppo.folder.adapter)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from captioners import build, images
 
-from rlcap.data.sampler import points
+from rlcap.data.sampler import sampling_uniforms
 from rlcap.policy.families.registry import captioner_of
 from rlcap.train.rollout import mean_of_all, micro_batches, prepare, write
 
@@ -49,13 +49,17 @@ def test_a_rewards_mean_counts_the_captions_that_were_judged():
 
 
 def test_points_depend_on_their_arguments_alone():
-    first = points(0, 5, "a", 4, 9)
+    first = sampling_uniforms(0, 5, "a", 4, 9)
     assert first.shape == (4, 9)
     assert 0 <= first.min() < first.max() < 1
-    assert (first == points(0, 5, "a", 4, 9)).all()
-    for other in (points(1, 5, "a", 4, 9), points(0, 6, "a", 4, 9), points(0, 5, "b", 4, 9)):
+    assert (first == sampling_uniforms(0, 5, "a", 4, 9)).all()
+    for other in (
+        sampling_uniforms(1, 5, "a", 4, 9),
+        sampling_uniforms(0, 6, "a", 4, 9),
+        sampling_uniforms(0, 5, "b", 4, 9),
+    ):
         assert (first != other).all()
-    assert points(0, 0, "\ud800 – ü", 1, 1).shape == (1, 1)
+    assert sampling_uniforms(0, 0, "\ud800 – ü", 1, 1).shape == (1, 1)
 
 
 def test_captions_do_not_depend_on_the_order_of_images_or_on_what_was_drawn_before(tmp_path):

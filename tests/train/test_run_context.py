@@ -46,5 +46,5 @@ def test_a_mistake_is_told_before_data_are_read(override, said, tmp_path, monkey
     lab = Path(__file__).parents[2] / "recipes" / "configs" / "lab.yaml"
     config = load_config(GRPOConfig, lab, [override, f"output_dir={tmp_path / 'run'}"])
     with pytest.raises(InputError, match=said):
-        session.set_up(config, "grpo", time.monotonic())
+        session.prepare_run(config, "grpo", time.monotonic())
     assert not (tmp_path / "run").exists()

@@ -12,7 +12,7 @@ from rlcap.config.schema import GenerationConfig, GRPOConfig, ModelConfig, Train
 from rlcap.data.batching import plan
 from rlcap.data.curriculum import parse
 from rlcap.policy.loading import load_policy
-from rlcap.reward.mix import Mix
+from rlcap.reward.mix import RewardMix
 from rlcap.train.run_folder import RunFolder
 from rlcap.types import Sample
 
@@ -56,7 +56,7 @@ def trainer(tmp_path, monkeypatch):
     run.root.mkdir()
     return GRPOTrainer(
         policy.model, policy.processor, samples, config=config, batching=plan(2, 4, 4), folder=run,
-        mix=Mix.from_config({"length": {"reward": "rlcap.rewards.length:Length", "params": {"target": 3}}}),
+        mix=RewardMix.from_config({"length": {"reward": "rlcap.rewards.length:Length", "params": {"target": 3}}}),
         curriculum=parse(2), gallery={s.id: s.image for s in samples}, instruction="describe",
     )  # fmt: skip
 

@@ -18,8 +18,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from rlcap.eval.captions_file import Table, write_atomically
-from rlcap.eval.metric_catalog import HEADLINES, MAIN, about, reading_order, standard
-from rlcap.eval.over_optimization import told, verdict
+from rlcap.eval.metric_catalog import HEADLINES, MAIN, metric_info, reading_order, standard
+from rlcap.eval.over_optimization import describe_alarm, verdict
 from rlcap.eval.report.charts import swatch
 from rlcap.eval.report.training_charts import held_out_chart, other_charts, reward_chart
 from rlcap.eval.run_files import RunFiles, read_run, thumbnail
@@ -44,7 +44,7 @@ def write_report(run_dir: str | os.PathLike) -> Path:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals |= {"about": about, "swatch": swatch}
+    environment.globals |= {"about": metric_info, "swatch": swatch}
     page = environment.get_template("page.html.jinja").render(page_of(files))
     path = files.folder / "report.html"
     write_atomically(path, page)
@@ -68,7 +68,7 @@ def page_of(files: RunFiles) -> dict[str, Any]:
         "rewards": reward_chart(files),
         "held_out": held_out_chart(files),
         "others": other_charts(files),
-        "alarms": [(alarm["split"], told(alarm)) for alarm in files.summary.get("alarms") or ()],
+        "alarms": [(alarm["split"], describe_alarm(alarm)) for alarm in files.summary.get("alarms") or ()],
         "followed": _followed(files),
         "regressions": _regressions(files, main),
         "config": files.config,
@@ -90,7 +90,7 @@ def _cards(change: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _cells(name: str, found: dict[str, Any]) -> dict[str, Any]:
-    what, difference, relative = about(name), found["difference"], found["relative"]
+    what, difference, relative = metric_info(name), found["difference"], found["relative"]
     return {
         "name": name,
         "label": what.label,
@@ -125,7 +125,7 @@ def _comparison(summary: dict[str, Any], change: dict[str, Any]) -> dict[str, An
     first, last = intervals(change["from"]), intervals(change["to"])
     rows = []
     for name in reading_order(set(change["metrics"])):
-        found, what = change["metrics"][name], about(name)
+        found, what = change["metrics"][name], metric_info(name)
         row = {"verdict": verdict(name, found["difference"]), "main": standard(name) in MAIN, **_cells(name, found)}
         for key, values in (("before_interval", first), ("after_interval", last)):
             one = values.get(name)
@@ -140,7 +140,7 @@ def _single(summary: dict[str, Any]) -> list[dict[str, Any]]:
     for evaluation in summary["evaluations"]:
         rows = []
         for name in reading_order(set(evaluation["metrics"])):
-            value, what = evaluation["metrics"][name], about(name)
+            value, what = evaluation["metrics"][name], metric_info(name)
             interval = f"{what.format(value['low'])} – {what.format(value['high'])}"
             row = {
                 "name": name,
@@ -227,17 +227,17 @@ def _regressions(files: RunFiles, main: dict[str, Any] | None) -> list[dict[str,
     for i, id in enumerate(before.ids):
         if id in place:
             deltas = {name: _delta(before, after, name, i, place[id]) for name in names}
-            total = sum(about(name).better * delta for name, delta in deltas.items() if math.isfinite(delta))
+            total = sum(metric_info(name).better * delta for name, delta in deltas.items() if math.isfinite(delta))
             falls.append((total, i, place[id], deltas))
     falls = sorted((fall for fall in falls if fall[0] < 0), key=lambda fall: fall[:2])[:REGRESSIONS]
     shown = []
     for _, i, j, deltas in falls:
         changed = [
             {
-                "label": about(name).label,
-                "verdict": "better" if about(name).better * delta > 0 else "worse",
-                "before": about(name).format(before.metrics[name][i]),
-                "after": about(name).format(after.metrics[name][j]),
+                "label": metric_info(name).label,
+                "verdict": "better" if metric_info(name).better * delta > 0 else "worse",
+                "before": metric_info(name).format(before.metrics[name][i]),
+                "after": metric_info(name).format(after.metrics[name][j]),
             }
             for name, delta in deltas.items()
             if math.isfinite(delta) and delta

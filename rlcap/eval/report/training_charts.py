@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from rlcap.eval.metric_catalog import about
+from rlcap.eval.metric_catalog import metric_info
 from rlcap.eval.report.charts import Chart, Line, line_chart, smooth
 from rlcap.eval.reward_gains import components, gain, series, window
 from rlcap.eval.run_files import RunFiles
@@ -48,7 +48,7 @@ def _held_out(files: RunFiles, split: str, name: str) -> Line | None:
     ]
     if not found:
         return None
-    what = about(name)
+    what = metric_info(name)
     return Line(
         what.label,
         [(step, value["mean"]) for step, value in found],
@@ -93,7 +93,7 @@ def other_charts(files: RunFiles) -> list[Chart]:
         charts.append(line_chart("CIDEr-D", [cider], _x_range(files)))
     charts.append(line_chart("Abstentions, share of captions", abstained, _x_range(files), show=_percent, floor=0))
     for name, title in (
-        ("dead_groups", "Groups without any difference in reward"),
+        ("zero_variance_groups", "Groups without any difference in reward"),
         ("kl", "KL divergence from the reference"),
         ("grad_norm", "Gradient norm"),
     ):

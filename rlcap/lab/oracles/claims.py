@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from rlcap.judge.templates import fenced
+from rlcap.judge.templates import extract_delimited
 from rlcap.lab.oracles.grader import say_claim
 from rlcap.lab.world.scene import scene_of
 from rlcap.lab.world.truth import judge, read, sentences
@@ -31,8 +31,8 @@ class LabClaims:
         """A list in the strict form of `rlcap.rewards.claims.parsing`. ValueError for a sample without a scene."""
         scene = scene_of(sample)
         prompt = content if isinstance(content, str) else content[0]
-        facts = [judge(_NUMBER.sub("", line), scene).claims for line in fenced("facts", prompt).splitlines()]
-        caption = fenced("caption", prompt)
+        facts = [judge(_NUMBER.sub("", line), scene).claims for line in extract_delimited("facts", prompt).splitlines()]
+        caption = extract_delimited("caption", prompt)
         found = [
             Claim(say_claim(claim), true, True, next((i for i, fact in enumerate(facts) if claim in fact), None))
             for claim, true in judge(caption, scene).claims.items()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from typing import Any
 
-from rlcap.judge.templates import fenced
+from rlcap.judge.templates import extract_delimited
 from rlcap.lab.oracles.grader import grade
 from rlcap.lab.world.language import tell_background, tell_thing
 from rlcap.lab.world.scene import Scene, scene_of
@@ -35,7 +35,7 @@ class LabComparer:
     def generate(self, content: Any, system_prompt: str | None = None, *, sample: Sample, **_: Any) -> str:
         """The strict form of `rlcap.rewards.critique.pairwise`."""
         scene, prompt = scene_and_prompt(content, sample)
-        first, second = (grade(judge(fenced(name, prompt), scene)) for name in ("first", "second"))
+        first, second = (grade(judge(extract_delimited(name, prompt), scene)) for name in ("first", "second"))
         better = "neither" if abs(first - second) < 1e-9 else "first" if first > second else "second"
         return f"<reason>{first:.1f} and {second:.1f} of 10</reason>\n<better>{better}</better>"
 
@@ -54,7 +54,7 @@ class LabCorrector:
     def generate(self, content: Any, system_prompt: str | None = None, *, sample: Sample, **_: Any) -> str:
         """The strict form of `rlcap.rewards.critique.edit_similarity`."""
         scene, prompt = scene_and_prompt(content, sample)
-        return f"<revised>{correct(fenced('caption', prompt), scene)}</revised>"
+        return f"<revised>{correct(extract_delimited('caption', prompt), scene)}</revised>"
 
     __call__ = generate
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
-from rlcap.judge.templates import fenced
+from rlcap.judge.templates import extract_delimited
 from rlcap.lab.oracles.grader import say_claim
 from rlcap.lab.world.scene import Scene, scene_of
 from rlcap.lab.world.truth import Assertion, judge
@@ -33,7 +33,9 @@ class LabDifferences:
         """A list in the strict form of `rlcap.rewards.claim_diff.parsing`. ValueError for a sample without a scene."""
         prompt = content if isinstance(content, str) else content[0]
         scene = scene_of(sample)
-        return differences_text(differ(fenced("caption", prompt), fenced("reference", prompt), scene))
+        return differences_text(
+            differ(extract_delimited("caption", prompt), extract_delimited("reference", prompt), scene)
+        )
 
     __call__ = generate
 

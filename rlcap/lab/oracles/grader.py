@@ -12,8 +12,8 @@ import json
 import random
 from typing import Any
 
-from rlcap.judge.parsing import Verdict as Written
-from rlcap.judge.templates import fenced
+from rlcap.judge.parsing import Verdict as JudgeVerdict
+from rlcap.judge.templates import extract_delimited
 from rlcap.lab.world.language import PLACE_PHRASES, RELATION_PHRASES, article
 from rlcap.lab.world.scene import Scene, misread, scene_of
 from rlcap.lab.world.truth import Assertion, Verdict, facts, judge
@@ -65,7 +65,7 @@ def read_caption(content: Any, sample: Sample, misreads: float = 0.0) -> tuple[V
     """What the caption in a prompt says of the sample's scene, and the scene; both as it looks to one who takes that share of
     its attributes for others. ValueError for a sample without one."""
     scene = misread(scene_of(sample), random.Random(f"misread/{sample.id}"), misreads)
-    return judge(fenced("caption", content if isinstance(content, str) else content[0]), scene), scene
+    return judge(extract_delimited("caption", content if isinstance(content, str) else content[0]), scene), scene
 
 
 class LabCritic:
@@ -90,7 +90,7 @@ class LabCritic:
         missing = tuple(dict.fromkeys(open_facts))[:MOST_MISSING]
         advice = f"take back that {wrong[0]}" if wrong else "nothing it says is wrong"
         advice += f"; add {missing[0]}" if missing else "; nothing important is missing"
-        return Written(advice + ".", wrong, missing, round(grade(verdict), 2)).text()
+        return JudgeVerdict(advice + ".", wrong, missing, round(grade(verdict), 2)).text()
 
     def __call__(self, content: Any, system_prompt: str | None = None, **kwargs: Any) -> str:
         return self.generate(content, system_prompt, **kwargs)

@@ -9,7 +9,7 @@ import random
 import re
 from typing import Any
 
-from rlcap.judge.templates import fenced
+from rlcap.judge.templates import extract_delimited
 from rlcap.lab.oracles.grader import say_claim, say_fact
 from rlcap.lab.world.language import tell_background, tell_thing
 from rlcap.lab.world.scene import Scene, scene_of
@@ -39,7 +39,7 @@ class LabReviser:
             return f"<IMPROVED_VARIABLE>{rewrite(_VARIABLE.search(text)[1].strip(), scene)}</IMPROVED_VARIABLE>"
         if "<VARIABLE>" in text:
             return "Take back what was called wrong, and add what was called missing."
-        return criticise(fenced("caption", text), scene)
+        return criticise(extract_delimited("caption", text), scene)
 
     __call__ = generate
 

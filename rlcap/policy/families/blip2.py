@@ -30,7 +30,7 @@ class Blip2Captioner(ChatCaptioner):
     def writer(self) -> torch.nn.Module:
         return self.base.language_model
 
-    def seer(self) -> torch.nn.Module:
+    def vision_module(self) -> torch.nn.Module:
         return self.base
 
     def _process(self, images: list[Image], instruction: str) -> Any:
@@ -61,13 +61,13 @@ class Blip2Seq2SeqCaptioner(EncoderDecoderCaptioner):
     def language(self) -> list[torch.nn.Module | None]:
         return [self.base.language_model]
 
-    def seer(self) -> torch.nn.Module:
+    def vision_module(self) -> torch.nn.Module:
         return self.base
 
     def _process(self, images: list[Image], instruction: str) -> Any:
         return self.processor(images=images, text=instruction, return_tensors="pt")
 
-    def _look(self, pixels: dict[str, torch.Tensor]) -> Any:
+    def _encode_image(self, pixels: dict[str, torch.Tensor]) -> Any:
         return self.base.get_image_features(**pixels, return_dict=True).pooler_output
 
     def _inputs(self, prompts: Sequence[Prompt]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from rlcap.policy.frozen import is_frozen
 from rlcap.policy.prompt import Prompt, join_features, join_pixels, join_seen, join_tokens
 from rlcap.policy.shared_prefix.checkpointing import checkpointed, is_reentrant, keeping_the_cache, layers_of
 from rlcap.policy.shared_prefix.kv_cache import recording
-from rlcap.policy.shared_prefix.vision_encoder import see, tower_of
+from rlcap.policy.shared_prefix.vision_encoder import see, vision_encoder_of
 
 TOKENS = ("input_ids", "attention_mask", "token_type_ids", "mm_token_type_ids")
 """What a processor returns one of a token."""
@@ -39,26 +39,26 @@ class ChatCaptioner(Captioner):
 
     def __init__(self, model: torch.nn.Module, processor: Any) -> None:
         super().__init__(model, processor)
-        self.inner = self.seer()
-        self.decoder = self.reader()
+        self.inner = self.vision_module()
+        self.decoder = self.find_decoder()
         self.layers = layers_of(self.decoder)
-        self.tower = tower_of(self.inner)
+        self.vision_encoder = vision_encoder_of(self.inner)
 
-    def seer(self) -> torch.nn.Module:
+    def vision_module(self) -> torch.nn.Module:
         """The module that has `get_image_features`."""
         return self.base.model
 
-    def reader(self) -> torch.nn.Module:
+    def find_decoder(self) -> torch.nn.Module:
         """The decoder, which reads prompts and captions."""
         return self.base.get_decoder()
 
-    def sees_alike(self) -> bool:
+    def vision_is_frozen(self) -> bool:
         """Whether vision features stay the same for the whole run."""
         return is_frozen(self.base, self.decoder, self.base.get_output_embeddings())
 
     def prepare(self, images: Sequence[Image | Sequence[Image]], instruction: str | Sequence[str]) -> list[Prompt]:
         asked = [instruction] * len(images) if isinstance(instruction, str) else instruction
-        keep = self.sees_alike()
+        keep = self.vision_is_frozen()
         with evaluating(self.model):
             return [self._prepare(mine, text, keep) for mine, text in zip(images, asked, strict=True)]
 
@@ -70,8 +70,10 @@ class ChatCaptioner(Captioner):
         pixels = {n: v.to(self.base.dtype) if v.is_floating_point() else v for n, v in inputs.items()}
         if keep:
             # positions in a grid are still worked out from its shape; the pixels themselves have been seen
-            return Prompt(tokens, {n: v for n, v in pixels.items() if n.endswith("grid_thw")}, self._look(pixels))
-        pixels, seen = see(self.tower, self._look, pixels)
+            return Prompt(
+                tokens, {n: v for n, v in pixels.items() if n.endswith("grid_thw")}, self._encode_image(pixels)
+            )
+        pixels, seen = see(self.vision_encoder, self._encode_image, pixels)
         return Prompt(tokens, pixels, seen=seen)
 
     def _process(self, images: list[Image], instruction: str) -> Any:
@@ -86,18 +88,18 @@ class ChatCaptioner(Captioner):
         )  # fmt: skip
 
     @torch.no_grad()
-    def _look(self, pixels: dict[str, torch.Tensor]) -> dict[str, Any]:
+    def _encode_image(self, pixels: dict[str, torch.Tensor]) -> dict[str, Any]:
         """The projected features of one prompt's images."""
         found = self.inner.get_image_features(**pixels, return_dict=True)
         kept = {name: getattr(found, name, None) for name in ("pooler_output", "deepstack_features")}
         return {name: value for name, value in kept.items() if value is not None}
 
-    def read(self, prompts: Sequence[Prompt]) -> Prefix:
+    def prefill(self, prompts: Sequence[Prompt]) -> Prefix:
         inputs, cache = self._inputs(prompts), recording()
         logits = self._run(**inputs, cache=cache, logits_to_keep=1)
         return Prefix(logits[:, -1], cache, inputs.get("attention_mask"), _last(inputs["position_ids"]) + 1)
 
-    def extend(self, prefix: Prefix, ids: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+    def decode_step(self, prefix: Prefix, ids: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
         positions = self._positions_from(prefix.position, ids.shape[1])
         return self._run(input_ids=ids, attention_mask=mask, position_ids=positions, cache=prefix.cache)
 
@@ -117,7 +119,7 @@ class ChatCaptioner(Captioner):
     def unsuitable_ids(self) -> list[int]:
         return sorted({i for name in PLACEHOLDERS if (i := getattr(self.base.config, name, None)) is not None})
 
-    def cannot_share(self) -> str | None:
+    def prefix_sharing_blocker(self) -> str | None:
         if any(map(is_reentrant, checkpointed(self.layers))):
             return "gradient checkpointing is reentrant; give gradient_checkpointing_kwargs={'use_reentrant': False}"
         return None
@@ -127,7 +129,10 @@ class ChatCaptioner(Captioner):
 
         seen: what the tower gave, where it need not run.
         """
-        again, answering = checkpointed(self.layers), nullcontext() if seen is None else self.tower.answering(seen)
+        again, answering = (
+            checkpointed(self.layers),
+            nullcontext() if seen is None else self.vision_encoder.answering(seen),
+        )
         with keeping_the_cache(again), answering:
             return self.model(**inputs, use_cache=not again).logits
 

@@ -20,7 +20,7 @@ from rlcap.policy.frozen import is_frozen
 from rlcap.policy.prompt import Prompt, join_features, join_pixels, join_seen, join_tokens
 from rlcap.policy.shared_prefix.checkpointing import checkpointed, layers_of
 from rlcap.policy.shared_prefix.kv_cache import recording
-from rlcap.policy.shared_prefix.vision_encoder import see, tower_of
+from rlcap.policy.shared_prefix.vision_encoder import see, vision_encoder_of
 
 
 class EncoderDecoderCaptioner(Captioner):
@@ -28,10 +28,10 @@ class EncoderDecoderCaptioner(Captioner):
 
     def __init__(self, model: torch.nn.Module, processor: Any) -> None:
         super().__init__(model, processor)
-        seer = self.seer()
-        self.tower = None if seer is None else tower_of(seer)
+        vision_module = self.vision_module()
+        self.vision_encoder = None if vision_module is None else vision_encoder_of(vision_module)
 
-    def seer(self) -> torch.nn.Module | None:
+    def vision_module(self) -> torch.nn.Module | None:
         """The module that has tower and projector; None where the tower's states are kept whatever comes after them."""
         return None
 
@@ -44,7 +44,7 @@ class EncoderDecoderCaptioner(Captioner):
         """The processor's tensors for one prompt."""
 
     @abstractmethod
-    def _look(self, pixels: dict[str, torch.Tensor]) -> Any:
+    def _encode_image(self, pixels: dict[str, torch.Tensor]) -> Any:
         """The vision features of one prompt, nested as `prompt.join_features` takes them."""
 
     @abstractmethod
@@ -68,11 +68,11 @@ class EncoderDecoderCaptioner(Captioner):
         pixels = {n: v.to(self.base.dtype) if v.is_floating_point() else v for n, v in inputs.items()}
         if fixed:
             with torch.no_grad():
-                return Prompt(tokens, {}, self._look(pixels))
-        pixels, seen = see(self.tower, self._look, pixels)
+                return Prompt(tokens, {}, self._encode_image(pixels))
+        pixels, seen = see(self.vision_encoder, self._encode_image, pixels)
         return Prompt(tokens, pixels, seen=seen)
 
-    def read(self, prompts: Sequence[Prompt]) -> Prefix:
+    def prefill(self, prompts: Sequence[Prompt]) -> Prefix:
         inputs, cache = self._inputs(prompts), recording(encoder_decoder=True)
         ids, mask = self._start(prompts)
         logits, states = self._decode(inputs, ids, mask, cache)
@@ -80,7 +80,7 @@ class EncoderDecoderCaptioner(Captioner):
         seen = torch.ones(states.shape[:2], dtype=torch.long, device=states.device) if seen is None else seen
         return Prefix(logits[:, -1], cache, mask, mask.sum(-1), {"states": states, "seen": seen})
 
-    def extend(self, prefix: Prefix, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    def decode_step(self, prefix: Prefix, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         return self._decode(self._again(**prefix.extra), ids, mask, prefix.cache)[0]
 
     def whole(self, prompts: Sequence[Prompt], ids: torch.Tensor) -> torch.Tensor:
@@ -92,7 +92,7 @@ class EncoderDecoderCaptioner(Captioner):
     def unsuitable_ids(self) -> list[int]:
         return sorted({i for name in PLACEHOLDERS if (i := getattr(self.base.config, name, None)) is not None})
 
-    def cannot_share(self) -> str | None:
+    def prefix_sharing_blocker(self) -> str | None:
         if checkpointed(layers_of(self.base)):
             # cross attention asks its cache whether it has been filled, and does not fill it when it is run again
             return f"gradient checkpointing would not repeat the cross attention of {type(self.base).__name__}"
@@ -110,7 +110,7 @@ class EncoderDecoderCaptioner(Captioner):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """(B, P, V) logits of the decoder's tokens, and the encoder's states (B, S, D); `mask` counts the cache's too."""
         seen, inputs = inputs.get("seen"), {name: value for name, value in inputs.items() if name != "seen"}
-        with nullcontext() if seen is None else self.tower.answering(seen):
+        with nullcontext() if seen is None else self.vision_encoder.answering(seen):
             out = self.model(
                 **inputs, decoder_input_ids=ids, decoder_attention_mask=mask, cache=cache,
                 use_cache=cache is not None,
@@ -125,13 +125,13 @@ class Florence2Captioner(EncoderDecoderCaptioner):
     def language(self) -> list[torch.nn.Module | None]:
         return [self.base.model.language_model, self.base.get_output_embeddings()]
 
-    def seer(self) -> torch.nn.Module:
+    def vision_module(self) -> torch.nn.Module:
         return self.base.model
 
     def _process(self, images: list[Image], instruction: str) -> Any:
         return self.processor(images=images, text=instruction, return_tensors="pt")
 
-    def _look(self, pixels: dict[str, torch.Tensor]) -> Any:
+    def _encode_image(self, pixels: dict[str, torch.Tensor]) -> Any:
         return self.base.model.get_image_features(**pixels, return_dict=True).pooler_output
 
     def _inputs(self, prompts: Sequence[Prompt]) -> dict[str, Any]:
@@ -158,7 +158,7 @@ class VisionEncoderDecoderCaptioner(EncoderDecoderCaptioner):
         processor = getattr(self.processor, "image_processor", self.processor)
         return processor(images=images, return_tensors="pt")
 
-    def _look(self, pixels: dict[str, torch.Tensor]) -> Any:
+    def _encode_image(self, pixels: dict[str, torch.Tensor]) -> Any:
         return self.base.encoder(**pixels, return_dict=True).last_hidden_state
 
     def _inputs(self, prompts: Sequence[Prompt]) -> dict[str, Any]:
@@ -193,7 +193,7 @@ class BlipCaptioner(EncoderDecoderCaptioner):
         ids[:, 0] = self.base.config.text_config.bos_token_id
         return {"pixel_values": inputs["pixel_values"], "input_ids": ids, "attention_mask": torch.ones_like(ids)}
 
-    def _look(self, pixels: dict[str, torch.Tensor]) -> Any:
+    def _encode_image(self, pixels: dict[str, torch.Tensor]) -> Any:
         return self.base.vision_model(**pixels).last_hidden_state
 
     def _start(self, prompts: Sequence[Prompt]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -202,7 +202,7 @@ class BlipCaptioner(EncoderDecoderCaptioner):
 
     def _inputs(self, prompts: Sequence[Prompt]) -> dict[str, Any]:
         if prompts[0].features is None:
-            return {"encoder_hidden_states": self._look(join_pixels(prompts))}
+            return {"encoder_hidden_states": self._encode_image(join_pixels(prompts))}
         return {"encoder_hidden_states": join_features([p.features for p in prompts])}
 
     def _again(self, states: torch.Tensor, seen: torch.Tensor) -> dict[str, Any]:

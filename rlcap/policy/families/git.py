@@ -13,14 +13,14 @@ from rlcap.policy.families.chat import ChatCaptioner
 class GitCaptioner(ChatCaptioner):
     """The instruction is how every caption begins; masks and positions count text alone, as the model has them."""
 
-    def seer(self) -> torch.nn.Module:
+    def vision_module(self) -> torch.nn.Module:
         return self.base.git
 
-    def reader(self) -> torch.nn.Module:
+    def find_decoder(self) -> torch.nn.Module:
         return self.base.git.encoder
 
-    def sees_alike(self) -> bool:
-        return False  # the forward takes images in no other way than through its encoder; see `tower`
+    def vision_is_frozen(self) -> bool:
+        return False  # the forward takes images in no other way than through its encoder; see `vision_encoder`
 
     def _process(self, images: list[Image], instruction: str) -> Any:
         tokenizer = self.processor.tokenizer
@@ -30,5 +30,5 @@ class GitCaptioner(ChatCaptioner):
         return {"input_ids": ids, "attention_mask": torch.ones_like(ids), "pixel_values": pixels}
 
     @torch.no_grad()
-    def _look(self, pixels: dict[str, torch.Tensor]) -> Any:
+    def _encode_image(self, pixels: dict[str, torch.Tensor]) -> Any:
         return self.base.git.image_encoder(**pixels).last_hidden_state

@@ -1,6 +1,6 @@
 """A frozen vision tower before a trained projector: run once an image, and what it gave is read anew by each pass.
 
-    tower = tower_of(seer)                   # `seer`: the module that has the vision side
+    tower = tower_of(seer)                   # `vision_module`: the module that has the vision side
     pixels, seen = see(tower, look, pixels)  # `seen` holds what the projector reads, and nothing else
     with tower.answering(seen):
         model(**pixels, …)                   # the model's own forward, but for the tower, which gives `seen`
@@ -26,7 +26,7 @@ NAMES = ("vision_tower", "vision_model", "image_encoder")
 """What the tower is called by the module that has it."""
 
 
-class Tower(ABC):
+class FrozenVisionEncoder(ABC):
     """The part of a model's vision side that comes before its projector."""
 
     @abstractmethod
@@ -42,7 +42,7 @@ class Tower(ABC):
         """Context: forwards within get `seen` from the tower, which does not run."""
 
 
-class WholeTower(Tower):
+class VisionEncoderModule(FrozenVisionEncoder):
     """A module of its own, `name` of `owner`; the projector reads its last states, or those of the hidden `layers`."""
 
     def __init__(self, owner: nn.Module, name: str, layers: Sequence[int] = ()) -> None:
@@ -74,7 +74,7 @@ class WholeTower(Tower):
             yield
 
 
-class Blocks(Tower):
+class VisionEncoderBlocks(FrozenVisionEncoder):
     """Patches and blocks inside a module whose forward ends with the projector (`visual` of the Qwen models)."""
 
     def __init__(self, visual: nn.Module) -> None:
@@ -125,29 +125,31 @@ def replaced(owner: nn.Module, name: str, module: nn.Module) -> Iterator[None]:
         setattr(owner, name, own)
 
 
-def tower_of(seer: nn.Module) -> Tower | None:
+def vision_encoder_of(vision_module: nn.Module) -> FrozenVisionEncoder | None:
     """The tower in the module that has the vision side; None where there is none under a known name."""
-    if hasattr(seer, "visual"):
-        return Blocks(seer.visual)
-    name = next((name for name in NAMES if hasattr(seer, name)), None)
+    if hasattr(vision_module, "visual"):
+        return VisionEncoderBlocks(vision_module.visual)
+    name = next((name for name in NAMES if hasattr(vision_module, name)), None)
     if name is None:
         return None
-    layers = getattr(seer.config, "vision_feature_layer", None)
+    layers = getattr(vision_module.config, "vision_feature_layer", None)
     layers = () if layers is None else layers
-    return WholeTower(seer, name, (layers,) if isinstance(layers, int) else tuple(layers))
+    return VisionEncoderModule(vision_module, name, (layers,) if isinstance(layers, int) else tuple(layers))
 
 
 def see(
-    tower: Tower | None, look: Callable[[dict[str, torch.Tensor]], Any], pixels: dict[str, torch.Tensor]
+    vision_encoder: FrozenVisionEncoder | None,
+    look: Callable[[dict[str, torch.Tensor]], Any],
+    pixels: dict[str, torch.Tensor],
 ) -> tuple[dict[str, torch.Tensor], Any]:
     """What a prompt keeps of its images: (pixels, what the tower gave). `look` runs the vision side on pixels.
 
     (pixels, None) where the tower is trained, or not known, and has to run in each pass. Else only the shape is left of the
     pixels, since models count images by it; no zeros, as an image of zeros would count as padding.
     """
-    if tower is None or not tower.is_frozen():
+    if vision_encoder is None or not vision_encoder.is_frozen():
         return pixels, None
-    with torch.no_grad(), tower.watched() as seen:
+    with torch.no_grad(), vision_encoder.watched() as seen:
         look(pixels)
     shapes = {n: v.new_ones(()).expand(v.shape) if v.is_floating_point() else v for n, v in pixels.items()}
     return shapes, seen

@@ -40,7 +40,7 @@ class Example:
     wrong: str
 
 
-class Mistakes:
+class HardNegatives:
     """N images' captions, each once encoded. encoder: an `AdequacyScorer`.
 
     Raises ValueError for fewer images than `FARTHEST` that have two different captions with words.

@@ -20,7 +20,7 @@ from tqdm import tqdm
 from rlcap.scorers.grounding import Grounding
 from rlcap.scorers.loading import named
 from rlcap.scorers.nli import NliScorer
-from rlcap.scorers.training.hard_negatives import FARTHEST, Example, Mistakes
+from rlcap.scorers.training.hard_negatives import FARTHEST, Example, HardNegatives
 from rlcap.scorers.training.schedule import one_cycle
 from rlcap.types import ConfigError
 
@@ -120,7 +120,7 @@ def teach(
     unseen = random.Random(f"{seed}/held out")
     try:
         held_out, taught = (
-            Mistakes(part, encoder) for part in (usable[: len(usable) // 10], usable[len(usable) // 10 :])
+            HardNegatives(part, encoder) for part in (usable[: len(usable) // 10], usable[len(usable) // 10 :])
         )
         examples = [held_out.draw(unseen) for _ in range(500)]
         taught.draw(random.Random(seed))

@@ -74,7 +74,7 @@ def build(
 
 def _captioner(folder: Path, seed: int, _out: Path, log: Log, size: Size) -> dict:
     plain = draw_corpus("captioner", size(24_000), breaking=0.5)
-    crowded = draw_corpus("vision_encoder", size(9_000), breaking=CROWDED)
+    crowded = draw_corpus("tower", size(9_000), breaking=CROWDED)
     tower = captioner.train_tower(join(crowded, plain.head(size(5_000))), size(3_600), log)
     model = captioner.train_base(tower, plain, size(3_000), seed + 1, log)
     captioner.save_base(model, folder)

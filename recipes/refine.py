@@ -27,6 +27,7 @@ def main() -> None:
     from rlcap.cli.captions_file import read_captions
     from rlcap.config.schema import dump
     from rlcap.data.source import instruction_for, load_splits
+    from rlcap.errors import ConfigError
     from rlcap.eval.captioning import caption_samples
     from rlcap.feedback.revise import PROMPT, Reviser
     from rlcap.judge.backends.loading import load_engine
@@ -38,7 +39,6 @@ def main() -> None:
     from rlcap.reward.mix import RewardMix
     from rlcap.train.refine import describe, refine
     from rlcap.train.run_folder import RunFolder, write_text
-    from rlcap.types import ConfigError
 
     state = PartialState(cpu=not torch.cuda.is_available())
     if state.num_processes > 1:

@@ -19,8 +19,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from rlcap.config.imports import build, resolve, unknown
+from rlcap.errors import ConfigError
 from rlcap.reward.base import Reward
-from rlcap.types import ConfigError, RewardBatch, Score
+from rlcap.types import RewardBatch, Score
 
 
 def apart(values: Sequence[float]) -> float:

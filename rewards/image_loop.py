@@ -23,9 +23,10 @@ from typing import Any
 
 import torch
 
+from rlcap.errors import ConfigError
 from rlcap.io.images import embed_readable
 from rlcap.reward.base import Reward
-from rlcap.types import ConfigError, RewardBatch, Score
+from rlcap.types import RewardBatch, Score
 
 
 def coherence(vectors: torch.Tensor) -> float:

@@ -12,14 +12,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 
-class InputError(ValueError):
-    """Something that the user gave can't be used; the message alone says what was seen and what to do, no traceback needed."""
-
-
-class ConfigError(InputError):
-    """A configuration that can't be run; the message names the key, the value seen, and what to write instead."""
-
-
 @dataclass(frozen=True, slots=True)
 class Sample:
     """One image of a data set. Pixels stay on disk: `image` is a path."""

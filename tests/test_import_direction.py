@@ -9,12 +9,13 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 
-BASE = {"rlcap.types", "rlcap.config", "rlcap.io"}
+BASE = {"rlcap.errors", "rlcap.types", "rlcap.config", "rlcap.io"}
 MAY_IMPORT = {
     "rlcap": set(),
-    "rlcap.types": set(),
-    "rlcap.io": {"rlcap.types"},
-    "rlcap.config": {"rlcap.types", "rlcap.io"},
+    "rlcap.types": {"rlcap.errors"},
+    "rlcap.errors": set(),
+    "rlcap.io": {"rlcap.errors", "rlcap.types"},
+    "rlcap.config": {"rlcap.errors", "rlcap.types", "rlcap.io"},
     "rlcap.algo": set(),
     "rlcap.scorers": BASE,
     "rlcap.judge": BASE | {"rlcap.scorers"},

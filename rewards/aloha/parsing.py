@@ -18,8 +18,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rlcap.errors import ReplyFormatError
 from rlcap.judge.grader import Critic
-from rlcap.judge.parsing import VerdictError, sections
+from rlcap.judge.parsing import sections
 from rlcap.judge.templates import delimit
 from rlcap.types import Sample
 
@@ -44,24 +45,24 @@ class Named:
 
 
 def parse_objects(reply: str) -> list[Named]:
-    """The objects in a reply, each once. Raises VerdictError that says what is amiss."""
+    """The objects in a reply, each once. Raises ReplyFormatError that says what is amiss."""
     (text,) = sections(reply, "objects")
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     if [line.lower().strip(" .-") for line in lines] in ([], ["none"]):
         return []
     if len(lines) > MOST:
-        raise VerdictError(f"{len(lines)} objects, where {MOST} are the most")
+        raise ReplyFormatError(f"{len(lines)} objects, where {MOST} are the most")
     return list(dict.fromkeys(_named(line) for line in lines))
 
 
 def _named(line: str) -> Named:
     if not line.startswith("-"):
-        raise VerdictError(f"an object is a line `- young boy`, got {line[:60]!r}")
+        raise ReplyFormatError(f"an object is a line `- young boy`, got {line[:60]!r}")
     text = _DOUBT.sub("", line.removeprefix("-")).strip(" .").lower()
     parts = _CHOICE.split(text) if _OR.search(text) else [text.replace(",", " ")]  # "brown, furry dog" is one dog
     names = tuple(dict.fromkeys(" ".join(name.split()) for name in parts if name.strip()))
     if not names or any(len(name.split()) > LONGEST or not re.search(r"\w", name) for name in names):
-        raise VerdictError(f"an object is named in 1 to {LONGEST} words, got {line[:60]!r}")
+        raise ReplyFormatError(f"an object is named in 1 to {LONGEST} words, got {line[:60]!r}")
     return Named(names, _DOUBT.search(line) is None)
 
 

@@ -20,11 +20,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rlcap.errors import ConfigError, QuestionError, ReplyFormatError
 from rlcap.judge.cache import content_hash
 from rlcap.judge.grader import Critic, Opinion
-from rlcap.judge.parsing import VerdictError, bare
+from rlcap.judge.parsing import bare
 from rlcap.judge.templates import delimit
-from rlcap.types import ConfigError, InputError, Sample
+from rlcap.types import Sample
 
 UNTOLD, ELSE = "The caption does not tell.", "The caption says something else, or contradicts itself."
 MOST_OPTIONS = 24
@@ -32,10 +33,6 @@ MOST_OPTIONS = 24
 NOTHING = "(There is no caption.)"
 """Stands for the caption where a question is asked without one."""
 _REPLY = re.compile(r"(?:answer\s*:)?\s*\**\(?([A-Z])\)?\**[.:)]?\**(?:\s+(\S.*?))?", re.DOTALL | re.IGNORECASE)
-
-
-class QuestionError(InputError):
-    """A row's question that can't be asked; the message names the sample, the question and what is amiss."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +97,7 @@ def shuffled(choice: Choice, caption: str, sample: str, draw: int) -> tuple[str,
 
 
 def parse_choice(reply: str, options: Sequence[str]) -> str:
-    """The option that a reply names: `B`, `(b)`, `B. blue`, `Answer: B`, or `blue`. VerdictError for anything else."""
+    """The option that a reply names: `B`, `(b)`, `B. blue`, `Answer: B`, or `blue`. ReplyFormatError for anything else."""
     reply = bare(reply)
     said = reply.strip(".").casefold()
     for option in options:
@@ -109,9 +106,9 @@ def parse_choice(reply: str, options: Sequence[str]) -> str:
     match = _REPLY.fullmatch(reply)
     place = string.ascii_uppercase.index(match[1].upper()) if match else len(options)
     if match is None or place >= len(options):
-        raise VerdictError(f"a letter from A to {string.ascii_uppercase[len(options) - 1]} was asked for")
+        raise ReplyFormatError(f"a letter from A to {string.ascii_uppercase[len(options) - 1]} was asked for")
     if match[2] and match[2].strip(". ").casefold() != options[place].strip(".").casefold():
-        raise VerdictError(f"letter {match[1]} and another text than its option's")
+        raise ReplyFormatError(f"letter {match[1]} and another text than its option's")
     return options[place]
 
 

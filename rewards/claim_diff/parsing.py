@@ -15,8 +15,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from rlcap.errors import ReplyFormatError
 from rlcap.judge.grader import Critic
-from rlcap.judge.parsing import VerdictError, sections
+from rlcap.judge.parsing import sections
 from rlcap.judge.templates import delimit
 from rlcap.types import Sample
 
@@ -41,7 +42,7 @@ def reference_of(sample: Sample) -> str:
 
 
 def parse_differences(reply: str) -> list[Difference]:
-    """The differences in a reply, each once. Raises VerdictError that says what is amiss."""
+    """The differences in a reply, each once. Raises ReplyFormatError that says what is amiss."""
     (text,) = sections(reply, "differences")
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     if [line.lower().strip(" .-") for line in lines] in ([], ["none"]):
@@ -52,7 +53,7 @@ def parse_differences(reply: str) -> list[Difference]:
 def _difference(line: str) -> Difference:
     text, bar, wrong = (cell.strip() for cell in line.removeprefix("-").rpartition("|"))
     if not line.startswith("-") or not bar or not text or wrong.lower() not in WRONG:
-        raise VerdictError(f"a difference is a line `- text | {' or '.join(WRONG)}`, got {line[:60]!r}")
+        raise ReplyFormatError(f"a difference is a line `- text | {' or '.join(WRONG)}`, got {line[:60]!r}")
     return Difference(text, wrong.lower())
 
 

@@ -45,7 +45,7 @@ def claim_value(found: Sequence[Difference], hedged: float = 0.0, hedge: float =
 class ClaimDiff(Judged, Reward):
     """hedge: off the value in [0, 1] where every sentence is hedged; 0 leaves hedges to the judge. image: whether an engine
     that sees gets the image; views, detected: see `rlcap.rewards.critique:Critique`. engine and the rest: see
-    `rlcap.reward.judge_reward:Judged`. Raises ViewError for a row whose boxes or classes are none."""
+    `rlcap.reward.judge_reward:Judged`. Raises CropError for a row whose boxes or classes are none."""
 
     name, range, version = "claim_diff", (0.0, 1.0), "1"
     prompt_file, critic_kind = Path(__file__).parent / "prompt.txt", DifferenceReader

@@ -15,8 +15,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from rlcap.errors import ReplyFormatError
 from rlcap.judge.grader import Critic
-from rlcap.judge.parsing import VerdictError, sections
+from rlcap.judge.parsing import sections
 from rlcap.judge.templates import delimit
 from rlcap.scorers.text.sentences import split_sentences
 from rlcap.types import Sample
@@ -49,7 +50,7 @@ def facts_of(sample: Sample) -> list[str]:
 
 
 def parse_claims(reply: str, facts: int) -> list[Claim]:
-    """The claims in a reply; facts: how many there are to refer to. Raises VerdictError that says what is amiss."""
+    """The claims in a reply; facts: how many there are to refer to. Raises ReplyFormatError that says what is amiss."""
     (text,) = sections(reply, "claims")
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     if [line.lower().strip(" .-") for line in lines] in ([], ["none"]):
@@ -60,12 +61,12 @@ def parse_claims(reply: str, facts: int) -> list[Claim]:
 def _claim(line: str, facts: int) -> Claim:
     cells = [cell.strip() for cell in line.removeprefix("-").rsplit("|", 3)]
     if not line.startswith("-") or len(cells) != 4 or not cells[0]:
-        raise VerdictError(f"a claim is a line `- text | true | visible | 2`, got {line[:60]!r}")
+        raise ReplyFormatError(f"a claim is a line `- text | true | visible | 2`, got {line[:60]!r}")
     text, true, kind, fact = cells[0], cells[1].lower(), cells[2].lower(), cells[3].lower()
     if true not in _TRUTH or kind not in _KIND:
-        raise VerdictError(f"a claim is true, false or unknown, and visible or abstract, got {line[:60]!r}")
+        raise ReplyFormatError(f"a claim is true, false or unknown, and visible or abstract, got {line[:60]!r}")
     if fact != "none" and not (fact.isdecimal() and 1 <= int(fact) <= facts):
-        raise VerdictError(f"a claim states one of {facts} facts or none, got {fact[:20]!r}")
+        raise ReplyFormatError(f"a claim states one of {facts} facts or none, got {fact[:20]!r}")
     return Claim(text, _TRUTH[true], _KIND[kind], None if fact == "none" else int(fact) - 1)
 
 

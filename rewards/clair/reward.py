@@ -19,8 +19,9 @@ import json
 import re
 from pathlib import Path
 
+from rlcap.errors import ReplyFormatError
 from rlcap.judge.grader import Critic
-from rlcap.judge.parsing import VerdictError, bare
+from rlcap.judge.parsing import bare
 from rlcap.reward.base import Reward
 from rlcap.reward.judge_reward import Judged
 from rlcap.types import Sample, Score
@@ -32,19 +33,21 @@ _FENCE = re.compile(r"^\s*```\w*\n|```\s*$")
 
 
 def parse_likelihood(reply: str) -> tuple[float, str]:
-    """(score from 0 to 1, reason). VerdictError for anything but a JSON with score and reason in its tags."""
+    """(score from 0 to 1, reason). ReplyFormatError for anything but a JSON with score and reason in its tags."""
     match = _REPLY.fullmatch(bare(reply))
     try:  # pairs, as a dict would keep the last of two scores
         pairs = json.loads(_FENCE.sub("", match[1]), object_pairs_hook=tuple) if match else None
     except (ValueError, RecursionError) as error:  # no JSON, a number of thousands of digits, a tower of brackets
-        raise VerdictError("no JSON in tags, or text around it") from error
+        raise ReplyFormatError("no JSON in tags, or text around it") from error
     if not isinstance(pairs, tuple) or sorted(key for key, _ in pairs) != ["reason", "score"]:
-        raise VerdictError("a JSON with score and reason, and nothing else, was asked for")
+        raise ReplyFormatError("a JSON with score and reason, and nothing else, was asked for")
     found = dict(pairs)
     score, reason = found["score"], found["reason"]
     number = isinstance(score, int | float) and not isinstance(score, bool)
     if not number or not 0 <= score <= 100 or not isinstance(reason, str):
-        raise VerdictError(f"the score must be a number from 0 to 100 and the reason a text, got {str(score)[:20]!r}")
+        raise ReplyFormatError(
+            f"the score must be a number from 0 to 100 and the reason a text, got {str(score)[:20]!r}"
+        )
     return (score if score < 1 else score / 100), reason
 
 

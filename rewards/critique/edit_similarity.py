@@ -11,8 +11,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from rlcap.errors import ReplyFormatError
 from rlcap.judge.grader import Critic
-from rlcap.judge.parsing import VerdictError, sections
+from rlcap.judge.parsing import sections
 from rlcap.scorers.text.ngrams import tokenize
 from rlcap.types import Sample
 
@@ -47,5 +48,5 @@ class Rewriter(Critic):
     def parse(self, reply: str, sample: Sample) -> str:
         (revised,) = sections(reply, "revised")
         if not 0 < (words := len(tokenize(revised))) <= LONGEST:
-            raise VerdictError(f"a correction has 1 to {LONGEST} words, got {words}")
+            raise ReplyFormatError(f"a correction has 1 to {LONGEST} words, got {words}")
         return revised

@@ -12,8 +12,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from rlcap.errors import ReplyFormatError
 from rlcap.judge.grader import Critic
-from rlcap.judge.parsing import VerdictError, sections
+from rlcap.judge.parsing import sections
 from rlcap.judge.templates import delimit
 from rlcap.types import Sample
 
@@ -64,6 +65,6 @@ class Comparer(Critic):
         reason, better = sections(reply, "reason", "better")
         better = better.strip(".").lower()
         if better not in ("first", "second", "neither"):
-            raise VerdictError(f"first, second or neither is better, got {better[:20]!r}")
+            raise ReplyFormatError(f"first, second or neither is better, got {better[:20]!r}")
         won = 0 if better == "neither" else 1 if better == sample.meta[PLACE] else -1
         return Preference(won, reason)

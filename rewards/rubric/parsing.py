@@ -21,18 +21,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rlcap.errors import ReplyFormatError, RubricError
 from rlcap.judge.grader import Critic
-from rlcap.judge.parsing import VerdictError, sections
+from rlcap.judge.parsing import sections
 from rlcap.judge.templates import delimit
-from rlcap.types import InputError, Sample
+from rlcap.types import Sample
 
 WEIGHTS = (1, 3)
 """Least and greatest weight: nice to have, and essential."""
 _LINE = re.compile(r"(\d+)\.\s*(.*?)\s*\|\s*(yes|no)\.?", re.IGNORECASE)
-
-
-class RubricError(InputError):
-    """A row's rubric that can't be used; the message names the sample, the criterion and what is amiss."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,16 +72,16 @@ def _criterion(row: Any, where: str) -> Criterion:
 
 
 def parse_criteria(reply: str, count: int) -> list[Met]:
-    """One answer a criterion, in order. VerdictError for a reply that is not `count` lines `1. reason | yes`."""
+    """One answer a criterion, in order. ReplyFormatError for a reply that is not `count` lines `1. reason | yes`."""
     (text,) = sections(reply, "criteria")
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     if len(lines) != count:
-        raise VerdictError(f"{len(lines)} answers to {count} criteria")
+        raise ReplyFormatError(f"{len(lines)} answers to {count} criteria")
     found = []
     for number, line in enumerate(lines, 1):
         cells = _LINE.fullmatch(line)
         if cells is None or int(cells[1]) != number:
-            raise VerdictError(f"an answer is a line `{number}. reason | yes`, got {line[:60]!r}")
+            raise ReplyFormatError(f"an answer is a line `{number}. reason | yes`, got {line[:60]!r}")
         found.append(Met(cells[2], cells[3].lower() == "yes"))
     return found
 

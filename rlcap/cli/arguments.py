@@ -36,8 +36,9 @@ def rows(options: argparse.Namespace, check_images: bool = True) -> SampleSet:
     """The rows of SOURCE as training would read them: what `data.` overrides and the options say. check_images: as in
     `rlcap.data.formats.load_samples`."""
     from rlcap.config.checks import check
-    from rlcap.config.schema import ConfigError, SFTConfig, load_config
+    from rlcap.config.schema import SFTConfig, load_config
     from rlcap.data.source import load_rows
+    from rlcap.errors import ConfigError
 
     if strangers := [text for text in options.overrides if not text.lstrip("-").startswith("data.")]:
         raise ConfigError(f"{strangers[0]}: only data. overrides apply here, such as data.columns.references=captions")

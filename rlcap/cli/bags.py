@@ -85,7 +85,8 @@ def _bags_mine(options: argparse.Namespace) -> None:
 
 
 def _bags_convert(options: argparse.Namespace) -> None:
-    from rlcap.data.bags import BagError, BagFile, from_bags, is_bag_file, partition, read_truematch, write_truematch
+    from rlcap.data.bags import BagFile, from_bags, is_bag_file, partition, read_truematch, write_truematch
+    from rlcap.errors import BagError
 
     if is_bag_file(options.source):
         bags = BagFile.read(options.source)

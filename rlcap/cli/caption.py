@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rlcap.cli.arguments import command, positive
-from rlcap.types import InputError
+from rlcap.errors import InputError
 
 if TYPE_CHECKING:
     from rlcap.config.schema import GRPOConfig, ModelConfig

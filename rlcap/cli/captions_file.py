@@ -16,18 +16,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rlcap.config.schema import GRPOConfig
+from rlcap.errors import CaptionsError
 from rlcap.io.text import read_rows
-from rlcap.types import InputError, RewardBatch, Sample
+from rlcap.types import RewardBatch, Sample
 
 if TYPE_CHECKING:
     from rlcap.reward.mix import MixScores
 
 BAG = 5
 """Images of the bag that a caption is scored in where its row names none."""
-
-
-class CaptionsError(InputError):
-    """A captions file that can't be used; the message names file and line."""
 
 
 def read_captions(path: Path) -> list[dict[str, Any]]:

@@ -25,7 +25,7 @@ def add(commands: Any) -> None:
 
 
 def _lab_export(options: argparse.Namespace) -> None:
-    from rlcap.config.schema import ConfigError
+    from rlcap.errors import ConfigError
     from rlcap.lab.source import BUCKETS, export
 
     if options.split not in BUCKETS:
@@ -35,7 +35,7 @@ def _lab_export(options: argparse.Namespace) -> None:
 
 
 def _lab_build(options: argparse.Namespace) -> None:
-    from rlcap.config.schema import ConfigError
+    from rlcap.errors import ConfigError
     from rlcap.lab.assets import ASSETS, NAMES
 
     if unknown := sorted(set(options.only or ()) - set(NAMES)):

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from rlcap.cli import bags, lab, prepare, prompt, rewards, runs
 from rlcap.cli import caption as captions
 from rlcap.cli.arguments import command
+from rlcap.errors import InputError
 from rlcap.train import process
-from rlcap.types import InputError
 
 EXAMPLES = """\
 start here:

@@ -84,7 +84,7 @@ def _samples(options: argparse.Namespace) -> Iterable[Sample]:
 
 
 def _cider(options: argparse.Namespace) -> None:
-    from rlcap.config.schema import ConfigError
+    from rlcap.errors import ConfigError
     from rlcap.scorers.text.cider import CiderD
 
     texts = [sample.references for sample in _samples(options) if any(text.strip() for text in sample.references)]

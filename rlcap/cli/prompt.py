@@ -60,8 +60,9 @@ def _instruction(options: argparse.Namespace) -> None:
     import torch
 
     from rlcap.config.checks import check
-    from rlcap.config.schema import ConfigError, GRPOConfig, load_config
+    from rlcap.config.schema import GRPOConfig, load_config
     from rlcap.data.source import instruction_for, load_splits
+    from rlcap.errors import ConfigError
     from rlcap.eval.captioning import caption_samples
     from rlcap.feedback.prompt_tasks import INSTRUCTION_ROLE, INSTRUCTION_RULES, InstructionTask
     from rlcap.lab.assets import resolve_all
@@ -102,8 +103,9 @@ def _instruction(options: argparse.Namespace) -> None:
 
 
 def _rubric(options: argparse.Namespace) -> None:
-    from rlcap.cli.captions_file import CaptionsError, read_captions, to_batch
+    from rlcap.cli.captions_file import read_captions, to_batch
     from rlcap.config.imports import build, resolve
+    from rlcap.errors import CaptionsError
     from rlcap.feedback.prompt_tasks import RUBRIC_ROLE, RUBRIC_RULES, RubricTask
     from rlcap.judge.templates import Prompt
     from rlcap.reward.base import Reward

@@ -19,7 +19,7 @@ from rlcap.config.schema import (
     SFTConfig,
     TrainConfig,
 )
-from rlcap.types import ConfigError
+from rlcap.errors import ConfigError
 
 AGGREGATE = (
     "normalize_then_sum",

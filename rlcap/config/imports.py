@@ -19,7 +19,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from rlcap.types import ConfigError
+from rlcap.errors import ConfigError
 
 
 def unknown(what: str, name: str, known: Iterable[str]) -> str:

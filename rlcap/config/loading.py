@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from rlcap.types import ConfigError
+from rlcap.errors import ConfigError
 
 
 def load_config(

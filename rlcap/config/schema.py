@@ -13,7 +13,6 @@ from typing import Any
 
 from rlcap.config.loading import dump as dump  # the one place that callers import from
 from rlcap.config.loading import load_config as load_config
-from rlcap.types import ConfigError as ConfigError
 
 TRAINABLE = ("lora-language", "lora-all", "projector", "full")
 """Names that `model.trainable` may have."""

@@ -23,16 +23,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from rlcap.types import Bag, InputError, Sample
+from rlcap.errors import BagError
+from rlcap.types import Bag, Sample
 
 SCHEMA = 1
 
 Neighbours = Mapping[str, tuple[str, ...]]
 """Image id → ids of similar images, nearest first, never itself."""
-
-
-class BagError(InputError):
-    """A bag file that can't be used; the message names the file or ids and what to do."""
 
 
 @dataclass(frozen=True, slots=True)

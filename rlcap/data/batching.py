@@ -15,14 +15,10 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass
 
-from rlcap.types import InputError
+from rlcap.errors import BatchingError
 
 MIN_GROUP = 4
 """Below this many captions an image most groups say nothing: two captions often score alike (pitfalls 7)."""
-
-
-class BatchingError(InputError):
-    """A choice that can't be run; the message proposes the nearest ones that can."""
 
 
 @dataclass(frozen=True, slots=True)

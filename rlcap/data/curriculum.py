@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from rlcap.types import ConfigError
+from rlcap.errors import ConfigError
 
 LEVELS = ("hard", "medium", "easy", "random")
 """Where a bag's distractors come from: nearest neighbours, neighbours further away, or chance."""

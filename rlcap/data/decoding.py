@@ -15,8 +15,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from rlcap.errors import ImageError
 from rlcap.io.embedding_cache import default_cache
-from rlcap.io.images import ImageError, decode_image
+from rlcap.io.images import decode_image
 
 _PART = 1000
 """Images between two notes: what an interrupted check loses at most."""

@@ -27,15 +27,12 @@ from typing import Any, Literal
 
 from rlcap.config.schema import COLUMNS
 from rlcap.data.decoding import undecodable
+from rlcap.errors import DataError, ImageError
 from rlcap.io.embedding_cache import default_cache
-from rlcap.io.images import ImageError, check_image
-from rlcap.types import InputError, Sample
+from rlcap.io.images import check_image
+from rlcap.types import Sample
 
 OnBad = Literal["error", "skip"]
-
-
-class DataError(InputError):
-    """Data that can't be used. The message names the row and file, what was seen and what to do."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from rlcap.data.bags import BagError, BagFile
+from rlcap.data.bags import BagFile
+from rlcap.errors import BagError
 from rlcap.types import Sample
 
 EXACT_LIMIT = 50_000

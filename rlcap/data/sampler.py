@@ -29,7 +29,7 @@ import numpy as np
 from torch.utils.data import Sampler
 
 from rlcap.data.batching import Batching
-from rlcap.types import ConfigError
+from rlcap.errors import ConfigError
 
 
 def epoch_order(n: int, seed: int, epoch: int) -> np.ndarray:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from rlcap.config.schema import ConfigError, DataConfig
+from rlcap.config.schema import DataConfig
 from rlcap.data.bags import BagFile, attach
 from rlcap.data.formats import SampleSet, load_samples, split
 from rlcap.data.prompts import INSTRUCTION
+from rlcap.errors import ConfigError
 from rlcap.io.images import limit_pixels
 from rlcap.lab.world import language as lab_language
 from rlcap.types import Sample

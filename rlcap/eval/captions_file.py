@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rlcap.types import InputError
+from rlcap.errors import InputError
 
 Row = dict[str, Any]
 

@@ -18,12 +18,12 @@ from typing import Any
 
 import numpy as np
 
+from rlcap.errors import InputError
 from rlcap.eval.captions_file import Table, read_tables, steps
 from rlcap.eval.metric_catalog import MAIN, metric_info, reading_order, standard
 from rlcap.eval.over_optimization import verdict
 from rlcap.eval.run_files import run_config
 from rlcap.eval.statistics import Interval, across, across_difference
-from rlcap.types import InputError
 
 RULERS = ("retriever", "retriever_pretrained", "nli")
 """Keys of `evaluation:` that two runs must share for their numbers to mean the same."""

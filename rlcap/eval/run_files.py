@@ -13,10 +13,10 @@ from typing import Any
 
 import yaml
 
+from rlcap.errors import ImageError, InputError
 from rlcap.eval.captions_file import Table, read_tables, steps
 from rlcap.eval.summary import read_summary
-from rlcap.io.images import ImageError, open_image
-from rlcap.types import InputError
+from rlcap.io.images import open_image
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rlcap.feedback.revise import NoReply, patient, whole
+from rlcap.errors import NoReplyError
+from rlcap.feedback.revise import patient, whole
 from rlcap.judge.backends.loading import import_textgrad
 from rlcap.judge.judge import Judge
 from rlcap.types import Sample
@@ -89,7 +90,7 @@ def descend(
             else:
                 value = score(text)
                 found = Try(text, value, value > best.score)
-        except NoReply as error:
+        except NoReplyError as error:
             found = Try("", None, False, str(error))
         except IndexError:  # how textgrad says that a reply lacks its tags
             found = Try("", None, False, "the rewriting stood in no <IMPROVED_VARIABLE> tags")

@@ -7,10 +7,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 
+from rlcap.errors import ConfigError
 from rlcap.probing.perturbations import agreement
 from rlcap.reward.base import Reward
 from rlcap.reward.mix import MixScores, RewardMix
-from rlcap.types import ConfigError, RewardBatch, Sample
+from rlcap.types import RewardBatch, Sample
 
 WORST = 6
 """Captions, or disagreements, that the engine is shown."""

@@ -20,7 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rlcap.io.images import ImageError, open_image
+from rlcap.errors import ImageError, NoReplyError
+from rlcap.io.images import open_image
 from rlcap.judge.backends.loading import import_textgrad
 from rlcap.judge.judge import Judge, Question, RetryPolicy, places
 from rlcap.judge.limits import Limits
@@ -36,10 +37,6 @@ CONSTRAINTS = (
     "Take back what the feedback calls wrong; add what it calls missing; keep what is right.",
     "Plain prose, no lists, no headings.",
 )
-
-
-class NoReply(Exception):
-    """The engine gave no reply to one of the calls; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +96,7 @@ class Reviser:
                 critiques.append(loss.value)
                 loss.backward(engine)
                 descent.step()
-        except NoReply as error:
+        except NoReplyError as error:
             return Revision(_of(variable, caption), tuple(critiques), str(error))
         except ImageError as error:
             return Revision(caption, (), str(error))
@@ -125,7 +122,7 @@ def patient(
     judge: Judge, sample: Sample, sampling: Mapping[str, Any], change: Callable[[Any], Any] | None = None
 ) -> Any:
     """An engine as textgrad wants it, whose calls go through the judge (textgrad calls from a plain thread: an event loop a
-    call). change: applied to what is asked. Its calls raise NoReply, and JudgeError where the judge's engine can't work."""
+    call). change: applied to what is asked. Its calls raise NoReplyError, and JudgeError where the judge's engine can't work."""
 
     class Engine(import_textgrad().EngineLM):
         model_string = judge.engine.model_string
@@ -134,7 +131,7 @@ def patient(
             question = Question(change(prompt) if change else prompt, system_prompt or "", sample)
             (answer,) = run_coroutine(functools.partial(judge.ask, [question], sampling))
             if answer.reply is None:
-                raise NoReply(str(answer.reason))
+                raise NoReplyError(str(answer.reason))
             return answer.reply
 
         __call__ = generate

@@ -21,22 +21,13 @@ from typing import BinaryIO, TypeVar
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from rlcap.types import InputError
+from rlcap.errors import ImageError
 
 MAX_PIXELS = 50_000_000
 """Default limit of width × height. 50 megapixels decode to 150 MB of RGB, more than any captioner looks at."""
 
 V = TypeVar("V")
 _PNG_END = b"\x00\x00\x00\x00IEND\xaeB`\x82"
-
-
-class ImageError(InputError):
-    """An image file that can't be used. `kind` is a short stable reason by which skips are counted."""
-
-    def __init__(self, kind: str, path: str | os.PathLike, seen: str, fix: str) -> None:
-        super().__init__(f"{kind}: {os.fspath(path)}: {seen}; {fix}")
-        self.kind = kind
-        self.path = os.fspath(path)
 
 
 _limit = MAX_PIXELS

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from rlcap.types import InputError
+from rlcap.errors import InputError
 
 
 def read_rows(

@@ -6,14 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rlcap.types import InputError
-
 IMAGE_TOKENS = 800
 """Taken for an image where the engine doesn't count: about what a provider takes for one of 1024 x 1024 pixels."""
-
-
-class BudgetSpent(InputError):
-    """A reward was given a batch for which its judge's budget has no room."""
 
 
 class Reply(str):

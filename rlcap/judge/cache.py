@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rlcap.types import ConfigError
+from rlcap.errors import ConfigError
 
 
 def content_hash(**parts: Any) -> str:

@@ -14,14 +14,15 @@ from typing import Any
 
 from PIL import Image
 
-from rlcap.io.images import ImageError, content_key, open_image
+from rlcap.errors import ConfigError, ImageError, ReplyFormatError
+from rlcap.io.images import content_key, open_image
 from rlcap.judge.cache import ReplyCache, content_hash
 from rlcap.judge.image_crops import Views, crop, detected_text
 from rlcap.judge.judge import Judge, Question, RetryPolicy
 from rlcap.judge.limits import Limits
-from rlcap.judge.parsing import VerdictError, parse
+from rlcap.judge.parsing import parse
 from rlcap.judge.templates import Prompt, delimit
-from rlcap.types import ConfigError, Sample
+from rlcap.types import Sample
 
 IMAGE_SIDE = 1024
 """Longest side of an image sent to a judge, in pixels."""
@@ -81,7 +82,7 @@ class Critic:
         }
 
     def objects(self, sample: Sample) -> str:
-        """What a detector found, to stand below what is known; "" unless asked for. ViewError where it is no list."""
+        """What a detector found, to stand below what is known; "" unless asked for. CropError where it is no list."""
         told = detected_text(sample) if self.detected else ""
         return f"\n\nWhat a detector found in the image (it may be wrong):\n{told}" if told else ""
 
@@ -90,7 +91,7 @@ class Critic:
         return any(text.strip() for text in sample.references)
 
     def parse(self, reply: str, sample: Sample) -> Any:
-        """A reply as a verdict. VerdictError where it is none."""
+        """A reply as a verdict. ReplyFormatError where it is none."""
         return parse(reply)
 
     async def read(self, captions: Sequence[str], samples: Sequence[Sample]) -> list[Opinion]:
@@ -169,7 +170,7 @@ class Critic:
     def _opinion(self, reply: str, caption: str, sample: Sample) -> Opinion:
         try:
             return Opinion(self.parse(reply, sample), None, reply, caption)
-        except VerdictError as error:
+        except ReplyFormatError as error:
             return Opinion(None, f"unparseable verdict: {error}", reply, caption)
 
 

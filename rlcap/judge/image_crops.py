@@ -22,8 +22,9 @@ from typing import Any, NamedTuple
 from PIL import Image
 
 from rlcap.config.imports import build
+from rlcap.errors import ConfigError, CropError
 from rlcap.judge.templates import delimit
-from rlcap.types import ConfigError, InputError, Sample
+from rlcap.types import Sample
 
 LEAST = 28
 """Pixels that a view's side has at least, where the image has them: the patch of the smallest eyes in use (Qwen-VL)."""
@@ -31,10 +32,6 @@ MOST_WINDOWS = 8
 """Sliding windows a side."""
 LONGEST_NAME = 80
 """Characters of a box's or a class's name that are shown."""
-
-
-class ViewError(InputError):
-    """A row's boxes or classes that can't be used; the message names the sample, the entry and what is amiss."""
 
 
 class Box(NamedTuple):
@@ -92,12 +89,12 @@ def times(box: Box) -> float:
 
 
 def boxes_of(sample: Sample) -> list[tuple[Box, str]]:
-    """What stands in `meta["boxes"]`, with names ("" where there is none); [] where there is nothing. ViewError."""
+    """What stands in `meta["boxes"]`, with names ("" where there is none); [] where there is nothing. CropError."""
     rows = sample.meta.get("boxes")
     if rows is None:
         return []
     if not isinstance(rows, list | tuple):
-        raise ViewError(f'sample {sample.id!r}: meta["boxes"] must be a list, got {rows!r:.60}')
+        raise CropError(f'sample {sample.id!r}: meta["boxes"] must be a list, got {rows!r:.60}')
     return [_box(row, f'sample {sample.id!r}: meta["boxes"][{i}]') for i, row in enumerate(rows)]
 
 
@@ -105,11 +102,11 @@ def _box(row: Any, where: str) -> tuple[Box, str]:
     given, name = (row.get("box"), row.get("name", "")) if isinstance(row, Mapping) else (row, "")
     sides = [v for v in given if _is_share(v)] if isinstance(given, list | tuple) else []
     if len(sides) != 4 or len(given) != 4 or not (sides[0] < sides[2] and sides[1] < sides[3]):
-        raise ViewError(
+        raise CropError(
             f"{where} is {row!r:.80}; a box is [left, top, right, bottom] as shares of width and height in [0, 1]"
         )
     if not isinstance(name, str):
-        raise ViewError(f"{where}: the name is a text, got {name!r:.40}")
+        raise CropError(f"{where}: the name is a text, got {name!r:.40}")
     return Box(*map(float, sides)), " ".join(name.split())[:LONGEST_NAME]
 
 
@@ -118,12 +115,12 @@ def _is_share(value: Any) -> bool:
 
 
 def detected_text(sample: Sample) -> str:
-    """`meta["detected"]`, a list of class names, as fenced lines; "" where nothing was detected. ViewError."""
+    """`meta["detected"]`, a list of class names, as fenced lines; "" where nothing was detected. CropError."""
     names = sample.meta.get("detected")
     if names is None:
         return ""
     if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
-        raise ViewError(f'sample {sample.id!r}: meta["detected"] must be a list of class names, got {names!r:.60}')
+        raise CropError(f'sample {sample.id!r}: meta["detected"] must be a list of class names, got {names!r:.60}')
     told = list(dict.fromkeys(short for name in names if (short := " ".join(name.split())[:LONGEST_NAME])))
     return delimit("detected", "\n".join(f"- {name}" for name in told)) if told else ""
 
@@ -182,7 +179,7 @@ class Views:
         return None if given is None else build(cls, given, what="views")
 
     def of_sample(self, sample: Sample) -> list[View]:
-        """At most `most` different views, none of them the whole image. ViewError where the row's boxes are none."""
+        """At most `most` different views, none of them the whole image. CropError where the row's boxes are none."""
         found: dict[Box, str] = {}
         for box, name in boxes_of(sample) if self.boxes else []:
             found.setdefault(box, name)

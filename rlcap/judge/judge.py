@@ -30,25 +30,19 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rlcap.errors import ConfigError, JudgeError, ReplyFormatError
 from rlcap.judge.budget import Budget, Reply, estimate
 from rlcap.judge.circuit_breaker import CircuitBreaker
 from rlcap.judge.failures import classify, fix, keys, redact, retry_after, root, tell
 from rlcap.judge.limits import Limits
-from rlcap.judge.parsing import VerdictError
 from rlcap.judge.rate_limit import RateLimit
 from rlcap.judge.usage import UsageStats
-from rlcap.types import ConfigError, InputError, Sample
+from rlcap.types import Sample
 
 LONGEST_PAUSE = 60.0
 """Seconds between two attempts at most, whatever the server asks for."""
 
 _JITTER = random.Random()  # its own: retries must not move the run's random state
-
-
-class JudgeError(InputError):
-    """The engine can't work at all (a refused key, an unknown model, a bug): retrying or abstaining would hide it.
-
-    One line, without a key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +53,7 @@ class Question:
     system: str
     sample: Sample
     check: Callable[[str], Any] | None = None
-    """Raises VerdictError for a reply that is none; the question is put once more then."""
+    """Raises ReplyFormatError for a reply that is none; the question is put once more then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +205,7 @@ class Judge:
         text = redact(reply, self._keys)  # a server may echo what it was sent
         try:
             read = question.check(text) if question.check is not None else None
-        except VerdictError:
+        except ReplyFormatError:
             return _Attempt("unreadable", text)
         return _Attempt("fine", text, read=read)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from rlcap.config.imports import build
-from rlcap.types import ConfigError
+from rlcap.errors import ConfigError
 
 
 @dataclass(frozen=True, slots=True)

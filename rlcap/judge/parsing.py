@@ -19,13 +19,11 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from rlcap.errors import ReplyFormatError
+
 SECTIONS = ("critique", "wrong", "missing", "score")
 _SCORE = re.compile(r"(\d{1,2}(?:\.\d+)?)(?:\s*/\s*10)?")
 _WRAPPING = re.compile(r"\s*(?:<think>.*?</think>)?\s*(?:```\w*\n)?(.*?)(?:```)?", re.DOTALL)
-
-
-class VerdictError(ValueError):
-    """The reply is not a verdict."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +57,7 @@ def bare(reply: str) -> str:
 def sections(reply: str, *names: str) -> list[str]:
     """What stands in a reply's <name>…</name>, all of them, in this order, once and with nothing around them.
 
-    Raises VerdictError, which names the first section that is missing.
+    Raises ReplyFormatError, which names the first section that is missing.
     """
     text = bare(reply)
     found = re.fullmatch(r"\s*".join(rf"<{name}>([^<>]*)</{name}>" for name in names), text)
@@ -70,16 +68,16 @@ def sections(reply: str, *names: str) -> list[str]:
             if missing
             else "sections repeated or out of order, text around them, or tags inside"
         )
-        raise VerdictError(told)
+        raise ReplyFormatError(told)
     return [section.strip() for section in found.groups()]
 
 
 def parse(reply: str) -> Verdict:
-    """The verdict in a reply. Raises VerdictError that says what is amiss."""
+    """The verdict in a reply. Raises ReplyFormatError that says what is amiss."""
     critique, wrong, missing, number = sections(reply, *SECTIONS)
     score = _SCORE.fullmatch(number)
     if score is None or float(score[1]) > 10:
-        raise VerdictError(f"the score must be a number from 0 to 10, got {number[:20]!r}")
+        raise ReplyFormatError(f"the score must be a number from 0 to 10, got {number[:20]!r}")
     return Verdict(critique, _items(wrong, "wrong"), _items(missing, "missing"), float(score[1]))
 
 
@@ -89,5 +87,5 @@ def _items(text: str, name: str) -> tuple[str, ...]:
         return ()
     for line in lines:
         if not re.match(r"[-*•] ?\S", line):
-            raise VerdictError(f"<{name}> must list '- item' lines or none, got {line[:60]!r}")
+            raise ReplyFormatError(f"<{name}> must list '- item' lines or none, got {line[:60]!r}")
     return tuple(line[1:].strip() for line in lines)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rlcap.types import ConfigError
+from rlcap.errors import ConfigError
 
 ASSETS = Path(__file__).parent / "assets"
 NAMES = ("captioner", "adapter", "retriever", "judge-retriever", "nli", "grammar")

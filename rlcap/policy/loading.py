@@ -16,7 +16,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from transformers import AutoConfig, AutoModelForImageTextToText, BitsAndBytesConfig
 from transformers.pytorch_utils import Conv1D
 
-from rlcap.config.schema import DTYPES, TRAINABLE, ConfigError, ModelConfig
+from rlcap.config.schema import DTYPES, TRAINABLE, ModelConfig
+from rlcap.errors import ConfigError
 from rlcap.lab.assets import resolve
 from rlcap.policy.captioner import Captioner
 from rlcap.policy.families.registry import FAMILIES, captioner_of, check_family

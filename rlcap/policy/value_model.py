@@ -21,11 +21,11 @@ from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from rlcap.errors import ConfigError
 from rlcap.policy.adapters import using_adapter
 from rlcap.policy.captioner import Captioner
 from rlcap.policy.prompt import Prompt
 from rlcap.policy.shared_prefix.checkpointing import recomputing_in
-from rlcap.types import ConfigError
 
 ADAPTER, HEAD = "critic", "value_head"
 """Names of the adapter and of the linear layer, which is a module of the peft model. (Many a model has modules called `value`,

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rlcap.config.schema import ConfigError, GRPOConfig
+from rlcap.config.schema import GRPOConfig
+from rlcap.errors import ConfigError
 from rlcap.lab.world.scene import Scene
 from rlcap.probing.perturbations import PROBES, Finding, Material, agreement, battery, compare, content_words, ended
 from rlcap.scorers.text.ngrams import tokenize

@@ -9,11 +9,8 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
 
+from rlcap.errors import ExcessiveAbstentionError
 from rlcap.types import Score
-
-
-class TooManyAbstentions(RuntimeError):
-    """A component abstained on more than the allowed share of recent captions."""
 
 
 class AbstentionMonitor:
@@ -32,14 +29,14 @@ class AbstentionMonitor:
         self.reasons: dict[str, deque[str | None]] = {name: deque(maxlen=window) for name in names}
 
     def watch(self, name: str, scores: Sequence[Score]) -> None:
-        """Take note of a batch. Raises TooManyAbstentions with the component's name and its commonest reasons."""
+        """Take note of a batch. Raises ExcessiveAbstentionError with the component's name and its commonest reasons."""
         seen = self.reasons[name]
         seen.extend(score.reason if score.abstained else None for score in scores)
         share = self.share(name)
         if len(seen) >= self.at_least and share > self.max_abstain:
             commonest = Counter(reason for reason in seen if reason is not None).most_common(3)
             listed = "; ".join(f"{count}× {reason}" for reason, count in commonest)
-            raise TooManyAbstentions(
+            raise ExcessiveAbstentionError(
                 f"reward component {name!r} abstained on {share:.0%} of the last {len(seen)} captions (allowed: "
                 f"{self.max_abstain:.0%}). Commonest reasons: {listed}. Mend the cause, take the component out of the "
                 f"mix, or raise max_abstain"

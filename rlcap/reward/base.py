@@ -22,7 +22,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from rlcap.judge.budget import BudgetSpent
+from rlcap.errors import BudgetExhausted
 from rlcap.judge.usage import UsageStats
 from rlcap.reward.trl_adapter import NEEDS, to_reward_batch
 from rlcap.types import RewardBatch, Score
@@ -115,11 +115,11 @@ class Reward:
         """TRL's signature: one value a completion, None where the reward abstained.
 
         `log_metric`, when TRL gives it, receives the abstain rate and `metrics`; `log_extra` the critiques.
-        Raises ColumnError when the data lacks a column that the reward needs, BudgetSpent where a judge's budget has no
+        Raises ColumnError when the data lacks a column that the reward needs, BudgetExhausted where a judge's budget has no
         room for the batch.
         """
         if self.stop_reason:
-            raise BudgetSpent(f"{self.name}: {self.stop_reason}; raise the limit, or take the reward out")
+            raise BudgetExhausted(f"{self.name}: {self.stop_reason}; raise the limit, or take the reward out")
         batch = to_reward_batch(prompts, completions, columns, self.needs)
         scores = self.checked(self.score(batch), batch)
         if log_metric is not None and scores:

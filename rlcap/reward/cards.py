@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rlcap.config.imports import unknown
-from rlcap.types import ConfigError, InputError
+from rlcap.errors import CardError, ConfigError
 
 KEYS: Mapping[str, str] = {
     "measures": "the number, as a formula where there is one",
@@ -35,10 +35,6 @@ KEYS: Mapping[str, str] = {
 }
 """Key → what stands behind it."""
 _INDENT = 10
-
-
-class CardError(InputError):
-    """A reward's file without a complete card; the message names the file and what is amiss."""
 
 
 @dataclass(frozen=True, slots=True)

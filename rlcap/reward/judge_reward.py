@@ -19,6 +19,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+from rlcap.errors import ConfigError
 from rlcap.judge.backends.loading import load_engine
 from rlcap.judge.cache import ReplyCache, default_folder
 from rlcap.judge.grader import Critic, Opinion
@@ -26,7 +27,7 @@ from rlcap.judge.image_crops import Views
 from rlcap.judge.judge import Judge, RetryPolicy
 from rlcap.judge.limits import Limits
 from rlcap.judge.templates import Prompt
-from rlcap.types import ConfigError, RewardBatch, Sample, Score
+from rlcap.types import RewardBatch, Sample, Score
 
 
 class Judged:

@@ -22,7 +22,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from rlcap.config.imports import ConfigError, build, check_params, resolve, unknown
+from rlcap.config.imports import build, check_params, resolve, unknown
+from rlcap.errors import ConfigError
 from rlcap.reward import runner
 from rlcap.reward.abstention import AbstentionMonitor
 from rlcap.reward.base import Reward
@@ -148,7 +149,7 @@ class RewardMix:
     def score(self, batch: RewardBatch) -> MixScores:
         """All components' scores of the batch, asked concurrently (see `rlcap.reward.runner`).
 
-        Raises RewardError where a component fails, TooManyAbstentions where one mostly abstains; both name it.
+        Raises RewardError where a component fails, ExcessiveAbstentionError where one mostly abstains; both name it.
         """
         import torch
 

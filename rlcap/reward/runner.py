@@ -13,16 +13,9 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from rlcap.errors import InputError, RewardError, RewardInputError
 from rlcap.reward.base import Reward
-from rlcap.types import InputError, RewardBatch, Score
-
-
-class RewardError(RuntimeError):
-    """A component of the mix failed (it did not abstain): its name stands first in the message."""
-
-
-class RewardRefused(RewardError, InputError):
-    """It failed by something that the user gave (a refused key, a file that is missing): the message says all."""
+from rlcap.types import RewardBatch, Score
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +60,7 @@ def _timed(name: str, reward: Reward, batch: RewardBatch) -> Outcome:
 
 
 def _named(name: str, error: Exception) -> RewardError:
-    kind = RewardRefused if isinstance(error, InputError) else RewardError
+    kind = RewardInputError if isinstance(error, InputError) else RewardError
     return kind(f"reward component {name!r} failed: {type(error).__name__}: {error}")
 
 

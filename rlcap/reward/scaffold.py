@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from string import Template
 
-from rlcap.types import ConfigError
+from rlcap.errors import ConfigError
 
 REWARD = Template('''\
 """$title: how long are the caption's words, in the mean?

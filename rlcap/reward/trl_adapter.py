@@ -21,7 +21,8 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from rlcap.types import InputError, RewardBatch, Sample
+from rlcap.errors import ColumnError
+from rlcap.types import RewardBatch, Sample
 
 NEEDS: Mapping[str, tuple[str, ...]] = {
     "image": ("image_path",),
@@ -31,10 +32,6 @@ NEEDS: Mapping[str, tuple[str, ...]] = {
     "meta": ("meta",),
 }
 """What a reward may need → the columns that carry it."""
-
-
-class ColumnError(InputError):
-    """A column is missing or malformed."""
 
 
 def to_reward_batch(

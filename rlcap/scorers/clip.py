@@ -25,11 +25,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from rlcap.errors import ConfigError
 from rlcap.io.embedding_cache import EmbeddingCache, default_cache
 from rlcap.io.images import content_key, open_image
 from rlcap.scorers.loading import named
 from rlcap.scorers.text.sentences import split_sentences
-from rlcap.types import ConfigError
 
 Pooling = Literal["sentences", "whole"]
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from safetensors import SafetensorError
 
-from rlcap.types import ConfigError
+from rlcap.errors import ConfigError
 
 
 @contextmanager

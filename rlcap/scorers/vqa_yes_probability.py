@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from PIL.Image import Image
 
+from rlcap.errors import ConfigError
 from rlcap.scorers.loading import named
 from rlcap.scorers.text.batches import encodable
-from rlcap.types import ConfigError
 
 ANSWERS = ("Yes", "yes", " Yes", " yes")
 OTHERS = ("No", "no", " No", " no")

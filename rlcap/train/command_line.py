@@ -8,7 +8,7 @@ from typing import Any
 
 from rlcap.config.checks import check
 from rlcap.config.loading import load_config
-from rlcap.types import InputError
+from rlcap.errors import InputError
 
 
 def parse(kind: type, description: str, lab: Path | None = None, under: Path | None = None) -> Any:

@@ -15,17 +15,13 @@ from accelerate import PartialState
 from datasets import Dataset
 
 from rlcap.config.schema import DPOConfig
+from rlcap.errors import ConfigError, PairsError
 from rlcap.io.images import open_image
 from rlcap.io.text import read_rows
 from rlcap.policy.loading import Policy
 from rlcap.train.run_folder import RunFolder
-from rlcap.types import ConfigError, InputError
 
 KEYS = ("image", "prompt", "chosen", "rejected")
-
-
-class PairsError(InputError):
-    """A pairs file that can't be used; the message names file and line."""
 
 
 def read_pairs(path: Path) -> list[dict[str, str]]:

@@ -8,7 +8,8 @@ from typing import Any
 from tqdm import tqdm
 from trl.models import unwrap_model_for_generation
 
-from rlcap.config.schema import ConfigError, EvaluationConfig, GRPOConfig
+from rlcap.config.schema import EvaluationConfig, GRPOConfig
+from rlcap.errors import ConfigError
 from rlcap.eval.captions_file import read_tables
 from rlcap.eval.evaluator import Evaluator
 from rlcap.eval.over_optimization import describe_alarm, find_alarms

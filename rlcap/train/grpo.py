@@ -25,11 +25,12 @@ from trl.models import unwrap_model_for_generation
 
 from rlcap.algo.advantages import Advantages, combine
 from rlcap.algo.kl import sequence_kl
-from rlcap.config.schema import ConfigError, GRPOConfig
+from rlcap.config.schema import GRPOConfig
 from rlcap.data.bags import random_distractors
-from rlcap.data.batching import Batching, BatchingError
+from rlcap.data.batching import Batching
 from rlcap.data.curriculum import Adaptive, AdaptiveState, Curriculum, Stage
 from rlcap.data.sampler import GroupSampler
+from rlcap.errors import BatchingError, ConfigError
 from rlcap.io.images import open_image
 from rlcap.policy.adapters import using_adapter
 from rlcap.policy.captioner import Captioner, GeneratedCaptions, base_of, evaluating

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 import torch
 from PIL import Image
 
-from rlcap.data.batching import Batching, BatchingError
+from rlcap.data.batching import Batching
+from rlcap.errors import BatchingError
 from rlcap.io.images import open_image
 from rlcap.policy.captioner import Captioner
 from rlcap.policy.value_model import ValueModel

@@ -8,8 +8,8 @@ import sys
 import warnings
 from collections.abc import Callable
 
+from rlcap.errors import InputError
 from rlcap.train.sharding import refuse_fsdp
-from rlcap.types import InputError
 
 DEFAULTS = {
     "OMP_WAIT_POLICY": "PASSIVE",  # waiting threads that spin make a step many times slower where others want a core

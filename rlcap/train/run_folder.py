@@ -25,7 +25,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rlcap.config.schema import ConfigError, dump
+from rlcap.config.schema import dump
+from rlcap.errors import ConfigError
 from rlcap.types import Sample
 
 PACKAGES = ("rlcap", "torch", "transformers", "trl", "peft", "accelerate", "datasets", "open_clip_torch", "textgrad")

@@ -16,7 +16,8 @@ from torch.utils.data import Dataset
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from rlcap.config.checks import check
-from rlcap.config.schema import ConfigError, SFTConfig
+from rlcap.config.schema import SFTConfig
+from rlcap.errors import ConfigError
 from rlcap.io.images import open_image
 from rlcap.policy.families.registry import captioner_of
 from rlcap.policy.loading import Policy

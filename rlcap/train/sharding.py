@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from rlcap.types import ConfigError
+from rlcap.errors import ConfigError
 
 
 def refuse_fsdp() -> None:

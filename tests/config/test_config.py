@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 
 from rlcap.config.checks import check
-from rlcap.config.schema import ConfigError, GRPOConfig, PPOConfig, SFTConfig, dump, load_config
+from rlcap.config.schema import GRPOConfig, PPOConfig, SFTConfig, dump, load_config
+from rlcap.errors import ConfigError
 
 LAB = Path(__file__).parents[2] / "recipes" / "configs" / "lab.yaml"
 MIX = {"length": {"reward": "rlcap.rewards.length:Length"}}

@@ -3,7 +3,6 @@ import json
 import pytest
 
 from rlcap.data.bags import (
-    BagError,
     BagFile,
     attach,
     from_bags,
@@ -13,6 +12,7 @@ from rlcap.data.bags import (
     read_truematch,
     write_truematch,
 )
+from rlcap.errors import BagError
 from rlcap.types import Bag, Sample
 
 LEVELS = {"hard": {"a": ("b", "c"), "b": ("a",), "c": ()}, "easy": {"a": ("c",), "b": ("c",), "c": ("a",)}}

@@ -3,7 +3,8 @@ import warnings
 
 import pytest
 
-from rlcap.data.batching import BatchingError, plan
+from rlcap.data.batching import plan
+from rlcap.errors import BatchingError
 
 
 def test_the_arithmetic():

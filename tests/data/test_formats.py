@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rlcap.data.formats import DataError, load_samples, split
+from rlcap.data.formats import load_samples, split
 from rlcap.data.prompts import caption_prompt
+from rlcap.errors import DataError
 
 REAL = Path(__file__).parents[2] / ".." / "shared" / "real" / "coco"
 
@@ -257,7 +258,8 @@ def test_a_configuration_names_split_and_columns(tmp_path):
 def test_the_configured_limit_of_pixels_reaches_every_later_opening(tmp_path):
     from rlcap.config.schema import DataConfig
     from rlcap.data.source import load_rows
-    from rlcap.io.images import MAX_PIXELS, ImageError, limit_pixels, open_image
+    from rlcap.errors import ImageError
+    from rlcap.io.images import MAX_PIXELS, limit_pixels, open_image
 
     source = jsonl(tmp_path, [row(tmp_path, "a")])
     try:

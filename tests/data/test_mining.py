@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from rlcap.data.bags import BagError, attach
+from rlcap.data.bags import attach
 from rlcap.data.mining import exact_neighbours, features, level_lists, mine, recall_of, search
+from rlcap.errors import BagError
 from rlcap.types import Sample
 
 

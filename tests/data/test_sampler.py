@@ -7,7 +7,7 @@ from torch.utils.data import DataLoader
 
 from rlcap.data.batching import plan
 from rlcap.data.sampler import GroupSampler, epoch_order, set_epoch
-from rlcap.types import ConfigError
+from rlcap.errors import ConfigError
 
 STEP_0 = [4, 4, 5, 5, 2, 2, 6, 6]
 STEP_1 = [3, 3, 8, 8, 7, 7, 0, 0]

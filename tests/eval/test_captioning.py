@@ -9,8 +9,8 @@ import torch
 from tiny import captioner, lab_samples
 from transformers import BertConfig, BertLMHeadModel
 
+from rlcap.errors import ConfigError
 from rlcap.eval.captioning import caption_samples
-from rlcap.types import ConfigError
 
 
 @pytest.fixture(scope="module")

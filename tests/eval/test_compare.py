@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 
+from rlcap.errors import InputError
 from rlcap.eval.captions_file import write_rows
 from rlcap.eval.compare import compare, markdown
-from rlcap.types import InputError
 
 IDS = [f"image-{i}" for i in range(40)]
 

@@ -6,12 +6,13 @@ import math
 import pytest
 
 from rlcap.cli import main as cli
+from rlcap.errors import ConfigError
 from rlcap.feedback.prompt_optimization import descend
 from rlcap.feedback.prompt_tasks import InstructionTask, RubricTask
 from rlcap.judge.judge import Judge, RetryPolicy
 from rlcap.reward.base import Reward
 from rlcap.reward.mix import RewardMix, RewardTerm
-from rlcap.types import ConfigError, Sample, Score
+from rlcap.types import Sample, Score
 
 
 class Writer:

@@ -4,8 +4,9 @@ import random
 
 import pytest
 
+from rlcap.errors import JudgeError
 from rlcap.feedback.revise import Reviser
-from rlcap.judge.judge import JudgeError, RetryPolicy
+from rlcap.judge.judge import RetryPolicy
 from rlcap.judge.templates import Prompt
 from rlcap.lab.oracles.reviser import LabReviser, criticise, rewrite
 from rlcap.lab.source import load_split

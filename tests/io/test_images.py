@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rlcap.io.images import MAX_PIXELS, ImageError, check_image, content_key, decode_image, limit_pixels, open_image
+from rlcap.errors import ImageError
+from rlcap.io.images import MAX_PIXELS, check_image, content_key, decode_image, limit_pixels, open_image
 
 
 def photo(size=(64, 48), mode="RGB", seed=0):

@@ -8,10 +8,9 @@ from PIL import Image
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
-from rlcap.config.imports import ConfigError
+from rlcap.errors import ConfigError, JudgeError
 from rlcap.judge.backends.loading import load_engine
 from rlcap.judge.budget import estimate
-from rlcap.judge.judge import JudgeError
 from rlcap.judge.parsing import Verdict
 from rlcap.rewards.critique import Critique
 from rlcap.types import RewardBatch, Sample

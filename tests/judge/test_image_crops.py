@@ -8,12 +8,13 @@ from fake_models import CountingJudge
 from PIL import Image
 
 from rlcap.config.imports import build
+from rlcap.errors import ConfigError, CropError
 from rlcap.judge import grader as critic
-from rlcap.judge.image_crops import LEAST, WHOLE, Box, ViewError, Views, boxes_of, crop, middle, place, times, windows
+from rlcap.judge.image_crops import LEAST, WHOLE, Box, Views, boxes_of, crop, middle, place, times, windows
 from rlcap.judge.templates import extract_delimited
 from rlcap.lab.oracles.grader import LabCritic
 from rlcap.rewards.critique import Critique
-from rlcap.types import ConfigError, RewardBatch, Sample
+from rlcap.types import RewardBatch, Sample
 
 SHOWN = {"windows": 2, "zooms": [2], "most": 6}
 
@@ -112,7 +113,7 @@ def test_boxes_come_first_then_zooms_then_windows_up_to_so_many():
     ],
 )  # fmt: skip
 def test_a_row_whose_boxes_are_none_is_named(boxes):
-    with pytest.raises(ViewError, match=r"sample 'x7': meta\[\"boxes\"\]"):
+    with pytest.raises(CropError, match=r"sample 'x7': meta\[\"boxes\"\]"):
         boxes_of(Sample("x7", "", meta={"boxes": boxes}))
 
 
@@ -180,7 +181,7 @@ def test_detected_classes_stand_in_a_fence_below_what_is_known(photo):
     for nothing in ({}, {"detected": None}, {"detected": []}, {"detected": [" "]}):
         assert sent(photo, nothing, detected=True)[0] == plain
     for wrong in ("dog", [3], {"dog": 1}):
-        with pytest.raises(ViewError, match=r"sample 'a': meta\[.detected.\] must be a list"):
+        with pytest.raises(CropError, match=r"sample 'a': meta\[.detected.\] must be a list"):
             sent(photo, {"detected": wrong}, detected=True)
     blind, _ = sent(photo, meta, detected=True, image=False)
     assert blind[0] == text

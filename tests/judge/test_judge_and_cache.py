@@ -8,13 +8,14 @@ import time
 
 import pytest
 
+from rlcap.errors import ConfigError, JudgeError, ReplyFormatError
 from rlcap.judge.cache import ReplyCache, content_hash
 from rlcap.judge.failures import classify, redact
-from rlcap.judge.judge import Judge, JudgeError, Question, RetryPolicy
-from rlcap.judge.parsing import Verdict, VerdictError, parse
+from rlcap.judge.judge import Judge, Question, RetryPolicy
+from rlcap.judge.parsing import Verdict, parse
 from rlcap.judge.templates import Prompt, delimit, extract_delimited, sanitize
 from rlcap.rewards.critique import Critique
-from rlcap.types import ConfigError, Sample
+from rlcap.types import Sample
 
 GOOD = "<critique>Red, not blue.</critique>\n<wrong>\n- the ball is blue\n</wrong>\n<missing>none</missing>\n<score>6.5</score>"
 
@@ -45,7 +46,7 @@ def test_verdict_golden():
     ],
 )
 def test_anything_else_is_no_verdict(reply, message):
-    with pytest.raises(VerdictError, match=message):
+    with pytest.raises(ReplyFormatError, match=message):
         parse(reply)
 
 

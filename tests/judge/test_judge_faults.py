@@ -8,8 +8,8 @@ import traceback
 import pytest
 from judge_server import FAULTS, JudgeServer, grade
 
+from rlcap.errors import RewardInputError
 from rlcap.reward.mix import RewardMix, RewardTerm
-from rlcap.reward.runner import RewardRefused
 from rlcap.rewards.claims import Claims
 from rlcap.rewards.critique import Critique
 from rlcap.types import RewardBatch, Sample
@@ -20,13 +20,13 @@ ENGINES = ("litellm:openai/m", "openai:m")
 LASTING = {
     "500": ("InternalServerError: ", "InternalServerError: "),
     "hang": ("timeout after|Timeout: ", "timeout after|APITimeoutError: "),
-    "html": ("InternalServerError: ", "ResponseValidationError: no chat completion"),
+    "html": ("InternalServerError: ", "ServerReplyError: no chat completion"),
     "half": ("InternalServerError: ", "JSONDecodeError: "),
     "cut": ("InternalServerError: ", "APIConnectionError: "),
-    "wrong": ("InternalServerError: ", "ResponseValidationError: no chat completion"),
+    "wrong": ("InternalServerError: ", "ServerReplyError: no chat completion"),
     "no_choices": ("empty reply", "empty reply"),
     "no_text": ("empty reply", "empty reply"),
-    "number": ("InternalServerError: ", "ResponseValidationError: its text is 10"),
+    "number": ("InternalServerError: ", "ServerReplyError: its text is 10"),
     "rude": ("unparseable verdict: no <critique> section",) * 2,
     "score": ("unparseable verdict: the score must be a number from 0 to 10, got '9999'",) * 2,
     "nan": ("unparseable verdict: the score must be a number from 0 to 10, got 'nan'",) * 2,
@@ -108,7 +108,7 @@ def test_what_the_provider_refuses_for_good_stops_at_once_in_one_line_without_th
     server.fault = lambda number: str(status)
     mix = RewardMix({"critique": RewardTerm(judge(server, engine=engine, concurrency=2))})
     with pytest.raises(
-        RewardRefused, match=rf"^reward component 'critique' failed: JudgeError: judge .*{hint}"
+        RewardInputError, match=rf"^reward component 'critique' failed: JudgeError: judge .*{hint}"
     ) as caught:
         mix.score(batch())
     assert "\n" not in str(caught.value)

@@ -5,15 +5,15 @@ import json
 
 import pytest
 
-from rlcap.judge.budget import Budget, BudgetSpent, Reply, estimate
+from rlcap.errors import BudgetExhausted, ConfigError, JudgeError, ReplyFormatError
+from rlcap.judge.budget import Budget, Reply, estimate
 from rlcap.judge.circuit_breaker import CircuitBreaker
-from rlcap.judge.judge import Judge, JudgeError, Question, RetryPolicy
+from rlcap.judge.judge import Judge, Question, RetryPolicy
 from rlcap.judge.limits import Limits
-from rlcap.judge.parsing import VerdictError
 from rlcap.judge.rate_limit import RateLimit
 from rlcap.judge.usage import UsageStats, percentile
 from rlcap.reward.base import Reward
-from rlcap.types import ConfigError, Sample, Score
+from rlcap.types import Sample, Score
 
 
 class Clock:
@@ -221,7 +221,7 @@ def test_prices_for_engines_that_tell_none():
 def test_an_unreadable_reply_is_asked_once_more():
     def check(reply):
         if reply != "fine":
-            raise VerdictError("no")
+            raise ReplyFormatError("no")
 
     engine = Engine("hm", "fine")
     assert ask(judge_of(engine, retries=3), check=check)[0].reply == "fine"
@@ -296,5 +296,7 @@ def test_a_reward_with_a_spent_budget_takes_no_further_batch_from_a_plain_traine
     call = {"completions": ["a", "b"], "image": ["x.png"] * 2, "log_metric": logged.__setitem__}
     assert reward(["p", "p"], **call) == [1.0, 1.0]
     assert logged["costly/dollars_total"] == 0.8
-    with pytest.raises(BudgetSpent, match=r"costly: budget nearly spent: \$0.8 of \$1, and a batch takes \$0.8; raise"):
+    with pytest.raises(
+        BudgetExhausted, match=r"costly: budget nearly spent: \$0.8 of \$1, and a batch takes \$0.8; raise"
+    ):
         reward(["p", "p"], **call)

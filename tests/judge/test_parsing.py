@@ -2,7 +2,8 @@
 
 import pytest
 
-from rlcap.judge.parsing import VerdictError, bare, sections
+from rlcap.errors import ReplyFormatError
+from rlcap.judge.parsing import bare, sections
 
 ASKED = "<reason>because</reason>\n<better>first</better>"
 
@@ -29,7 +30,7 @@ def test_no_reply_takes_long():
         "first",
     ]
     for reply in (gap, f"<reason>{gap}", f"{gap}```{gap}<reason>x</reason>{gap}```{gap}```"):
-        with pytest.raises(VerdictError):
+        with pytest.raises(ReplyFormatError):
             sections(reply, "reason", "better")
 
 
@@ -47,5 +48,5 @@ def test_no_reply_takes_long():
     ],
 )
 def test_anything_else_is_none(reply, message):
-    with pytest.raises(VerdictError, match=message):
+    with pytest.raises(ReplyFormatError, match=message):
         sections(reply, "reason", "better")

@@ -9,8 +9,8 @@ from dataclasses import replace
 
 import pytest
 
+from rlcap.errors import ConfigError
 from rlcap.lab.assets import ASSETS, NAMES, resolve, resolve_all
-from rlcap.types import ConfigError
 
 
 def asset(name):

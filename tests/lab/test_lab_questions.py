@@ -4,12 +4,13 @@ import random
 
 import pytest
 
+from rlcap.errors import InputError
 from rlcap.lab.oracles.question_answerer import LabAnswers, choose, said
 from rlcap.lab.world.language import tell_all
 from rlcap.lab.world.questions import of_sample, questions
 from rlcap.lab.world.scene import Scene, Thing, sample_scene
 from rlcap.rewards.caption_qa.questions import ELSE, UNTOLD, questions_of
-from rlcap.types import InputError, Sample
+from rlcap.types import Sample
 
 SCENE = Scene(
     "sand",

@@ -9,12 +9,12 @@ from peft import LoraConfig, get_peft_model
 from torch.nn.functional import pad
 from torch.nn.parallel import DistributedDataParallel
 
+from rlcap.errors import ConfigError
 from rlcap.policy.families.registry import captioner_of
 from rlcap.policy.frozen import is_frozen
 from rlcap.policy.loading import lora_modules
 from rlcap.policy.prompt import join_features, stack_pixels
 from rlcap.policy.prompt import pad as pad_rows
-from rlcap.types import ConfigError
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ from captioners import DEVICE, INSTRUCTIONS, images
 from peft import LoraConfig, get_peft_model
 from transformers.pytorch_utils import Conv1D
 
+from rlcap.errors import ConfigError
 from rlcap.policy.adapters import using_adapter
 from rlcap.policy.families.chat import TOKENS, ChatCaptioner
 from rlcap.policy.families.encoder_decoder import EncoderDecoderCaptioner
@@ -15,7 +16,6 @@ from rlcap.policy.families.registry import captioner_of
 from rlcap.policy.language_head import separable_head
 from rlcap.policy.loading import lora_modules
 from rlcap.policy.shared_prefix.checkpointing import checkpointed
-from rlcap.types import ConfigError
 
 SIDES = (56, (56, 28))
 

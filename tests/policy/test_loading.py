@@ -8,11 +8,11 @@ import torch
 from captioners import build, images
 
 from rlcap.config.schema import ModelConfig
+from rlcap.errors import ConfigError
 from rlcap.lab.assets import ASSETS
 from rlcap.policy.loading import load_policy
 from rlcap.scorers.clip import ClipScorer
 from rlcap.scorers.nli import NliScorer
-from rlcap.types import ConfigError
 
 
 @pytest.mark.parametrize(

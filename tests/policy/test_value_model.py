@@ -5,11 +5,11 @@ import torch
 from captioners import DEVICE, INSTRUCTIONS, build, images
 from peft import LoraConfig, PeftModel, get_peft_model
 
+from rlcap.errors import ConfigError
 from rlcap.policy.adapters import using_adapter
 from rlcap.policy.families.registry import captioner_of
 from rlcap.policy.loading import lora_modules
 from rlcap.policy.value_model import ValueModel
-from rlcap.types import ConfigError
 
 SIDES = (56, (56, 28))
 

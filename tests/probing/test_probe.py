@@ -11,6 +11,7 @@ from photo_texts import photo_texts
 
 from rlcap.cli import main as cli
 from rlcap.config.schema import GRPOConfig, load_config
+from rlcap.errors import ConfigError
 from rlcap.lab.assets import ASSETS
 from rlcap.lab.source import load_split
 from rlcap.lab.world.scene import Scene
@@ -31,7 +32,6 @@ from rlcap.probing.probe import (
 )
 from rlcap.reward.cards import cards, find
 from rlcap.reward.mix import RewardMix
-from rlcap.types import ConfigError
 
 LAB = Path(__file__).parents[2] / "recipes" / "configs" / "lab.yaml"
 LENGTH = {"reward": "rlcap.rewards.length:Length"}

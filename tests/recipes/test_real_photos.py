@@ -9,9 +9,10 @@ import pytest
 import torch
 from PIL import Image
 
-from rlcap.config.schema import ConfigError, DataConfig, EvaluationConfig, GRPOConfig
+from rlcap.config.schema import DataConfig, EvaluationConfig, GRPOConfig
 from rlcap.data.bags import BagFile
 from rlcap.data.source import load_splits
+from rlcap.errors import ConfigError
 from rlcap.types import Sample
 
 ROOT = Path(__file__).parents[2]

@@ -10,9 +10,9 @@ import pytest
 
 from rlcap.config.checks import check
 from rlcap.config.schema import DPOConfig, RefineConfig, load_config
-from rlcap.train.dpo import PairsError, read_pairs
+from rlcap.errors import ConfigError, PairsError
+from rlcap.train.dpo import read_pairs
 from rlcap.train.refine import objection
-from rlcap.types import ConfigError
 
 ROOT = Path(__file__).parents[2]
 

@@ -8,9 +8,9 @@ import pytest
 
 from rlcap.cli import main as cli
 from rlcap.config.imports import resolve
+from rlcap.errors import CardError, ConfigError
 from rlcap.reward import cards as cards_module
-from rlcap.reward.cards import KEYS, CardError, cards, find, markdown, parse, read, stale, table
-from rlcap.types import ConfigError
+from rlcap.reward.cards import KEYS, cards, find, markdown, parse, read, stale, table
 
 WHOLE = "Loud: does the caption shout?\n\n" + "\n".join(f"{key:<10}{key} of it; and more\n{'':10}of it" for key in KEYS)
 

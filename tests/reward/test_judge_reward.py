@@ -8,13 +8,14 @@ from fake_models import CountingJudge
 from PIL import Image
 
 from rlcap.config.imports import build
+from rlcap.errors import ConfigError
 from rlcap.judge import grader as critic
 from rlcap.judge.cache import ReplyCache
 from rlcap.reward.base import Reward
 from rlcap.reward.judge_reward import Judged
 from rlcap.rewards.claims import Claims
 from rlcap.rewards.critique import Critique
-from rlcap.types import ConfigError, RewardBatch, Sample, Score
+from rlcap.types import RewardBatch, Sample, Score
 
 PROMPT = Path(critic.__file__).parents[2] / "rewards" / "critique" / "prompt.txt"
 ROWS = RewardBatch(["A red ball.", " ", "A ball."], [Sample("a", "", references=("a ball",))] * 3)

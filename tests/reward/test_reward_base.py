@@ -4,8 +4,9 @@ import asyncio
 
 import pytest
 
+from rlcap.errors import ColumnError
 from rlcap.reward.base import Reward
-from rlcap.reward.trl_adapter import ColumnError, caption_text, to_reward_batch
+from rlcap.reward.trl_adapter import caption_text, to_reward_batch
 from rlcap.types import Score
 
 

@@ -12,11 +12,10 @@ import pytest
 import torch
 
 from rlcap.algo.advantages import combine
-from rlcap.config.imports import ConfigError
-from rlcap.reward.abstention import AbstentionMonitor, TooManyAbstentions
+from rlcap.errors import ConfigError, ExcessiveAbstentionError, RewardError
+from rlcap.reward.abstention import AbstentionMonitor
 from rlcap.reward.base import Reward
 from rlcap.reward.mix import RewardMix, RewardTerm
-from rlcap.reward.runner import RewardError
 from rlcap.reward.running_statistics import RunningStd
 from rlcap.types import RewardBatch, Sample, Score
 
@@ -219,7 +218,9 @@ def test_any_number_of_abstaining_components_stays_finite(abstaining):
 def test_the_guard_names_component_and_reasons():
     mix = RewardMix({"w": RewardTerm(Words()), "m": RewardTerm(Moody())}, max_abstain=0.5)
     mix.score(batch(*["a."] * 31 + ["b?"] * 32))  # 63 captions: too few to judge
-    with pytest.raises(TooManyAbstentions, match=r"'m' abstained on 52% of the last 64 .*allowed: 50%.*33× asked"):
+    with pytest.raises(
+        ExcessiveAbstentionError, match=r"'m' abstained on 52% of the last 64 .*allowed: 50%.*33× asked"
+    ):
         mix.score(batch("c?"))
 
 

@@ -9,10 +9,10 @@ import pytest
 
 from rlcap.cli import main as cli
 from rlcap.config.imports import resolve
+from rlcap.errors import ConfigError
 from rlcap.reward import cards as card
 from rlcap.reward import scaffold
 from rlcap.reward.base import Reward
-from rlcap.types import ConfigError
 
 
 def test_file_and_test_pass_where_they_are_written(tmp_path, capsys):

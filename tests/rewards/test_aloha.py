@@ -9,13 +9,13 @@ import torch
 from fake_models import WordVectors
 
 from rlcap.config.imports import build
-from rlcap.judge.parsing import VerdictError
+from rlcap.errors import ConfigError, ReplyFormatError
 from rlcap.judge.templates import delimit, extract_delimited
 from rlcap.lab.oracles.objects import LabObjects, named
 from rlcap.rewards.aloha import Aloha, aloha
 from rlcap.rewards.aloha.parsing import MOST, Named, head, known_objects, objects_text, parse_objects
 from rlcap.scorers.objects.matching import Vectors, matched, partners, similarities
-from rlcap.types import ConfigError, RewardBatch, Sample
+from rlcap.types import RewardBatch, Sample
 
 LIST = "<objects>\n- Young  boy.\n- cup or jug\n- notebook (possibly)\n- young boy\n</objects>"
 PLACES = {"dog": 0.0, "puppy": 0.2, "cat": 1.0, "kitten": 1.1, "ball": 1.5, "red ball": 1.55, "sky": 3.0}
@@ -174,7 +174,7 @@ def test_the_list_is_read_and_written():
     ],
 )
 def test_a_reply_that_is_no_list_is_named(reply, message):
-    with pytest.raises(VerdictError, match=message):
+    with pytest.raises(ReplyFormatError, match=message):
         parse_objects(reply)
 
     class Says(Lists):

@@ -5,14 +5,14 @@ import random
 import pytest
 
 from rlcap.config.imports import build
-from rlcap.judge.judge import JudgeError
+from rlcap.errors import ConfigError, InputError, JudgeError, QuestionError
 from rlcap.judge.templates import extract_delimited
 from rlcap.lab.oracles.question_answerer import LabAnswers
 from rlcap.lab.world.language import tell_all
 from rlcap.lab.world.scene import sample_scene
 from rlcap.rewards.caption_qa import CaptionQa, credit
-from rlcap.rewards.caption_qa.questions import ELSE, UNTOLD, QuestionError
-from rlcap.types import ConfigError, InputError, RewardBatch, Sample
+from rlcap.rewards.caption_qa.questions import ELSE, UNTOLD
+from rlcap.types import RewardBatch, Sample
 
 QUESTIONS = [
     {"question": "What colour is the ball?", "options": ["red", "blue", "green", "white"], "answer": "red"},

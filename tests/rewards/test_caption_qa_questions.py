@@ -7,21 +7,20 @@ from collections import Counter
 import pytest
 from PIL import Image
 
+from rlcap.errors import ConfigError, QuestionError, ReplyFormatError
 from rlcap.judge.cache import ReplyCache
-from rlcap.judge.parsing import VerdictError
 from rlcap.judge.templates import Prompt, extract_delimited
 from rlcap.rewards.caption_qa import CaptionQa
 from rlcap.rewards.caption_qa.questions import (
     UNTOLD,
     Choice,
-    QuestionError,
     QuestionReader,
     curate,
     parse_choice,
     questions_of,
     shuffled,
 )
-from rlcap.types import ConfigError, Sample
+from rlcap.types import Sample
 
 ROW = {"question": "What colour?", "options": ["red", "blue", "green", "white"], "answer": "red"}
 CHOICE = Choice("What colour?", ("red", "blue", "green", "white"), "red")
@@ -97,7 +96,7 @@ def test_a_reply_names_an_option(reply, option):
     "reply", ["", "D", "A or B", "B. red", "I think it is A", "A\nB", "a dark blue one", "The ball is red", "AB", "1"]
 )
 def test_anything_else_names_none(reply):
-    with pytest.raises(VerdictError):
+    with pytest.raises(ReplyFormatError):
         parse_choice(reply, OPTIONS)
 
 

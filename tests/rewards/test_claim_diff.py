@@ -5,14 +5,14 @@ import itertools
 import pytest
 
 from rlcap.config.imports import build
-from rlcap.judge.parsing import VerdictError
+from rlcap.errors import ConfigError, ReplyFormatError
 from rlcap.judge.templates import extract_delimited
 from rlcap.lab.oracles.differences import LabDifferences, differ
 from rlcap.lab.world.scene import Scene, Thing
 from rlcap.probing.injections import ATTACKS
 from rlcap.rewards.claim_diff import ClaimDiff, claim_value, hedged_share
 from rlcap.rewards.claim_diff.parsing import Difference, differences_text, differential, parse_differences, reference_of
-from rlcap.types import ConfigError, RewardBatch, Sample
+from rlcap.types import RewardBatch, Sample
 
 LIST = "<differences>\n- blue here, red there | caption\n- only the caption has a dog | Reference\n- a | b | both\n</differences>"
 SCENE = Scene(
@@ -111,7 +111,7 @@ def test_the_list_is_read_and_written():
     ],
 )  # fmt: skip
 def test_anything_else_abstains(reply):
-    with pytest.raises(VerdictError):
+    with pytest.raises(ReplyFormatError):
         parse_differences(reply)
     score, _ = judged(reply)
     assert score.abstained

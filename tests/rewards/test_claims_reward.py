@@ -4,8 +4,7 @@ import pytest
 from fake_models import WordClaims
 from photo_texts import photo_texts
 
-from rlcap.judge.judge import JudgeError
-from rlcap.judge.parsing import VerdictError
+from rlcap.errors import JudgeError, ReplyFormatError
 from rlcap.rewards.claims import Claims, f1, precision, recall
 from rlcap.rewards.claims.parsing import Claim, claims_text, facts_of, parse_claims
 from rlcap.types import RewardBatch, Sample
@@ -80,7 +79,7 @@ def test_the_list_is_read_and_written():
     ],
 )
 def test_anything_else_is_no_list(reply, message):
-    with pytest.raises(VerdictError, match=message):
+    with pytest.raises(ReplyFormatError, match=message):
         parse_claims(reply, 2)
     score, _ = judged(reply)
     assert score.value is None or "| 3" in reply  # the sample has four facts

@@ -2,7 +2,7 @@
 
 import pytest
 
-from rlcap.judge.parsing import VerdictError
+from rlcap.errors import ReplyFormatError
 from rlcap.lab.oracles.grader import LabLikeness
 from rlcap.lab.world.scene import Scene, Thing
 from rlcap.rewards.clair import Clair, parse_likelihood
@@ -45,7 +45,7 @@ def test_golden():
 
 def test_a_verdict_without_tags_is_none():
     """Such as that of a judge that gives the caption back; fenced text has no tags."""
-    with pytest.raises(VerdictError):
+    with pytest.raises(ReplyFormatError):
         parse_likelihood('{"score": 100, "reason": "identical"}')
     assert judged('{"score": 100, "reason": "identical"}')[0].abstained
 
@@ -61,7 +61,7 @@ def test_a_verdict_without_tags_is_none():
     ],
 )  # fmt: skip
 def test_anything_else_abstains(reply):
-    with pytest.raises(VerdictError):
+    with pytest.raises(ReplyFormatError):
         parse_likelihood(tagged(reply))
     score, asked = judged(tagged(reply))
     assert score.abstained

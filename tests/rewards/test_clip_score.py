@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from rlcap.io.images import ImageError
+from rlcap.errors import ImageError
 from rlcap.rewards.clip_score import PREFIX, ClipScore, RefClipScore, clip_s, ref_clip_s
 from rlcap.types import RewardBatch, Sample
 

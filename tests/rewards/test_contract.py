@@ -32,6 +32,7 @@ from photo_texts import photo_texts
 from PIL import Image
 
 from rlcap import rewards
+from rlcap.errors import ConfigError
 from rlcap.judge.templates import extract_delimited
 from rlcap.lab.assets import resolve
 from rlcap.probing.perturbations import content_words
@@ -66,7 +67,7 @@ from rlcap.rewards.self_retrieval import SelfRetrieval
 from rlcap.rewards.style import Style
 from rlcap.rewards.vqa_score import VqaScore
 from rlcap.scorers.grounding import Grounding
-from rlcap.types import ConfigError, RewardBatch, Sample, Score
+from rlcap.types import RewardBatch, Sample, Score
 
 
 class WordAnswers:

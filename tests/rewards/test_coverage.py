@@ -3,10 +3,11 @@
 import pytest
 from fake_models import OneHot
 
+from rlcap.errors import ConfigError
 from rlcap.lab.assets import resolve
 from rlcap.rewards.coverage import Coverage
 from rlcap.scorers.grounding import Grounding
-from rlcap.types import ConfigError, RewardBatch, Sample
+from rlcap.types import RewardBatch, Sample
 
 REFERENCES = ("Two dogs on grass.", "dogs run")
 

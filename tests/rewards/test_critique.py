@@ -5,7 +5,7 @@ import re
 import pytest
 from PIL import Image
 
-from rlcap.config.imports import ConfigError
+from rlcap.errors import ConfigError
 from rlcap.judge.backends.loading import LiteLLM, load_engine
 from rlcap.judge.parsing import Verdict
 from rlcap.judge.templates import extract_delimited

@@ -6,6 +6,7 @@ import random
 import pytest
 
 from rlcap.config.imports import build
+from rlcap.errors import ConfigError
 from rlcap.judge.templates import extract_delimited
 from rlcap.lab.oracles.comparers import LabComparer, LabCorrector, correct
 from rlcap.lab.world.scene import Scene, Thing
@@ -13,7 +14,7 @@ from rlcap.probing.injections import ATTACKS
 from rlcap.rewards.critique import Critique
 from rlcap.rewards.critique.edit_similarity import LONGEST, edit_distance, kept
 from rlcap.rewards.critique.pairwise import Preference, both_orders, opponent, value
-from rlcap.types import ConfigError, RewardBatch, Sample
+from rlcap.types import RewardBatch, Sample
 
 SCENE = Scene(
     "sand", (Thing("ball", "red", "small", "plain", "left"), Thing("boat", "white", "large", "striped", "top"))

@@ -3,11 +3,12 @@
 import pytest
 from fake_models import CountingJudge
 
+from rlcap.errors import ConfigError
 from rlcap.reward.base import Reward
 from rlcap.reward.mix import RewardMix, RewardTerm
 from rlcap.rewards.critique import Critique
 from rlcap.rewards.ensemble import Ensemble, majority
-from rlcap.types import ConfigError, RewardBatch, Sample, Score
+from rlcap.types import RewardBatch, Sample, Score
 
 
 class Fixed(Reward):

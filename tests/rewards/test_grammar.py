@@ -5,9 +5,10 @@ import math
 import pytest
 import torch
 
+from rlcap.errors import ConfigError
 from rlcap.lab.assets import resolve
 from rlcap.rewards.grammar import Grammar
-from rlcap.types import ConfigError, RewardBatch, Sample
+from rlcap.types import RewardBatch, Sample
 
 
 class Fixed:

@@ -5,10 +5,11 @@ import json
 import pytest
 import torch
 
+from rlcap.errors import ConfigError
 from rlcap.lab.assets import resolve
 from rlcap.rewards.image_loop import ImageLoop, coherence, nearness
 from rlcap.scorers.sentence_vectors import SentenceEncoder
-from rlcap.types import ConfigError, RewardBatch, Sample
+from rlcap.types import RewardBatch, Sample
 
 AXES = torch.eye(4)
 PAIRS = [("0.png", "red"), ("1.png", "blue"), ("2.png", "green"), ("0.png", "red red")]

@@ -7,10 +7,11 @@ import torch
 from captioners import images
 from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPProcessor
 
+from rlcap.errors import ConfigError
 from rlcap.lab.models.tokenizer import build_tokenizer
 from rlcap.rewards.pick_score import PickScore
 from rlcap.scorers.preference import PreferenceScorer
-from rlcap.types import ConfigError, RewardBatch, Sample
+from rlcap.types import RewardBatch, Sample
 
 
 @pytest.fixture(scope="module")

@@ -5,21 +5,13 @@ import random
 import pytest
 
 from rlcap.config.imports import build
-from rlcap.judge.parsing import VerdictError
+from rlcap.errors import InputError, ReplyFormatError, RubricError
 from rlcap.lab.oracles.rubric import FAITHFUL, LabRubric, rubric
 from rlcap.lab.world.language import tell_all
 from rlcap.lab.world.scene import sample_scene
 from rlcap.rewards.rubric import Rubric
-from rlcap.rewards.rubric.parsing import (
-    Criterion,
-    Met,
-    RubricError,
-    criteria_text,
-    parse_criteria,
-    rubric_of,
-    weighted_share,
-)
-from rlcap.types import InputError, RewardBatch, Sample
+from rlcap.rewards.rubric.parsing import Criterion, Met, criteria_text, parse_criteria, rubric_of, weighted_share
+from rlcap.types import RewardBatch, Sample
 
 ROWS = [
     {"criterion": "Says that the ball is red.", "weight": 3},
@@ -80,7 +72,7 @@ def test_the_list_is_read_and_written():
     ],
 )
 def test_anything_else_is_no_list(reply, message):
-    with pytest.raises(VerdictError, match=message):
+    with pytest.raises(ReplyFormatError, match=message):
         parse_criteria(reply, 3)
     assert judged(reply)[0].abstained
 

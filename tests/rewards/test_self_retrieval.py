@@ -118,7 +118,7 @@ def test_bad_choices_are_refused():
 
 
 def test_a_broken_image_costs_its_own_rows_alone():
-    from rlcap.io.images import ImageError
+    from rlcap.errors import ImageError
 
     class Breaks(FakeClip):
         def image_embeddings(self, paths):

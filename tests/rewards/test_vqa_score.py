@@ -9,9 +9,10 @@ import torch
 from captioners import images
 from transformers import AutoModelForImageTextToText, AutoProcessor, BatchFeature
 
+from rlcap.errors import ConfigError
 from rlcap.rewards.vqa_score import VqaScore
 from rlcap.scorers.vqa_yes_probability import YesScorer
-from rlcap.types import ConfigError, RewardBatch, Sample
+from rlcap.types import RewardBatch, Sample
 
 
 class Believer:

@@ -5,8 +5,8 @@ import pytest
 import torch
 from PIL import Image
 
+from rlcap.errors import ConfigError
 from rlcap.scorers.clip import ClipScorer
-from rlcap.types import ConfigError
 
 WORDS = [
     "<pad>",

@@ -5,6 +5,7 @@ import pytest
 import torch
 from transformers import BertConfig, BertForSequenceClassification
 
+from rlcap.errors import ConfigError
 from rlcap.lab.assets import resolve
 from rlcap.lab.models.grammar import new_classifier, save_classifier, well_formed
 from rlcap.lab.models.tokenizer import build_tokenizer
@@ -12,7 +13,6 @@ from rlcap.scorers.grammar import AcceptabilityScorer, SurpriseScorer, acceptabl
 from rlcap.scorers.training import text_corruption as corruption
 from rlcap.scorers.training.grammar import accuracy, pairs, teach, usable
 from rlcap.scorers.training.text_corruption import WAYS, corrupt
-from rlcap.types import ConfigError
 
 WORDS = ["a", "red", "dog", "sleeps", "beside", "the", "old", "bus"]
 

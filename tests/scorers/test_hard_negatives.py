@@ -7,13 +7,13 @@ import torch
 from fake_models import OneHot
 
 from rlcap.cli.main import main
+from rlcap.errors import ConfigError
 from rlcap.lab.assets import resolve
 from rlcap.lab.source import load_split
 from rlcap.scorers.grounding import Grounding
 from rlcap.scorers.nli import NliScorer
 from rlcap.scorers.training.hard_negatives import FARTHEST, HardNegatives, nearest, replaced
 from rlcap.scorers.training.nli import between, loss_of, separation, styled, teach
-from rlcap.types import ConfigError
 
 COLOURS, THINGS = (
     ("red", "blue", "green", "black"),

@@ -7,8 +7,8 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
 
+from rlcap.errors import ConfigError
 from rlcap.scorers.nli import NliScorer, label_columns
-from rlcap.types import ConfigError
 
 REAL = Path(__file__).parents[2].parent / "shared" / "real" / "nli-minilm"
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "a", "red", "blue", "ball", "dog", "the", "sleeps"]

@@ -9,9 +9,10 @@ import time
 import pytest
 
 from rlcap.config.schema import GRPOConfig, SFTConfig
+from rlcap.errors import ConfigError
 from rlcap.train.clock import Clock
 from rlcap.train.run_folder import STATE, RunFolder, append_lines, read_lines, step_of, write_state
-from rlcap.types import ConfigError, Sample
+from rlcap.types import Sample
 
 
 @pytest.fixture

@@ -6,7 +6,8 @@ from captioners import build
 from PIL import Image
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from rlcap.data.batching import BatchingError, plan
+from rlcap.data.batching import plan
+from rlcap.errors import BatchingError
 from rlcap.policy.families.registry import captioner_of
 from rlcap.train.memory_check import check_memory
 

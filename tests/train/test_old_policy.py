@@ -10,12 +10,13 @@ from captioners import images
 from rlcap.config.schema import GenerationConfig, GRPOConfig, ModelConfig, TrainConfig
 from rlcap.data.batching import plan
 from rlcap.data.curriculum import parse
+from rlcap.errors import ConfigError
 from rlcap.policy.loading import load_policy
 from rlcap.reward.base import Reward
 from rlcap.reward.mix import RewardMix, RewardTerm
 from rlcap.train.grpo import GRPOTrainer
 from rlcap.train.run_folder import STATE, RunFolder
-from rlcap.types import ConfigError, Sample, Score
+from rlcap.types import Sample, Score
 
 
 class Length(Reward):

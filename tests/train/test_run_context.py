@@ -7,8 +7,9 @@ import pytest
 
 from rlcap.config.schema import GRPOConfig, load_config
 from rlcap.data.curriculum import parse
+from rlcap.errors import InputError
 from rlcap.train import run_context as session
-from rlcap.types import InputError, Sample
+from rlcap.types import Sample
 
 
 def rows(*counts):

@@ -6,10 +6,11 @@ import pytest
 from tiny import captioner
 
 from rlcap.config.schema import SFTConfig, SFTTrainConfig
+from rlcap.errors import ConfigError
 from rlcap.policy.loading import Policy
 from rlcap.train.run_folder import RunFolder
 from rlcap.train.sft import build_trainer
-from rlcap.types import ConfigError, Sample
+from rlcap.types import Sample
 
 SAMPLES = [Sample("a", "a.png", paragraph="a ball .")]
 

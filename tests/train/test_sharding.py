@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from rlcap.errors import ConfigError
 from rlcap.train.sharding import refuse_fsdp
-from rlcap.types import ConfigError
 
 ROOT = Path(__file__).parents[2]
 

@@ -9,8 +9,8 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from rlcap.errors import ConfigError, ServerReplyError
 from rlcap.judge.budget import Reply, estimate
-from rlcap.types import ConfigError
 
 
 class Served:
@@ -80,10 +80,6 @@ class LiteLLM(Served):
     __call__ = generate
 
 
-class ResponseValidationError(ValueError):
-    """A server's answer with status 200 that is no chat completion: its fault, and it may pass."""
-
-
 class OpenAI(Served):
     """A model behind OpenAI's own client, with less work a call than LiteLLM's. It knows no prices: give
     `limits.prices` where dollars are to be counted.
@@ -110,13 +106,13 @@ class OpenAI(Served):
         # `post` and not `chat.completions.create`: that would spend as much again on checks of ours and guesses at theirs
         found = self._client.post("/chat/completions", cast_to=object, body=body, options={"timeout": timeout})
         if not isinstance(found, dict) or not isinstance(found.get("choices"), list):
-            raise ResponseValidationError(f"no chat completion: {found!r:.80}")
+            raise ServerReplyError(f"no chat completion: {found!r:.80}")
         try:
             text = found["choices"][0]["message"]["content"] if found["choices"] else None
         except (KeyError, TypeError) as error:
-            raise ResponseValidationError(f"no message in {found['choices']!r:.80}") from error
+            raise ServerReplyError(f"no message in {found['choices']!r:.80}") from error
         if not isinstance(text, str | None):
-            raise ResponseValidationError(f"its text is {text!r:.40}")
+            raise ServerReplyError(f"its text is {text!r:.40}")
         usage = found.get("usage")
         return _reply(text or "", (usage if isinstance(usage, dict) else {}).get, content, system_prompt)
 

@@ -20,7 +20,8 @@ import tempfile
 from collections.abc import Mapping
 from typing import Any
 
-from rlcap.config.imports import ConfigError, build, exists, resolve
+from rlcap.config.imports import build, exists, resolve
+from rlcap.errors import ConfigError
 from rlcap.judge.backends.api import LiteLLM, OpenAI, quiet_litellm
 from rlcap.judge.backends.transformers import LocalChat
 

@@ -10,7 +10,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
-from rlcap.types import ConfigError
+from rlcap.errors import ConfigError
 
 GATHER = 0.01
 """Seconds that a batch waits for further questions: they come from threads that were started together."""

@@ -11,8 +11,9 @@ from __future__ import annotations
 import random
 from dataclasses import asdict, dataclass, replace
 
+from rlcap.errors import InputError
 from rlcap.lab.world.vocabulary import BACKGROUNDS, COLOURS, FILLS, KINDS, PLACES, SIZES, THEMES, USUAL, cell_of
-from rlcap.types import InputError, Sample
+from rlcap.types import Sample
 
 HABIT = 0.75
 """Probability that one attribute of an ordinary scene is the usual one."""

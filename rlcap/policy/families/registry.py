@@ -6,12 +6,12 @@ from typing import Any
 
 import torch
 
+from rlcap.errors import ConfigError
 from rlcap.policy.captioner import Captioner, base_of
 from rlcap.policy.families.blip2 import Blip2Captioner, Blip2Seq2SeqCaptioner
 from rlcap.policy.families.chat import ChatCaptioner
 from rlcap.policy.families.encoder_decoder import BlipCaptioner, Florence2Captioner, VisionEncoderDecoderCaptioner
 from rlcap.policy.families.git import GitCaptioner
-from rlcap.types import ConfigError
 
 FAMILIES: dict[str, type[Captioner]] = {
     "blip": BlipCaptioner,

@@ -15,13 +15,13 @@ import torch
 from torch.nn import functional as F
 from tqdm import tqdm
 
+from rlcap.errors import ConfigError
 from rlcap.scorers.grammar import AcceptabilityScorer, readable
 from rlcap.scorers.loading import named
 from rlcap.scorers.text.ngrams import tokenize
 from rlcap.scorers.text.sentences import split_sentences
 from rlcap.scorers.training.schedule import one_cycle
 from rlcap.scorers.training.text_corruption import corrupt
-from rlcap.types import ConfigError
 
 LABELS = ("spoilt", "grammatical")
 CUT = 0.15

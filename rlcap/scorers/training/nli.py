@@ -17,12 +17,12 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from rlcap.errors import ConfigError
 from rlcap.scorers.grounding import Grounding
 from rlcap.scorers.loading import named
 from rlcap.scorers.nli import NliScorer
 from rlcap.scorers.training.hard_negatives import FARTHEST, Example, HardNegatives
 from rlcap.scorers.training.schedule import one_cycle
-from rlcap.types import ConfigError
 
 BATCH = 16
 """Examples an update, hence twice as many pairs."""

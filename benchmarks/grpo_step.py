@@ -39,7 +39,7 @@ from rlcap.config.schema import GenerationConfig, GRPOConfig, TrainConfig
 from rlcap.data.batching import plan
 from rlcap.data.curriculum import parse
 from rlcap.policy.families.registry import captioner_of
-from rlcap.reward.base import Reward
+from rlcap.reward.base import Reward, RewardOutput
 from rlcap.reward.mix import RewardMix, RewardTerm
 from rlcap.train.grpo import GRPOTrainer
 from rlcap.train.run_folder import RunFolder
@@ -56,7 +56,7 @@ class Parity(Reward):
     name, range, needs = "parity", (0.0, 6.0), frozenset()
 
     def score(self, batch):
-        return [Score(value(caption)) for caption in batch.captions]
+        return RewardOutput([Score(value(caption)) for caption in batch.captions])
 
 
 def value(caption: str) -> float:

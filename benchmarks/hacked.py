@@ -20,7 +20,7 @@ from mixes import PARTS
 from rlcap.config.schema import GRPOConfig, load_config
 from rlcap.eval.over_optimization import told
 from rlcap.eval.report.charts import smooth
-from rlcap.eval.reward_gains import components, gain, window
+from rlcap.eval.reward_gains import gain, terms, window
 from rlcap.eval.summary import metric_rows
 from rlcap.probing.probe import probe
 
@@ -67,7 +67,7 @@ def foreseen(changes: list[str], images: int = 42) -> dict[str, float]:
 def rise(folder: Path) -> dict[str, float]:
     """Component → how far it rose in training, in standard deviations within a group."""
     rows = metric_rows(folder)
-    points = {component: gain(rows, component) for component in components(rows)}
+    points = {component: gain(rows, component) for component in terms(rows)}
     return {component: smooth(found, window(found))[-1][1] for component, found in points.items()}
 
 

@@ -105,7 +105,9 @@ def judge_of(name: str, engine):
     """The reward of that name, asking this engine, without a cache on disk."""
     from rlcap.config.imports import resolve
 
-    return resolve(f"rlcap.rewards.{name}:{JUDGES[name]}")(engine, cache=":memory:", timeout=600.0, retries=1)
+    return resolve(f"rlcap.rewards.{name}:{JUDGES[name]}")(
+        {"backend": engine, "cache": ":memory:", "timeout": 600.0, "retries": 1}
+    )
 
 
 def measure(name: str, engine, where: str, photos: int, each: int) -> dict[str, Finding]:
@@ -153,9 +155,9 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     sys.path.insert(0, str(ROOT))
-    from rlcap.judge.backends.loading import load_engine
+    from rlcap.judge.backends.loading import load_backend
 
-    engine = load_engine(yaml.safe_load(args.engine))
+    engine = load_backend(yaml.safe_load(args.engine))
     for name in args.judges:
         start = time.perf_counter()
         findings = measure(name, engine, args.where, args.captions, args.each)
@@ -165,7 +167,7 @@ def main() -> None:
             print(f"| {kind} | {one.attacked} | {' | '.join(cells)} | {one.reason[:70].replace('|', '/')} |")
         print(flush=True)
         run = {
-            "engine": re.sub(r"(?<=:)\S*/", "", engine.model_string),
+            "engine": re.sub(r"(?<=:)\S*/", "", engine.name),
             "captions": args.captions,
             "each": args.each,
             "machine": platform.platform(),

@@ -4,7 +4,7 @@
 
 A judge's server that speaks OpenAI's protocol runs in a process of its own: each reply takes 200 ms, and each
 twentieth request meets a fault (a 500, a hang, a web page, half a JSON, prose, a grade of 9999, in turn). A mix of two
-judges scores 64 captions through an engine (`--engine litellm:openai/judge` for LiteLLM), 16 calls at once, 8 of each
+judges scores 64 captions through an engine (`--backend litellm` for LiteLLM), 16 calls at once, 8 of each
 judge. The ideal is 128 calls x 200 ms / 16. Then the same batch is scored again from the cache on disk, and by a
 server without faults. Targets: 1.5 times the ideal, 50 ms, and not one reward that differs. Exits with 1 where one is
 missed. Loading the client and the first connection are not counted: a warming batch of other captions goes before. A
@@ -52,24 +52,31 @@ def server(latency: float, every: int) -> Iterator[str]:
         process.wait()
 
 
-def mix_of(engine: str, url: str, folder: Path, concurrency: int, timeout: float):
+def mix_of(kind: str, url: str, folder: Path, concurrency: int, timeout: float):
     """Two judges with a cache each in the folder, who share `concurrency` calls."""
     from rlcap.reward.mix import RewardMix, RewardTerm
     from rlcap.rewards.critique import Critique
 
-    served = {"engine": engine, "base_url": url, "api_key_env": "RLCAP_BENCHMARK_KEY"}
+    backend = {
+        "type": kind,
+        "model": "openai/judge" if kind == "litellm" else "judge",
+        "base_url": url,
+        "api_key_env": "RLCAP_BENCHMARK_KEY",
+    }
     options = {"timeout": timeout, "backoff": 0.02, "concurrency": concurrency // JUDGES}
     return RewardMix(
         {
-            f"judge_{k}": RewardTerm(Critique(served, penalty=k / 10, cache=str(folder / f"{k}.sqlite"), **options))
+            f"judge_{k}": RewardTerm(
+                Critique({"backend": backend, "cache": str(folder / f"{k}.sqlite"), **options}, penalty=k / 10)
+            )
             for k in range(JUDGES)
         }
     )
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
-    """One batch."""
+class JudgedBatch:
+    """What judging one batch took."""
 
     seconds: float
     values: list[list[float | None]]
@@ -81,7 +88,7 @@ class Judged:
     latency_p95: float
 
 
-def judged(mix, captions: Sequence[str]) -> Judged:
+def judged(mix, captions: Sequence[str]) -> JudgedBatch:
     from rlcap.types import RewardBatch, Sample
 
     batch = RewardBatch(captions, [Sample("a", "", references=("a ball",))] * len(captions))
@@ -91,7 +98,7 @@ def judged(mix, captions: Sequence[str]) -> Judged:
     total = {key: sum(found.metrics[f"{name}/{key}"] for name in mix.names) for key in ("calls", "failures")}
     late = [max(found.metrics.get(f"{name}/latency_p{q}", 0.0) for name in mix.names) for q in (50, 95)]
     columns = [[score.value for score in found.scores[name]] for name in mix.names]
-    return Judged(seconds, list(zip(*columns, strict=True)), int(total["calls"]), int(total["failures"]), *late)
+    return JudgedBatch(seconds, list(zip(*columns, strict=True)), int(total["calls"]), int(total["failures"]), *late)
 
 
 def bare(url: str, captions: Sequence[str], concurrency: int) -> float:
@@ -99,12 +106,12 @@ def bare(url: str, captions: Sequence[str], concurrency: int) -> float:
     from rlcap.rewards.critique import Critique
     from rlcap.types import Sample
 
-    critic = Critique({"engine": "openai:judge", "base_url": url}, cache=":memory:").critic
+    grader = Critique({"backend": {"type": "openai", "model": "judge", "base_url": url}, "cache": ":memory:"}).grader
     sample = Sample("a", "", references=("a ball",))
 
     def post(caption: str) -> None:
-        user = {"role": "user", "content": critic.prompt.fill(critic.fields(caption, sample))}
-        body = {"model": "judge", "messages": [{"role": "system", "content": critic.prompt.system}, user]}
+        user = {"role": "user", "content": grader.template.fill(grader.prompt_fields(caption, sample))}
+        body = {"model": "judge", "messages": [{"role": "system", "content": grader.template.system}, user]}
         head = {"Content-Type": "application/json", "Authorization": "Bearer none"}
         request = urllib.request.Request(f"{url}/chat/completions", json.dumps(body).encode(), head)
         with urllib.request.urlopen(request) as response:
@@ -117,18 +124,18 @@ def bare(url: str, captions: Sequence[str], concurrency: int) -> float:
         return time.perf_counter() - start
 
 
-def measure(args: argparse.Namespace) -> tuple[dict[str, Judged], float]:
+def measure(args: argparse.Namespace) -> tuple[dict[str, JudgedBatch], float]:
     """The batch with faults, again from the cache, and without faults; and the seconds of a bare client."""
     captions = [f"Caption number {i}: a ball, and what lies beside it." for i in range(args.captions)]
     warming = [f"Warming {i}." for i in range(args.concurrency)]
     found = {}
     for name, every in (("faulty", args.every), ("faultless", 0)):
         with tempfile.TemporaryDirectory() as folder, server(args.latency, every) as url:
-            judged(mix_of(args.engine, url, Path(folder), args.concurrency, timeout=20.0), warming)
-            found[name] = judged(mix_of(args.engine, url, Path(folder), args.concurrency, args.timeout), captions)
+            judged(mix_of(args.backend, url, Path(folder), args.concurrency, timeout=20.0), warming)
+            found[name] = judged(mix_of(args.backend, url, Path(folder), args.concurrency, args.timeout), captions)
             if every:
                 found["cached"] = judged(
-                    mix_of(args.engine, url, Path(folder), args.concurrency, args.timeout), captions
+                    mix_of(args.backend, url, Path(folder), args.concurrency, args.timeout), captions
                 )
             else:
                 bare_seconds = bare(url, captions, args.concurrency)
@@ -137,7 +144,7 @@ def measure(args: argparse.Namespace) -> tuple[dict[str, Judged], float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--engine", default="openai:judge")
+    parser.add_argument("--backend", default="openai", choices=("openai", "litellm"))
     parser.add_argument("--captions", type=positive, default=64)
     parser.add_argument("--concurrency", type=positive, default=16, help="calls at once, of both judges together")
     parser.add_argument("--latency", type=float, default=0.2, help="seconds of a reply")
@@ -174,7 +181,7 @@ def main() -> None:
     if args.json:
         content = {
             "machine": {"platform": platform.platform(), "cores": os.cpu_count(), "load": os.getloadavg()[0]},
-            "engine": args.engine,
+            "backend": args.backend,
             "ideal_seconds": ideal,
             "bare_seconds": bare_seconds,
             **{name: {k: v for k, v in asdict(one).items() if k != "values"} for name, one in found.items()},

@@ -98,19 +98,21 @@ LAB: dict[str, dict[str, Any]] = {
     "cider": {"reward": "rlcap.rewards.cider:Cider", "params": {"frequencies": REFERENCES}},
     "claims": {
         "reward": "rlcap.rewards.claims:Claims",
-        "params": {"engine": "rlcap.lab.oracles.claims:LabClaims", "cache": ":memory:"},
+        "params": {"judge": {"backend": "rlcap.lab.oracles.claims:OracleClaims", "cache": ":memory:"}},
     },
     "caption_qa": {
         "reward": "rlcap.rewards.caption_qa:CaptionQa",
         "params": {
-            "engine": "rlcap.lab.oracles.question_answerer:LabAnswers",
+            "judge": {"backend": "rlcap.lab.oracles.question_answerer:OracleQuestionAnswerer", "cache": ":memory:"},
             "questions": "rlcap.lab.world.questions:of_sample",
-            "cache": ":memory:",
         },
     },
     "aloha": {
         "reward": "rlcap.rewards.aloha:Aloha",
-        "params": {"engine": "rlcap.lab.oracles.objects:LabObjects", "encoder": "lab:nli", "cache": ":memory:"},
+        "params": {
+            "judge": {"backend": "rlcap.lab.oracles.objects:OracleObjects", "cache": ":memory:"},
+            "encoder": "lab:nli",
+        },
     },
     "image_loop": {
         "reward": "rlcap.rewards.image_loop:ImageLoop",
@@ -118,19 +120,18 @@ LAB: dict[str, dict[str, Any]] = {
     },
     "claim_diff": {
         "reward": "rlcap.rewards.claim_diff:ClaimDiff",
-        "params": {"engine": "rlcap.lab.oracles.differences:LabDifferences", "cache": ":memory:"},
+        "params": {"judge": {"backend": "rlcap.lab.oracles.differences:OracleDifferences", "cache": ":memory:"}},
     },
     "rubric": {
         "reward": "rlcap.rewards.rubric:Rubric",
         "params": {
-            "engine": "rlcap.lab.oracles.rubric:LabRubric",
+            "judge": {"backend": "rlcap.lab.oracles.rubric:OracleRubric", "cache": ":memory:"},
             "rubric": "rlcap.lab.oracles.rubric:of_sample",
-            "cache": ":memory:",
         },
     },
     "clair": {
         "reward": "rlcap.rewards.clair:Clair",
-        "params": {"engine": "rlcap.lab.oracles.grader:LabLikeness", "cache": ":memory:"},
+        "params": {"judge": {"backend": "rlcap.lab.oracles.grader:OracleLikelihood", "cache": ":memory:"}},
     },
     "diversity": {"reward": "rlcap.rewards.diversity:Diversity"},
     "clip_score": {"reward": "rlcap.rewards.clip_score:ClipScore", "params": {"clip": "local-dir:lab:retriever"}},

@@ -29,11 +29,8 @@ def main() -> None:
     from rlcap.data.source import instruction_for, load_splits
     from rlcap.errors import ConfigError
     from rlcap.eval.captioning import caption_samples
-    from rlcap.feedback.revise import PROMPT, Reviser
-    from rlcap.judge.backends.loading import load_engine
-    from rlcap.judge.judge import RetryPolicy
-    from rlcap.judge.limits import Limits
-    from rlcap.judge.templates import Prompt
+    from rlcap.feedback.revise import Reviser
+    from rlcap.judge.config import JudgeConfig
     from rlcap.lab.assets import resolve_all
     from rlcap.policy.loading import load_policy
     from rlcap.reward.mix import RewardMix
@@ -42,7 +39,7 @@ def main() -> None:
 
     state = PartialState(cpu=not torch.cuda.is_available())
     if state.num_processes > 1:
-        raise ConfigError("refining waits for the engine, not for this machine: start one process")
+        raise ConfigError("refining waits for the judge, not for this machine: start one process")
     folder = RunFolder.choose("refine", config.name, config.output_dir, config.resume)
 
     splits, lines = load_splits(config.data)
@@ -50,16 +47,7 @@ def main() -> None:
     samples, instruction = splits["train"], instruction_for(config.data)
     gallery = {sample.id: sample.image for rows in splits.values() for sample in rows}
 
-    asked = config.reviser
-    reviser = Reviser(
-        load_engine(asked.engine),
-        Prompt.read(asked.prompt or PROMPT),
-        asked.rounds,
-        asked.sampling,
-        asked.image,
-        RetryPolicy(asked.timeout, asked.retries, concurrency=asked.concurrency),
-        Limits.of(asked.limits),
-    )
+    reviser = Reviser(JudgeConfig.of(config.reviser.judge), config.reviser.rounds)
     accept = RewardMix.from_config(
         resolve_all({name: entry for name, entry in config.accept.items() if entry is not None}),
         context={"device": str(state.device), "gallery": list(gallery.values())},

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from rlcap.reward.base import Reward
+from rlcap.reward.base import Reward, RewardOutput
 from rlcap.types import RewardBatch, Score
 
 
@@ -37,12 +37,14 @@ class BertScore(Reward):
             encoder = AdequacyScorer.load(encoder, device, layer=layer, baseline=baseline)
         self.encoder = encoder
 
-    def score(self, batch: RewardBatch) -> list[Score]:
+    def score(self, batch: RewardBatch) -> RewardOutput:
         references = [tuple(text for text in sample.references if text.strip()) for sample in batch.samples]
         rows = [i for i, texts in enumerate(references) if texts and batch.captions[i].strip()]
         found = self.encoder.best_f1([batch.captions[i] for i in rows], [references[i] for i in rows])
         values = {i: max(-1.0, min(1.0, value)) for i, value in zip(rows, found, strict=True)}
-        return [
-            Score(values.get(i, self.range[0])) if texts else Score.abstain("no reference to compare with")
-            for i, texts in enumerate(references)
-        ]
+        return RewardOutput(
+            [
+                Score(values.get(i, self.range[0])) if texts else Score.abstain("no reference to compare with")
+                for i, texts in enumerate(references)
+            ]
+        )

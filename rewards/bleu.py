@@ -13,7 +13,7 @@ fails     cut_off, one_missing; of order 4, for paragraphs held to short referen
 
 from __future__ import annotations
 
-from rlcap.reward.base import Reward
+from rlcap.reward.base import Reward, RewardOutput
 from rlcap.scorers.text.overlap import bleu
 from rlcap.types import RewardBatch, Score
 
@@ -28,8 +28,10 @@ class Bleu(Reward):
             raise ValueError(f"order is the longest n-gram, 1 to 4, got {order}")
         self.order = order
 
-    def score(self, batch: RewardBatch) -> list[Score]:
-        return [self._one(caption, s.references) for caption, s in zip(batch.captions, batch.samples, strict=True)]
+    def score(self, batch: RewardBatch) -> RewardOutput:
+        return RewardOutput(
+            [self._one(caption, s.references) for caption, s in zip(batch.captions, batch.samples, strict=True)]
+        )
 
     def _one(self, caption: str, references: tuple[str, ...]) -> Score:
         texts = [text for text in references if text.strip()]

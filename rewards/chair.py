@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
-from rlcap.reward.base import Reward
+from rlcap.reward.base import Reward, RewardOutput
 from rlcap.scorers.objects.vocabulary import Vocabulary
 from rlcap.types import RewardBatch, Sample, Score
 
@@ -73,8 +73,8 @@ class Chair(Reward):
             label for text in texts for label in self.vocabulary.mentions(text)
         }
 
-    def score(self, batch: RewardBatch) -> list[Score]:
-        scores, rates = [], []
+    def score(self, batch: RewardBatch) -> RewardOutput:
+        scores, rates, metrics = [], [], {}
         for caption, sample in zip(batch.captions, batch.samples, strict=True):
             there = self.present(sample)
             if there is None:
@@ -88,5 +88,5 @@ class Chair(Reward):
                 scores.append(Score(-rates[-1] if said or not there else self.range[0]))
         if rates:
             wrong = sum(rate > 0 for rate in rates)
-            self.metrics = {"chair_i": sum(rates) / len(rates), "chair_s": wrong / len(rates)}
-        return scores
+            metrics = {"chair_i": sum(rates) / len(rates), "chair_s": wrong / len(rates)}
+        return RewardOutput(scores, metrics)

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rlcap.reward.base import Reward
+from rlcap.reward.base import Reward, RewardOutput
 from rlcap.scorers.text.cider import SCALE, CiderD
 from rlcap.types import RewardBatch, Score
 
@@ -36,8 +36,10 @@ class Cider(Reward):
             frequencies = CiderD.load(frequencies)
         self.cider = frequencies if isinstance(frequencies, CiderD) else CiderD.fit(frequencies, eos=True)
 
-    def score(self, batch: RewardBatch) -> list[Score]:
-        return [self._one(caption, s.references) for caption, s in zip(batch.captions, batch.samples, strict=True)]
+    def score(self, batch: RewardBatch) -> RewardOutput:
+        return RewardOutput(
+            [self._one(caption, s.references) for caption, s in zip(batch.captions, batch.samples, strict=True)]
+        )
 
     def _one(self, caption: str, references: Sequence[str]) -> Score:
         texts = [text for text in references if text.strip()]

@@ -19,7 +19,7 @@ from __future__ import annotations
 from typing import Any
 
 from rlcap.io.images import embed_readable
-from rlcap.reward.base import Reward
+from rlcap.reward.base import Reward, RewardOutput
 from rlcap.scorers.text.sentences import split_sentences
 from rlcap.types import RewardBatch, Score
 
@@ -59,13 +59,13 @@ class ClipScore(Reward):
             clip = ClipScorer.load(clip, pretrained, device=device, cache_dir=cache_dir)
         self.clip, self.pooling, self.prefix = clip, pooling, prefix
 
-    def score(self, batch: RewardBatch) -> list[Score]:
-        return self._judge(batch)[0]
+    def score(self, batch: RewardBatch) -> RewardOutput:
+        scores, texts = self._judge(batch)
+        return RewardOutput(scores, {"text_truncated": float(texts.truncated_fraction)})
 
     def _judge(self, batch: RewardBatch) -> tuple[list[Score], Any]:
         images, broken = embed_readable(self.clip.image_embeddings, (s.image for s in batch.samples if s.image))
         texts = self._texts(batch.captions)
-        self.metrics = {"text_truncated": float(texts.truncated_fraction)}
         scores = []
         for caption, empty, image in zip(texts.vectors, texts.empty, (s.image for s in batch.samples), strict=True):
             if image not in images:
@@ -85,7 +85,7 @@ class RefClipScore(ClipScore):
 
     name, range, needs = "ref_clip_score", (0.0, 2 * SCALE / (SCALE + 1)), frozenset({"image", "references"})
 
-    def score(self, batch: RewardBatch) -> list[Score]:
+    def score(self, batch: RewardBatch) -> RewardOutput:
         scores, texts = self._judge(batch)
         known = [[text for text in sample.references if text.strip()] for sample in batch.samples]
         unique = {text: i for i, text in enumerate(dict.fromkeys(text for row in known for text in row))}
@@ -96,4 +96,4 @@ class RefClipScore(ClipScore):
             elif score.value is not None:
                 best = max(float(texts.vectors[i] @ vectors[unique[text]]) for text in row)
                 scores[i] = Score(ref_clip_s(score.value, best))
-        return scores
+        return RewardOutput(scores, {"text_truncated": float(texts.truncated_fraction)})

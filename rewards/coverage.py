@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from rlcap.reward.base import Reward
+from rlcap.reward.base import Reward, RewardOutput
 from rlcap.types import RewardBatch, Score
 
 
@@ -43,6 +43,6 @@ class Coverage(Reward):
             raise ValueError(f"chance={chance} beside a Grounding, which has its own ({encoder.chance})")
         self.grounding = encoder if isinstance(encoder, Grounding) else Grounding(encoder, chance=chance)
 
-    def score(self, batch: RewardBatch) -> list[Score]:
+    def score(self, batch: RewardBatch) -> RewardOutput:
         covered = self.grounding.coverage(batch.captions, [sample.references for sample in batch.samples])
-        return [Score.abstain("no reference says anything") if c is None else Score(c) for c in covered]
+        return RewardOutput([Score.abstain("no reference says anything") if c is None else Score(c) for c in covered])

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 
-from rlcap.reward.base import Reward
+from rlcap.reward.base import Reward, RewardOutput
 from rlcap.scorers.text.ngrams import ngrams, tokenize
 from rlcap.types import RewardBatch, Score
 
@@ -42,7 +42,7 @@ class Diversity(Reward):
             raise ValueError(f"orders must be n-gram lengths of at least 1, got {list(orders)}")
         self.orders = tuple(orders)
 
-    def score(self, batch: RewardBatch) -> list[Score]:
+    def score(self, batch: RewardBatch) -> RewardOutput:
         groups: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
         for i, sample in enumerate(batch.samples):
             groups[sample.id, sample.image].append(i)
@@ -52,4 +52,4 @@ class Diversity(Reward):
                 values = diversity([batch.captions[i] for i in rows], self.orders)
                 for i, value in zip(rows, values, strict=True):
                     scores[i] = Score(value)
-        return scores
+        return RewardOutput(scores)

@@ -18,9 +18,11 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from rlcap.config.imports import build, resolve, unknown
+from rlcap.config.imports import build, unknown
 from rlcap.errors import ConfigError
-from rlcap.reward.base import Reward
+from rlcap.judge.usage import UsageStats
+from rlcap.reward.base import Reward, RewardOutput
+from rlcap.reward.mix import resolve_reward
 from rlcap.types import RewardBatch, Score
 
 
@@ -48,14 +50,14 @@ class Ensemble(Reward):
     A configuration names the members as a mix names its rewards:
 
         panel:
-          reward: rlcap.rewards.ensemble:Ensemble
+          reward: ensemble
           params:
             how: median
             spread: 0.6
             members:
-              small: {reward: "rlcap.rewards.critique:Critique", params: {engine: "openai:gpt-4o-mini"}}
-              other: {reward: "rlcap.rewards.critique:Critique", params: {engine: "litellm:gemini/gemini-2.0-flash"}}
-              terse: {reward: "rlcap.rewards.critique:Critique", params: {engine: "openai:gpt-4o-mini", prompt: terse.txt}}
+              small: {reward: critique, params: {judge: "openai:gpt-4o-mini"}}
+              other: {reward: critique, params: {judge: "litellm:gemini/gemini-2.0-flash"}}
+              terse: {reward: critique, params: {judge: {backend: "openai:gpt-4o-mini", prompt: terse.txt}}}
 
     members: name → a reward, or `{reward: module:Class, params: …}`; at least two, of one range.
 
@@ -91,17 +93,20 @@ class Ensemble(Reward):
         self.group_dependent = any(member.group_dependent for member in self.members.values())
         self.judges = tuple(judge for member in self.members.values() for judge in member.judges)
 
-    async def ascore(self, batch: RewardBatch) -> list[Score]:
-        asked = await asyncio.gather(*(member.ascore(batch) for member in self.members.values()))
-        rows = zip(*(m.checked(s, batch) for m, s in zip(self.members.values(), asked, strict=True)), strict=True)
+    async def ascore(self, batch: RewardBatch) -> RewardOutput:
+        outputs = await asyncio.gather(*(member.ascore(batch) for member in self.members.values()))
+        rows = zip(
+            *(m.check_output(o, batch) for m, o in zip(self.members.values(), outputs, strict=True)), strict=True
+        )
         scores = [self.pooled(dict(zip(self.members, row, strict=True))) for row in rows]
-        self.metrics = {"disagreed": sum((s.reason or "").startswith("disagree") for s in scores) / max(len(scores), 1)}
-        for name, found in zip(self.members, asked, strict=True):
+        metrics = {"disagreed": sum((s.reason or "").startswith("disagree") for s in scores) / max(len(scores), 1)}
+        for name, found in zip(self.members, outputs, strict=True):
             values = [score.value for score in found if score.value is not None]
-            self.metrics[f"{name}/abstain_rate"] = 1 - len(values) / max(len(found), 1) if found else 0.0
+            metrics[f"{name}/abstain_rate"] = 1 - len(values) / max(len(found), 1) if len(found) else 0.0
             if values:
-                self.metrics[f"{name}/mean"] = statistics.fmean(values)
-        return scores
+                metrics[f"{name}/mean"] = statistics.fmean(values)
+        usage = [output.usage for output in outputs if output.usage is not None]
+        return RewardOutput(scores, metrics, UsageStats.sum(usage) if usage else None)
 
     def pooled(self, scores: Mapping[str, Score]) -> Score:
         """Members' scores of one caption in one."""
@@ -132,6 +137,6 @@ def _member(name: str, entry: Any) -> Reward:
         if key not in ("reward", "params"):
             raise ConfigError(f"members.{name}: {unknown('key', str(key), ('reward', 'params'))}")
     try:
-        return build(resolve(entry["reward"], Reward), entry.get("params") or {}, what=entry["reward"])
+        return build(resolve_reward(entry["reward"]), entry.get("params") or {}, what=entry["reward"])
     except ConfigError as error:
         raise ConfigError(f"members.{name}: {error}") from error

@@ -20,7 +20,7 @@ from __future__ import annotations
 import math
 from typing import Any, Literal
 
-from rlcap.reward.base import Reward
+from rlcap.reward.base import Reward, RewardOutput
 from rlcap.scorers.text.sentences import split_sentences
 from rlcap.types import RewardBatch, Score
 
@@ -60,9 +60,9 @@ class Grammar(Reward):
             )
         self.model = model
 
-    def score(self, batch: RewardBatch) -> list[Score]:
+    def score(self, batch: RewardBatch) -> RewardOutput:
         judge = self._classify if self.form == "classifier" else self._surprise
-        return [Score(value) for value in judge(list(batch.captions))]
+        return RewardOutput([Score(value) for value in judge(list(batch.captions))])
 
     def _classify(self, captions: list[str]) -> list[float]:
         sentences = [split_sentences(caption) for caption in captions]

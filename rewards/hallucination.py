@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from rlcap.reward.base import Reward
+from rlcap.reward.base import Reward, RewardOutput
 from rlcap.scorers.claims import claim_costs, mean_contradictions
 from rlcap.scorers.grounding import Grounding, grounded_costs
 from rlcap.scorers.nli import NliScorer
@@ -75,7 +75,7 @@ class Hallucination(Reward):
             encoder = AdequacyScorer.from_nli(self.nli, baseline=baseline)
         self.encoder = AdequacyScorer.load(encoder, device, baseline=baseline) if isinstance(encoder, str) else encoder
 
-    def score(self, batch: RewardBatch) -> list[Score]:
+    def score(self, batch: RewardBatch) -> RewardOutput:
         references = [tuple(text for text in sample.references if text.strip()) for sample in batch.samples]
         rows = [i for i, texts in enumerate(references) if texts and batch.captions[i].strip()]
         captions, kept = [batch.captions[i] for i in rows], [references[i] for i in rows]
@@ -87,13 +87,16 @@ class Hallucination(Reward):
         else:
             faithful = grounded_costs(self.nli, self.grounding, *asked)
         covered = self.encoder.best_f1(captions, kept) if self.alpha < 1 else [0.0] * len(rows)
-        self.metrics = {"nli_truncated": self.nli.truncated_share}
+        metrics = {"nli_truncated": self.nli.truncated_share}
         values = {}
         for i, f, a in zip(rows, faithful, covered, strict=True):
             values[i] = max(-1.0, min(1.0, self.alpha * fidelity(f) + (1 - self.alpha) * adequacy(a)))
         if rows:
-            self.metrics["cost"] = sum(faithful) / len(rows)
-        return [
-            Score(values.get(i, self.range[0])) if texts else Score.abstain("no reference to compare with")
-            for i, texts in enumerate(references)
-        ]
+            metrics["cost"] = sum(faithful) / len(rows)
+        return RewardOutput(
+            [
+                Score(values.get(i, self.range[0])) if texts else Score.abstain("no reference to compare with")
+                for i, texts in enumerate(references)
+            ],
+            metrics,
+        )

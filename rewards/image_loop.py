@@ -25,7 +25,7 @@ import torch
 
 from rlcap.errors import ConfigError
 from rlcap.io.images import embed_readable
-from rlcap.reward.base import Reward
+from rlcap.reward.base import Reward, RewardOutput
 from rlcap.types import RewardBatch, Score
 
 
@@ -76,7 +76,7 @@ class ImageLoop(Reward):
         self.texts = encoder.vectors([caption for _, caption in pairs])
         self.range = (-2 * beta, 1 + 2 * beta)
 
-    def score(self, batch: RewardBatch) -> list[Score]:
+    def score(self, batch: RewardBatch) -> RewardOutput:
         images, broken = embed_readable(
             self.clip.image_embeddings, [*self.paths, *(s.image for s in batch.samples if s.image)]
         )
@@ -96,4 +96,4 @@ class ImageLoop(Reward):
             else:
                 own, vectors = images[sample.image].cpu(), torch.stack(found)
                 scores.append(Score(coherence(vectors) + self.beta * nearness(own, vectors)))
-        return scores
+        return RewardOutput(scores)

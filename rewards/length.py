@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from rlcap.reward.base import Reward
+from rlcap.reward.base import Reward, RewardOutput
 from rlcap.scorers.text.lengths import BANDS, gate, penalty, ramp
 from rlcap.scorers.text.ngrams import tokenize
 from rlcap.types import RewardBatch, Sample, Score
@@ -74,8 +74,10 @@ class Length(Reward):
         total = float(sum(counts))
         return total / len(counts) if counts and self.references == "mean" else total
 
-    def score(self, batch: RewardBatch) -> list[Score]:
-        return [self._one(*row) for row in zip(batch.captions, batch.samples, batch.truncated, strict=True)]
+    def score(self, batch: RewardBatch) -> RewardOutput:
+        return RewardOutput(
+            [self._one(*row) for row in zip(batch.captions, batch.samples, batch.truncated, strict=True)]
+        )
 
     def _one(self, caption: str, sample: Sample, truncated: bool) -> Score:
         if truncated:

@@ -17,7 +17,7 @@ from __future__ import annotations
 from typing import Any
 
 from rlcap.io.images import embed_readable, open_image
-from rlcap.reward.base import Reward
+from rlcap.reward.base import Reward, RewardOutput
 from rlcap.types import RewardBatch, Score
 
 
@@ -39,14 +39,14 @@ class PickScore(Reward):
             model = PreferenceScorer.load(model, processor, device)
         self.model = model
 
-    def score(self, batch: RewardBatch) -> list[Score]:
+    def score(self, batch: RewardBatch) -> RewardOutput:
         paths = (sample.image for sample in batch.samples if sample.image)
         images, broken = embed_readable(lambda these: [open_image(path) for path in these], paths)
         rows = [i for i, s in enumerate(batch.samples) if s.image in images and batch.captions[i].strip()]
         pairs = list(dict.fromkeys((batch.samples[i].image, batch.captions[i]) for i in rows))
         found = self.model.scores([images[path] for path, _ in pairs], [caption for _, caption in pairs])
         values = dict(zip(pairs, found, strict=True))
-        self.metrics = {"text_truncated": self.model.truncated_share}
+        metrics = {"text_truncated": self.model.truncated_share}
         scores = []
         for sample, caption in zip(batch.samples, batch.captions, strict=True):
             if sample.image not in images:
@@ -54,4 +54,4 @@ class PickScore(Reward):
             else:
                 value = values.get((sample.image, caption), self.range[0])
                 scores.append(Score(max(self.range[0], min(self.range[1], value))))
-        return scores
+        return RewardOutput(scores, metrics)

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rlcap.reward.base import Reward
+from rlcap.reward.base import Reward, RewardOutput
 from rlcap.scorers.text.ngrams import repeated_lines, repeated_share, tokenize
 from rlcap.scorers.text.sentences import split_sentences
 from rlcap.types import RewardBatch, Score
@@ -49,5 +49,5 @@ class Repetition(Reward):
             raise ValueError(f"free is a share in [0, 1), got {free}")
         self.orders, self.free = tuple(orders), free
 
-    def score(self, batch: RewardBatch) -> list[Score]:
-        return [Score(penalty(repetition(caption, self.orders), self.free)) for caption in batch.captions]
+    def score(self, batch: RewardBatch) -> RewardOutput:
+        return RewardOutput([Score(penalty(repetition(caption, self.orders), self.free)) for caption in batch.captions])

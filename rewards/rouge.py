@@ -12,7 +12,7 @@ fails     cut_off, salad, one_missing; for paragraphs held to short references (
 
 from __future__ import annotations
 
-from rlcap.reward.base import Reward
+from rlcap.reward.base import Reward, RewardOutput
 from rlcap.scorers.text.overlap import rouge_l
 from rlcap.types import RewardBatch, Score
 
@@ -22,8 +22,10 @@ class Rouge(Reward):
 
     name, range, needs, version = "rouge", (0.0, 1.0), frozenset({"references"}), "1"
 
-    def score(self, batch: RewardBatch) -> list[Score]:
-        return [self._one(caption, s.references) for caption, s in zip(batch.captions, batch.samples, strict=True)]
+    def score(self, batch: RewardBatch) -> RewardOutput:
+        return RewardOutput(
+            [self._one(caption, s.references) for caption, s in zip(batch.captions, batch.samples, strict=True)]
+        )
 
     def _one(self, caption: str, references: tuple[str, ...]) -> Score:
         texts = [text for text in references if text.strip()]

@@ -22,7 +22,7 @@ from typing import Any, Literal
 
 import torch
 
-from rlcap.reward.base import Reward
+from rlcap.reward.base import Reward, RewardOutput
 from rlcap.scorers.retrieval import cosines, fillers, is_first, log_probability, margin
 from rlcap.types import RewardBatch, Score
 
@@ -72,7 +72,7 @@ class SelfRetrieval(Reward):
         room = max(0, self.candidates - len(seen)) if self.form in ("logprob", "probability") else 0
         return [*seen, *fillers(sample_id, self.gallery, seen, room)]
 
-    def score(self, batch: RewardBatch) -> list[Score]:
+    def score(self, batch: RewardBatch) -> RewardOutput:
         wanted = [(s.id, s.image, tuple(bag)) for s, bag in zip(batch.samples, batch.distractor_images, strict=True)]
         rows = list(map({one: self.images(*one) for one in set(wanted)}.get, wanted))
         judged = [(r, *cosines(r, batch.captions, rows, self.pooling)) for r in self.retrievers]
@@ -86,10 +86,10 @@ class SelfRetrieval(Reward):
             scores.append(Score(sum(self._value(values, retriever) for values, retriever in mine) / len(mine)))
             near = [found[i][: len({row[0], *bag})] for _, found, *_ in judged]
             recalls += [is_first(values[~values.isnan()]) for values in near if values[1:].isfinite().any()]
-        self.metrics = {"text_truncated": max((cut for *_, cut in judged), default=0.0)}
+        metrics = {"text_truncated": max((cut for *_, cut in judged), default=0.0)}
         if recalls:
-            self.metrics["bag_recall_at_1"] = sum(recalls) / len(recalls)
-        return scores
+            metrics["bag_recall_at_1"] = sum(recalls) / len(recalls)
+        return RewardOutput(scores, metrics)
 
     def _value(self, found: torch.Tensor, retriever: Any) -> float:
         if self.form == "recall":

@@ -17,7 +17,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-from rlcap.reward.base import Reward
+from rlcap.reward.base import Reward, RewardOutput
 from rlcap.scorers.text.phrases import KINDS, flagged
 from rlcap.scorers.text.sentences import split_sentences
 from rlcap.types import RewardBatch, Score
@@ -51,8 +51,8 @@ class Style(Reward):
             raise ValueError(f"costs are 0 or more, got {negative}")
         self.own = [re.compile(rf"(?<!\w){re.escape(phrase)}(?!\w)", re.I) for phrase in phrases]
 
-    def score(self, batch: RewardBatch) -> list[Score]:
-        return [self._one(caption) for caption in batch.captions]
+    def score(self, batch: RewardBatch) -> RewardOutput:
+        return RewardOutput([self._one(caption) for caption in batch.captions])
 
     def _one(self, caption: str) -> Score:
         counts = flagged(caption)

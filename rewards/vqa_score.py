@@ -20,7 +20,7 @@ from typing import Any, Literal
 
 from rlcap.io.images import embed_readable, open_image
 from rlcap.judge.templates import sanitize
-from rlcap.reward.base import Reward
+from rlcap.reward.base import Reward, RewardOutput
 from rlcap.scorers.text.sentences import split_sentences
 from rlcap.types import RewardBatch, Score
 
@@ -46,7 +46,7 @@ class VqaScore(Reward):
             model = YesScorer.load(model, device)
         self.model, self.question, self.pooling = model, question, pooling
 
-    def score(self, batch: RewardBatch) -> list[Score]:
+    def score(self, batch: RewardBatch) -> RewardOutput:
         paths = (sample.image for sample in batch.samples if sample.image)
         images, broken = embed_readable(lambda these: [open_image(path) for path in these], paths)
         sentences = [split_sentences(caption) for caption in batch.captions]
@@ -62,7 +62,7 @@ class VqaScore(Reward):
             values = [asked[sample.image, text] for text in texts]
             pooled = min(values, default=0.0) if self.pooling == "least" else sum(values) / max(len(values), 1)
             scores.append(Score(min(1.0, pooled)))
-        return scores
+        return RewardOutput(scores)
 
     def _asks(self, sentence: str) -> str:
         return self.question.replace("{caption}", sanitize(sentence).replace('"', "'"))

@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from rlcap.errors import ReplyFormatError
-from rlcap.judge.grader import Critic
-from rlcap.judge.parsing import sections
+from rlcap.judge.grader import Grader
+from rlcap.judge.parsing import read_list, read_sections
 from rlcap.judge.templates import delimit
 from rlcap.types import Sample
 
@@ -46,10 +46,8 @@ class Named:
 
 def parse_objects(reply: str) -> list[Named]:
     """The objects in a reply, each once. Raises ReplyFormatError that says what is amiss."""
-    (text,) = sections(reply, "objects")
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    if [line.lower().strip(" .-") for line in lines] in ([], ["none"]):
-        return []
+    (text,) = read_sections(reply, "objects")
+    lines = read_list(text)
     if len(lines) > MOST:
         raise ReplyFormatError(f"{len(lines)} objects, where {MOST} are the most")
     return list(dict.fromkeys(_named(line) for line in lines))
@@ -91,14 +89,17 @@ def annotated_texts(annotated: Any) -> list[str]:
     return [text for text in rows if isinstance(text, str) and re.search(r"\w", text)]
 
 
-class ObjectReader(Critic):
-    """A critic whose verdicts are lists of objects. It is told the text alone, whatever is known of the image."""
+class ObjectReader(Grader):
+    """Reads lists of objects. Its prompt holds the text alone, whatever is known of the image."""
 
-    def fields(self, caption: str, sample: Sample) -> dict[str, str]:
+    def prompt_fields(self, caption: str, sample: Sample) -> dict[str, str]:
+        """Return the caption alone."""
         return {"caption": delimit("caption", caption)}
 
-    def known(self, sample: Sample) -> bool:
+    def has_material(self, sample: Sample) -> bool:
+        """Whether there is something to judge by: always, as the text itself is what is read."""
         return True
 
     def parse(self, reply: str, sample: Sample) -> list[Named]:
+        """Read a list of objects. Raises ReplyFormatError."""
         return parse_objects(reply)

@@ -23,66 +23,81 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from rlcap.judge.grader import Opinion
-from rlcap.reward.base import Reward
-from rlcap.reward.judge_reward import Judged
+from rlcap.judge.config import JudgeSpec
+from rlcap.judge.grader import GradedCaption
+from rlcap.reward.judge_reward import JudgeReward
 from rlcap.rewards.aloha.parsing import ObjectReader, annotated_texts, known_objects
 from rlcap.scorers.objects.matching import Vectors, matched, similarities
 from rlcap.types import Sample, Score
 
 
 def aloha(values: Sequence[float], form: Literal["least", "mean"] = "least") -> float:
-    """Similarities of the caption's objects with their partners: 1, .8 and 0 → 0, or .6 in the mean. 0 without objects."""
+    """Pool the similarities of the caption's objects with their partners.
+
+    Args:
+        values: one similarity in [0, 1] for each object.
+        form: least or mean; 1, .8 and 0 give 0 or .6.
+
+    Returns:
+        A value in [0, 1]; 0 without objects.
+    """
     if not values:
         return 0.0
     return min(values) if form == "least" else sum(values) / len(values)
 
 
-class Aloha(Judged, Reward):
-    """encoder: folder or hub name of a sentence encoder (`sentence-transformers/all-mpnet-base-v2`), or an object with
-    `vectors`. form: least or mean. doubted: whether objects that the caption isn't sure of are `left_out`, as published, or
-    `counted`. engine and the rest: see `rlcap.reward.judge_reward:Judged`; no engine is given the image."""
+class Aloha(JudgeReward):
+    """ALOHa as a reward.
+
+    Args:
+        judge: lists the objects of a text; see `rlcap.judge.config:JudgeConfig`. It is never shown the image.
+        encoder: folder or hub name of a sentence encoder (`sentence-transformers/all-mpnet-base-v2`), or an object with `vectors`.
+        form: least or mean.
+        doubted: whether objects that the caption is not sure of are `left_out`, as published, or `counted`.
+        device: where the encoder runs.
+    """
 
     name, range, version = "aloha", (0.0, 1.0), "1"
-    prompt_file, critic_kind = Path(__file__).parent / "prompt.txt", ObjectReader
+    prompt_file, grader_kind = Path(__file__).parent / "prompt.txt", ObjectReader
 
     def __init__(
         self,
-        engine: Any,
+        judge: JudgeSpec,
         encoder: Any,
         form: Literal["least", "mean"] = "least",
         doubted: Literal["left_out", "counted"] = "left_out",
         device: str = "cpu",
-        **asking: Any,
     ) -> None:
         if form not in ("least", "mean") or doubted not in ("left_out", "counted"):
             raise ValueError(f"form is least or mean, doubted left_out or counted; got {form!r} and {doubted!r}")
-        super().__init__(engine, **asking)
+        super().__init__(judge)
         if isinstance(encoder, str):
             from rlcap.scorers.sentence_vectors import SentenceEncoder
 
             encoder = SentenceEncoder.load(encoder, device)
         self.vectors, self.form, self.doubted = Vectors(encoder), form, doubted
 
-    def asks(self, caption: str, sample: Sample) -> list[tuple[str, Sample]]:
+    def build_requests(self, caption: str, sample: Sample) -> list[tuple[str, Sample]]:
+        """Ask for the objects of the caption and, once for all captions of the image, for those of its references."""
         texts = [" ".join(text.split()) for text in sample.references if text.strip()]
         if not texts:
             return [(caption, sample)] if annotated_texts(sample.meta.get("objects")) else []
         return [(caption, sample), ("\n".join(texts), sample)]
 
-    def judged(self, opinions: Sequence[Opinion], sample: Sample) -> Score:
-        if not opinions:
+    def aggregate(self, graded: Sequence[GradedCaption], sample: Sample) -> Score:
+        """Match the caption's objects with those that are known to be in the image."""
+        if not graded:
             return Score.abstain("neither references nor meta['objects'] say what is in the image")
-        for opinion in opinions:
-            if opinion.verdict is None:
-                return super().judged([opinion], sample)
-        known = known_objects([thing for one in opinions[1:] for thing in one.verdict], sample.meta.get("objects"))
+        for one in graded:
+            if one.verdict is None:
+                return super().aggregate([one], sample)
+        known = known_objects([thing for one in graded[1:] for thing in one.verdict], sample.meta.get("objects"))
         if not known:
-            return Score.abstain("the references name no object", note=opinions[1].reply)
-        said = [thing.names for thing in opinions[0].verdict if thing.sure or self.doubted == "counted"]
-        found = matched(similarities(self.vectors, said, known))
+            return Score.abstain("the references name no object", note=graded[1].reply)
+        named = [thing.names for thing in graded[0].verdict if thing.sure or self.doubted == "counted"]
+        pairs = matched(similarities(self.vectors, named, known))
         rows = [
             f"{' or '.join(names)} | {'nothing' if column is None else ' or '.join(known[column])} | {value:.2f}"
-            for names, (column, value) in zip(said, found, strict=True)
+            for names, (column, value) in zip(named, pairs, strict=True)
         ]
-        return Score(aloha([value for _, value in found], self.form), note="\n".join(rows) or "It names no object.")
+        return Score(aloha([value for _, value in pairs], self.form), note="\n".join(rows) or "It names no object.")

@@ -7,7 +7,7 @@ A row brings its own, in `meta["questions"]`:
 The answer is an option's text or its letter. Which of them are worth asking, `curate` finds: those that can be answered
 from the image (or an oracle's text) and not without it. Run it once, over the data set, and keep what it keeps:
 
-    reader = CaptionQa("openai:gpt-4o-mini").critic
+    reader = CaptionQa("openai:gpt-4o-mini").grader
     found = await curate(samples, reader, oracle=lambda sample: sample.paragraph)
     rows = {id: [trial.question.row() for trial in found if trial.sample == id and trial.kept] for id in ids}
 """
@@ -21,9 +21,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from rlcap.errors import ConfigError, QuestionError, ReplyFormatError
-from rlcap.judge.cache import content_hash
-from rlcap.judge.grader import Critic, Opinion
-from rlcap.judge.parsing import bare
+from rlcap.io.cache import content_hash
+from rlcap.judge.grader import GradedCaption, Grader
+from rlcap.judge.parsing import strip_wrapping
 from rlcap.judge.templates import delimit
 from rlcap.types import Sample
 
@@ -98,7 +98,7 @@ def shuffled(choice: Choice, caption: str, sample: str, draw: int) -> tuple[str,
 
 def parse_choice(reply: str, options: Sequence[str]) -> str:
     """The option that a reply names: `B`, `(b)`, `B. blue`, `Answer: B`, or `blue`. ReplyFormatError for anything else."""
-    reply = bare(reply)
+    reply = strip_wrapping(reply)
     said = reply.strip(".").casefold()
     for option in options:
         if said == option.strip(".").casefold():
@@ -112,11 +112,11 @@ def parse_choice(reply: str, options: Sequence[str]) -> str:
     return options[place]
 
 
-class QuestionReader(Critic):
-    """A critic that is asked one question in one order of its options: `asked`. Its verdict is the option that the judge
+class QuestionReader(Grader):
+    """A critic that is asked one question in one order of its options: `request_for`. Its verdict is the option that the judge
     named. It knows of the sample its image alone, and that only where it was made with `image=True`."""
 
-    def fields(self, caption: str, sample: Sample) -> dict[str, str]:
+    def prompt_fields(self, caption: str, sample: Sample) -> dict[str, str]:
         lines = [f"{letter}. {o}" for letter, o in zip(string.ascii_uppercase, sample.meta["options"], strict=False)]
         return {
             "caption": delimit("caption", caption),
@@ -124,14 +124,14 @@ class QuestionReader(Critic):
             "options": delimit("options", "\n".join(lines)),
         }
 
-    def known(self, sample: Sample) -> bool:
+    def has_material(self, sample: Sample) -> bool:
         return True
 
     def parse(self, reply: str, sample: Sample) -> str:
         return parse_choice(reply, sample.meta["options"])
 
 
-def asked(choice: Choice, caption: str, sample: Sample, draw: int, untold: bool = True) -> tuple[str, Sample]:
+def request_for(choice: Choice, caption: str, sample: Sample, draw: int, untold: bool = True) -> tuple[str, Sample]:
     """A caption and, as a sample that knows nothing else, a question about it. untold: offer UNTOLD and ELSE as well."""
     options = [*shuffled(choice, caption, sample.id, draw), *((ELSE, UNTOLD) if untold else ())]
     return caption, Sample(sample.id, sample.image, meta={"question": choice.question, "options": options})
@@ -166,13 +166,13 @@ async def curate(
     kept. Raises ConfigError, QuestionError, JudgeError.
     """
     blind = blind or reader
-    if (oracle is None and not reader.sees) or blind.sees:
+    if (oracle is None and not reader.sees_image) or blind.sees_image:
         raise ConfigError("curate needs a reader that sees (image=True) or an oracle, and a blind one that doesn't see")
     known = [(s, choice) for s in samples for choice in questions_of(s.meta.get("questions"), s.id)]
 
     async def right(who: QuestionReader, text: Callable[[Sample], str]) -> list[float | None]:
-        asks = [asked(choice, text(s), s, draw) for s, choice in known for draw in range(draws)]
-        read = await who.read([caption for caption, _ in asks], [sample for _, sample in asks])
+        asks = [request_for(choice, text(s), s, draw) for s, choice in known for draw in range(draws)]
+        read, _ = await who.grade([caption for caption, _ in asks], [sample for _, sample in asks])
         return [_share(read[i * draws : (i + 1) * draws], choice) for i, (_, choice) in enumerate(known)]
 
     seen = await right(reader, oracle or (lambda _: NOTHING))
@@ -183,6 +183,6 @@ async def curate(
     ]
 
 
-def _share(opinions: Sequence[Opinion], choice: Choice) -> float | None:
+def _share(opinions: Sequence[GradedCaption], choice: Choice) -> float | None:
     answers = [opinion.verdict for opinion in opinions if opinion.verdict is not None]
     return sum(answer == choice.answer for answer in answers) / len(answers) if answers else None

@@ -19,70 +19,77 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from rlcap.config.imports import resolve
-from rlcap.judge.grader import Opinion
-from rlcap.reward.base import Reward
-from rlcap.reward.judge_reward import Judged
-from rlcap.rewards.caption_qa.questions import UNTOLD, Choice, QuestionReader, asked, questions_of
+from rlcap.judge.config import JudgeSpec
+from rlcap.judge.grader import GradedCaption
+from rlcap.reward.judge_reward import JudgeReward
+from rlcap.rewards.caption_qa.questions import UNTOLD, Choice, QuestionReader, questions_of, request_for
 from rlcap.types import Sample, Score
 
 
-def credit(said: str, answer: str, unknown: float | None = 0.25) -> float:
-    """1 for the right option, `unknown` for "the caption does not tell", 0 for any other."""
-    return 1.0 if said == answer else unknown if said == UNTOLD and unknown is not None else 0.0
+def credit(option: str, answer: str, unknown: float | None = 0.25) -> float:
+    """Return 1 for the right option, `unknown` for "the caption does not tell", and 0 for any other."""
+    return 1.0 if option == answer else unknown if option == UNTOLD and unknown is not None else 0.0
 
 
-class CaptionQa(Judged, Reward):
-    """draws: times that each question is asked. most: of an image's questions so many are asked, its first ones.
+class CaptionQa(JudgeReward):
+    """Caption question answering as a reward.
 
-    unknown: credit in [0, 1] of "the caption does not tell"; .25 is what a guess among four options gains on average, so
-    that a caption gains nothing by it either. null: it isn't offered, and the answerer guesses. enough: share in (0, 1] of
-    the answers that must be readable, or the caption abstains. questions: `module:function`, sample → questions, in place
-    of `meta["questions"]`. engine and the rest: see `rlcap.reward.judge_reward:Judged`; no engine is given the image.
+    Args:
+        judge: answers the questions; see `rlcap.judge.config:JudgeConfig`. It is never shown the image.
+        draws: how often each question is asked, with its options in another order each time.
+        most: how many questions of an image are asked, its first ones.
+        unknown: credit in [0, 1] of "the caption does not tell". The default, .25, is what a guess among four options gains on average,
+            so that a guess gains nothing. null: the option is not offered, and the judge guesses.
+        enough: share of the answers in (0, 1] that must be readable; otherwise the caption abstains.
+        questions: `module:function`, from a sample to its questions, in place of `meta["questions"]`.
     """
 
     name, range, needs, version = "caption_qa", (0.0, 1.0), frozenset({"meta"}), "1"
-    prompt_file, critic_kind = Path(__file__).parent / "prompt.txt", QuestionReader
+    prompt_file, grader_kind = Path(__file__).parent / "prompt.txt", QuestionReader
 
     def __init__(
         self,
-        engine: Any,
+        judge: JudgeSpec,
         draws: int = 2,
         most: int = 5,
         unknown: float | None = 0.25,
         enough: float = 0.5,
         questions: str | None = None,
-        **asking: Any,
     ) -> None:
         if draws < 1 or most < 1 or not 0 <= (unknown or 0) <= 1 or not 0 < enough <= 1:
             raise ValueError(
                 f"draws and most are at least 1, unknown in [0, 1] or null, enough in (0, 1]; got {draws}, {most}, "
                 f"{unknown} and {enough}"
             )
-        super().__init__(engine, **asking)
+        super().__init__(judge)
         self.draws, self.most, self.unknown, self.enough = draws, most, unknown, enough
-        self.maker = resolve(questions) if questions else None
+        self.make_questions = resolve(questions) if questions else None
 
     def questions(self, sample: Sample) -> list[Choice]:
-        """QuestionError where one is malformed."""
-        return questions_of(self.maker(sample) if self.maker else sample.meta.get("questions"), sample.id)[: self.most]
+        """Return the questions about a sample.
 
-    def asks(self, caption: str, sample: Sample) -> list[tuple[str, Sample]]:
+        Raises:
+            QuestionError: where one is malformed.
+        """
+        rows = self.make_questions(sample) if self.make_questions else sample.meta.get("questions")
+        return questions_of(rows, sample.id)[: self.most]
+
+    def build_requests(self, caption: str, sample: Sample) -> list[tuple[str, Sample]]:
+        """Ask every question `draws` times."""
         draws = [(choice, draw) for choice in self.questions(sample) for draw in range(self.draws)]
-        return [asked(choice, caption, sample, draw, self.unknown is not None) for choice, draw in draws]
+        return [request_for(choice, caption, sample, draw, self.unknown is not None) for choice, draw in draws]
 
-    def judged(self, opinions: Sequence[Opinion], sample: Sample) -> Score:
-        if not opinions:
+    def aggregate(self, graded: Sequence[GradedCaption], sample: Sample) -> Score:
+        """Return the mean credit of the answers that could be read."""
+        if not graded:
             return Score.abstain('no questions about this image in meta["questions"]')
         choices = [choice for choice in self.questions(sample) for _ in range(self.draws)]
-        told = [
-            (c, opinion.verdict) for c, opinion in zip(choices, opinions, strict=True) if opinion.verdict is not None
-        ]
-        if len(told) < self.enough * len(opinions):
-            lost = next(opinion for opinion in opinions if opinion.verdict is None)
-            reason = f"{len(told)} of {len(opinions)} answers could be read; one that could not: {lost.reason}"
-            return Score.abstain(reason, note=lost.reply)
-        value = sum(credit(said, choice.answer, self.unknown) for choice, said in told) / len(told)
-        return Score(value, note="\n".join(f"{c.question} {said} ({c.answer})" for c, said in told))
+        answers = [(c, one.verdict) for c, one in zip(choices, graded, strict=True) if one.verdict is not None]
+        if len(answers) < self.enough * len(graded):
+            unread = next(one for one in graded if one.verdict is None)
+            reason = f"{len(answers)} of {len(graded)} answers could be read; one that could not: {unread.reason}"
+            return Score.abstain(reason, note=unread.reply)
+        value = sum(credit(option, choice.answer, self.unknown) for choice, option in answers) / len(answers)
+        return Score(value, note="\n".join(f"{c.question} {option} ({c.answer})" for c, option in answers))

@@ -16,8 +16,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rlcap.errors import ReplyFormatError
-from rlcap.judge.grader import Critic
-from rlcap.judge.parsing import sections
+from rlcap.judge.grader import Grader
+from rlcap.judge.parsing import read_list, read_sections
 from rlcap.judge.templates import delimit
 from rlcap.types import Sample
 
@@ -43,10 +43,8 @@ def reference_of(sample: Sample) -> str:
 
 def parse_differences(reply: str) -> list[Difference]:
     """The differences in a reply, each once. Raises ReplyFormatError that says what is amiss."""
-    (text,) = sections(reply, "differences")
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    if [line.lower().strip(" .-") for line in lines] in ([], ["none"]):
-        return []
+    (text,) = read_sections(reply, "differences")
+    lines = read_list(text)
     return list(dict.fromkeys(map(_difference, lines)))
 
 
@@ -69,15 +67,18 @@ def differential(found: Sequence[Difference]) -> float:
     return max(-1.0, min(1.0, errors / len(found))) if found else 0.0
 
 
-class DifferenceReader(Critic):
-    """A critic whose verdicts are lists of differences between the caption and `reference_of` its sample."""
+class DifferenceReader(Grader):
+    """Reads lists of differences between the caption and `reference_of` its sample."""
 
-    def fields(self, caption: str, sample: Sample) -> dict[str, str]:
+    def prompt_fields(self, caption: str, sample: Sample) -> dict[str, str]:
+        """Return the caption, and the reference with what a detector found."""
         reference = delimit("reference", reference_of(sample))
-        return {"caption": delimit("caption", caption), "reference": reference + self.objects(sample)}
+        return {"caption": delimit("caption", caption), "reference": reference + self.detections_text(sample)}
 
-    def known(self, sample: Sample) -> bool:
+    def has_material(self, sample: Sample) -> bool:
+        """Whether the sample has a paragraph or references."""
         return bool(reference_of(sample))
 
     def parse(self, reply: str, sample: Sample) -> list[Difference]:
+        """Read a list of differences. Raises ReplyFormatError."""
         return parse_differences(reply)

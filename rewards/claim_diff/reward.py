@@ -18,13 +18,12 @@ fails     none; by the lab's own comparer, against fused paragraphs, salad wins 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from rlcap.judge.grader import Opinion
-from rlcap.reward.base import Reward
-from rlcap.reward.judge_reward import Judged
+from rlcap.judge.config import JudgeSpec
+from rlcap.judge.grader import GradedCaption
+from rlcap.reward.judge_reward import JudgeReward
 from rlcap.rewards.claim_diff.parsing import Difference, DifferenceReader, differences_text, differential, reference_of
 from rlcap.scorers.text.hedges import is_hedged
 from rlcap.scorers.text.sentences import split_sentences
@@ -32,46 +31,50 @@ from rlcap.types import Sample, Score
 
 
 def hedged_share(caption: str) -> float:
-    """Hedged sentences / sentences, in [0, 1]; 0 where there is none."""
-    told = split_sentences(caption)
-    return sum(map(is_hedged, told)) / len(told) if told else 0.0
+    """Return hedged sentences / sentences, in [0, 1]; 0 without sentences."""
+    sentences = split_sentences(caption)
+    return sum(map(is_hedged, sentences)) / len(sentences) if sentences else 0.0
 
 
-def claim_value(found: Sequence[Difference], hedged: float = 0.0, hedge: float = 0.0) -> float:
-    """Three differences, the caption wrong in two and the reference in one: d = 1/3 → 1/3."""
-    return max(0.0, 0.5 - 0.5 * differential(found) - hedge * hedged)
+def claim_value(differences: Sequence[Difference], hedged: float = 0.0, hedge: float = 0.0) -> float:
+    """Return .5 − .5 · d − hedge · hedged, at least 0.
+
+    Three differences, of which the caption is wrong in two and the reference in one, give d = 1/3 and a value of 1/3.
+    """
+    return max(0.0, 0.5 - 0.5 * differential(differences) - hedge * hedged)
 
 
-class ClaimDiff(Judged, Reward):
-    """hedge: off the value in [0, 1] where every sentence is hedged; 0 leaves hedges to the judge. image: whether an engine
-    that sees gets the image; views, detected: see `rlcap.rewards.critique:Critique`. engine and the rest: see
-    `rlcap.reward.judge_reward:Judged`. Raises CropError for a row whose boxes or classes are none."""
+class ClaimDiff(JudgeReward):
+    """ClaimDiff as a reward.
+
+    Args:
+        judge: lists the differences between caption and reference; see `rlcap.judge.config:JudgeConfig`.
+        hedge: what comes off the value where every sentence is hedged, in [0, 1]; 0 leaves hedges to the judge.
+
+    Raises:
+        CropError: for a row whose boxes or detected classes can't be used.
+    """
 
     name, range, version = "claim_diff", (0.0, 1.0), "1"
-    prompt_file, critic_kind = Path(__file__).parent / "prompt.txt", DifferenceReader
+    prompt_file, grader_kind = Path(__file__).parent / "prompt.txt", DifferenceReader
+    shows_image, uses_detections = True, True
 
-    def __init__(
-        self,
-        engine: Any,
-        hedge: float = 0.0,
-        image: bool = True,
-        views: Mapping[str, Any] | None = None,
-        detected: bool = False,
-        **asking: Any,
-    ) -> None:
+    def __init__(self, judge: JudgeSpec, hedge: float = 0.0) -> None:
         if not 0 <= hedge <= 1:
             raise ValueError(f"hedge is in [0, 1], got {hedge}")
-        super().__init__(engine, image=image, views=views, detected=detected, **asking)
+        super().__init__(judge)
         self.hedge = hedge
 
-    def asks(self, caption: str, sample: Sample) -> list[tuple[str, Sample]]:
-        return super().asks(caption, sample) if reference_of(sample) else []
+    def build_requests(self, caption: str, sample: Sample) -> list[tuple[str, Sample]]:
+        """Ask about the caption where there is a reference to compare it with."""
+        return super().build_requests(caption, sample) if reference_of(sample) else []
 
-    def judged(self, opinions: Sequence[Opinion], sample: Sample) -> Score:
-        if not opinions:
+    def aggregate(self, graded: Sequence[GradedCaption], sample: Sample) -> Score:
+        """Return the value of the differences that the judge found."""
+        if not graded:
             return Score.abstain("no reference or paragraph to compare with")
-        found = opinions[0].verdict
-        if found is None:
-            return super().judged(opinions, sample)
-        value = claim_value(found, hedged_share(opinions[0].caption) if self.hedge else 0.0, self.hedge)
-        return Score(value, note=differences_text(found))
+        differences = graded[0].verdict
+        if differences is None:
+            return super().aggregate(graded, sample)
+        value = claim_value(differences, hedged_share(graded[0].caption) if self.hedge else 0.0, self.hedge)
+        return Score(value, note=differences_text(differences))

@@ -16,8 +16,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rlcap.errors import ReplyFormatError
-from rlcap.judge.grader import Critic
-from rlcap.judge.parsing import sections
+from rlcap.judge.grader import Grader
+from rlcap.judge.parsing import read_list, read_sections
 from rlcap.judge.templates import delimit
 from rlcap.scorers.text.sentences import split_sentences
 from rlcap.types import Sample
@@ -51,10 +51,8 @@ def facts_of(sample: Sample) -> list[str]:
 
 def parse_claims(reply: str, facts: int) -> list[Claim]:
     """The claims in a reply; facts: how many there are to refer to. Raises ReplyFormatError that says what is amiss."""
-    (text,) = sections(reply, "claims")
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    if [line.lower().strip(" .-") for line in lines] in ([], ["none"]):
-        return []
+    (text,) = read_sections(reply, "claims")
+    lines = read_list(text)
     return [_claim(line, facts) for line in lines]
 
 
@@ -80,15 +78,18 @@ def claims_text(claims: Sequence[Claim]) -> str:
     return "<claims>\n" + ("\n".join(rows) or "none") + "\n</claims>"
 
 
-class ClaimReader(Critic):
-    """A critic whose verdicts are lists of claims."""
+class ClaimReader(Grader):
+    """Reads lists of claims."""
 
-    def fields(self, caption: str, sample: Sample) -> dict[str, str]:
+    def prompt_fields(self, caption: str, sample: Sample) -> dict[str, str]:
+        """Return the caption and the numbered facts."""
         known = "\n".join(f"{i}. {text}" for i, text in enumerate(facts_of(sample), 1)) or "(nothing is known)"
         return {"facts": delimit("facts", known), "caption": delimit("caption", caption)}
 
-    def known(self, sample: Sample) -> bool:
+    def has_material(self, sample: Sample) -> bool:
+        """Whether any fact of the image is known."""
         return bool(facts_of(sample))
 
     def parse(self, reply: str, sample: Sample) -> list[Claim]:
+        """Read a list of claims. Raises ReplyFormatError."""
         return parse_claims(reply, len(facts_of(sample)))

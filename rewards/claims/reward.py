@@ -19,22 +19,35 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from rlcap.reward.base import Reward
-from rlcap.reward.judge_reward import Judged
+from rlcap.judge.config import JudgeSpec
+from rlcap.reward.judge_reward import JudgeReward
 from rlcap.rewards.claims.parsing import Claim, ClaimReader, claims_text, facts_of
 from rlcap.types import Sample, Score
 
 
 def precision(claims: Sequence[Claim], unknown: float = 0.5) -> float:
-    """Three true of four, one of them abstract → .5; 0 without claims."""
+    """Return the share of true claims among N claims, in [0, 1].
+
+    Three true claims of four, one of them abstract, give .5.
+
+    Args:
+        claims: the caption's claims.
+        unknown: credit of a claim that what is known leaves open.
+
+    Returns:
+        Σ credit / N over claims that one could point at; 0 without claims.
+    """
     credit = {True: 1.0, None: unknown, False: 0.0}
     return sum(credit[claim.true] * claim.pointable for claim in claims) / len(claims) if claims else 0.0
 
 
 def recall(claims: Sequence[Claim], facts: int) -> float:
-    """(facts stated + extra) / (facts + extra): two of four facts and one extra → .6; 0 where there is neither."""
+    """Return (facts stated + extra) / (facts + extra), in [0, 1], where extra counts true claims beyond the known facts.
+
+    Two of four facts and one extra claim give .6. The value is 0 where there are neither facts nor extra claims.
+    """
     right = [claim for claim in claims if claim.true and claim.pointable]
     extra = sum(claim.fact is None for claim in right)
     stated = len({claim.fact for claim in right if claim.fact is not None})
@@ -42,30 +55,32 @@ def recall(claims: Sequence[Claim], facts: int) -> float:
 
 
 def f1(p: float, q: float) -> float:
-    """Harmonic mean; 0 where both are."""
+    """Return the harmonic mean of two shares; 0 where both are 0."""
     return 2 * p * q / (p + q) if p + q else 0.0
 
 
-class Claims(Judged, Reward):
-    """form: f1, precision or recall. unknown: credit in [0, 1] of a claim that what is known leaves open. image: whether
-    an engine that sees gets the image. engine and the rest: see `rlcap.reward.judge_reward:Judged`."""
+class Claims(JudgeReward):
+    """Claims as a reward.
+
+    Args:
+        judge: takes the caption apart into claims and checks them; see `rlcap.judge.config:JudgeConfig`.
+        form: f1, precision or recall.
+        unknown: credit in [0, 1] of a claim that what is known leaves open.
+    """
 
     name, range, version = "claims", (0.0, 1.0), "1"
-    prompt_file, critic_kind = Path(__file__).parent / "prompt.txt", ClaimReader
+    prompt_file, grader_kind = Path(__file__).parent / "prompt.txt", ClaimReader
+    shows_image = True
 
     def __init__(
-        self,
-        engine: Any,
-        form: Literal["f1", "precision", "recall"] = "f1",
-        unknown: float = 0.5,
-        image: bool = True,
-        **asking: Any,
+        self, judge: JudgeSpec, form: Literal["f1", "precision", "recall"] = "f1", unknown: float = 0.5
     ) -> None:
         if form not in ("f1", "precision", "recall") or not 0 <= unknown <= 1:
             raise ValueError(f"form is f1, precision or recall, unknown in [0, 1]; got {form!r} and {unknown}")
-        super().__init__(engine, image=image, **asking)
+        super().__init__(judge)
         self.form, self.unknown = form, unknown
 
-    def value(self, verdict: list[Claim], sample: Sample) -> Score:
+    def score_verdict(self, verdict: list[Claim], sample: Sample) -> Score:
+        """Return the value of a list of claims."""
         p, q = precision(verdict, self.unknown), recall(verdict, len(facts_of(sample)))
         return Score({"f1": f1(p, q), "precision": p, "recall": q}[self.form], note=claims_text(verdict))

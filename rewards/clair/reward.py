@@ -20,23 +20,26 @@ import re
 from pathlib import Path
 
 from rlcap.errors import ReplyFormatError
-from rlcap.judge.grader import Critic
-from rlcap.judge.parsing import bare
-from rlcap.reward.base import Reward
-from rlcap.reward.judge_reward import Judged
+from rlcap.judge.grader import Grader
+from rlcap.judge.parsing import strip_wrapping
+from rlcap.reward.judge_reward import JudgeReward
 from rlcap.types import Sample, Score
 
-# Tags, which no fenced text can contain: a judge that gives the caption back has not judged, whatever JSON it holds.
+# No delimited text can contain tags: a judge that repeats the caption has not judged, whatever JSON the caption holds.
 _REPLY = re.compile(r"<verdict>(.*)</verdict>", re.DOTALL)
-# Not `bare`: thoughts inside the tags are part of the verdict, which then is none.
-_FENCE = re.compile(r"^\s*```\w*\n|```\s*$")
+# `strip_wrapping` does not serve here: thoughts inside the tags are part of the verdict, which then has not the required form.
+_CODE_FENCE = re.compile(r"^\s*```\w*\n|```\s*$")
 
 
 def parse_likelihood(reply: str) -> tuple[float, str]:
-    """(score from 0 to 1, reason). ReplyFormatError for anything but a JSON with score and reason in its tags."""
-    match = _REPLY.fullmatch(bare(reply))
+    """Read (score from 0 to 1, reason).
+
+    Raises:
+        ReplyFormatError: for anything but a JSON object with score and reason inside the tags.
+    """
+    match = _REPLY.fullmatch(strip_wrapping(reply))
     try:  # pairs, as a dict would keep the last of two scores
-        pairs = json.loads(_FENCE.sub("", match[1]), object_pairs_hook=tuple) if match else None
+        pairs = json.loads(_CODE_FENCE.sub("", match[1]), object_pairs_hook=tuple) if match else None
     except (ValueError, RecursionError) as error:  # no JSON, a number of thousands of digits, a tower of brackets
         raise ReplyFormatError("no JSON in tags, or text around it") from error
     if not isinstance(pairs, tuple) or sorted(key for key, _ in pairs) != ["reason", "score"]:
@@ -51,18 +54,24 @@ def parse_likelihood(reply: str) -> tuple[float, str]:
     return (score if score < 1 else score / 100), reason
 
 
-class ClairReader(Critic):
-    """A critic whose verdict is (score, reason)."""
+class ClairReader(Grader):
+    """Reads a likelihood with its reason."""
 
     def parse(self, reply: str, sample: Sample) -> tuple[float, str]:
+        """Read (likelihood in [0, 1], reason). Raises ReplyFormatError."""
         return parse_likelihood(reply)
 
 
-class Clair(Judged, Reward):
-    """engine and the rest: see `rlcap.reward.judge_reward:Judged`; no engine is given the image."""
+class Clair(JudgeReward):
+    """CLAIR as a reward.
+
+    Args:
+        judge: estimates the likelihood; see `rlcap.judge.config:JudgeConfig`. It is never shown the image.
+    """
 
     name, range, needs, version = "clair", (0.0, 1.0), frozenset({"references"}), "2"
-    prompt_file, critic_kind = Path(__file__).parent / "prompt.txt", ClairReader
+    prompt_file, grader_kind = Path(__file__).parent / "prompt.txt", ClairReader
 
-    def value(self, verdict: tuple[float, str], sample: Sample) -> Score:
+    def score_verdict(self, verdict: tuple[float, str], sample: Sample) -> Score:
+        """Return the likelihood, with its reason as a note."""
         return Score(verdict[0], note=verdict[1])

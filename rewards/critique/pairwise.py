@@ -1,10 +1,10 @@
-"""Which of two descriptions of an image is better: asked in both orders, as judges favour a place.
+"""Which of two descriptions of an image is better, asked in both orders, as judges favour a position.
 
     <reason>The first names the dog, which the second leaves out.</reason>
     <better>first</better>
 
-A caption has won where it wins in both orders, and lost where it loses in both. Orders that disagree are a tie: what
-they tell is the judge's liking for a place. Any other reply is none.
+A caption has won where it wins in both orders, and lost where it loses in both. Orders that disagree are a tie: what they show is the
+judge's preference for a position. A reply of any other form is refused.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from rlcap.errors import ReplyFormatError
-from rlcap.judge.grader import Critic
-from rlcap.judge.parsing import sections
+from rlcap.judge.grader import Grader
+from rlcap.judge.parsing import read_sections
 from rlcap.judge.templates import delimit
 from rlcap.types import Sample
 
-PLACE = "caption_stands"
-"""Key of the meta of a sample as `both_orders` makes it."""
+POSITION = "caption_stands"
+"""Key of the meta of a sample that `both_orders` makes: `first` or `second`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,44 +27,48 @@ class Preference:
     """What the judge said in one order."""
 
     won: int
-    """1 where the caption is better, -1 where the other is, 0 for neither."""
+    """1 where the caption is better, -1 where the other description is, 0 for neither."""
     reason: str
+    """Why, in the judge's words."""
 
 
 def opponent(sample: Sample) -> str:
-    """What a caption is compared with: the paragraph, else the first reference; "" where there is neither."""
+    """Return what a caption is compared with: the paragraph, else the first reference, else ""."""
     texts = (sample.paragraph or "", *sample.references)
     return next((text.strip() for text in texts if text.strip()), "")
 
 
 def both_orders(caption: str, sample: Sample) -> list[tuple[str, Sample]]:
-    """What is asked of a caption: it first, and it second; nothing where it has no opponent."""
+    """Return the requests about a caption: in first and in second position; none where it has no opponent."""
     if not opponent(sample):
         return []
-    return [(caption, replace(sample, meta={**sample.meta, PLACE: place})) for place in ("first", "second")]
+    return [(caption, replace(sample, meta={**sample.meta, POSITION: position})) for position in ("first", "second")]
 
 
-def value(found: Sequence[Preference]) -> float:
-    """Mean of win 1, tie .5, loss 0, where orders that disagree are ties: (win, win) → 1, (win, tie) → .5."""
-    outcomes = {one.won for one in found}
+def pairwise_value(preferences: Sequence[Preference]) -> float:
+    """Return 1 for a win in both orders, 0 for a loss in both, and .5 for ties and for orders that disagree."""
+    outcomes = {preference.won for preference in preferences}
     return (1 + outcomes.pop()) / 2 if len(outcomes) == 1 else 0.5
 
 
-class Comparer(Critic):
-    """A critic whose verdict is a `Preference`. Its samples are of `both_orders`."""
+class PreferenceReader(Grader):
+    """Reads a `Preference`. Its samples are those of `both_orders`."""
 
-    def fields(self, caption: str, sample: Sample) -> dict[str, str]:
-        pair = (caption, opponent(sample)) if sample.meta[PLACE] == "first" else (opponent(sample), caption)
-        told = {name: delimit(name, text) for name, text in zip(("first", "second"), pair, strict=True)}
-        return {"references": super().fields(caption, sample)["references"], **told}
+    def prompt_fields(self, caption: str, sample: Sample) -> dict[str, str]:
+        """Return the references and both descriptions in the sample's order."""
+        pair = (caption, opponent(sample)) if sample.meta[POSITION] == "first" else (opponent(sample), caption)
+        texts = {name: delimit(name, text) for name, text in zip(("first", "second"), pair, strict=True)}
+        return {"references": super().prompt_fields(caption, sample)["references"], **texts}
 
-    def known(self, sample: Sample) -> bool:
+    def has_material(self, sample: Sample) -> bool:
+        """Whether the caption has an opponent."""
         return bool(opponent(sample))
 
     def parse(self, reply: str, sample: Sample) -> Preference:
-        reason, better = sections(reply, "reason", "better")
+        """Read a preference. Raises ReplyFormatError."""
+        reason, better = read_sections(reply, "reason", "better")
         better = better.strip(".").lower()
         if better not in ("first", "second", "neither"):
             raise ReplyFormatError(f"first, second or neither is better, got {better[:20]!r}")
-        won = 0 if better == "neither" else 1 if better == sample.meta[PLACE] else -1
+        won = 0 if better == "neither" else 1 if better == sample.meta[POSITION] else -1
         return Preference(won, reason)

@@ -10,7 +10,7 @@ cost      one LLM call a new caption, two for best_of_two; replies are cached on
 source    TextGrad (arXiv 2406.07496): the critique is the "gradient" of a caption, here kept as `Score.note` for refinement;
           the verdict's form after CLAIR and DCScore (reason before number, wrong and missing apart). Crops and a detector's
           classes in the prompt after "Improving Image Captioning Using LLM Gradient"
-hack      flattery and instructions to the judge (fenced as data, prompt.py); length, on which LLM judges are lenient; a
+hack      flattery and instructions to the judge (delimited as data, rlcap/judge/templates.py); length, on which LLM judges are lenient; a
           caption that makes the judge break the format abstains, which gains nothing either. revision_gap: a lazy judge,
           who gives back whatever is long; best_of_two: three values, so that most pairs of good captions tie
 guards    length, hallucination; evaluation never asks this judge
@@ -24,67 +24,74 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from rlcap.judge.grader import Critic, Opinion
+from rlcap.judge.config import JudgeSpec
+from rlcap.judge.grader import GradedCaption, Grader
 from rlcap.judge.parsing import Verdict
-from rlcap.reward.base import Reward
-from rlcap.reward.judge_reward import Judged
-from rlcap.rewards.critique.edit_similarity import Rewriter, kept
-from rlcap.rewards.critique.pairwise import Comparer, both_orders
-from rlcap.rewards.critique.pairwise import value as won
+from rlcap.reward.judge_reward import JudgeReward
+from rlcap.rewards.critique.edit_similarity import CorrectionReader, edit_similarity
+from rlcap.rewards.critique.pairwise import PreferenceReader, both_orders, pairwise_value
 from rlcap.types import Sample, Score
+
+GRADERS: Mapping[str, type[Grader]] = {
+    "score": Grader,
+    "best_of_two": PreferenceReader,
+    "revision_gap": CorrectionReader,
+}
+"""Form → what fills its prompt and reads its replies."""
+PROMPTS = {"score": "prompt.txt", "best_of_two": "pairwise.txt", "revision_gap": "edit_similarity.txt"}
+"""Form → its prompt file."""
 
 
 def verdict_value(verdict: Verdict, penalty: float) -> float:
-    """Grade 7 with two wrong claims at a penalty of .1 → .5."""
+    """Return grade / 10 less `penalty` for each wrong claim, in [−1, 1]: grade 7 with two wrong claims at .1 gives .5."""
     return max(-1.0, min(1.0, verdict.score / 10 - penalty * len(verdict.wrong)))
 
 
-FORMS: Mapping[str, type[Critic]] = {"score": Critic, "best_of_two": Comparer, "revision_gap": Rewriter}
-PROMPTS = {"score": "prompt.txt", "best_of_two": "pairwise.txt", "revision_gap": "edit_similarity.txt"}
+class Critique(JudgeReward):
+    """A critique and its grade as a reward.
 
-
-class Critique(Judged, Reward):
-    """penalty: off the value for each wrong claim; .1 makes one cost as much as a point of the grade. image: whether an
-    engine that sees gets the image. views: parts of the image that it gets beside, `{windows: 2, zooms: [2], most: 6}` (see
-    `rlcap.judge.image_crops:Views`). detected: whether it is told `meta["detected"]`, a detector's class names. form: score,
-    best_of_two or revision_gap. engine and the rest: see `rlcap.reward.judge_reward:Judged`."""
+    Args:
+        judge: criticises the caption; see `rlcap.judge.config:JudgeConfig`.
+        penalty: what comes off the value for each wrong claim; .1 makes one cost as much as a point of the grade.
+        form: score, best_of_two or revision_gap.
+    """
 
     name, range, version = "critique", (-1.0, 1.0), "1"
     prompt_file = Path(__file__).parent / PROMPTS["score"]
     cache_file = "critiques.sqlite"
+    shows_image, uses_detections = True, True
 
     def __init__(
         self,
-        engine: Any,
+        judge: JudgeSpec,
         penalty: float = 0.1,
-        image: bool = True,
-        views: Mapping[str, Any] | None = None,
-        detected: bool = False,
         form: Literal["score", "best_of_two", "revision_gap"] = "score",
-        **asking: Any,
     ) -> None:
-        if form not in FORMS:
-            raise ValueError(f"form is {', '.join(FORMS)}, got {form!r}")
-        self.form, self.penalty, self.critic_kind = form, penalty, FORMS[form]
+        if form not in GRADERS:
+            raise ValueError(f"form is {', '.join(GRADERS)}, got {form!r}")
+        self.form, self.penalty, self.grader_kind = form, penalty, GRADERS[form]
         self.prompt_file = Path(__file__).parent / PROMPTS[form]
         self.range = (-1.0, 1.0) if form == "score" else (0.0, 1.0)
-        super().__init__(engine, image=image, views=views, detected=detected, **asking)
+        super().__init__(judge)
 
-    def asks(self, caption: str, sample: Sample) -> list[tuple[str, Sample]]:
-        return both_orders(caption, sample) if self.form == "best_of_two" else super().asks(caption, sample)
+    def build_requests(self, caption: str, sample: Sample) -> list[tuple[str, Sample]]:
+        """Ask about the caption; for best_of_two in both orders."""
+        return both_orders(caption, sample) if self.form == "best_of_two" else super().build_requests(caption, sample)
 
-    def judged(self, opinions: Sequence[Opinion], sample: Sample) -> Score:
-        if not opinions:
+    def aggregate(self, graded: Sequence[GradedCaption], sample: Sample) -> Score:
+        """Return the value of the form."""
+        if not graded:
             return Score.abstain("no paragraph or reference to compare with")
-        lost = next((opinion for opinion in opinions if opinion.verdict is None), None)
-        if lost is not None or self.form == "score":
-            return super().judged([lost or opinions[0]], sample)
-        verdicts = [opinion.verdict for opinion in opinions]
+        unread = next((one for one in graded if one.verdict is None), None)
+        if unread is not None or self.form == "score":
+            return super().aggregate([unread or graded[0]], sample)
+        verdicts = [one.verdict for one in graded]
         if self.form == "revision_gap":
-            return Score(kept(opinions[0].caption, verdicts[0]), note=verdicts[0])
-        return Score(won(verdicts), note="\n".join(one.reason for one in verdicts))
+            return Score(edit_similarity(graded[0].caption, verdicts[0]), note=verdicts[0])
+        return Score(pairwise_value(verdicts), note="\n".join(one.reason for one in verdicts))
 
-    def value(self, verdict: Verdict, sample: Sample) -> Score:
+    def score_verdict(self, verdict: Verdict, sample: Sample) -> Score:
+        """Return the value of a verdict, with the verdict's text as a note."""
         return Score(verdict_value(verdict, self.penalty), note=verdict.text())

@@ -22,8 +22,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from rlcap.errors import ReplyFormatError, RubricError
-from rlcap.judge.grader import Critic
-from rlcap.judge.parsing import sections
+from rlcap.judge.grader import Grader
+from rlcap.judge.parsing import read_sections
 from rlcap.judge.templates import delimit
 from rlcap.types import Sample
 
@@ -73,7 +73,7 @@ def _criterion(row: Any, where: str) -> Criterion:
 
 def parse_criteria(reply: str, count: int) -> list[Met]:
     """One answer a criterion, in order. ReplyFormatError for a reply that is not `count` lines `1. reason | yes`."""
-    (text,) = sections(reply, "criteria")
+    (text,) = read_sections(reply, "criteria")
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     if len(lines) != count:
         raise ReplyFormatError(f"{len(lines)} answers to {count} criteria")
@@ -98,15 +98,18 @@ def weighted_share(rubric: Sequence[Criterion], met: Sequence[Met]) -> float:
     return math.fsum(c.weight for c, one in zip(rubric, met, strict=True) if one.met) / total
 
 
-class RubricReader(Critic):
-    """A critic whose verdicts are answers to the sample's criteria. It is told neither weights nor references."""
+class RubricReader(Grader):
+    """Reads answers to the sample's criteria. Its prompt holds neither weights nor references."""
 
-    def fields(self, caption: str, sample: Sample) -> dict[str, str]:
+    def prompt_fields(self, caption: str, sample: Sample) -> dict[str, str]:
+        """Return the caption and the numbered criteria."""
         lines = [f"{i}. {criterion.text}" for i, criterion in enumerate(rubric_of(sample), 1)]
         return {"rubric": delimit("rubric", "\n".join(lines)), "caption": delimit("caption", caption)}
 
-    def known(self, sample: Sample) -> bool:
+    def has_material(self, sample: Sample) -> bool:
+        """Whether the sample has a rubric."""
         return bool(rubric_of(sample))
 
     def parse(self, reply: str, sample: Sample) -> list[Met]:
+        """Read an answer to each criterion. Raises ReplyFormatError."""
         return parse_criteria(reply, len(rubric_of(sample)))

@@ -17,39 +17,52 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from rlcap.config.imports import resolve
-from rlcap.judge.grader import Opinion
-from rlcap.reward.base import Reward
-from rlcap.reward.judge_reward import Judged
+from rlcap.judge.config import JudgeSpec
+from rlcap.judge.grader import GradedCaption
+from rlcap.reward.judge_reward import JudgeReward
 from rlcap.rewards.rubric.parsing import Met, RubricReader, criteria_text, rubric_of, weighted_share
 from rlcap.types import Sample, Score
 
 
-class Rubric(Judged, Reward):
-    """image: whether an engine that sees gets the image too; RubiCap's doesn't. rubric: `module:function`, sample →
-    criteria, in place of `meta["rubric"]`. engine and the rest: see `rlcap.reward.judge_reward:Judged`. Raises RubricError,
-    naming the sample, for a rubric that is none."""
+class Rubric(JudgeReward):
+    """A rubric for each image as a reward.
+
+    Args:
+        judge: says which criteria are met; see `rlcap.judge.config:JudgeConfig`. It is not shown the image by default, as in RubiCap;
+            `judge.image` shows it.
+        rubric: `module:function`, from a sample to its criteria, in place of `meta["rubric"]`.
+
+    Raises:
+        RubricError: for a rubric that can't be used; it names the sample.
+    """
 
     name, range, needs, version = "rubric", (0.0, 1.0), frozenset({"meta"}), "1"
-    prompt_file, critic_kind = Path(__file__).parent / "prompt.txt", RubricReader
+    prompt_file, grader_kind = Path(__file__).parent / "prompt.txt", RubricReader
+    shows_image = False
 
-    def __init__(self, engine: Any, image: bool = False, rubric: str | None = None, **asking: Any) -> None:
-        super().__init__(engine, image=image, **asking)
-        self.maker = resolve(rubric) if rubric else None
+    def __init__(self, judge: JudgeSpec, rubric: str | None = None) -> None:
+        super().__init__(judge)
+        self.make_rubric = resolve(rubric) if rubric else None
 
-    def own(self, sample: Sample) -> Sample:
-        """The sample with its rubric."""
-        return replace(sample, meta={**sample.meta, "rubric": self.maker(sample)}) if self.maker else sample
+    def with_rubric(self, sample: Sample) -> Sample:
+        """Return the sample with its rubric in `meta["rubric"]`."""
+        if self.make_rubric is None:
+            return sample
+        return replace(sample, meta={**sample.meta, "rubric": self.make_rubric(sample)})
 
-    def asks(self, caption: str, sample: Sample) -> list[tuple[str, Sample]]:
-        return [(caption, self.own(sample))] if rubric_of(self.own(sample)) else []
+    def build_requests(self, caption: str, sample: Sample) -> list[tuple[str, Sample]]:
+        """Ask about the caption where the image has a rubric."""
+        sample = self.with_rubric(sample)
+        return [(caption, sample)] if rubric_of(sample) else []
 
-    def judged(self, opinions: Sequence[Opinion], sample: Sample) -> Score:
-        if not opinions:
+    def aggregate(self, graded: Sequence[GradedCaption], sample: Sample) -> Score:
+        """Return the weighted share of criteria that are met."""
+        if not graded:
             return Score.abstain('no criteria for this image in meta["rubric"]')
-        return super().judged(opinions, sample)
+        return super().aggregate(graded, sample)
 
-    def value(self, verdict: list[Met], sample: Sample) -> Score:
-        return Score(weighted_share(rubric_of(self.own(sample)), verdict), note=criteria_text(verdict))
+    def score_verdict(self, verdict: list[Met], sample: Sample) -> Score:
+        """Return the weighted share, with the judge's reasons as a note."""
+        return Score(weighted_share(rubric_of(self.with_rubric(sample)), verdict), note=criteria_text(verdict))

@@ -35,8 +35,8 @@ rewards:
   rlcap probe recipes/configs/lab.yaml                     can it be won by worse captions: salad, hedges, self-praise, …
 
 prompts:
-  rlcap prompt optimize instruction --config my.yaml --engine openai:gpt-4o-mini --out instruction.txt
-  rlcap prompt optimize rubric scored.jsonl --judge openai:gpt-4o-mini --prompt rewards/critique/prompt.txt --engine … --out rubric.txt
+  rlcap prompt optimize instruction --config my.yaml --rewriter openai:gpt-4o-mini --out instruction.txt
+  rlcap prompt optimize rubric scored.jsonl --judge openai:gpt-4o-mini --prompt rewards/critique/prompt.txt --rewriter … --out rubric.txt
 
 what came of it:
   rlcap compare runs/a runs/b                              which run is better, on the same held-out images

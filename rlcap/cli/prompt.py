@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rlcap.cli.arguments import command, group, positive
 
 if TYPE_CHECKING:
-    from rlcap.feedback.prompt_optimization import Descent, Try
+    from rlcap.feedback.prompt_optimization import OptimizedPrompt, Trial
 
 
 def add(commands: Any) -> None:
@@ -44,13 +44,15 @@ def add(commands: Any) -> None:
         "--reward", default="rlcap.rewards.critique:Critique", help="the judged reward (default: %(default)s)"
     )
     rubric.add_argument(
-        "--judge", required=True, help="its engine: openai:MODEL, litellm:…, transformers:…, module:Class"
+        "--judge", required=True, help="its backend: openai:MODEL, litellm:…, transformers:…, module:Class"
     )
     rubric.add_argument(
         "--prompt", type=Path, required=True, help="its prompt file, rewards/critique/prompt.txt or yours"
     )
     for parser in (instruction, rubric):
-        parser.add_argument("--engine", required=True, help="who rewrites: openai:MODEL, litellm:PROVIDER/MODEL, …")
+        parser.add_argument(
+            "--rewriter", required=True, help="the judge that rewrites: openai:MODEL, litellm:PROVIDER/MODEL, …"
+        )
         parser.add_argument("--rounds", type=positive, default=5, help="rewritings (default: %(default)s)")
         parser.add_argument("--out", type=Path, required=True, help="text file for the best one")
         parser.add_argument("--json", type=Path, metavar="FILE", help="write every try here too")
@@ -107,7 +109,7 @@ def _rubric(options: argparse.Namespace) -> None:
     from rlcap.config.imports import build, resolve
     from rlcap.errors import CaptionsError
     from rlcap.feedback.prompt_tasks import RUBRIC_ROLE, RUBRIC_RULES, RubricTask
-    from rlcap.judge.templates import Prompt
+    from rlcap.judge.templates import PromptTemplate
     from rlcap.reward.base import Reward
 
     rows = read_captions(options.captions)
@@ -115,12 +117,12 @@ def _rubric(options: argparse.Namespace) -> None:
         if not isinstance(row.get("score"), int | float) or not math.isfinite(row["score"]):
             raise CaptionsError(f"{options.captions}, row {number}: `score` must be what people gave it, a number")
     samples = to_batch(rows, {}).samples
-    prompt, kind = Prompt.read(options.prompt), resolve(options.reward, Reward)
+    prompt, kind = PromptTemplate.read(options.prompt), resolve(options.reward, Reward)
 
     def make(rubric: str) -> Reward:
         written = options.out.with_suffix(".prompt.txt")
         written.write_text(f"{rubric}\n---\n{prompt.user}\n", encoding="utf-8")
-        return build(kind, {"engine": options.judge, "prompt": str(written)}, what=options.reward)
+        return build(kind, {"judge": {"backend": options.judge, "prompt": str(written)}}, what=options.reward)
 
     judged = [(row["caption"], sample, float(row["score"])) for row, sample in zip(rows, samples, strict=True)]
     best = _descend(options, prompt.system, RUBRIC_ROLE, RubricTask(make, judged), RUBRIC_RULES).best
@@ -128,18 +130,18 @@ def _rubric(options: argparse.Namespace) -> None:
     print(f"as a prompt file: {options.out.with_suffix('.prompt.txt')}")
 
 
-def _descend(options: argparse.Namespace, start: str, role: str, task: Any, rules: tuple[str, ...]) -> Descent:
-    from rlcap.feedback.prompt_optimization import descend
-    from rlcap.judge.backends.loading import load_engine
+def _descend(options: argparse.Namespace, start: str, role: str, task: Any, rules: tuple[str, ...]) -> OptimizedPrompt:
+    from rlcap.feedback.prompt_optimization import optimize_prompt
+    from rlcap.judge.backends.loading import load_backend
     from rlcap.judge.judge import Judge
 
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    found = descend(
+    found = optimize_prompt(
         start,
         role,
-        told=task.told,
+        describe=task.describe,
         score=task.score,
-        judge=Judge(load_engine(options.engine)),
+        judge=Judge(load_backend(options.rewriter)),
         rounds=options.rounds,
         constraints=rules,
         report=_say,
@@ -152,7 +154,7 @@ def _descend(options: argparse.Namespace, start: str, role: str, task: Any, rule
     return found
 
 
-def _say(tried: Try) -> None:
+def _say(tried: Trial) -> None:
     if tried.score is None:
         print(f"–       {tried.reason}", flush=True)
     else:

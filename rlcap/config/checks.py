@@ -87,22 +87,23 @@ def _check_model(model: ModelConfig) -> None:
 
 
 def _check_refine(config: RefineConfig) -> None:
-    asked = config.reviser
-    for name in ("rounds", "timeout", "concurrency"):
-        _positive(f"reviser.{name}", getattr(asked, name))
-    _not_negative("reviser.retries", asked.retries)
+    reviser = config.reviser
+    _positive("reviser.rounds", reviser.rounds)
     _not_negative("tolerance", config.tolerance)
     _positive("generation.max_new_tokens", config.generation.max_new_tokens)
     if not any(config.accept.values()):
         raise ConfigError("accept names no reward: a rewriting must please one that had no part in it")
     for name, entry in config.accept.items():
-        engine = (entry or {}).get("params", {}).get("engine") if isinstance(entry, Mapping) else None
-        if engine is not None and _engine_name(engine) == _engine_name(asked.engine):
-            raise ConfigError(f"accept.{name} asks the engine that rewrites: whoever accepts must be another")
+        judge = (entry or {}).get("params", {}).get("judge") if isinstance(entry, Mapping) else None
+        if judge is not None and _backend_name(judge) == _backend_name(reviser.judge):
+            raise ConfigError(f"accept.{name} asks the judge that rewrites: whoever accepts must be another")
 
 
-def _engine_name(spec: Any) -> Any:
-    return spec.get("engine") if isinstance(spec, Mapping) else spec
+def _backend_name(judge: Any) -> Any:
+    """Return the name of a judge's backend, without its parameters."""
+    if isinstance(judge, Mapping):
+        return _backend_name(judge["backend"]) if "backend" in judge else judge.get("type")
+    return judge
 
 
 def _check_dpo(config: DPOConfig) -> None:

@@ -19,6 +19,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from rlcap.config.section import Section
 from rlcap.errors import ConfigError
 
 
@@ -86,6 +87,8 @@ def check_params(factory: Any, params: Mapping[str, Any], given: Iterable[str], 
                 " (YAML reads 1e-3 as text: write 1.0e-3)" if isinstance(value, str) and _fits(0.5, hints[key]) else ""
             )
             raise ConfigError(f"parameter {key} of {what} must be {_wanted(hints[key])}, got {value!r}{number}")
+        for section in _sections(hints.get(key)):
+            section.of(value)
     filled = {key for key in given if key in accepted} | set(params)
     for key, parameter in accepted.items():
         variadic = parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
@@ -94,6 +97,14 @@ def check_params(factory: Any, params: Mapping[str, Any], given: Iterable[str], 
             raise ConfigError(
                 f"{what} needs the parameter {key!r}; given: {', '.join(sorted(filled - {key})) or 'none'}"
             )
+
+
+def _sections(hint: Any) -> list[Any]:
+    """Return the configuration sections among the alternatives of an annotation: their values are checked here as well."""
+    alternatives = typing.get_args(hint) or (hint,)
+    return [
+        kind for kind in alternatives if isinstance(kind, type) and issubclass(kind, Section) and hasattr(kind, "of")
+    ]
 
 
 def _of_name(name: str) -> types.ModuleType:

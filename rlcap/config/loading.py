@@ -73,13 +73,13 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _merge(old: Mapping[str, Any], new: Mapping[str, Any], kind: Any) -> dict[str, Any]:
-    """`new` over `old`. Mappings merge key by key, except `curriculum`, whose forms exclude each other, and an engine's
-    parameters, which are no other engine's."""
+    """`new` over `old`. Mappings merge key by key, except `curriculum`, whose forms exclude each other, and the
+    parameters of a judge's backend, which are not those of a backend of another type."""
     merged = dict(old)
     for key, value in new.items():
         before = merged.get(key)
         both = isinstance(value, Mapping) and isinstance(before, Mapping)
-        other = both and key == "engine" and value.get("engine", before.get("engine")) != before.get("engine")
+        other = both and key == "backend" and value.get("type", before.get("type")) != before.get("type")
         merged[key] = _merge(before, value, None) if both and not other and key != "curriculum" else value
     return merged
 

@@ -251,25 +251,11 @@ class SFTConfig:
 class ReviserConfig:
     """Who criticises and rewrites captions: textual gradient descent (`rlcap.feedback.revise`)."""
 
-    engine: Any = "rlcap.lab.oracles.reviser:LabReviser"
-    """An engine, as for `rlcap.rewards.critique:Critique`: openai:MODEL, litellm:PROVIDER/MODEL, transformers:PATH, module:Class, or
-    a mapping {engine: …, parameters}. The lab's reviser knows the lab alone."""
-    prompt: str | None = None
-    """Prompt file of the loss, with {references} and {caption}; null: rlcap/feedback/revise.txt."""
+    judge: Any = "rlcap.lab.oracles.reviser:OracleReviser"
+    """Who criticises and rewrites, as for a reward that asks a judge: `openai:MODEL`, `module:Class`, or {backend: …, timeout: …}. Its
+    prompt is that of the loss, with {references} and {caption}."""
     rounds: int = 1
     """Rounds of loss, gradient and step a caption; three calls each."""
-    image: bool = True
-    """Give the image to an engine that can see."""
-    sampling: dict[str, Any] = field(default_factory=dict)
-    """Passed to every call: {temperature: 0.7}."""
-    timeout: float = 60.0
-    """Seconds a call may take."""
-    retries: int = 3
-    """Further calls after a failure that may pass."""
-    concurrency: int = 8
-    """Captions under way at once."""
-    limits: dict[str, Any] = field(default_factory=dict)
-    """requests_per_minute, tokens_per_minute, dollars, tokens, prices, failures, cool_down."""
 
 
 @dataclass

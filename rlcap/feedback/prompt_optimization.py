@@ -1,10 +1,12 @@
-"""Textual gradient descent on a prompt: an engine reads how captions (or verdicts) came out under a prompt, and rewrites it;
-a rewriting stays where a score on images that the engine was not shown rises.
+"""Textual gradient descent on a prompt.
 
-    found = descend(start, ROLE, told=…, score=…, engine=engine, rounds=5)
-    found.best, found.history
+A judge reads how captions (or verdicts) came out under a prompt, and rewrites the prompt. A rewriting is kept where a score on images that
+the judge was not shown rises.
 
-What is optimised is text, scored by a function; this module knows neither captioners nor rewards.
+    result = optimize_prompt(start, ROLE, describe=…, score=…, judge=judge, rounds=5)
+    result.best, result.history
+
+What is optimised is a text that a function scores; this module knows neither captioners nor rewards.
 """
 
 from __future__ import annotations
@@ -14,20 +16,21 @@ from dataclasses import dataclass
 from typing import Any
 
 from rlcap.errors import NoReplyError
-from rlcap.feedback.revise import patient, whole
-from rlcap.judge.backends.loading import import_textgrad
+from rlcap.feedback.revise import NO_TAGS, judge_engine, uncut_variable
+from rlcap.judge.backends.textgrad import import_textgrad
 from rlcap.judge.judge import Judge
 from rlcap.types import Sample
 
-NOBODY = Sample("", "")
+NO_SAMPLE = Sample("", "")
 """A prompt belongs to no image."""
 
 
 @dataclass(frozen=True, slots=True)
-class Try:
+class Trial:
     """One prompt that was tried."""
 
     text: str
+    """The prompt; empty where no prompt came of the round."""
     score: float | None
     """On the held-out images; None where no prompt came of the round."""
     kept: bool
@@ -37,64 +40,73 @@ class Try:
 
 
 @dataclass(frozen=True, slots=True)
-class Descent:
-    """What came of it."""
+class OptimizedPrompt:
+    """The result of an optimisation."""
 
     best: str
-    history: Sequence[Try]
-    """The start first."""
+    """The prompt with the highest score."""
+    history: Sequence[Trial]
+    """All trials, beginning with the start."""
 
     @property
     def score(self) -> float:
-        """Of the best."""
+        """The score of the best prompt."""
         return max(tried.score for tried in self.history if tried.score is not None)
 
 
-def descend(
+def optimize_prompt(
     start: str,
     role: str,
     *,
-    told: Callable[[str], str],
+    describe: Callable[[str], str],
     score: Callable[[str], float],
     judge: Judge,
     rounds: int,
     constraints: Sequence[str] = (),
     sampling: Mapping[str, Any] | None = None,
-    report: Callable[[Try], None] = lambda _: None,
-) -> Descent:
-    """`rounds` steps from `start`, each from the best prompt so far.
+    report: Callable[[Trial], None] = lambda _: None,
+) -> OptimizedPrompt:
+    """Take `rounds` steps from `start`, each from the best prompt so far.
 
     Args:
-        role: what the text is, for the engine.
-        told: prompt → what came of it on the training images, in words: the loss.
-        score: prompt → a number on held-out images, higher is better.
-        judge: the engine with its patience and budget.
-        report: called with each try as it is known.
+        start: the prompt to begin with.
+        role: what the text is, for the judge.
+        describe: from a prompt to a description in words of what came of it on the training images: the loss.
+        score: from a prompt to a number on held-out images; higher is better.
+        judge: rewrites the prompt.
+        rounds: number of steps.
+        constraints: rules for the rewriting.
+        sampling: parameters of every call.
+        report: called with each trial as soon as it is known.
 
-    Raises JudgeError where the engine can't work at all; a round without a usable reply is told in the history.
+    Returns:
+        The best prompt and all trials. A round without a usable reply is a trial without a score.
+
+    Raises:
+        JudgeError: where the judge's backend can't work at all.
     """
     textgrad = import_textgrad()
-    engine = patient(judge, NOBODY, dict(sampling or {}))
-    best = Try(start, score(start), True)
+    engine = judge_engine(judge, NO_SAMPLE, dict(sampling or {}))
+    best = Trial(start, score(start), True)
     report(best)
     history = [best]
     for _ in range(rounds):
-        variable = whole(best.text, role)
-        variable.gradients.add(textgrad.Variable(told(best.text), role_description=f"feedback to {role}"))
+        variable = uncut_variable(best.text, role)
+        variable.gradients.add(textgrad.Variable(describe(best.text), role_description=f"feedback to {role}"))
         descent = textgrad.TextualGradientDescent(parameters=[variable], engine=engine, constraints=list(constraints))
         try:
             descent.step()
             text = variable.value.strip()
             if not text or text in {tried.text for tried in history}:
-                found = Try(text, None, False, "the engine wrote nothing new")
+                trial = Trial(text, None, False, "the judge wrote nothing new")
             else:
                 value = score(text)
-                found = Try(text, value, value > best.score)
+                trial = Trial(text, value, value > best.score)
         except NoReplyError as error:
-            found = Try("", None, False, str(error))
-        except IndexError:  # how textgrad says that a reply lacks its tags
-            found = Try("", None, False, "the rewriting stood in no <IMPROVED_VARIABLE> tags")
-        history.append(found)
-        report(found)
-        best = found if found.kept else best
-    return Descent(best.text, history)
+            trial = Trial("", None, False, str(error))
+        except IndexError:  # how textgrad reports a reply without its tags
+            trial = Trial("", None, False, NO_TAGS)
+        history.append(trial)
+        report(trial)
+        best = trial if trial.kept else best
+    return OptimizedPrompt(best.text, history)

@@ -1,5 +1,5 @@
 """What `rlcap prompt optimize` optimises: the captioner's instruction, by what a mix says of the captions that come of it, or a judge's
-rubric, by how well its values agree with people's. Both are given to `rlcap.feedback.prompt_optimization.descend`.
+rubric, by how well its values agree with people's. Both are given to `rlcap.feedback.prompt_optimization.optimize_prompt`.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class InstructionTask:
                 total += weight * (mean - start) / std
         return total
 
-    def told(self, instruction: str) -> str:
+    def describe(self, instruction: str) -> str:
         """The training images' worst captions, with what each reward says of them."""
         captions, scores = self._judge(instruction, self.training)
         totals = _totals(scores, [_moments(column) for column in scores.values.T.tolist()])
@@ -93,7 +93,7 @@ class RubricTask:
         """On the held-out rows; NaN, which is no improvement, where the judge ordered no pair."""
         return agreement(self._values(rubric, self.held_out), [wanted for *_, wanted in self.held_out], clear=0.0)
 
-    def told(self, rubric: str) -> str:
+    def describe(self, rubric: str) -> str:
         """The training rows on which judge and people differ most, each by its rank."""
         values, wanted = self._values(rubric, self.training), [score for *_, score in self.training]
         apart = [

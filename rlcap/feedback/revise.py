@@ -1,32 +1,31 @@
-"""Textual gradient descent on a caption: loss, gradient, step, by textgrad (Yuksekgonul et al. 2024, arXiv 2406.07496).
+"""Textual gradient descent on a caption: loss, gradient and step, by textgrad (Yuksekgonul et al. 2024, arXiv 2406.07496).
 
-    reviser = Reviser(engine, Prompt.read("rlcap/feedback/revise.txt"))
-    found = reviser.revise("a dog.", sample)            # .caption, .critiques, or .reason where nothing came of it
+    reviser = Reviser(JudgeConfig.of("openai:gpt-4o-mini"))
+    revision = reviser.revise("a dog.", sample)          # .caption, .critiques, and .reason where the rounds ended early
 
-A round is three calls: the loss criticises the caption by what is known of the image, the gradient turns that into
-feedback, the step rewrites the caption. textgrad's prompts and loop are used as they are; its faults are kept out. It shows
-an optimiser only the ends of a long text: here it shows all. It raises where a reply lacks the tags: here the caption stays
-as it is, with the reason. It asks engines itself, without patience: here every call goes through a `Judge` (timeout,
-retries, breaker, rates, budget).
+A round is three calls: the loss criticises the caption by what is known of the image, the gradient turns the criticism into feedback,
+and the step rewrites the caption. textgrad's prompts and loop are used as they are, with three changes. textgrad shows an optimizer only
+the ends of a long text; here it sees all of it. textgrad raises where a reply lacks its tags; here the caption stays as it is, with the
+reason. textgrad's engines ask without timeouts, retries or budgets; here every call goes through a `Judge`.
 """
 
 from __future__ import annotations
 
-import functools
-import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rlcap.errors import ImageError, NoReplyError
-from rlcap.io.images import open_image
-from rlcap.judge.backends.loading import import_textgrad
-from rlcap.judge.judge import Judge, Question, RetryPolicy, places
-from rlcap.judge.limits import Limits
-from rlcap.judge.templates import Prompt, delimit, sanitize
-from rlcap.reward.base import run_coroutine
+from rlcap.judge import event_loop
+from rlcap.judge.backends.base import JudgeRequest
+from rlcap.judge.backends.loading import load_backend
+from rlcap.judge.backends.textgrad import import_textgrad
+from rlcap.judge.config import JudgeConfig
+from rlcap.judge.grader import image_parts
+from rlcap.judge.judge import Judge
+from rlcap.judge.templates import PromptTemplate, delimit, sanitize
 from rlcap.types import Sample
 
 PROMPT = Path(__file__).parent / "revise.txt"
@@ -37,6 +36,10 @@ CONSTRAINTS = (
     "Take back what the feedback calls wrong; add what it calls missing; keep what is right.",
     "Plain prose, no lists, no headings.",
 )
+NO_TAGS = "the rewriting stood in no <IMPROVED_VARIABLE> tags"
+"""Reason of a round whose reply textgrad can't read."""
+
+Parts = tuple[str | bytes, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,110 +51,111 @@ class Revision:
     critiques: tuple[str, ...]
     """The loss of each round, in words."""
     reason: str | None = None
-    """Why the rounds ended before their number; None where they didn't."""
+    """Why the rounds ended early; None where they did not."""
 
 
 class Reviser:
-    """An engine that criticises and rewrites.
+    """Criticises captions and rewrites them.
 
-    engine: see `rlcap.judge.judge`. prompt: the loss: its system part is asked, its user part holds {references} (what is
-    known) and {caption}. rounds: of loss, gradient and step a caption. image: whether an engine that can see gets it.
+    Args:
+        config: the judge that criticises and rewrites. Its prompt is that of the loss: the system message asks, the user's message holds
+            {references} (what is known) and {caption}. A judge that accepts images is shown the image unless `image` is false.
+        rounds: rounds of loss, gradient and step for each caption.
     """
 
-    def __init__(
-        self,
-        engine: Any,
-        prompt: Prompt,
-        rounds: int = 1,
-        sampling: Mapping[str, Any] | None = None,
-        image: bool = True,
-        retry_policy: RetryPolicy | None = None,
-        limits: Limits | None = None,
-    ) -> None:
-        self.engine, self.prompt, self.rounds = engine, prompt, rounds
-        self.sampling, self.sees = dict(sampling or {}), image and bool(getattr(engine, "is_multimodal", False))
-        self.retry_policy, self.limits = retry_policy or RetryPolicy(), limits or Limits()
+    def __init__(self, config: JudgeConfig, rounds: int = 1) -> None:
+        self.backend, self.rounds = load_backend(config.backend), rounds
+        self.template = PromptTemplate.read(config.prompt or PROMPT)
+        self.sampling, self.limits, self.retry_policy = config.sampling, config.limits, config.retry_policy
+        self.sees_image = config.image is not False and self.backend.accepts_images
         self.textgrad = import_textgrad()
 
     def revise_all(self, captions: Sequence[str], samples: Sequence[Sample]) -> list[Revision]:
-        """One revision a caption, in order; `retry_policy.concurrency` captions at once."""
-        with ThreadPoolExecutor(places(self.engine, self.retry_policy)) as pool:
+        """Revise N captions of N samples, `concurrency` of them at once. Returns the revisions in order."""
+        with ThreadPoolExecutor(self.retry_policy.places(self.backend)) as pool:
             return list(pool.map(self.revise, captions, samples))
 
     def revise(self, caption: str, sample: Sample) -> Revision:
-        """`rounds` steps down the gradient. JudgeError where the engine can't work at all."""
+        """Take `rounds` steps down the textual gradient of one caption.
+
+        Raises:
+            JudgeError: where the backend can't work at all.
+        """
         critiques: list[str] = []
-        variable = whole(sanitize(caption), ROLE)
+        variable = uncut_variable(sanitize(caption), ROLE)
         try:
-            judge = Judge(self.engine, self.retry_policy, self.limits)
-            image = _picture(sample) if self.sees else None
-            engine = patient(judge, sample, self.sampling)
-            critic = patient(judge, sample, self.sampling, lambda text: self._asked(str(text), sample, image))
+            judge = Judge(self.backend, self.retry_policy, self.limits)
+            image = image_parts(sample) if self.sees_image else ()
+            engine = judge_engine(judge, sample, self.sampling)
+            critic = judge_engine(
+                judge, sample, self.sampling, lambda text: (self._loss_prompt(str(text), sample), *image)
+            )
             descent = self.textgrad.TextualGradientDescent(
                 parameters=[variable], engine=engine, constraints=list(CONSTRAINTS)
             )
             for _ in range(self.rounds):
                 descent.zero_grad()
-                loss = self.textgrad.TextLoss(self.prompt.system, engine=critic)(variable)
+                loss = self.textgrad.TextLoss(self.template.system, engine=critic)(variable)
                 critiques.append(loss.value)
                 loss.backward(engine)
                 descent.step()
         except NoReplyError as error:
-            return Revision(_of(variable, caption), tuple(critiques), str(error))
+            return Revision(_revised(variable, caption), tuple(critiques), str(error))
         except ImageError as error:
             return Revision(caption, (), str(error))
-        except IndexError:  # how textgrad says that a reply lacks its tags
-            return Revision(
-                _of(variable, caption), tuple(critiques), "the rewriting stood in no <IMPROVED_VARIABLE> tags"
-            )
-        return Revision(_of(variable, caption), tuple(critiques))
+        except IndexError:  # how textgrad reports a reply without its tags
+            return Revision(_revised(variable, caption), tuple(critiques), NO_TAGS)
+        return Revision(_revised(variable, caption), tuple(critiques))
 
-    def _asked(self, caption: str, sample: Sample, image: bytes | None) -> str | list[str | bytes]:
-        """The user part of the loss: the caption fenced as data, beside what is known."""
+    def _loss_prompt(self, caption: str, sample: Sample) -> str:
+        """Return the user's message of the loss: the caption, delimited as data, beside what is known of the image."""
         known = "\n".join(f"- {text}" for text in sample.references if text.strip()) or "(nothing was written)"
-        text = self.prompt.fill({"references": delimit("references", known), "caption": delimit("caption", caption)})
-        return text if image is None else [text, image]
+        return self.template.fill({"references": delimit("references", known), "caption": delimit("caption", caption)})
 
 
-def _of(variable: Any, caption: str) -> str:
-    found = variable.value.strip()
-    return found if found and found != sanitize(caption) else caption
+def _revised(variable: Any, caption: str) -> str:
+    text: str = variable.value.strip()
+    return text if text and text != sanitize(caption) else caption
 
 
-def patient(
-    judge: Judge, sample: Sample, sampling: Mapping[str, Any], change: Callable[[Any], Any] | None = None
+def judge_engine(
+    judge: Judge,
+    sample: Sample,
+    sampling: dict[str, Any],
+    to_parts: Callable[[Any], Parts] = lambda prompt: (str(prompt),),
 ) -> Any:
-    """An engine as textgrad wants it, whose calls go through the judge (textgrad calls from a plain thread: an event loop a
-    call). change: applied to what is asked. Its calls raise NoReplyError, and JudgeError where the judge's engine can't work."""
+    """Return an engine as textgrad wants it, whose calls go through a judge.
 
-    class Engine(import_textgrad().EngineLM):
-        model_string = judge.engine.model_string
+    Args:
+        judge: answers the calls.
+        sample: the sample that the calls are about.
+        sampling: parameters of every call.
+        to_parts: from textgrad's prompt to the parts of the request.
+
+    Returns:
+        An `EngineLM`. Its calls raise NoReplyError where the judge gave no reply, and JudgeError where its backend can't work.
+    """
+
+    class JudgeEngine(import_textgrad().EngineLM):  # type: ignore[misc]  # textgrad is imported late
+        model_string = judge.backend.name
 
         def generate(self, prompt: Any, system_prompt: str | None = None, **_: Any) -> str:
-            question = Question(change(prompt) if change else prompt, system_prompt or "", sample)
-            (answer,) = run_coroutine(functools.partial(judge.ask, [question], sampling))
+            request = JudgeRequest(to_parts(prompt), system_prompt or "", sample, sampling=sampling)
+            (answer,), _usage = event_loop.run(judge.ask([request]))
             if answer.reply is None:
                 raise NoReplyError(str(answer.reason))
             return answer.reply
 
         __call__ = generate
 
-    return Engine()
+    return JudgeEngine()
 
 
-def whole(text: str, role: str) -> Any:
-    """A textgrad variable whose text is never cut: by itself textgrad shows the first and last ten words."""
+def uncut_variable(text: str, role: str) -> Any:
+    """Return a textgrad variable whose text is shown whole: textgrad's own shows the first and last ten words."""
 
-    class Whole(import_textgrad().Variable):
+    class UncutVariable(import_textgrad().Variable):  # type: ignore[misc]  # textgrad is imported late
         def get_short_value(self, n_words_offset: int = 10) -> str:
-            return self.value
+            return str(self.value)
 
-    return Whole(text, requires_grad=True, role_description=role)
-
-
-def _picture(sample: Sample) -> bytes:
-    image = open_image(sample.image)
-    image.thumbnail((1024, 1024))
-    data = io.BytesIO()
-    image.save(data, "JPEG", quality=90)
-    return data.getvalue()
+    return UncutVariable(text, requires_grad=True, role_description=role)

@@ -1,13 +1,11 @@
-"""A cache of judges' replies: sqlite, shared by processes, keyed by content.
+"""A cache of judges' replies: one sqlite file, shared by processes, keyed by content.
 
-Keys are sha256 over everything that a reply depends on, so that a changed prompt file, model or caption never meets a
-stale reply, and a run that is resumed or repeated pays nothing twice.
+A key is the sha256 of everything that a reply depends on. So a changed prompt file, model or caption never gets a stale reply, and a run
+that is resumed or repeated pays for nothing twice.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import sqlite3
 import threading
@@ -19,22 +17,16 @@ from typing import Any
 from rlcap.errors import ConfigError
 
 
-def content_hash(**parts: Any) -> str:
-    """sha256 hex of named JSON-able parts; unlike `hash()` the same in every process. Half a surrogate pair is let through."""
-    text = json.dumps(parts, sort_keys=True, ensure_ascii=False)
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-
-
 def _storable(reply: str) -> str:
     return reply.encode("utf-8", "replace").decode()
 
 
 def _open(path: str, patience: float = 30.0) -> sqlite3.Connection:
-    """A connection that waits `patience` seconds for other writers."""
+    """Open a connection that waits `patience` seconds for other writers."""
     connection = sqlite3.connect(path, timeout=patience)
     until = time.monotonic() + patience
     while True:
-        try:  # sqlite does not wait by itself where two processes switch a new file to its log at the same time
+        try:  # sqlite itself does not wait where two processes switch a new file to the write-ahead log at the same time
             connection.execute("PRAGMA journal_mode=WAL")
             connection.execute("PRAGMA synchronous=NORMAL")
             connection.execute("CREATE TABLE IF NOT EXISTS replies (key TEXT PRIMARY KEY, reply TEXT NOT NULL)")
@@ -46,15 +38,16 @@ def _open(path: str, patience: float = 30.0) -> sqlite3.Connection:
             time.sleep(0.01)
 
 
-def default_folder() -> Path:
-    """`$RLCAP_CACHE`, or ~/.cache/rlcap."""
-    return Path(os.environ.get("RLCAP_CACHE") or Path.home() / ".cache" / "rlcap")
-
-
 class ReplyCache:
-    """key → text, in one sqlite file (write-ahead log: many readers beside one writer). `:memory:` keeps it in RAM.
+    """Maps keys to replies, in one sqlite file with a write-ahead log: many readers beside one writer.
 
-    Connections belong to one process and thread: each gets its own, also after a fork. ConfigError for what is no path.
+    A connection belongs to one process and one thread. Each gets its own, also after a fork.
+
+    Args:
+        path: the file; `:memory:` keeps the replies in this object alone.
+
+    Raises:
+        ConfigError: for a path that is none, or a file that can't be used.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -70,7 +63,7 @@ class ReplyCache:
                 raise self._unusable(error) from error
 
     def get(self, keys: Sequence[str]) -> dict[str, str]:
-        """The known ones among the keys."""
+        """Return the replies of those keys that are known."""
         if self._memory is not None:
             return {key: self._memory[key] for key in keys if key in self._memory}
         found: dict[str, str] = {}
@@ -82,7 +75,7 @@ class ReplyCache:
         return found
 
     def put(self, key: str, reply: str) -> None:
-        """Remember a reply; of two processes that judged the same, the first one's stays."""
+        """Store a reply. Where two processes got a reply to the same request, the first one stays."""
         if self._memory is not None:
             self._memory.setdefault(key, reply)
             return

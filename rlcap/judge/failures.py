@@ -1,4 +1,4 @@
-"""What went wrong with a call to a judge: whose fault it is, how long to wait, and how to tell it without telling a key."""
+"""Failures of a call to a judge: what kind they are, how long to wait, and how to describe them without revealing a key."""
 
 from __future__ import annotations
 
@@ -6,18 +6,21 @@ import math
 import os
 import re
 from collections.abc import Sequence
+from typing import Literal
+
+FailureKind = Literal["transient", "busy", "refused", "fatal"]
 
 _SECRET_NAME = re.compile(r"(^|_)(API_?KEY|KEY|TOKEN|SECRET|PASSWORD)S?($|_)", re.IGNORECASE)
-# A request refused for what stands in it, not for how it was made: the next caption's may pass.
-_OF_THIS_REQUEST = re.compile(
+# The request was refused for its content and not for how it was made: the request of the next caption may pass.
+_CONTENT_REFUSED = re.compile(
     r"content[ _-]?(filter|policy|management)|contentpolicy|safety system|contextwindow|context[ _]?(length|window)"
     r"|too (long|large)|maximum.{0,20}(length|tokens)",
     re.IGNORECASE,
 )
-_OUT_OF_MONEY = re.compile(r"insufficient_quota|exceeded your current quota")  # waiting doesn't help
-# litellm, openai and httpx each have their own classes; they agree on these words.
-_TRANSIENT_NAME = re.compile(r"Timeout|Connect|Unavailable|ResponseValidation|JSONDecode|RemoteProtocol")
-_FIXES = {
+_OUT_OF_QUOTA = re.compile(r"insufficient_quota|exceeded your current quota")  # waiting does not help
+# litellm, openai and httpx have exception classes of their own, whose names share these words.
+_TRANSIENT_NAME = re.compile(r"Timeout|Connect|Unavailable|ServerReply|ResponseValidation|JSONDecode|RemoteProtocol")
+_REMEDIES = {
     400: "check the judge's model and sampling parameters",
     401: "check the key in the environment (api_key_env)",
     402: "the provider's account needs money",
@@ -27,15 +30,15 @@ _FIXES = {
 }
 
 
-def root(error: BaseException) -> BaseException:
-    """The failure itself, out of tenacity's RetryError in which textgrad's engines wrap it."""
+def root_cause(error: BaseException) -> BaseException:
+    """Return the failure itself, unwrapped from tenacity's RetryError, in which textgrad's engines hide it."""
     attempt = getattr(error, "last_attempt", None)
     inner = attempt.exception() if attempt is not None else None
-    return error if inner is None else root(inner)
+    return error if inner is None else root_cause(inner)
 
 
 def status_of(error: BaseException) -> int | None:
-    """The HTTP status that an engine's exception carries, if any."""
+    """Return the HTTP status that a client's exception carries, or None."""
     for name in ("status_code", "code"):
         value = getattr(error, name, None)
         if isinstance(value, int) and not isinstance(value, bool):
@@ -43,14 +46,19 @@ def status_of(error: BaseException) -> int | None:
     return None
 
 
-def classify(error: BaseException) -> str:
-    """`transient` (down, late, garbled), `busy` (429: alive, ask again later), `refused` (this request only) or `fatal`."""
+def classify(error: BaseException) -> FailureKind:
+    """Sort a failure.
+
+    Returns:
+        `transient` for a judge that is down, late or garbled; `busy` for one that is alive and wants to be asked later (HTTP 429); `refused`
+        for a request that is refused for its content, while others may pass; `fatal` for what no retry mends.
+    """
     status, text = status_of(error), f"{type(error).__name__} {error}"
     if status == 429:
-        return "fatal" if _OUT_OF_MONEY.search(text) else "busy"
+        return "fatal" if _OUT_OF_QUOTA.search(text) else "busy"
     if status in (408, 409, 425) or (status is not None and status >= 500):
         return "transient"
-    if status in (413, 422) or (status == 400 and _OF_THIS_REQUEST.search(text)):
+    if status in (413, 422) or (status == 400 and _CONTENT_REFUSED.search(text)):
         return "refused"
     if status is not None and status >= 300:
         return "fatal"
@@ -62,7 +70,7 @@ def classify(error: BaseException) -> str:
 
 
 def retry_after(error: BaseException) -> float:
-    """Seconds that the server asks to wait (`Retry-After`, as a number), 0 where it says nothing."""
+    """Return the seconds that the server asks to wait (`Retry-After` as a number), or 0 where it does not ask."""
     response = getattr(error, "response", None)
     for headers in (getattr(error, "litellm_response_headers", None), getattr(response, "headers", None)):
         try:
@@ -74,26 +82,29 @@ def retry_after(error: BaseException) -> float:
     return 0.0
 
 
-def tell(error: BaseException) -> str:
-    """`Class: text` in one line of at most about 200 characters, keys blacked out."""
+def describe(error: BaseException) -> str:
+    """Return `Class: text` in one line of about 200 characters at most, with keys blacked out."""
     return f"{type(error).__name__}: {redact(' '.join(str(error).split()))[:200]}".rstrip(": ")
 
 
-def fix(error: BaseException) -> str:
-    """What to do about a fatal error, or nothing."""
-    hint = _FIXES.get(status_of(error) or 0)
+def remedy(error: BaseException) -> str:
+    """Return what to do about a fatal error, as the end of a sentence, or an empty string."""
+    hint = _REMEDIES.get(status_of(error) or 0)
     return f"; {hint}" if hint else ""
 
 
-def keys() -> list[str]:
-    """The keys of the environment. To look through it for each of many replies would cost more than reading them."""
+def secrets_of_environment() -> list[str]:
+    """Return the values of environment variables that hold keys.
+
+    A caller that redacts many replies looks them up once: searching the environment costs more than reading a reply.
+    """
     return [value for name, value in os.environ.items() if len(value) >= 8 and _SECRET_NAME.search(name)]
 
 
 def redact(text: str, known: Sequence[str] | None = None) -> str:
-    """The text with keys blacked out: those of the environment (`known`, by default `keys()`), those in addresses, and
+    """The text with keys blacked out: those of the environment (`known`, by default `secrets_of_environment()`), those in addresses, and
     whatever looks like one."""
-    for value in keys() if known is None else known:
+    for value in secrets_of_environment() if known is None else known:
         text = text.replace(value, "***")
     text = re.sub(r"://[^/\s@]+@", "://***@", text)
     text = re.sub(r"(?i)\b(bearer|api[-_ ]?key\S*?)([:=\s]+)['\"]?[\w.*-]{8,}", r"\1\2***", text)

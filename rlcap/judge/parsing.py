@@ -1,4 +1,8 @@
-"""A judge's verdict: what it must look like, and reading it strictly.
+"""Reading judges' replies strictly.
+
+Anything that lacks the required form is refused with `ReplyFormatError`, and the caption abstains: guessing at a broken reply would put
+the parser's noise into the reward. What a particular reward expects stands beside its prompt; here is what the parsers share, and the
+verdict of a critique:
 
     <critique>The ball is red, not blue; the dog is left out.</critique>
     <wrong>
@@ -9,9 +13,8 @@
     </missing>
     <score>6</score>
 
-The reason comes before the number. Every section must be there once and in this order; a list is `- item` lines or the
-word none; the score is a number from 0 to 10. Anything else is no verdict: guessing at a broken reply would put the
-parser's noise into the reward.
+The reason comes before the number. Every section appears once and in this order; a list is `- item` lines or the word none; the score is
+a number from 0 to 10.
 """
 
 from __future__ import annotations
@@ -28,20 +31,22 @@ _WRAPPING = re.compile(r"\s*(?:<think>.*?</think>)?\s*(?:```\w*\n)?(.*?)(?:```)?
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What the judge found."""
+    """A judge's verdict on a caption."""
 
     critique: str
+    """What should change, in words."""
     wrong: tuple[str, ...]
-    """Claims of the caption that aren't true of the image."""
+    """Claims of the caption that are not true of the image."""
     missing: tuple[str, ...]
     """Facts that the caption leaves out."""
     score: float
-    """0 (describes something else) … 10 (faithful and complete)."""
+    """From 0 (describes something else) to 10 (faithful and complete)."""
 
     def text(self) -> str:
-        """The verdict as it is asked for; `parse(v.text()) == v`."""
+        """Return the verdict in the form in which it is asked for; `parse_verdict(v.text()) == v`."""
         lists = {
-            name: "\n".join(f"- {item}" for item in getattr(self, name)) or "none" for name in ("wrong", "missing")
+            name: "\n".join(f"- {item}" for item in items) or "none"
+            for name, items in (("wrong", self.wrong), ("missing", self.missing))
         }
         return (
             f"<critique>{self.critique}</critique>\n<wrong>\n{lists['wrong']}\n</wrong>\n"
@@ -49,42 +54,51 @@ class Verdict:
         )
 
 
-def bare(reply: str) -> str:
-    """A reply without a reasoning model's leading <think> block and the code fence around what it was asked for."""
-    return _WRAPPING.fullmatch(reply.rstrip())[1].strip()  # no \s* beside .*?: together they take cubic time
+def strip_wrapping(reply: str) -> str:
+    """Return a reply without a reasoning model's leading <think> block and without the code fence around it."""
+    wrapped = _WRAPPING.fullmatch(reply.rstrip())  # no \s* beside .*?: together they would take cubic time
+    return wrapped[1].strip() if wrapped is not None else reply.strip()
 
 
-def sections(reply: str, *names: str) -> list[str]:
-    """What stands in a reply's <name>…</name>, all of them, in this order, once and with nothing around them.
+def read_sections(reply: str, *names: str) -> list[str]:
+    """Return the contents of a reply's <name>…</name> sections: all of them, in this order, each once, and nothing around them.
 
-    Raises ReplyFormatError, which names the first section that is missing.
+    Raises:
+        ReplyFormatError: for any other reply; it names the first section that is missing.
     """
-    text = bare(reply)
-    found = re.fullmatch(r"\s*".join(rf"<{name}>([^<>]*)</{name}>" for name in names), text)
-    if found is None:
+    text = strip_wrapping(reply)
+    match = re.fullmatch(r"\s*".join(rf"<{name}>([^<>]*)</{name}>" for name in names), text)
+    if match is None:
         missing = [name for name in names if f"<{name}>" not in text]
-        told = (
+        raise ReplyFormatError(
             f"no <{missing[0]}> section"
             if missing
             else "sections repeated or out of order, text around them, or tags inside"
         )
-        raise ReplyFormatError(told)
-    return [section.strip() for section in found.groups()]
+    return [section.strip() for section in match.groups()]
 
 
-def parse(reply: str) -> Verdict:
-    """The verdict in a reply. Raises ReplyFormatError that says what is amiss."""
-    critique, wrong, missing, number = sections(reply, *SECTIONS)
+def read_list(section: str) -> list[str]:
+    """Return the lines of a section that holds a list; [] for an empty section or the word none."""
+    lines = [line.strip() for line in section.splitlines() if line.strip()]
+    return [] if [line.lower().strip(" .-") for line in lines] in ([], ["none"]) else lines
+
+
+def parse_verdict(reply: str) -> Verdict:
+    """Return the verdict in a reply.
+
+    Raises:
+        ReplyFormatError: for any other reply; it says what is wrong with it.
+    """
+    critique, wrong, missing, number = read_sections(reply, *SECTIONS)
     score = _SCORE.fullmatch(number)
     if score is None or float(score[1]) > 10:
         raise ReplyFormatError(f"the score must be a number from 0 to 10, got {number[:20]!r}")
     return Verdict(critique, _items(wrong, "wrong"), _items(missing, "missing"), float(score[1]))
 
 
-def _items(text: str, name: str) -> tuple[str, ...]:
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    if [line.lower().strip(" .-") for line in lines] in ([], ["none"]):
-        return ()
+def _items(section: str, name: str) -> tuple[str, ...]:
+    lines = read_list(section)
     for line in lines:
         if not re.match(r"[-*•] ?\S", line):
             raise ReplyFormatError(f"<{name}> must list '- item' lines or none, got {line[:60]!r}")

@@ -1,4 +1,4 @@
-"""What asking a judge took, in numbers for the metrics."""
+"""What asking a judge took: calls, retries, failures, tokens, dollars and latency."""
 
 from __future__ import annotations
 
@@ -9,36 +9,48 @@ from dataclasses import dataclass, field
 
 @dataclass(slots=True)
 class UsageStats:
-    """Of one batch."""
+    """The usage of one batch of requests."""
 
     calls: int = 0
-    """Requests made, retries included."""
+    """Calls made, retries included."""
     retries: int = 0
+    """Calls that repeated a failed or unreadable one."""
     failures: int = 0
     """Calls without a readable reply."""
     tokens: float = 0.0
-    """Read and written."""
+    """Tokens of requests and replies."""
     dollars: float = 0.0
+    """Price of all calls."""
     seconds: list[float] = field(default_factory=list)
-    """Of each call, from its start to its reply, failure or timeout; waiting for a place doesn't count."""
+    """Seconds of each call, from its start to its reply, failure or timeout. Waiting for a free place does not count."""
 
     def metrics(self) -> dict[str, float]:
-        """By the names above; `latency_p50` and `latency_p95` in seconds, left out where no call was made."""
-        found = {name: float(getattr(self, name)) for name in ("calls", "retries", "failures", "tokens", "dollars")}
+        """Return the numbers by name, with `latency_p50` and `latency_p95` in seconds where a call was made."""
+        numbers = {
+            "calls": float(self.calls),
+            "retries": float(self.retries),
+            "failures": float(self.failures),
+            "tokens": self.tokens,
+            "dollars": self.dollars,
+        }
         if self.seconds:
-            found |= {f"latency_p{q}": percentile(self.seconds, q) for q in (50, 95)}
-        return found
+            numbers |= {f"latency_p{q}": percentile(self.seconds, q) for q in (50, 95)}
+        return numbers
 
     @classmethod
-    def sum(cls, tallies: Iterable[UsageStats]) -> UsageStats:
-        """Several judges' in one."""
+    def sum(cls, parts: Iterable[UsageStats]) -> UsageStats:
+        """Add up the usage of several judges."""
         total = cls()
-        for tally in tallies:
-            for name in ("calls", "retries", "failures", "tokens", "dollars", "seconds"):
-                setattr(total, name, getattr(total, name) + getattr(tally, name))
+        for part in parts:
+            total.calls += part.calls
+            total.retries += part.retries
+            total.failures += part.failures
+            total.tokens += part.tokens
+            total.dollars += part.dollars
+            total.seconds += part.seconds
         return total
 
 
 def percentile(values: Sequence[float], q: float) -> float:
-    """The smallest of the values that at least q percent don't exceed (nearest rank)."""
+    """Return the smallest value that at least q percent of the values do not exceed (nearest rank)."""
     return sorted(values)[max(0, math.ceil(q / 100 * len(values)) - 1)]

@@ -37,7 +37,7 @@ class AbstentionMonitor:
             commonest = Counter(reason for reason in seen if reason is not None).most_common(3)
             listed = "; ".join(f"{count}× {reason}" for reason, count in commonest)
             raise ExcessiveAbstentionError(
-                f"reward component {name!r} abstained on {share:.0%} of the last {len(seen)} captions (allowed: "
+                f"reward term {name!r} abstained on {share:.0%} of the last {len(seen)} captions (allowed: "
                 f"{self.max_abstain:.0%}). Commonest reasons: {listed}. Mend the cause, take the component out of the "
                 f"mix, or raise max_abstain"
             )

@@ -1,53 +1,75 @@
 """What a reward is.
 
-A reward judges captions: it takes a `RewardBatch` and answers one `Score` a caption. Ten lines make one:
+A reward judges captions: it takes a `RewardBatch` and returns a `RewardOutput` with one `Score` for each caption. Ten lines make one:
 
-    class Loud(Reward):
-        name, range, needs = "loud", (-1.0, 0.0), frozenset()
+    class Calm(Reward):
+        name, range = "calm", (-1.0, 0.0)
 
-        def score(self, batch):
-            return [Score(-float("!" in caption)) for caption in batch.captions]
+        def score(self, batch: RewardBatch) -> RewardOutput:
+            return RewardOutput([Score(-float("!" in caption)) for caption in batch.captions])
 
-and it is at once a component of a mix (`reward: my_module:Loud`) and a TRL reward function
-(`trl.GRPOTrainer(reward_funcs=[Loud()])`). A reward that waits for a network writes `async def ascore` instead.
-Rules that the mix relies on: a row's score depends on that row alone (not on its neighbours, their order or number; a
-reward that compares the captions of one image says so, `group_dependent`);
-what can't be judged abstains with a reason, `Score.abstain("why")`, and is never given a zero.
+It is at once a term of a reward mix (`reward: my_module:Calm`) and a TRL reward function (`trl.GRPOTrainer(reward_funcs=[Calm()])`).
+A reward that waits for a network writes `async def ascore` instead.
+
+The mix relies on two rules. A row's score depends on that row alone, and not on its neighbours, their order or their number; a reward that
+compares the captions of one image says so by `group_dependent`. And what can't be judged abstains with a reason, by
+`Score.abstain("why")`; it never gets a zero.
 """
 
 from __future__ import annotations
 
-import asyncio
-import threading
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, overload
 
 from rlcap.errors import BudgetExhausted
+from rlcap.judge import event_loop
+from rlcap.judge.judge import Judge
 from rlcap.judge.usage import UsageStats
 from rlcap.reward.trl_adapter import NEEDS, to_reward_batch
 from rlcap.types import RewardBatch, Score
 
-if TYPE_CHECKING:
-    from rlcap.judge.judge import Judge
+
+@dataclass(frozen=True, slots=True)
+class RewardOutput:
+    """A reward's answer to one batch. Iterating over it gives the scores."""
+
+    scores: Sequence[Score]
+    """One score for each caption, in the batch's order."""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    """Numbers about this batch for the log, such as the share of captions that found their image."""
+    usage: UsageStats | None = field(default=None, compare=False)
+    """What asking judges took; None for a reward that asks none."""
+
+    def __iter__(self) -> Iterator[Score]:
+        return iter(self.scores)
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    @overload
+    def __getitem__(self, index: int) -> Score: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Score]: ...
+    def __getitem__(self, index: int | slice) -> Score | Sequence[Score]:
+        return self.scores[index]
 
 
 class Reward:
-    """Base of all rewards: subclass, name it, and write `score` or `ascore`."""
+    """Base class of all rewards. A subclass has a name and writes `score` or `ascore`."""
 
     name: ClassVar[str]
     """The key under which it is logged."""
     range: ClassVar[tuple[float, float]] = (-1.0, 1.0)
-    """Lowest and highest value; may be infinite. The advantage's std floor is relative to its width."""
+    """Lowest and highest value; may be infinite. The floor of the advantage's std is relative to its width."""
     needs: ClassVar[frozenset[str]] = frozenset()
-    """What it can't do without: any of image, references, paragraph, distractors, meta."""
+    """What the reward can't do without: any of image, references, paragraph, distractors, meta."""
     version: ClassVar[str] = "1"
-    """Change it whenever the same caption would get another score: caches key on it."""
+    """Changes whenever the same caption would get another score; caches key on it."""
     group_dependent: ClassVar[bool] = False
-    """Whether a score depends on the other captions of the same image in the batch too (never on those of others)."""
-    metrics: dict[str, float]
-    """Scalars about the batch judged last (in-bag recall, cache hit share, …); may be empty."""
+    """Whether a score also depends on the other captions of the same image in the batch (never on those of other images)."""
     judges: Sequence[Judge] = ()
-    """Whom it asks, if anyone: their calls, latency and cost are logged, and their budgets kept."""
+    """The judges that the reward asks. Their budgets are kept, and saved in checkpoints."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -59,11 +81,6 @@ class Reward:
         if unknown:
             raise TypeError(f"{cls.__name__} needs {unknown}, which is not one of {', '.join(NEEDS)}")
 
-    def __new__(cls, *args: Any, **kwargs: Any) -> Reward:
-        reward = super().__new__(cls)
-        reward.metrics = {}
-        return reward
-
     @property
     def __name__(self) -> str:
         """TRL's key in the logs."""
@@ -71,38 +88,50 @@ class Reward:
 
     @property
     def is_async(self) -> bool:
-        """Whether it spends its time waiting (it writes `ascore`), so that others can work meanwhile."""
+        """Whether the reward spends its time waiting (it writes `ascore`), so that others can work meanwhile."""
         return type(self).ascore is not Reward.ascore
 
-    def score(self, batch: RewardBatch) -> list[Score]:
-        """One score a caption, in the batch's order."""
-        return run_coroutine(lambda: self.ascore(batch))
+    def score(self, batch: RewardBatch) -> RewardOutput:
+        """Score a batch of captions."""
+        return event_loop.run(self.ascore(batch))
 
-    async def ascore(self, batch: RewardBatch) -> list[Score]:
-        """The same for rewards that wait for something else than this machine."""
+    async def ascore(self, batch: RewardBatch) -> RewardOutput:
+        """Score a batch of captions; for rewards that wait for something else than this machine."""
         return self.score(batch)
 
-    @property
-    def all_metrics(self) -> dict[str, float]:
-        """`metrics`, and of its judges `UsageStats.metrics` of the last batch, `dollars_total` and `tokens_total`."""
-        if not self.judges:
-            return dict(self.metrics)
-        total = {f"{name}_total": sum(j.budget.spent[name] for j in self.judges) for name in ("dollars", "tokens")}
-        return {**self.metrics, **UsageStats.sum(judge.tally for judge in self.judges).metrics(), **total}
+    def log_values(self, output: RewardOutput) -> dict[str, float]:
+        """Return all numbers of a batch for the log: its metrics, its usage of judges, and what judges have cost so far."""
+        values = dict(output.metrics)
+        if output.usage is not None:
+            values |= output.usage.metrics()
+        if self.judges:
+            values |= {
+                f"{unit}_total": sum(j.budget.spent[unit] for j in self.judges) for unit in ("dollars", "tokens")
+            }
+        return values
 
     @property
     def stop_reason(self) -> str | None:
-        """Why no further batch should be given to it (a judge's budget), or None."""
+        """Why the reward should get no further batch (a judge's budget), or None."""
         return next((reason for judge in self.judges if (reason := judge.budget.stop_reason)), None)
 
-    def checked(self, scores: list[Score], batch: RewardBatch) -> list[Score]:
-        """The scores, if there is exactly one `Score` a caption; TypeError or ValueError otherwise."""
-        if len(scores) != len(batch):
-            raise ValueError(f"{self.name} gave {len(scores)} scores for {len(batch)} captions; return one a caption")
-        for score in scores:
+    def check_output(self, output: RewardOutput, batch: RewardBatch) -> RewardOutput:
+        """Return the output if it has exactly one `Score` for each caption.
+
+        Raises:
+            TypeError: where the output or one of its scores is something else.
+            ValueError: where the number of scores is not that of the captions.
+        """
+        if not isinstance(output, RewardOutput):
+            raise TypeError(f"{self.name} returned {output!r:.60}; return RewardOutput([Score(value), …])")
+        if len(output.scores) != len(batch):
+            raise ValueError(
+                f"{self.name} gave {len(output.scores)} scores for {len(batch)} captions; return one for each caption"
+            )
+        for score in output.scores:
             if not isinstance(score, Score):
                 raise TypeError(f"{self.name} gave {score!r:.60}; return Score(value) or Score.abstain(reason)")
-        return list(scores)
+        return output
 
     def __call__(
         self,
@@ -112,42 +141,31 @@ class Reward:
         log_metric: Callable[[str, float], None] | None = None,
         **columns: Any,
     ) -> list[float | None]:
-        """TRL's signature: one value a completion, None where the reward abstained.
+        """Score completions by TRL's signature.
 
-        `log_metric`, when TRL gives it, receives the abstain rate and `metrics`; `log_extra` the critiques.
-        Raises ColumnError when the data lacks a column that the reward needs, BudgetExhausted where a judge's budget has no
-        room for the batch.
+        Args:
+            prompts: N prompts.
+            completions: N completions, as strings or conversations.
+            log_extra: TRL's callback for columns of the completions table; receives the notes (critiques).
+            log_metric: TRL's callback for scalars; receives the abstention rate and `log_values`.
+            **columns: the data set's further columns, N values each.
+
+        Returns:
+            One value for each completion, None where the reward abstained.
+
+        Raises:
+            ColumnError: when the data lacks a column that the reward needs.
+            BudgetExhausted: when a judge's budget has no room for the batch.
         """
         if self.stop_reason:
             raise BudgetExhausted(f"{self.name}: {self.stop_reason}; raise the limit, or take the reward out")
         batch = to_reward_batch(prompts, completions, columns, self.needs)
-        scores = self.checked(self.score(batch), batch)
+        output = self.check_output(self.score(batch), batch)
+        scores = output.scores
         if log_metric is not None and scores:
             log_metric(f"{self.name}/abstain_rate", sum(score.abstained for score in scores) / len(scores))
-            for key, value in self.all_metrics.items():
+            for key, value in self.log_values(output).items():
                 log_metric(f"{self.name}/{key}", value)
         if log_extra is not None and any(score.note for score in scores):
             log_extra(f"{self.name}/note", [score.note or "" for score in scores])
         return [score.value for score in scores]
-
-
-def run_coroutine(start: Callable[[], Any]) -> Any:
-    """Run `start()` to its end, from a plain thread as well as from inside a running loop (a notebook)."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return asyncio.run(start())
-    outcome: dict[str, Any] = {}
-
-    def run() -> None:
-        try:
-            outcome["value"] = asyncio.run(start())
-        except BaseException as error:  # carried over to the caller's thread, which raises it
-            outcome["error"] = error
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    thread.join()
-    if "error" in outcome:
-        raise outcome["error"]
-    return outcome["value"]

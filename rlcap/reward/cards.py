@@ -14,6 +14,7 @@ Cards are read from source, so that listing rewards imports none of them.
 from __future__ import annotations
 
 import ast
+import functools
 import importlib.util
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -114,7 +115,7 @@ def read(path: Path, module: str) -> Card:
     for node in tree.body:
         if isinstance(node, ast.ClassDef):
             bases = {getattr(base, "id", getattr(base, "attr", "")) for base in node.bases}
-            if bases & {"Reward", *rewards}:
+            if bases & {"Reward", "JudgeReward", *rewards}:
                 rewards.append(node.name)
     if not rewards:
         raise CardError(f"{path} has no class derived from Reward")
@@ -140,6 +141,30 @@ def find(name: str, package: str = "rlcap.rewards") -> Card:
     if wanted not in known:
         raise ConfigError(unknown("reward", name, known))
     return known[wanted]
+
+
+@functools.cache
+def short_names() -> Mapping[str, str]:
+    """Return short name → dotted path of every shipped reward: clip_score → rlcap.rewards.clip_score:ClipScore."""
+    return {_snake_case(path.rpartition(":")[2]): path for card in cards() for path in card.paths}
+
+
+def reward_path(name: str) -> str:
+    """Return the dotted path of a reward that is named by its short name; a dotted path is returned as it is.
+
+    Raises:
+        ConfigError: where there is no such short name; it names the nearest one.
+    """
+    if ":" in name:
+        return name
+    known = short_names()
+    if name not in known:
+        raise ConfigError(unknown("reward", name, known) + "; your own is named by module:Class or file.py:Class")
+    return known[name]
+
+
+def _snake_case(name: str) -> str:
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
 
 
 def table(found: Iterable[Card]) -> str:

@@ -1,133 +1,127 @@
-"""A reward that asks a judge: how it is set up, and the way from captions to questions and from opinions to scores.
+"""A reward that asks a judge: from captions to requests, and from graded captions to scores.
 
-    class Kind(Judged, Reward):
-        name, range, version = "kind", (0.0, 1.0), "1"
+    class Kind(JudgeReward):
+        name, range = "kind", (0.0, 1.0)
         prompt_file = Path(__file__).parent / "prompt.txt"
 
-        def value(self, verdict, sample):          # `Verdict`, or what another `critic_kind` reads
+        def score_verdict(self, verdict: Verdict, sample: Sample) -> Score:
             return Score(verdict.score / 10, note=verdict.text())
 
-A judge's prompt, engine, cache, patience and limits are parameters of every such reward, by the same names. One with
-parameters of its own takes the common ones as `**asking` and hands them on.
+Its one parameter `judge` says everything about the judge: backend, prompt, cache, timeouts and limits (`rlcap.judge.config`).
 """
 
 from __future__ import annotations
 
-import inspect
-import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 from rlcap.errors import ConfigError
-from rlcap.judge.backends.loading import load_engine
-from rlcap.judge.cache import ReplyCache, default_folder
-from rlcap.judge.grader import Critic, Opinion
-from rlcap.judge.image_crops import Views
-from rlcap.judge.judge import Judge, RetryPolicy
-from rlcap.judge.limits import Limits
-from rlcap.judge.templates import Prompt
+from rlcap.io.cache import cache_folder
+from rlcap.judge.backends.loading import load_backend
+from rlcap.judge.cache import ReplyCache
+from rlcap.judge.config import JudgeConfig, JudgeSpec
+from rlcap.judge.grader import GradedCaption, Grader
+from rlcap.judge.templates import PromptTemplate
+from rlcap.reward.base import Reward, RewardOutput
 from rlcap.types import RewardBatch, Sample, Score
 
 
-class Judged:
-    """Stands before `Reward` among the bases. The empty caption gets the range's lowest value without asking anyone.
+class JudgeReward(Reward):
+    """Base class of rewards that ask a judge. The empty caption gets the range's lowest value, and nobody is asked.
 
-    engine: an EngineLM object, or what `rlcap.judge.backends.loading.load_engine` takes (`openai:MODEL`, `litellm:PROVIDER/MODEL`,
-    `transformers:PATH`, `module:Class`, a mapping with parameters). prompt: path of another prompt file. sampling: passed
-    to every call. cache: sqlite file; `:memory:` for none on disk. limits: see `Limits`. The rest: `RetryPolicy`.
+    Args:
+        judge: the judge's configuration, or its backend alone.
+
+    Raises:
+        ConfigError: for a configuration that can't be used, a prompt file with other fields than the reward fills, or an option that
+            has no effect with this reward.
     """
 
-    name: ClassVar[str]
-    version: ClassVar[str]
-    range: ClassVar[tuple[float, float]]
+    name = "judge"
     prompt_file: Path
-    """What is asked, unless `prompt` names another file."""
+    """The reward's own prompt."""
     cache_file: ClassVar[str | None] = None
-    """Name of the file in the cache's folder, unless `cache` names one; by default after the reward."""
-    critic_kind: type[Critic] = Critic
+    """Name of the file in the cache folder, unless `judge.cache` names one; by default the reward's name."""
+    grader_kind: type[Grader] = Grader
     """Fills the prompt and reads the replies."""
-    judges: Sequence[Judge]
-    metrics: dict[str, float]
+    shows_image: ClassVar[bool | None] = None
+    """Whether a judge that accepts images is shown the image by default; None where it never is."""
+    uses_detections: ClassVar[bool] = False
+    """Whether the prompt can hold the class names in `meta["detected"]`."""
 
-    def __init__(
-        self,
-        engine: Any,
-        *,
-        prompt: str | None = None,
-        sampling: Mapping[str, Any] | None = None,
-        image: bool = False,
-        views: Mapping[str, Any] | None = None,
-        detected: bool = False,
-        cache: str | None = None,
-        timeout: float = 60.0,
-        retries: int = 3,
-        backoff: float = 1.0,
-        concurrency: int = 8,
-        limits: Mapping[str, Any] | None = None,
-    ) -> None:
-        """image: whether an engine that sees is given the image. views: which parts of it beside (see `rlcap.judge.image_crops`).
-        detected: whether the judge is told `meta["detected"]`. A reward whose judge may see offers them by itself."""
-        self.critic = self.critic_kind(
-            load_engine(engine),
-            self._prompt(prompt),
-            ReplyCache(cache or default_folder() / (self.cache_file or f"{self.name}.sqlite")),
-            sampling,
-            image,
-            RetryPolicy(timeout, retries, backoff, concurrency),
-            self.version,
-            Limits.of(limits),
-            Views.of(views),
-            detected,
+    def __init__(self, judge: JudgeSpec) -> None:
+        config = JudgeConfig.of(judge)
+        self._check_options(config)
+        self.grader = self.grader_kind(
+            load_backend(config.backend),
+            self._template(config.prompt),
+            ReplyCache(config.cache or cache_folder() / (self.cache_file or f"{self.name}.sqlite")),
+            sampling=config.sampling,
+            image=bool(self.shows_image if config.image is None else config.image),
+            retry_policy=config.retry_policy,
+            version=self.version,
+            limits=config.limits,
+            crops=config.crops,
+            detections=config.detections,
         )
-        self.judges = (self.critic.judge,)
-
-    def _prompt(self, own: str | None) -> Prompt:
-        """The prompt file; ConfigError where one's own has other fields than the reward fills."""
-        shipped = Prompt.read(self.prompt_file)
-        if own is None:
-            return shipped
-        prompt = Prompt.read(own)
-        if prompt.fields != shipped.fields:
-            braces = [", ".join(f"{{{name}}}" for name in sorted(p.fields)) or "none" for p in (shipped, prompt)]
-            raise ConfigError(f"{own}: {self.name} fills the fields {braces[0]}, the file has {braces[1]}")
-        return prompt
+        self.judges = (self.grader.judge,)
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        """The signature of a constructor with `**asking` names what may stand there: a mix checks `params` against it."""
         super().__init_subclass__(**kwargs)
-        if cls.judged is Judged.judged and not hasattr(cls, "value"):
-            raise TypeError(f"{cls.__name__} judges nothing: write `value(self, verdict, sample)`, or `judged`")
-        own = vars(cls).get("__init__")
-        parameters = inspect.signature(own).parameters if own is not None else {}
-        if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
-            return
-        common = dict(inspect.signature(Judged.__init__).parameters)
-        for own_choice in ("image", "views", "detected"):
-            common.pop(own_choice)
-        said = [parameter for parameter in parameters.values() if parameter.kind is not parameter.VAR_KEYWORD]
-        own.__signature__ = inspect.Signature([*said, *(p for name, p in common.items() if name not in parameters)])
-        own.__annotations__ = typing.get_type_hints(Judged.__init__) | own.__annotations__
+        if cls.aggregate is JudgeReward.aggregate and cls.score_verdict is JudgeReward.score_verdict:
+            raise TypeError(
+                f"{cls.__name__} judges nothing: write `score_verdict(self, verdict, sample)`, or `aggregate`"
+            )
 
-    def asks(self, caption: str, sample: Sample) -> list[tuple[str, Sample]]:
-        """What the critic is asked of a caption: here, one thing."""
+    def build_requests(self, caption: str, sample: Sample) -> list[tuple[str, Sample]]:
+        """Return what the grader is asked about a caption: here, the caption itself. An empty list abstains by `aggregate`."""
         return [(caption, sample)]
 
-    def judged(self, opinions: Sequence[Opinion], sample: Sample) -> Score:
-        """The score of a caption, from one opinion on each of its `asks`: here, what the subclass's `value(verdict, sample)` makes
-        of the one verdict, or an abstention."""
-        opinion = opinions[0]
-        if opinion.verdict is None:
-            return Score.abstain(str(opinion.reason), note=opinion.reply)
-        return self.value(opinion.verdict, sample)
+    def aggregate(self, graded: Sequence[GradedCaption], sample: Sample) -> Score:
+        """Return the score of a caption from the graded captions of its `build_requests`.
 
-    async def ascore(self, batch: RewardBatch) -> list[Score]:
-        told = [i for i, caption in enumerate(batch.captions) if caption.strip()]
-        asked = [(i, ask) for i in told for ask in self.asks(batch.captions[i], batch.samples[i])]
-        read = await self.critic.read([caption for _, (caption, _) in asked], [sample for _, (_, sample) in asked])
-        self.metrics = {"cache_hits": self.critic.cache_hits}
-        opinions: dict[int, list[Opinion]] = {i: [] for i in told}
-        for (i, _), opinion in zip(asked, read, strict=True):
-            opinions[i].append(opinion)
+        Here it is what `score_verdict` makes of the only verdict, or an abstention with the reason why there is none.
+        """
+        if graded[0].verdict is None:
+            return Score.abstain(str(graded[0].reason), note=graded[0].reply)
+        return self.score_verdict(graded[0].verdict, sample)
+
+    def score_verdict(self, verdict: Any, sample: Sample) -> Score:
+        """Return the score for a verdict, which is what `grader_kind.parse` returns."""
+        raise TypeError(f"{type(self).__name__} scores no single verdict")
+
+    async def ascore(self, batch: RewardBatch) -> RewardOutput:
+        """Score a batch of captions."""
+        rows = [i for i, caption in enumerate(batch.captions) if caption.strip()]
+        requests = [(i, request) for i in rows for request in self.build_requests(batch.captions[i], batch.samples[i])]
+        graded, usage = await self.grader.grade(
+            [caption for _, (caption, _) in requests], [sample for _, (_, sample) in requests]
+        )
+        graded_of: dict[int, list[GradedCaption]] = {i: [] for i in rows}
+        for (i, _), one in zip(requests, graded, strict=True):
+            graded_of[i].append(one)
         empty = Score(self.range[0], note="The caption is empty.")
-        return [self.judged(opinions[i], sample) if i in opinions else empty for i, sample in enumerate(batch.samples)]
+        scores = [
+            self.aggregate(graded_of[i], sample) if i in graded_of else empty for i, sample in enumerate(batch.samples)
+        ]
+        return RewardOutput(scores, {"cache_hits": usage.cache_hits}, usage.judge)
+
+    def _template(self, path: str | None) -> PromptTemplate:
+        own = PromptTemplate.read(self.prompt_file)
+        if path is None:
+            return own
+        template = PromptTemplate.read(path)
+        if template.fields != own.fields:
+            names = [", ".join(f"{{{name}}}" for name in sorted(t.fields)) or "none" for t in (own, template)]
+            raise ConfigError(f"{path}: {self.name} fills the fields {names[0]}, the file has {names[1]}")
+        return template
+
+    def _check_options(self, config: JudgeConfig) -> None:
+        """Refuse options that this reward would silently ignore."""
+        if self.shows_image is None and (config.image or config.crops is not None):
+            raise ConfigError(
+                f"judge.image and judge.crops have no effect: {self.name} never shows its judge the image"
+            )
+        if config.detections and not self.uses_detections:
+            raise ConfigError(f"judge.detections has no effect: the prompt of {self.name} has no place for them")

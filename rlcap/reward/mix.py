@@ -1,18 +1,17 @@
-"""The mix: several rewards by name, each with a weight and a normalisation.
+"""The reward mix: several rewards by name, each with a weight and a normalisation.
 
     self_retrieval:
-      reward: rlcap.rewards.self_retrieval:SelfRetrieval
+      reward: self_retrieval    # a shipped reward's short name, module:Class, or file.py:Class
       weight: 1.0
       normalize: group          # group | batch | running | none, see rlcap.algo.advantages
       params: {clip: ViT-B-32, pretrained: openai}
     length:
-      reward: rlcap.rewards.length:Length
+      reward: length
       weight: 0.5
 
-A mix scores; it neither sums nor normalises. The trainer gathers the values of all processes and hands them, with
-`mix.weights`, `mix.normalize`, `mix.reward_ranges` and `mix.running.stds()`, to `rlcap.algo.advantages.combine`, and its
-`std_pooled` back to `mix.running.update` (and the values to `mix.moments.update`, for the forms that compare with past
-captions).
+A mix scores; it neither sums nor normalises. The trainer gathers the values of all processes and hands them, with `mix.weights`,
+`mix.normalize`, `mix.reward_ranges` and `mix.running.stds()`, to `rlcap.algo.advantages.combine`. It hands the resulting `std_pooled` back
+to `mix.running.update`, and the values to `mix.moments.update`, for the forms that compare with past captions.
 """
 
 from __future__ import annotations
@@ -24,9 +23,10 @@ from typing import TYPE_CHECKING, Any
 
 from rlcap.config.imports import build, check_params, resolve, unknown
 from rlcap.errors import ConfigError
-from rlcap.reward import runner
 from rlcap.reward.abstention import AbstentionMonitor
 from rlcap.reward.base import Reward
+from rlcap.reward.cards import reward_path
+from rlcap.reward.runner import score_all
 from rlcap.reward.running_statistics import RunningMoments, RunningStd
 from rlcap.types import RewardBatch, Score
 
@@ -34,18 +34,25 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 NORMALIZE = ("group", "batch", "running", "none")
+"""What a term's centred value may be divided by."""
 KEYS = ("reward", "weight", "normalize", "params")
+"""Keys of a term in a configuration."""
 
 
 @dataclass(frozen=True, slots=True)
 class RewardTerm:
-    """One reward of a mix."""
+    """One reward of a mix.
+
+    Raises:
+        ConfigError: for a weight that is not finite, or an unknown normalisation.
+    """
 
     reward: Reward
+    """What judges."""
     weight: float = 1.0
-    """Finite; 0 scores and logs without pushing; negative pushes away."""
+    """Finite. 0 scores and logs without any effect on training; a negative weight pushes away."""
     normalize: str = "group"
-    """What its centred value is divided by: group, batch, running or none."""
+    """What the centred value is divided by: group, batch, running or none."""
 
     def __post_init__(self) -> None:
         _check_weight(self.reward.name, self.weight, self.normalize)
@@ -56,21 +63,29 @@ class MixScores:
     """What a mix says of N captions."""
 
     names: tuple[str, ...]
+    """The K terms."""
     values: Tensor
-    """(N, K) float32, NaN where component k abstained on caption i."""
+    """(N, K) float32, NaN where term k abstained on caption i."""
     scores: Mapping[str, list[Score]]
-    """By component, with reasons and notes."""
+    """N scores by term, with reasons and notes."""
     weights: tuple[float, ...]
+    """K weights."""
     metrics: Mapping[str, float]
-    """`<component>/mean`, `weighted_mean`, `std_batch`, `abstain_rate`, `seconds`, and whatever the reward measured
-    itself; mean and std are left out where it abstained on all."""
+    """`<term>/mean`, `weighted_mean`, `std_batch`, `abstain_rate`, `seconds`, and whatever the reward measured itself. Mean and std are
+    left out where the term abstained on all captions."""
 
 
-def check_mix(config: Mapping[str, Mapping[str, Any]], given: Iterable[str]) -> None:
-    """Whether `RewardMix.from_config` can build this, as far as can be known without loading a model: before data are read.
+def check_mix(config: Mapping[str, Mapping[str, Any]], provided: Iterable[str]) -> None:
+    """Check whether `RewardMix.from_config` can build a mix, as far as this is known without loading a model.
 
-    given: names of the context's values. Raises ConfigError on unknown keys, paths, parameters and choices, naming the
-    component and the known ones. The modules that hold the rewards are imported.
+    The modules that hold the rewards are imported.
+
+    Args:
+        config: name → term, as in the module's docstring.
+        provided: names of the values in the context.
+
+    Raises:
+        ConfigError: for unknown keys, paths, parameters and choices; it names the term and what is known.
     """
     for name, entry in config.items():
         if not isinstance(entry, Mapping) or "reward" not in entry:
@@ -78,14 +93,24 @@ def check_mix(config: Mapping[str, Mapping[str, Any]], given: Iterable[str]) -> 
         for key in entry:
             if key not in KEYS:
                 raise ConfigError(f"mix.{name}: {unknown('key', str(key), KEYS)}")
-        for key, kinds, wanted in (("reward", str, "module:Class"), ("params", Mapping | None, "a mapping")):
+        for key, kinds, wanted in (("reward", str, "a name or module:Class"), ("params", Mapping | None, "a mapping")):
             if not isinstance(entry.get(key), kinds):
                 raise ConfigError(f"mix.{name}.{key} must be {wanted}, got {entry[key]!r}")
         try:
-            check_params(resolve(entry["reward"], Reward), entry.get("params") or {}, given, entry["reward"])
+            check_params(resolve_reward(entry["reward"]), entry.get("params") or {}, provided, entry["reward"])
         except ConfigError as error:
             raise ConfigError(f"mix.{name}: {error}") from error
         _check_weight(f"mix.{name}", entry.get("weight", 1.0), entry.get("normalize", "group"))
+
+
+def resolve_reward(name: str) -> type[Reward]:
+    """Return the reward class of a short name (`clip_score`) or a dotted path (`my_module:MyReward`).
+
+    Raises:
+        ConfigError: where there is no such reward; it names the nearest one.
+    """
+    reward: type[Reward] = resolve(reward_path(name), Reward)
+    return reward
 
 
 def _check_weight(what: str, weight: Any, normalize: Any) -> None:
@@ -96,22 +121,29 @@ def _check_weight(what: str, weight: Any, normalize: Any) -> None:
 
 
 class RewardMix:
-    """Rewards by name. `RewardMix.from_config(mapping)` builds it from YAML, `RewardMix({name: RewardTerm(...)})` by hand.
+    """Rewards by name. `RewardMix.from_config(mapping)` builds it from YAML, `RewardMix({name: RewardTerm(…)})` by hand.
 
-    max_abstain, window: see `AbstentionMonitor`. decay: see `RunningStd`.
+    Args:
+        terms: name → term.
+        max_abstain: largest share of recent captions on which a term may abstain; see `AbstentionMonitor`.
+        window: captions that the abstention monitor looks back on.
+        decay: weight of the past in the running std; see `RunningStd`.
+
+    Raises:
+        ConfigError: for an empty mix.
     """
 
     def __init__(
-        self, components: Mapping[str, RewardTerm], max_abstain: float = 0.5, window: int = 512, decay: float = 0.99
+        self, terms: Mapping[str, RewardTerm], max_abstain: float = 0.5, window: int = 512, decay: float = 0.99
     ) -> None:
-        if not components:
+        if not terms:
             raise ConfigError("the mix is empty: name at least one reward")
-        self.components = dict(components)
-        self.names = tuple(self.components)
-        self.weights = tuple(float(c.weight) for c in self.components.values())
-        self.normalize = tuple(c.normalize for c in self.components.values())
-        self.reward_ranges = tuple(c.reward.range[1] - c.reward.range[0] for c in self.components.values())
-        self.guard = AbstentionMonitor(self.names, max_abstain, window, min(64, window))
+        self.terms = dict(terms)
+        self.names = tuple(self.terms)
+        self.weights = tuple(float(term.weight) for term in self.terms.values())
+        self.normalize = tuple(term.normalize for term in self.terms.values())
+        self.reward_ranges = tuple(term.reward.range[1] - term.reward.range[0] for term in self.terms.values())
+        self.abstentions = AbstentionMonitor(self.names, max_abstain, window, min(64, window))
         self.running = RunningStd(self.names, decay)
         self.moments = RunningMoments(self.names)
 
@@ -119,90 +151,106 @@ class RewardMix:
     def from_config(
         cls, config: Mapping[str, Mapping[str, Any]], context: Mapping[str, Any] | None = None, **options: Any
     ) -> RewardMix:
-        """From the mapping of the module docstring.
+        """Build a mix from the mapping of the module's docstring.
 
-        context: values that the caller knows (device, gallery, cache_dir, …), passed to every reward whose constructor
-        has a parameter of that name and whose `params` don't set it. options: as for the constructor.
-        Raises ConfigError on unknown keys, paths, parameters and choices, naming the component and the known ones.
+        Args:
+            config: name → term.
+            context: values that the caller knows (device, gallery, …). They are passed to every reward whose constructor has a parameter
+                of that name, unless the term's `params` set it.
+            **options: as for the constructor.
+
+        Raises:
+            ConfigError: for unknown keys, paths, parameters and choices; it names the term and what is known.
         """
         check_mix(config, context or {})
-        components = {}
+        terms = {}
         for name, entry in config.items():
             try:
-                reward = build(resolve(entry["reward"], Reward), entry.get("params") or {}, context, entry["reward"])
+                reward = build(resolve_reward(entry["reward"]), entry.get("params") or {}, context, entry["reward"])
             except ConfigError as error:
                 raise ConfigError(f"mix.{name}: {error}") from error
-            components[name] = RewardTerm(reward, entry.get("weight", 1.0), entry.get("normalize", "group"))
-        return cls(components, **options)
+            terms[name] = RewardTerm(reward, entry.get("weight", 1.0), entry.get("normalize", "group"))
+        return cls(terms, **options)
 
     @property
     def needs(self) -> dict[str, frozenset[str]]:
-        """By component, what its rows must carry."""
-        return {name: component.reward.needs for name, component in self.components.items()}
+        """By term, what its rows must carry."""
+        return {name: term.reward.needs for name, term in self.terms.items()}
 
     def reward(self, name: str) -> Reward:
-        """The reward of that name; ConfigError lists the known ones."""
-        if name not in self.components:
-            raise ConfigError(unknown("component", name, self.names))
-        return self.components[name].reward
+        """Return the reward of a term.
+
+        Raises:
+            ConfigError: where there is no such term; it lists the known ones.
+        """
+        if name not in self.terms:
+            raise ConfigError(unknown("reward term", name, self.names))
+        return self.terms[name].reward
 
     def score(self, batch: RewardBatch) -> MixScores:
-        """All components' scores of the batch, asked concurrently (see `rlcap.reward.runner`).
+        """Score a batch by all terms, at the same time where they wait (see `rlcap.reward.runner`).
 
-        Raises RewardError where a component fails, ExcessiveAbstentionError where one mostly abstains; both name it.
+        Raises:
+            RewardError: where a term fails.
+            ExcessiveAbstentionError: where a term abstains on most captions. Both errors name the term.
         """
         import torch
 
-        outcomes = runner.run({name: component.reward for name, component in self.components.items()}, batch)
+        outputs = score_all({name: term.reward for name, term in self.terms.items()}, batch)
         values = torch.full((len(batch), len(self.names)), torch.nan)
         metrics: dict[str, float] = {}
-        for k, (name, outcome) in enumerate(outcomes.items()):
-            judged = [score.value for score in outcome.scores if score.value is not None]
-            for i, score in enumerate(outcome.scores):
+        for k, (name, timed) in enumerate(outputs.items()):
+            judged = [score.value for score in timed.output if score.value is not None]
+            for i, score in enumerate(timed.output):
                 if score.value is not None:
                     values[i, k] = score.value
-            metrics |= {f"{name}/{key}": float(value) for key, value in outcome.metrics.items()}
-            metrics[f"{name}/seconds"] = outcome.seconds
+            metrics |= {f"{name}/{key}": float(value) for key, value in timed.log_values.items()}
+            metrics[f"{name}/seconds"] = timed.seconds
             metrics[f"{name}/abstain_rate"] = 1 - len(judged) / len(batch) if len(batch) else 0.0
             if judged:
                 mean = sum(judged) / len(judged)
                 metrics[f"{name}/mean"] = mean
                 metrics[f"{name}/weighted_mean"] = self.weights[k] * mean
                 metrics[f"{name}/std_batch"] = (sum((v - mean) ** 2 for v in judged) / max(len(judged) - 1, 1)) ** 0.5
-            self.guard.watch(name, outcome.scores)
-        return MixScores(
-            self.names, values, {name: outcome.scores for name, outcome in outcomes.items()}, self.weights, metrics
-        )
+            self.abstentions.watch(name, timed.output.scores)
+        scores = {name: list(timed.output.scores) for name, timed in outputs.items()}
+        return MixScores(self.names, values, scores, self.weights, metrics)
 
     @property
     def stop_reason(self) -> str | None:
-        """Why the run should stop after this step, with a checkpoint: a judge's budget has no room for another batch. Or
-        None. A step that goes on regardless spends what is left, and then its captions abstain."""
-        reasons = ((name, component.reward.stop_reason) for name, component in self.components.items())
-        return next((f"reward component {name!r}: {reason}" for name, reason in reasons if reason), None)
+        """Why the run should stop after this step with a checkpoint, or None.
+
+        The reason is a judge's budget that has no room for another batch. A step that goes on regardless spends what is left, and then its
+        captions abstain.
+        """
+        reasons = ((name, term.reward.stop_reason) for name, term in self.terms.items())
+        return next((f"reward term {name!r}: {reason}" for name, reason in reasons if reason), None)
 
     def state_dict(self) -> dict[str, Any]:
-        """JSON-able: the guard's window, what is known from past rounds, and what judges have cost, for checkpoints."""
+        """Return a JSON-able state for checkpoints: recent abstentions, statistics of past rounds, and what judges have cost."""
         return {
-            "guard": self.guard.state_dict(),
+            "abstentions": self.abstentions.state_dict(),
             "running": self.running.state_dict(),
             "moments": self.moments.state_dict(),
             "budgets": {
-                name: [judge.budget.state_dict() for judge in component.reward.judges]
-                for name, component in self.components.items()
+                name: [judge.budget.state_dict() for judge in term.reward.judges] for name, term in self.terms.items()
             },
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take up a `state_dict`; a state of other components is refused, naming both sides."""
+        """Restore a `state_dict`.
+
+        Raises:
+            ConfigError: where the state belongs to a mix of other terms; it names both.
+        """
         if set(state["running"]) != set(self.names):
             raise ConfigError(
                 f"checkpoint mix {sorted(state['running'])} does not match the configured mix {sorted(self.names)}; "
                 f"resume with the mix that the run was started with"
             )
-        self.guard.load_state_dict(state["guard"])
+        self.abstentions.load_state_dict(state["abstentions"])
         self.running.load_state_dict(state["running"])
-        self.moments.load_state_dict(state.get("moments", {}))
-        for name, budgets in state.get("budgets", {}).items():
-            for judge, budget in zip(self.components[name].reward.judges, budgets, strict=False):
+        self.moments.load_state_dict(state["moments"])
+        for name, budgets in state["budgets"].items():
+            for judge, budget in zip(self.terms[name].reward.judges, budgets, strict=True):
                 judge.budget.load_state_dict(budget)

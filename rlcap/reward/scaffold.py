@@ -28,7 +28,7 @@ fails     none; not measured yet: rlcap probe $module:$title
 
 from __future__ import annotations
 
-from rlcap.reward.base import Reward
+from rlcap.reward.base import Reward, RewardOutput
 from rlcap.scorers.text.ngrams import tokenize
 from rlcap.types import RewardBatch, Score
 
@@ -38,8 +38,8 @@ class $title(Reward):
 
     name, range, needs, version = "$name", (0.0, 10.0), frozenset(), "1"
 
-    def score(self, batch: RewardBatch) -> list[Score]:
-        return [self._one(caption) for caption in batch.captions]
+    def score(self, batch: RewardBatch) -> RewardOutput:
+        return RewardOutput([self._one(caption) for caption in batch.captions])
 
     def _one(self, caption: str) -> Score:
         words = tokenize(caption)
@@ -75,8 +75,8 @@ def test_hostile_captions_have_values_in_the_range():
 
 def test_order_and_company_change_nothing():
     together = judge(CAPTIONS)
-    assert judge(CAPTIONS[::-1])[::-1] == together
-    assert [judge([caption])[0] for caption in CAPTIONS] == together
+    assert judge(CAPTIONS[::-1])[::-1] == list(together)
+    assert [judge([caption])[0] for caption in CAPTIONS] == list(together)
 
 
 def test_called_as_trl_calls_it():

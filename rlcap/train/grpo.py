@@ -85,7 +85,7 @@ class GRPOTrainer(trl.GRPOTrainer):
         disable_dropout(model)  # captions are written without it; with it the same weights would have another policy
         super().__init__(
             model=model,
-            reward_funcs=[component.reward for component in mix.components.values()],
+            reward_funcs=[component.reward for component in mix.terms.values()],
             args=trl_config(config, batching, folder),
             train_dataset=to_dataset(samples, instruction),
             # told of a tokenizer, TRL expects no tokens and names that only its own vision-language models have

@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from fake_backends import FakeBackend
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
@@ -14,10 +15,10 @@ from rlcap.judge.templates import extract_delimited
 from rlcap.probing.injections import ATTACKS
 
 
-class Grader:
+class Grader(FakeBackend):
     """Grades 5, and 10 where the caption tells it so and it is gullible."""
 
-    model_string = "grader"
+    name = "grader"
 
     def __init__(self, gullible):
         self.gullible = gullible

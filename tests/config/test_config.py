@@ -94,7 +94,7 @@ def test_overrides_are_read_as_yaml_with_or_without_dashes():
     assert config.report_to == ["wandb"]
     assert config.mix["critique"]["weight"] == 0.25
     assert config.mix["critique"]["params"]["engine"] == {
-        "engine": "rlcap.lab.oracles.grader:LabCritic",
+        "engine": "rlcap.lab.oracles.grader:OracleGrader",
         "misreads": 0.03,
     }
 
@@ -314,7 +314,7 @@ def test_another_engine_takes_none_of_the_old_ones_parameters():
     assert mine.mix["critique"]["params"]["penalty"] == 0.05
     worse = load_config(GRPOConfig, LAB, [f"{judge}.misreads=0.5"])
     assert worse.mix["critique"]["params"]["engine"] == {
-        "engine": "rlcap.lab.oracles.grader:LabCritic",
+        "engine": "rlcap.lab.oracles.grader:OracleGrader",
         "misreads": 0.5,
     }
     plain = load_config(GRPOConfig, LAB, [f"{judge}=openai:gpt-4o-mini"])

@@ -4,21 +4,22 @@ import json
 import math
 
 import pytest
+from fake_backends import FakeBackend
 
 from rlcap.cli import main as cli
 from rlcap.errors import ConfigError
-from rlcap.feedback.prompt_optimization import descend
+from rlcap.feedback.prompt_optimization import optimize_prompt
 from rlcap.feedback.prompt_tasks import InstructionTask, RubricTask
 from rlcap.judge.judge import Judge, RetryPolicy
-from rlcap.reward.base import Reward
+from rlcap.reward.base import Reward, RewardOutput
 from rlcap.reward.mix import RewardMix, RewardTerm
 from rlcap.types import Sample, Score
 
 
-class Writer:
+class Writer(FakeBackend):
     """Rewrites to the given texts in turn; None is a reply without tags."""
 
-    model_string, is_multimodal = "writer", False
+    name = "writer"
 
     def __init__(self, *texts):
         self.texts, self.asked = list(texts), []
@@ -35,7 +36,7 @@ class Words(Reward):
     name, range = "words", (0.0, 99.0)
 
     def score(self, batch):
-        return [Score(float(len(c.split()))) if c else Score.abstain("nothing") for c in batch.captions]
+        return RewardOutput([Score(float(len(c.split()))) if c else Score.abstain("nothing") for c in batch.captions])
 
 
 def judge(writer):
@@ -46,8 +47,8 @@ def test_only_what_scores_better_is_kept():
     writer = Writer("worse", None, "better", ConnectionError("down"), "better", "best")
     values = {"start": 1.0, "worse": 0.5, "better": 2.0, "best": 3.0}
     seen = []
-    found = descend(
-        "start", "an instruction", told=lambda text: f"loss of {text}", score=values.__getitem__, judge=judge(writer),
+    found = optimize_prompt(
+        "start", "an instruction", describe=lambda text: f"loss of {text}", score=values.__getitem__, judge=judge(writer),
         rounds=6, constraints=("Be brief.",), report=seen.append,
     )  # fmt: skip
     assert (found.best, found.score) == ("best", 3.0)
@@ -71,7 +72,7 @@ def test_an_instructions_score_is_in_stds_of_the_starts_captions_golden():
     # lengths 1, 2, 3, 4: std √1.25; one word more each
     assert task.score("x") == 0
     assert task.score("xx") == pytest.approx(2 / math.sqrt(1.25))
-    told = task.told("x")
+    told = task.describe("x")
     assert told.index("'w ' (words 1.00)") < told.index("'w w ' (words 2.00)")
     assert "People wrote: 'a dog'" in told
 
@@ -85,9 +86,9 @@ class Grader(Reward):
         self.sign = 1 if rubric == "good" else -1
 
     def score(self, batch):
-        return [
-            Score(self.sign * len(c) / 20) if c != "unread" else Score.abstain("no verdict") for c in batch.captions
-        ]
+        return RewardOutput(
+            [Score(self.sign * len(c) / 20) if c != "unread" else Score.abstain("no verdict") for c in batch.captions]
+        )
 
 
 def test_a_rubric_is_scored_by_its_agreement_with_people():
@@ -95,7 +96,7 @@ def test_a_rubric_is_scored_by_its_agreement_with_people():
     task = RubricTask(Grader, [*rows, ("unread", Sample("x", "", ("r",)), 3.0)])
     assert task.score("good") == 1.0
     assert task.score("bad") == 0.0
-    told = task.told("bad")
+    told = task.describe("bad")
     assert "'a': the judge says -0.05, above where people put it (0)" in told
     assert "could not be read" in told
     with pytest.raises(ConfigError, match="at least 8 captions"):
@@ -105,16 +106,18 @@ def test_a_rubric_is_scored_by_its_agreement_with_people():
 def test_the_command_writes_the_best_rubric(tmp_path, monkeypatch):
     (tmp_path / "mine.py").write_text(
         "import re\n"
-        "class Judge:\n"
-        "    model_string, is_multimodal, repeatable = 'mine', False, True\n"
-        "    def generate(self, content, system_prompt=None, **_):\n"
-        "        words = len(re.search(r'<caption>\\n(.*?)\\n</caption>', content, re.S)[1].split())\n"
-        "        score = words if 'detail' in system_prompt else 10 - words\n"
-        "        return f'<critique>x</critique><wrong>none</wrong><missing>none</missing><score>{score}</score>'\n"
-        "class Writer:\n"
-        "    model_string, is_multimodal = 'writer', False\n"
-        "    def generate(self, content, system_prompt=None, **_):\n"
-        "        return '<IMPROVED_VARIABLE>Value detail. Reply in the form asked for.</IMPROVED_VARIABLE>'\n"
+        "from rlcap.judge.backends.base import Completion, JudgeBackend\n"
+        "class Judge(JudgeBackend):\n"
+        "    name, accepts_images, is_deterministic = 'mine', False, True\n"
+        "    async def complete(self, request):\n"
+        "        words = len(re.search(r'<caption>\\n(.*?)\\n</caption>', request.text, re.S)[1].split())\n"
+        "        score = words if 'detail' in request.system else 10 - words\n"
+        "        wrong = '<wrong>none</wrong><missing>none</missing>'\n"
+        "        return Completion(f'<critique>x</critique>{wrong}<score>{score}</score>')\n"
+        "class Writer(JudgeBackend):\n"
+        "    name, accepts_images = 'writer', False\n"
+        "    async def complete(self, request):\n"
+        "        return Completion('<IMPROVED_VARIABLE>Value detail. Reply in the form asked for.</IMPROVED_VARIABLE>')\n"
     )
     rows = [
         {"sample_id": str(i), "caption": "word " * (i % 9 + 1), "score": i % 9, "references": ["a dog"]}
@@ -124,7 +127,7 @@ def test_the_command_writes_the_best_rubric(tmp_path, monkeypatch):
     (tmp_path / "prompt.txt").write_text("Judge.\n---\n{references}\n{caption}\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("RLCAP_CACHE", str(tmp_path / "cache"))
-    engines = ("--judge", "mine.py:Judge", "--engine", "mine.py:Writer")
+    engines = ("--judge", "mine.py:Judge", "--rewriter", "mine.py:Writer")
     command = ("prompt", "optimize", "rubric", "scored.jsonl", *engines, "--prompt", "prompt.txt", "--rounds", "1")
     assert cli.main([*command, "--out", "rubric.txt", "--json", "tries.json"]) == 0
     assert (tmp_path / "rubric.txt").read_text() == "Value detail. Reply in the form asked for.\n"
@@ -137,14 +140,15 @@ def test_the_command_writes_the_best_rubric(tmp_path, monkeypatch):
 
 def test_the_command_tries_an_instruction_on_images(tmp_path, monkeypatch):
     (tmp_path / "mine.py").write_text(
-        "class Writer:\n"
-        "    model_string, is_multimodal = 'writer', False\n"
-        "    def generate(self, content, system_prompt=None, **_):\n"
-        "        return '<IMPROVED_VARIABLE>describe every thing .</IMPROVED_VARIABLE>'\n"
+        "from rlcap.judge.backends.base import Completion, JudgeBackend\n"
+        "class Writer(JudgeBackend):\n"
+        "    name, accepts_images = 'writer', False\n"
+        "    async def complete(self, request):\n"
+        "        return Completion('<IMPROVED_VARIABLE>describe every thing .</IMPROVED_VARIABLE>')\n"
     )
     (tmp_path / "mine.yaml").write_text("mix: {length: {reward: 'rlcap.rewards.length:Length'}}\n")
     monkeypatch.chdir(tmp_path)
-    command = ("prompt", "optimize", "instruction", "--config", "mine.yaml", "--engine", "mine.py:Writer")
+    command = ("prompt", "optimize", "instruction", "--config", "mine.yaml", "--rewriter", "mine.py:Writer")
     sizes = ("--images", "2", "--held-out", "3", "--rounds", "1", "data.train=5", "generation.max_new_tokens=16")
     assert cli.main([*command, *sizes, "--out", "best.txt", "--json", "tries.json"]) == 0
     tries = json.loads((tmp_path / "tries.json").read_text())["tries"]

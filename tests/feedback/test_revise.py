@@ -3,26 +3,25 @@
 import random
 
 import pytest
+from fake_backends import FakeBackend
 
 from rlcap.errors import JudgeError
 from rlcap.feedback.revise import Reviser
-from rlcap.judge.judge import RetryPolicy
-from rlcap.judge.templates import Prompt
-from rlcap.lab.oracles.reviser import LabReviser, criticise, rewrite
+from rlcap.judge.config import JudgeConfig
+from rlcap.lab.oracles.reviser import OracleReviser, criticise, rewrite
 from rlcap.lab.source import load_split
 from rlcap.lab.world.scene import Scene
 from rlcap.lab.world.truth import judge
 from rlcap.types import Sample
 
-PROMPT = Prompt.read("rlcap/feedback/revise.txt")
 LONG = " ".join(f"word{i}" for i in range(60)) + "."
 BUS = Sample("a", "", ("A red bus waits.", "A bus in the rain."))
 
 
-class Scripted:
+class Scripted(FakeBackend):
     """Answers by call: loss, gradient, step, and again."""
 
-    model_string, is_multimodal = "scripted", False
+    name = "scripted"
 
     def __init__(self, *replies):
         self.replies, self.asked = replies, []
@@ -35,8 +34,8 @@ class Scripted:
         return reply
 
 
-def reviser(engine, **options):
-    return Reviser(engine, PROMPT, retry_policy=RetryPolicy(timeout=5, retries=1, backoff=0), **options)
+def reviser(backend, rounds=1):
+    return Reviser(JudgeConfig(backend=backend, timeout=5.0, retries=1, backoff=0.0), rounds)
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +105,7 @@ def test_a_caption_cannot_close_its_fence_or_bring_tags_of_its_own():
 
 def test_an_image_that_cannot_be_read_costs_its_own_caption(tmp_path):
     class Seeing(Scripted):
-        is_multimodal = True
+        accepts_images = True
 
     engine = Seeing("Bad.", "Better it.", "<IMPROVED_VARIABLE>ok</IMPROVED_VARIABLE>")
     found = reviser(engine).revise("A bus.", Sample("a", str(tmp_path / "none.jpg"), BUS.references))
@@ -117,7 +116,7 @@ def test_an_image_that_cannot_be_read_costs_its_own_caption(tmp_path):
 
 def test_on_the_lab_every_revision_is_truer_and_says_more(samples):
     captions = ["there is a red ball. there is a blue boat.", "", "the background is grass."] * 4
-    found = Reviser(LabReviser(), PROMPT).revise_all(captions, samples[:12])
+    found = Reviser(JudgeConfig.of(OracleReviser())).revise_all(captions, samples[:12])
     for caption, revision, sample in zip(captions, found, samples, strict=False):
         scene = Scene.from_json(sample.meta["scene"])
         before, after = judge(caption, scene), judge(revision.caption, scene)

@@ -1,16 +1,17 @@
 """Engines for real: a local chat model, and a server that speaks OpenAI's protocol on localhost."""
 
-from concurrent.futures import ThreadPoolExecutor
+import asyncio
 
 import pytest
+from fake_backends import make_reward
 from judge_server import JudgeServer
 from PIL import Image
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from rlcap.errors import ConfigError, JudgeError
-from rlcap.judge.backends.loading import load_engine
-from rlcap.judge.budget import estimate
+from rlcap.judge.backends.base import JudgeRequest, estimate_tokens
+from rlcap.judge.backends.loading import load_backend
 from rlcap.judge.parsing import Verdict
 from rlcap.rewards.critique import Critique
 from rlcap.types import RewardBatch, Sample
@@ -33,13 +34,13 @@ both = pytest.mark.parametrize("engine", ENGINES)
 
 def judge(server, engine=ENGINES[0], **options):
     engine = {
-        "engine": engine,
+        "type": engine,
         "base_url": server.url,
         "api_key_env": "MY_JUDGE_KEY",
         "temperature": 0.25,
         **options,
     }
-    return Critique(engine, cache=":memory:", backoff=0.01)
+    return make_reward(Critique, engine, cache=":memory:", backoff=0.01)
 
 
 @both
@@ -68,19 +69,23 @@ def test_a_refused_key_stops_and_is_not_told(server, engine):
 
 def test_a_reply_says_what_it_cost(server):
     options = {"base_url": server.url, "api_key_env": "MY_JUDGE_KEY"}
-    reply = load_engine({"engine": "litellm:openai/m", **options}).generate("x" * 400, system_prompt="y" * 40)
-    assert (reply.read, reply.written, reply.dollars) == (100, 20, None)  # nobody knows what this model costs
-    assert load_engine({"engine": "litellm:openai/gpt-4o-mini", **options}).generate("x").dollars > 0
+    reply = complete(load_backend({"type": "litellm:openai/m", **options}), "x" * 400, "y" * 40)
+    assert (reply.prompt_tokens, reply.completion_tokens, reply.dollars) == (
+        100,
+        20,
+        None,
+    )  # nobody knows what this model costs
+    assert complete(load_backend({"type": "litellm:openai/gpt-4o-mini", **options}), "x").dollars > 0
     server.usage = None
-    reply = load_engine({"engine": "litellm:openai/m", **options}).generate("x" * 400, system_prompt="y" * 40)
-    assert (reply.read, reply.written) == (110, estimate(reply))
+    reply = complete(load_backend({"type": "litellm:openai/m", **options}), "x" * 400, "y" * 40)
+    assert (reply.prompt_tokens, reply.completion_tokens) == (110, estimate_tokens(reply.text))
 
 
 @both
 def test_a_judge_that_sees_is_sent_the_image(server, engine, tmp_path):
     path = tmp_path / "a.png"
     Image.new("RGB", (8, 8), "red").save(path)
-    judge(server, engine, is_multimodal=True).score(RewardBatch(["A ball."], [Sample("a", str(path))]))
+    judge(server, engine, accepts_images=True).score(RewardBatch(["A ball."], [Sample("a", str(path))]))
     text, image = server.seen[0][1]["messages"][1]["content"]
     assert text["type"] == "text"
     assert image["image_url"]["url"].startswith("data:image/jpeg;base64,/9j/")
@@ -88,23 +93,38 @@ def test_a_judge_that_sees_is_sent_the_image(server, engine, tmp_path):
 
 def test_openais_own_client_counts_tokens_and_sends_what_it_is_told(server, monkeypatch):
     options = {"base_url": server.url, "api_key_env": "MY_JUDGE_KEY", "max_tokens": None, "temperature": None}
-    engine = load_engine({"engine": "openai:m", **options})
-    reply = engine.generate("x" * 400, system_prompt="y" * 40, max_completion_tokens=7)
-    assert (reply.read, reply.written, reply.dollars) == (100, 20, None)  # give limits.prices
+    engine = load_backend({"type": "openai:m", **options})
+    reply = complete(engine, "x" * 400, "y" * 40, max_completion_tokens=7)
+    assert (reply.prompt_tokens, reply.completion_tokens, reply.dollars) == (100, 20, None)  # give limits.prices
     assert server.seen[-1][1] == {
         "model": "m",
         "messages": [{"role": "system", "content": "y" * 40}, {"role": "user", "content": "x" * 400}],
         "max_completion_tokens": 7,
     }
     server.usage = None
-    assert engine.generate("x" * 400, system_prompt="y" * 40).read == 110
-    assert engine.model_string == f"openai:m@{server.url} t=None max=None"
+    assert complete(engine, "x" * 400, "y" * 40).prompt_tokens == 110
+    assert engine.name == f"openai:m@{server.url} t=None max=None"
     assert KEY not in repr(vars(engine))
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    load_engine({"engine": "openai:m", "base_url": server.url}).generate("x")  # a server of one's own
+    complete(load_backend({"type": "openai:m", "base_url": server.url}), "x")  # a server of one's own
     assert server.seen[-1][0]["Authorization"] == "Bearer none"
     with pytest.raises(ConfigError, match="export OPENAI_API_KEY"):
-        load_engine("openai:gpt-4o-mini")
+        load_backend("openai:gpt-4o-mini")
+
+
+def complete(backend, text, system="", **sampling):
+    """One completion."""
+    return asyncio.run(backend.complete(JudgeRequest((text,), system, Sample("a", ""), sampling=sampling)))
+
+
+def at_once(backend, texts):
+    """The completions of several requests that are made at the same time; an exception in place of one that failed."""
+
+    async def ask():
+        requests = [backend.complete(JudgeRequest((text,), "", Sample("a", ""))) for text in texts]
+        return await asyncio.gather(*requests, return_exceptions=True)
+
+    return asyncio.run(ask())
 
 
 def tiny_chat(folder, template):
@@ -122,67 +142,70 @@ def tiny_chat(folder, template):
 
 def test_a_local_chat_model_too_small_to_judge_abstains(tmp_path):
     tiny_chat(tmp_path, "{% for m in messages %}{{ m['content'] }} {% endfor %}")
-    engine = load_engine({"engine": f"transformers:{tmp_path}", "max_tokens": 5})
-    assert engine.generate("a red ball", system_prompt="a") == engine.generate("a red ball", system_prompt="a")
-    score = Critique(engine, cache=":memory:").score(RewardBatch(["a"], [Sample("a", "", references=("a ball",))]))[0]
+    engine = load_backend({"type": f"transformers:{tmp_path}", "max_tokens": 5})
+    assert complete(engine, "a red ball", "a") == complete(engine, "a red ball", "a")
+    score = make_reward(Critique, engine, cache=":memory:").score(
+        RewardBatch(["a"], [Sample("a", "", references=("a ball",))])
+    )[0]
     assert score.abstained
 
 
 def test_questions_that_wait_together_are_answered_in_one_batch(tmp_path):
     tiny_chat(tmp_path, "{% for m in messages %}{{ m['content'] }} {% endfor %}")
-    spec = {"engine": f"transformers:{tmp_path}", "max_tokens": 4}
-    together, alone = load_engine(spec | {"batch_size": 8}), load_engine(spec)
+    spec = {"type": f"transformers:{tmp_path}", "max_tokens": 4}
+    together, alone = load_backend(spec | {"batch_size": 8}), load_backend(spec)
     passes = []
     together._model.register_forward_pre_hook(
         lambda _, args, kwargs: passes.append(len(kwargs["input_ids"])), with_kwargs=True
     )
     texts = ["a", "red ball", "a red red ball", "ball ball", "a a a a a a red", "red"]
-    with ThreadPoolExecutor(len(texts)) as threads:
-        replies = list(threads.map(together.generate, texts))
+    replies = [reply.text for reply in at_once(together, texts)]
     assert max(passes) > 1
-    assert replies == [alone.generate(text) for text in texts]
-    assert not together._waiting
+    assert replies == [complete(alone, text).text for text in texts]
+    assert not together._queue
 
 
 def test_a_question_that_fails_takes_no_other_with_it(tmp_path):
     tiny_chat(tmp_path, "{% for m in messages %}{{ m['content'] }} {% endfor %}")
-    engine = load_engine({"engine": f"transformers:{tmp_path}", "max_tokens": 4, "batch_size": 8})
-    with ThreadPoolExecutor(3) as threads:
-        short, long, other = (threads.submit(engine.generate, text) for text in ("a ball", "red " * 600, "red ball"))
-    assert short.result() == engine.generate("a ball")
-    assert other.result() == engine.generate("red ball")
-    with pytest.raises(IndexError):  # longer than the model's 512 positions
-        long.result()
+    engine = load_backend({"type": f"transformers:{tmp_path}", "max_tokens": 4, "batch_size": 8})
+    short, long, other = at_once(engine, ("a ball", "red " * 600, "red ball"))
+    assert short == complete(engine, "a ball")
+    assert other == complete(engine, "red ball")
+    assert isinstance(long, IndexError)  # longer than the model's 512 positions
 
 
 def test_a_question_that_nobody_waits_for_any_more_is_not_asked(tmp_path):
     tiny_chat(tmp_path, "{% for m in messages %}{{ m['content'] }} {% endfor %}")
-    engine = load_engine({"engine": f"transformers:{tmp_path}", "max_tokens": 4, "batch_size": 2})
+    engine = load_backend({"type": f"transformers:{tmp_path}", "max_tokens": 4, "batch_size": 2})
     passes = []
     engine._model.register_forward_pre_hook(lambda *_: passes.append(1))
+
+    async def give_up():
+        async with asyncio.timeout(0):
+            await engine.complete(JudgeRequest(("a ball",), "", Sample("a", "")))
+
     with pytest.raises(TimeoutError):
-        engine.generate("a ball", timeout=-1.0)
+        asyncio.run(give_up())
     assert not passes
-    assert not engine._waiting
 
 
 def test_a_missing_chat_model_is_told_in_one_line():
     with pytest.raises(ConfigError, match=r"'\./no-such-model': there is no such file or folder"):
-        load_engine("transformers:./no-such-model")
+        load_backend("transformers:./no-such-model")
     with pytest.raises(ConfigError, match="batch_size is at least 1, got 0"):
-        load_engine({"engine": "transformers:x", "batch_size": 0})
+        load_backend({"type": "transformers:x", "batch_size": 0})
 
 
 def test_a_model_without_a_chat_template_is_refused(tmp_path):
     tiny_chat(tmp_path, None)
     with pytest.raises(ConfigError, match="has no chat template"):
-        load_engine(f"transformers:{tmp_path}")
+        load_backend(f"transformers:{tmp_path}")
 
 
 def test_a_module_of_ones_own_is_no_misspelt_engine(tmp_path, monkeypatch):
     (tmp_path / "my_openai.py").write_text("class Judge:\n    pass\n")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigError, match=r"unknown name in my_openai 'Jugde'; did you mean 'Judge'"):
-        load_engine("my_openai:Jugde")
-    with pytest.raises(ConfigError, match=r"no engine 'opanai'; did you mean openai:gpt-4o"):
-        load_engine("opanai:gpt-4o")
+        load_backend("my_openai:Jugde")
+    with pytest.raises(ConfigError, match=r"no backend 'opanai'; did you mean openai:gpt-4o"):
+        load_backend("opanai:gpt-4o")

@@ -4,17 +4,18 @@ import asyncio
 import shutil
 
 import pytest
+from fake_backends import FakeBackend
 from PIL import Image
 
 from rlcap.judge.cache import ReplyCache
-from rlcap.judge.grader import Critic
+from rlcap.judge.grader import Grader
 from rlcap.judge.parsing import Verdict
-from rlcap.judge.templates import Prompt
+from rlcap.judge.templates import PromptTemplate
 from rlcap.types import Sample
 
 
-class Engine:
-    model_string, is_multimodal, calls = "model-1", True, 0
+class Backend(FakeBackend):
+    name, accepts_images, calls = "model-1", True, 0
 
     def generate(self, content, system_prompt=None, **sampling):
         self.calls += 1
@@ -32,12 +33,12 @@ def calls(
     cache, photo, caption="A ball.", prompt="Judge.\n---\n{caption} {references}", references=("a ball",), **options
 ):
     """How many calls a caption costs: 0 where the reply is known."""
-    engine = Engine()
-    engine.model_string = options.pop("model", "model-1")
+    engine = Backend()
+    engine.name = options.pop("model", "model-1")
     file = photo.parent / "prompt.txt"
     file.write_text(prompt)
-    critic = Critic(engine, Prompt.read(file), cache, **options)
-    asyncio.run(critic.read([caption], [Sample("any id", str(photo), references=references)]))
+    grader = Grader(engine, PromptTemplate.read(file), cache, **options)
+    asyncio.run(grader.grade([caption], [Sample("any id", str(photo), references=references)]))
     return engine.calls
 
 

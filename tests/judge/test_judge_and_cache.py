@@ -7,13 +7,16 @@ import threading
 import time
 
 import pytest
+from fake_backends import make_reward
 
 from rlcap.errors import ConfigError, JudgeError, ReplyFormatError
-from rlcap.judge.cache import ReplyCache, content_hash
+from rlcap.io.cache import content_hash
+from rlcap.judge.backends.base import Completion, JudgeBackend, JudgeRequest
+from rlcap.judge.cache import ReplyCache
 from rlcap.judge.failures import classify, redact
-from rlcap.judge.judge import Judge, Question, RetryPolicy
-from rlcap.judge.parsing import Verdict, parse
-from rlcap.judge.templates import Prompt, delimit, extract_delimited, sanitize
+from rlcap.judge.judge import Judge, RetryPolicy
+from rlcap.judge.parsing import Verdict, parse_verdict
+from rlcap.judge.templates import PromptTemplate, delimit, extract_delimited, sanitize
 from rlcap.rewards.critique import Critique
 from rlcap.types import Sample
 
@@ -21,12 +24,12 @@ GOOD = "<critique>Red, not blue.</critique>\n<wrong>\n- the ball is blue\n</wron
 
 
 def test_verdict_golden():
-    verdict = parse(GOOD)
+    verdict = parse_verdict(GOOD)
     assert verdict == Verdict("Red, not blue.", ("the ball is blue",), (), 6.5)
-    assert parse(verdict.text()) == verdict
-    assert parse(f"```xml\n{GOOD}\n```") == verdict
-    assert parse(f"<think>hm <score>1</score></think>\n{GOOD}") == verdict
-    assert parse(GOOD.replace("6.5", "7/10")).score == 7
+    assert parse_verdict(verdict.text()) == verdict
+    assert parse_verdict(f"```xml\n{GOOD}\n```") == verdict
+    assert parse_verdict(f"<think>hm <score>1</score></think>\n{GOOD}") == verdict
+    assert parse_verdict(GOOD.replace("6.5", "7/10")).score == 7
 
 
 @pytest.mark.parametrize(
@@ -47,7 +50,7 @@ def test_verdict_golden():
 )
 def test_anything_else_is_no_verdict(reply, message):
     with pytest.raises(ReplyFormatError, match=message):
-        parse(reply)
+        parse_verdict(reply)
 
 
 def test_a_fence_can_not_be_closed_from_inside():
@@ -58,21 +61,21 @@ def test_a_fence_can_not_be_closed_from_inside():
     assert "[INST]" not in prompt
     assert extract_delimited("caption", prompt) == sanitize(attack)
     assert sanitize("Zwei Bälle, 3 < 4 {x}") == "Zwei Bälle, 3 ‹ 4 {x}"
-    with pytest.raises(ValueError, match="2 <caption> fences"):
+    with pytest.raises(ValueError, match="2 <caption> delimited parts"):
         extract_delimited("caption", prompt + "\n" + delimit("caption", "x"))
 
 
 def test_prompts_fill_in_one_pass(tmp_path):
     path = tmp_path / "p.txt"
     path.write_text("You judge.\n---\n{caption} / {references}\n")
-    prompt = Prompt.read(path)
+    prompt = PromptTemplate.read(path)
     assert prompt.system == "You judge."
     assert prompt.fill({"caption": "{references}", "references": "r"}) == "{references} / r"
     with pytest.raises(ValueError, match=r"fields \['caption', 'references'\], but \['caption'\]"):
         prompt.fill({"caption": "c"})
     path.write_text("no line")
     with pytest.raises(ValueError, match="found 0"):
-        Prompt.read(path)
+        PromptTemplate.read(path)
 
 
 def test_content_hash_is_the_same_everywhere_and_tells_parts_apart():
@@ -141,27 +144,24 @@ def test_what_is_no_cache_is_named(tmp_path):
         ReplyCache(tmp_path / "replies.sqlite" / "below.sqlite")
 
 
-class Engine:
+class Backend(JudgeBackend):
     """Answers what its script says; an exception in it is raised."""
 
-    model_string = "fake"
+    name = "fake"
 
     def __init__(self, script, seconds=0.0):
         self.script, self.seconds, self.calls, self.now, self.peak = script, seconds, 0, 0, 0
-        self.lock = threading.Lock()
 
-    def generate(self, content, system_prompt=None, **sampling):
-        with self.lock:
-            reply = self.script[min(self.calls, len(self.script) - 1)]
-            self.calls += 1
-            self.now += 1
-            self.peak = max(self.peak, self.now)
-        time.sleep(self.seconds)
-        with self.lock:
-            self.now -= 1
+    async def complete(self, request):
+        reply = self.script[min(self.calls, len(self.script) - 1)]
+        self.calls += 1
+        self.now += 1
+        self.peak = max(self.peak, self.now)
+        await asyncio.sleep(self.seconds)
+        self.now -= 1
         if isinstance(reply, Exception):
             raise reply
-        return reply
+        return Completion(reply)
 
 
 class ApiError(Exception):
@@ -170,16 +170,16 @@ class ApiError(Exception):
         self.status_code = status
 
 
-def put(engine, n=1, **retry_policy):
-    questions = [Question("q", "s", Sample("a", ""))] * n
-    return asyncio.run(Judge(engine, RetryPolicy(**({"backoff": 0.001} | retry_policy))).ask(questions, {}))
+def put(backend, n=1, **retry_policy):
+    requests = [JudgeRequest(("q",), "s", Sample("a", ""))] * n
+    return asyncio.run(Judge(backend, RetryPolicy(**({"backoff": 0.001} | retry_policy))).ask(requests))[0]
 
 
 def test_transient_failures_are_retried_and_then_abstain_with_a_reason():
-    flaky = Engine([ConnectionError("reset"), ApiError(429), ApiError(503), "fine"])
+    flaky = Backend([ConnectionError("reset"), ApiError(429), ApiError(503), "fine"])
     assert put(flaky)[0].reply == "fine"
     assert flaky.calls == 4
-    down = Engine([ApiError(500, "oops")])
+    down = Backend([ApiError(500, "oops")])
     answer = put(down, retries=2)[0]
     assert answer.reply is None
     assert answer.reason == "ApiError: oops (3 attempts)"
@@ -187,62 +187,43 @@ def test_transient_failures_are_retried_and_then_abstain_with_a_reason():
 
 
 def test_a_refused_request_abstains_at_once_and_a_refused_key_stops_the_run(monkeypatch):
-    filtered = Engine([ApiError(400, "content filter")])
+    filtered = Backend([ApiError(400, "content filter")])
     assert put(filtered)[0].reason == "refused: ApiError: content filter"
     assert filtered.calls == 1
     monkeypatch.setenv("MY_PROVIDER_KEY", "correct-horse-battery")
     with pytest.raises(JudgeError) as caught:
-        put(Engine([ApiError(401, "bad key correct-horse-battery, sk-abcdef123456")]))
+        put(Backend([ApiError(401, "bad key correct-horse-battery, sk-abcdef123456")]))
     assert str(caught.value) == "judge fake: ApiError: bad key ***, ***; check the key in the environment (api_key_env)"
     assert caught.value.__cause__ is None
     with pytest.raises(JudgeError, match="KeyError"):
-        put(Engine([KeyError("bug")]))
+        put(Backend([KeyError("bug")]))
 
 
 def test_a_call_that_hangs_is_given_up_and_holds_nobody():
     start = time.perf_counter()
-    answer = put(Engine(["late"], seconds=5), timeout=0.05, retries=1)[0]
+    answer = put(Backend(["late"], seconds=5), timeout=0.05, retries=1)[0]
     assert answer.reason == "timeout after 0.05 s (2 attempts)"
     assert time.perf_counter() - start < 2
 
 
 def test_concurrency_is_bounded_by_user_and_engine():
-    engine = Engine(["fine"], seconds=0.02)
-    assert len(put(engine, n=12, concurrency=3)) == 12
-    assert engine.peak == 3
-    single = Engine(["fine"], seconds=0.005)
+    backend = Backend(["fine"], seconds=0.02)
+    assert len(put(backend, n=12, concurrency=3)) == 12
+    assert backend.peak == 3
+    single = Backend(["fine"], seconds=0.005)
     single.max_concurrency = 1
     put(single, n=4)
     assert single.peak == 1
 
 
-def test_an_instant_engine_is_asked_without_a_thread_and_its_failures_are_sorted_alike():
-    class Rule:
-        model_string, instant = "rule", True
-
-        def generate(self, content, system_prompt=None, **_):
-            if content == "broken":
-                raise ApiError(503, "down")
-            return threading.current_thread().name
-
-    def told(content):
-        judge = Judge(Rule(), RetryPolicy(retries=1, backoff=0.001))
-        (answer,) = asyncio.run(judge.ask([Question(content, "s", Sample("a", ""), str.upper)], {}))
-        return answer
-
-    here = threading.current_thread().name
-    assert (told("fine").reply, told("fine").read) == (here, here.upper())
-    assert told("broken").reason == "ApiError: down (2 attempts)"
-
-
 def test_a_prompt_with_other_fields_than_the_reward_fills_is_refused_at_once(tmp_path):
     (tmp_path / "mine.txt").write_text("Judge.\n---\n{references}\nthe caption\n")
     with pytest.raises(ConfigError, match=r"mine.txt: critique fills the fields {caption}, {references}, the file has"):
-        Critique(Engine(["fine"]), prompt=str(tmp_path / "mine.txt"), cache=":memory:")
+        make_reward(Critique, Backend(["fine"]), prompt=str(tmp_path / "mine.txt"), cache=":memory:")
 
 
 def test_an_empty_reply_abstains():
-    assert put(Engine(["  "]))[0].reason == "empty reply"
+    assert put(Backend(["  "]))[0].reason == "empty reply"
 
 
 def test_tenacity_wrapping_is_seen_through():
@@ -252,7 +233,7 @@ def test_tenacity_wrapping_is_seen_through():
             def exception():
                 return ApiError(503, "down")
 
-    assert put(Engine([Wrapped()]), retries=0)[0].reason == "ApiError: down (1 attempts)"
+    assert put(Backend([Wrapped()]), retries=0)[0].reason == "ApiError: down (1 attempts)"
 
 
 def test_classes_and_redaction():

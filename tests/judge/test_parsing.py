@@ -3,7 +3,7 @@
 import pytest
 
 from rlcap.errors import ReplyFormatError
-from rlcap.judge.parsing import bare, sections
+from rlcap.judge.parsing import read_sections, strip_wrapping
 
 ASKED = "<reason>because</reason>\n<better>first</better>"
 
@@ -19,19 +19,19 @@ ASKED = "<reason>because</reason>\n<better>first</better>"
     ],
 )
 def test_thoughts_and_a_fence_are_let_through(reply):
-    assert bare(reply) == ASKED
-    assert sections(reply, "reason", "better") == ["because", "first"]
+    assert strip_wrapping(reply) == ASKED
+    assert read_sections(reply, "reason", "better") == ["because", "first"]
 
 
 def test_no_reply_takes_long():
     gap = " \n" * 20_000
-    assert sections(f"{gap}<reason>{gap}x</reason>{gap}<better>first</better>{gap}", "reason", "better") == [
+    assert read_sections(f"{gap}<reason>{gap}x</reason>{gap}<better>first</better>{gap}", "reason", "better") == [
         "x",
         "first",
     ]
     for reply in (gap, f"<reason>{gap}", f"{gap}```{gap}<reason>x</reason>{gap}```{gap}```"):
         with pytest.raises(ReplyFormatError):
-            sections(reply, "reason", "better")
+            read_sections(reply, "reason", "better")
 
 
 @pytest.mark.parametrize(
@@ -49,4 +49,4 @@ def test_no_reply_takes_long():
 )
 def test_anything_else_is_none(reply, message):
     with pytest.raises(ReplyFormatError, match=message):
-        sections(reply, "reason", "better")
+        read_sections(reply, "reason", "better")

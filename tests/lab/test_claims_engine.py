@@ -1,8 +1,10 @@
 """The lab's reader of claims: exact by the scene, abstract where nothing is claimed, and no one's servant."""
 
 import pytest
+from fake_backends import make_reward
 
-from rlcap.lab.oracles.claims import LabClaims
+from rlcap.judge.backends.base import JudgeRequest
+from rlcap.lab.oracles.claims import OracleClaims
 from rlcap.lab.world.scene import Scene, Thing
 from rlcap.rewards.claims import Claims
 from rlcap.rewards.claims.parsing import parse_claims
@@ -15,7 +17,7 @@ SAMPLE = Sample("a", "", references=("a red ball.", "a boat on sand."), meta={"s
 
 
 def claims(caption, sample=SAMPLE):
-    score = Claims(LabClaims(), cache=":memory:").score(RewardBatch([caption], [sample]))[0]
+    score = make_reward(Claims, OracleClaims(), cache=":memory:").score(RewardBatch([caption], [sample]))[0]
     return score, parse_claims(score.note, 2)
 
 
@@ -47,4 +49,4 @@ def test_it_takes_no_orders(attack):
 
 def test_only_the_lab_has_scenes():
     with pytest.raises(ValueError, match="'b' has no scene"):
-        LabClaims().generate("", sample=Sample("b", ""))
+        OracleClaims().answer(JudgeRequest(("",), "", Sample("b", "")))

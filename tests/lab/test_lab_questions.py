@@ -5,7 +5,8 @@ import random
 import pytest
 
 from rlcap.errors import InputError
-from rlcap.lab.oracles.question_answerer import LabAnswers, choose, said
+from rlcap.judge.backends.base import JudgeRequest
+from rlcap.lab.oracles.question_answerer import OracleQuestionAnswerer, choose, said
 from rlcap.lab.world.language import tell_all
 from rlcap.lab.world.questions import of_sample, questions
 from rlcap.lab.world.scene import Scene, Thing, sample_scene
@@ -79,4 +80,4 @@ def test_what_it_can_not_read_is_named():
     with pytest.raises(ValueError, match="reads no question like 'How many clouds are there"):
         said("a ball.", "How many clouds are there?")
     with pytest.raises(ValueError, match="needs the fences caption, question and options"):
-        LabAnswers().generate("What?")
+        OracleQuestionAnswerer().answer(JudgeRequest(("What?",), "", Sample("", "")))

@@ -3,8 +3,9 @@
 import random
 
 import pytest
+from fake_backends import make_reward
 
-from rlcap.lab.oracles.grader import LabCritic
+from rlcap.lab.oracles.grader import OracleGrader
 from rlcap.lab.source import load_split
 from rlcap.lab.world.scene import scene_of
 from rlcap.probing.probe import true_caption
@@ -23,12 +24,12 @@ def told(samples):
 
 
 def grades(samples, misreads):
-    reward = Critique(LabCritic(misreads), penalty=0.0, cache=":memory:")
+    reward = make_reward(Critique, OracleGrader(misreads), penalty=0.0, cache=":memory:")
     return [score.value for score in reward.score(RewardBatch(told(samples), samples))]
 
 
 def test_who_sees_everything_finds_a_true_caption_true(samples):
-    reward = Critique(LabCritic(), cache=":memory:")
+    reward = make_reward(Critique, OracleGrader(), cache=":memory:")
     scores = reward.score(RewardBatch(told(samples), samples))
     assert all("nothing it says is wrong" in score.note for score in scores)
 
@@ -45,10 +46,10 @@ def test_it_sees_an_image_in_the_same_way_each_time(samples):
 
 
 def test_its_eyes_are_part_of_its_name(samples):
-    assert LabCritic().model_string == "lab-critic-1"
-    assert len({LabCritic(share).model_string for share in (0.0, 0.1, 0.2)}) == 3
+    assert OracleGrader().name == "oracle-grader-1"
+    assert len({OracleGrader(share).name for share in (0.0, 0.1, 0.2)}) == 3
 
 
 def test_a_share_is_a_share():
     with pytest.raises(ValueError, match=r"misreads is a share in \[0, 1\], got 20"):
-        LabCritic(20)
+        OracleGrader(20)

@@ -131,14 +131,14 @@ def test_choosing_an_adapter_freezes_none(folder):
 
     active = seen()
     with using_adapter(model, None):
-        bare = seen()
+        strip_wrapping = seen()
         with using_adapter(model, "ref"):
             assert {name for name, p in model.named_parameters() if p.requires_grad} == trained
             assert not torch.equal(seen(), active)
-        assert torch.equal(seen(), bare)
+        assert torch.equal(seen(), strip_wrapping)
     assert torch.equal(seen(), active)
     with model.disable_adapter():
-        assert torch.equal(seen(), bare)
+        assert torch.equal(seen(), strip_wrapping)
 
 
 @pytest.mark.parametrize("trainable", ["lora-language", "lora-all"])

@@ -66,7 +66,7 @@ def test_a_true_caption_says_each_thing_once_and_is_as_long_as_asked():
 
 
 def test_without_a_paragraph_the_reference_that_most_agree_with_is_held_out():
-    without = bare(photo_texts())
+    without = strip_wrapping(photo_texts())
     samples, materials = gather(without, 8, "Describe it.", lab=False)
     for sample, material, whole in zip(samples, materials, without, strict=True):
         assert {material.good, *sample.references} == set(whole.references)
@@ -88,7 +88,7 @@ def test_a_mix_that_pays_for_words_is_caught_and_told():
     assert data["findings"]["empty"]["total"]["wins"] == 1
 
 
-def bare(samples):
+def strip_wrapping(samples):
     """The samples without their paragraphs."""
     return [type(s)(s.id, s.image, s.references, None, s.distractors, s.meta) for s in samples]
 
@@ -99,7 +99,7 @@ def test_the_two_guards_lose_nothing():
     assert "passed" in told(found, 0)
 
 
-@pytest.mark.parametrize("samples", [photo_texts(), bare(photo_texts())], ids=["paragraphs", "captions"])
+@pytest.mark.parametrize("samples", [photo_texts(), strip_wrapping(photo_texts())], ids=["paragraphs", "captions"])
 @pytest.mark.parametrize(
     ("name", "params"),
     [

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from rlcap.errors import ColumnError
-from rlcap.reward.base import Reward
+from rlcap.reward.base import Reward, RewardOutput
 from rlcap.reward.trl_adapter import caption_text, to_reward_batch
 from rlcap.types import Score
 
@@ -14,10 +14,11 @@ class Loud(Reward):
     name, range, needs = "loud", (-1.0, 0.0), frozenset()
 
     def score(self, batch):
-        self.metrics = {"words": 2.0}
-        return [
-            Score(-float("!" in c), note="heard") if c else Score.abstain("nothing was said") for c in batch.captions
-        ]
+        metrics = {"words": 2.0}
+        return RewardOutput(
+            [Score(-float("!" in c), note="heard") if c else Score.abstain("nothing was said") for c in batch.captions],
+            metrics,
+        )
 
 
 class Slow(Reward):
@@ -25,14 +26,14 @@ class Slow(Reward):
 
     async def ascore(self, batch):
         await asyncio.sleep(0)
-        return [Score(1.0)] * len(batch)
+        return RewardOutput([Score(1.0)] * len(batch))
 
 
 class NeedsReferences(Reward):
     name, needs = "reader", frozenset({"references"})
 
     def score(self, batch):
-        return [Score(float(len(sample.references))) for sample in batch.samples]
+        return RewardOutput([Score(float(len(sample.references))) for sample in batch.samples])
 
 
 def turn(text):
@@ -126,7 +127,7 @@ def test_a_malformed_reward_is_refused_where_it_is_written():
 
         class Nameless(Reward):
             def score(self, batch):
-                return []
+                return RewardOutput([])
 
     with pytest.raises(TypeError, match="judges nothing"):
 
@@ -139,7 +140,7 @@ def test_a_malformed_reward_is_refused_where_it_is_written():
             name, needs = "greedy", frozenset({"pixels"})
 
             def score(self, batch):
-                return []
+                return RewardOutput([])
 
 
 def test_wrong_answers_are_refused():
@@ -147,13 +148,13 @@ def test_wrong_answers_are_refused():
         name = "short"
 
         def score(self, batch):
-            return []
+            return RewardOutput([])
 
     class Bare(Reward):
         name = "bare"
 
         def score(self, batch):
-            return [0.5] * len(batch)
+            return RewardOutput([0.5] * len(batch))
 
     with pytest.raises(ValueError, match="short gave 0 scores for 1"):
         Short()(["p"], ["c"])

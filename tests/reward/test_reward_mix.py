@@ -14,7 +14,7 @@ import torch
 from rlcap.algo.advantages import combine
 from rlcap.errors import ConfigError, ExcessiveAbstentionError, RewardError
 from rlcap.reward.abstention import AbstentionMonitor
-from rlcap.reward.base import Reward
+from rlcap.reward.base import Reward, RewardOutput
 from rlcap.reward.mix import RewardMix, RewardTerm
 from rlcap.reward.running_statistics import RunningStd
 from rlcap.types import RewardBatch, Sample, Score
@@ -27,7 +27,7 @@ class Words(Reward):
         self.factor, self.device = factor, device
 
     def score(self, batch):
-        return [Score(self.factor * len(c.split())) for c in batch.captions]
+        return RewardOutput([Score(self.factor * len(c.split())) for c in batch.captions])
 
 
 class Moody(Reward):
@@ -36,7 +36,7 @@ class Moody(Reward):
     name = "moody"
 
     def score(self, batch):
-        return [Score.abstain("asked") if c.endswith("?") else Score(0.5) for c in batch.captions]
+        return RewardOutput([Score.abstain("asked") if c.endswith("?") else Score(0.5) for c in batch.captions])
 
 
 class Sleeper(Reward):
@@ -47,8 +47,8 @@ class Sleeper(Reward):
 
     async def ascore(self, batch):
         await asyncio.sleep(self.seconds)
-        self.metrics = {"cache_hits": 0.25}
-        return [Score(1.0)] * len(batch)
+        metrics = {"cache_hits": 0.25}
+        return RewardOutput([Score(1.0)] * len(batch), metrics)
 
 
 class Broken(Reward):
@@ -118,13 +118,13 @@ def test_params_win_over_context():
             r"unknown module 'rlcap.rewards.lenght'; did you mean 'rlcap.rewards.length'",
         ),
         ({"w": {"reward": "nowhere.at.all:X"}}, "unknown module 'nowhere.at.all'"),
-        ({"w": {"reward": "rlcap.rewards.length"}}, "is no dotted path; write module:Name"),
+        ({"w": {"reward": "rlcap.rewards.length"}}, "unknown reward 'rlcap.rewards.length'"),
         ({"w": entry("Words", params={"facter": 1})}, r"unknown parameter of .*'facter'; did you mean 'factor'"),
         ({"w": entry("Words", weight="1")}, "weight of mix.w must be a finite number, got '1'"),
         ({"w": entry("Words", weight=math.nan)}, "finite number"),
         ({"w": entry("Words", normalize="grupo")}, r"unknown normalize of mix.w 'grupo'; did you mean 'group'"),
         ({"w": {"reward": "rlcap.types:Score"}}, "not a subclass of Reward"),
-        ({"w": {"reward": 3}}, "mix.w.reward must be module:Class, got 3"),
+        ({"w": {"reward": 3}}, "mix.w.reward must be a name or module:Class, got 3"),
         ({"w": entry("Words", params=3)}, "mix.w.params must be a mapping, got 3"),
         ({"w": entry("Words", params={"factor": "two"})}, "parameter factor of .*Words must be float, got 'two'"),
         ({"w": entry("Words", params={"factor": [1]})}, r"factor of .* must be float, got \[1\]"),
@@ -164,7 +164,7 @@ def test_waiting_rewards_wait_together_while_others_compute():
         def score(self, batch):
             self.threads.append(threading.current_thread())
             time.sleep(0.2)
-            return [Score(0.0)] * len(batch)
+            return RewardOutput([Score(0.0)] * len(batch))
 
     mix = RewardMix({"a": RewardTerm(Sleeper(0.3)), "c": RewardTerm(Computer()), "b": RewardTerm(Sleeper(0.3))})
     start = time.perf_counter()
@@ -206,7 +206,7 @@ def test_any_number_of_abstaining_components_stays_finite(abstaining):
         name = "silent"
 
         def score(self, batch):
-            return [Score.abstain("no")] * len(batch)
+            return RewardOutput([Score.abstain("no")] * len(batch))
 
     mix = RewardMix({f"c{k}": RewardTerm(Silent() if k < abstaining else Words()) for k in range(3)})
     scores = mix.score(batch("a", "a b", "a b c", "a b"))
@@ -240,7 +240,7 @@ def test_state_goes_through_json_and_continues():
     state = json.loads(json.dumps(mix.state_dict()))
     other = RewardMix({"w": RewardTerm(Words()), "m": RewardTerm(Moody())})
     other.load_state_dict(state)
-    assert other.guard.share("m") == 0.5
+    assert other.abstentions.share("m") == 0.5
     assert other.running.stds()[0] == pytest.approx(2.0)
     assert math.isnan(other.running.stds()[1])
     assert other.state_dict() == mix.state_dict()

@@ -6,7 +6,7 @@ from datasets import Dataset
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
-from rlcap.reward.base import Reward
+from rlcap.reward.base import Reward, RewardOutput
 from rlcap.rewards.length import Length
 from rlcap.rewards.repetition import Repetition
 from rlcap.types import Score
@@ -20,7 +20,7 @@ class HalfAsleep(Reward):
     name = "half_asleep"
 
     async def ascore(self, batch):
-        return [Score.abstain("dogs bore me") if "dog" in c else Score(1.0) for c in batch.captions]
+        return RewardOutput([Score.abstain("dogs bore me") if "dog" in c else Score(1.0) for c in batch.captions])
 
 
 def test_rewards_train_a_tiny_model(tmp_path):

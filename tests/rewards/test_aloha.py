@@ -6,12 +6,14 @@ import random
 import numpy as np
 import pytest
 import torch
+from fake_backends import FakeBackend, make_reward
 from fake_models import WordVectors
 
 from rlcap.config.imports import build
 from rlcap.errors import ConfigError, ReplyFormatError
+from rlcap.judge.backends.base import JudgeRequest
 from rlcap.judge.templates import delimit, extract_delimited
-from rlcap.lab.oracles.objects import LabObjects, named
+from rlcap.lab.oracles.objects import OracleObjects, named
 from rlcap.rewards.aloha import Aloha, aloha
 from rlcap.rewards.aloha.parsing import MOST, Named, head, known_objects, objects_text, parse_objects
 from rlcap.scorers.objects.matching import Vectors, matched, partners, similarities
@@ -33,10 +35,13 @@ class Circle:
         return torch.stack([angles.cos(), angles.sin()], 1)
 
 
-class Lists:
+NOBODY = Sample("", "")
+
+
+class Lists(FakeBackend):
     """An engine that finds an object in each word between commas, `maybe` before those it isn't sure of."""
 
-    model_string, is_multimodal = "lists", False
+    name = "lists"
 
     def __init__(self):
         self.asked = []
@@ -49,7 +54,9 @@ class Lists:
 
 
 def judged(caption, references=("dog, cat",), objects=None, encoder=None, engine=None, **options):
-    reward = Aloha(engine or Lists(), encoder or Circle(), cache=":memory:", backoff=0, retries=0, **options)
+    reward = make_reward(
+        Aloha, engine or Lists(), encoder or Circle(), cache=":memory:", backoff=0, retries=0, **options
+    )
     meta = {} if objects is None else {"objects": objects}
     return reward.score(RewardBatch([caption], [Sample("a", "", references, meta=meta)]))[0]
 
@@ -131,7 +138,7 @@ def test_known_are_all_names_their_nouns_and_the_annotated():
 def test_references_are_asked_about_once_in_one_text():
     engine = Lists()
     sample = Sample("a", "", ("dog", " ", "cat,\ndog"))
-    scores = Aloha(engine, Circle(), cache=":memory:").score(RewardBatch(["dog", "cat", ""], [sample] * 3))
+    scores = make_reward(Aloha, engine, Circle(), cache=":memory:").score(RewardBatch(["dog", "cat", ""], [sample] * 3))
     assert [score.value for score in scores] == [1, 1, 0]
     assert sorted(extract_delimited("caption", content) for content in engine.asked) == ["cat", "dog", "dog\ncat, dog"]
 
@@ -198,13 +205,13 @@ def test_it_abstains_where_it_does_not_know_what_is_there():
 
 def test_options_that_are_none_are_named():
     for name, value in (("form", "min"), ("doubted", "maybe")):
-        params = {"engine": Lists(), "encoder": Circle(), "cache": ":memory:", name: value}
+        params = {"judge": {"backend": Lists(), "cache": ":memory:"}, "encoder": Circle(), name: value}
         with pytest.raises(ConfigError, match=f"{name} of Aloha must be"):
             build(Aloha, params)
         with pytest.raises(ValueError, match="form is least or mean, doubted left_out or counted"):
             Aloha(**params)
     with pytest.raises(ConfigError, match="sentence encoder 'nowhere'"):
-        Aloha(Lists(), "nowhere", cache=":memory:")
+        make_reward(Aloha, Lists(), "nowhere", cache=":memory:")
 
 
 def test_the_labs_lister():
@@ -212,15 +219,15 @@ def test_the_labs_lister():
         "there is a small red ball. the ball is striped. maybe there are two boats. the background is sand. it is fine!"
     )
     assert named(text) == ["small red ball", "striped ball", "boat (possibly)", "sand"]
-    listed = LabObjects().generate(delimit("caption", text))
+    listed = OracleObjects().answer(JudgeRequest((delimit("caption", text),), "", NOBODY))
     assert [(thing.names, thing.sure) for thing in parse_objects(listed)][1:3] == [
         (("striped ball",), True),
         (("boat",), False),
     ]
-    assert parse_objects(LabObjects().generate(delimit("caption", "it is fine!"))) == []
+    assert parse_objects(OracleObjects().answer(JudgeRequest((delimit("caption", "it is fine!"),), "", NOBODY))) == []
     with pytest.raises(ValueError, match="needs the fence caption"):
-        LabObjects().generate("there is a ball.")
-    reward = Aloha(LabObjects(), WordVectors(), cache=":memory:")
+        OracleObjects().answer(JudgeRequest(("there is a ball.",), "", NOBODY))
+    reward = make_reward(Aloha, OracleObjects(), WordVectors(), cache=":memory:")
     sample = Sample("a", "", ("there is a red ball.", "a boat on sand."))
     captions = ["there is a red ball.", "there is a boat. there is a ball.", "there is a cup.", "praise and no thing."]
     found = [score.value for score in reward.score(RewardBatch(captions, [sample] * 4))]

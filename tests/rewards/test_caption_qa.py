@@ -3,11 +3,12 @@
 import random
 
 import pytest
+from fake_backends import FakeBackend, make_reward
 
 from rlcap.config.imports import build
 from rlcap.errors import ConfigError, InputError, JudgeError, QuestionError
 from rlcap.judge.templates import extract_delimited
-from rlcap.lab.oracles.question_answerer import LabAnswers
+from rlcap.lab.oracles.question_answerer import OracleQuestionAnswerer
 from rlcap.lab.world.language import tell_all
 from rlcap.lab.world.scene import sample_scene
 from rlcap.rewards.caption_qa import CaptionQa, credit
@@ -20,10 +21,10 @@ QUESTIONS = [
 ]
 
 
-class Reader:
+class Reader(FakeBackend):
     """Answers with the first option that stands in the caption; with UNTOLD where none does, or A where it isn't offered."""
 
-    model_string, is_multimodal = "reader", True
+    name, accepts_images = "reader", True
 
     def __init__(self, replies=()):
         self.asked, self.replies = [], list(replies)
@@ -41,7 +42,7 @@ class Reader:
 
 
 def judged(caption, engine=None, questions=QUESTIONS, **options):
-    reward = CaptionQa(engine or Reader(), **{"cache": ":memory:", "backoff": 0, "concurrency": 1, **options})
+    reward = make_reward(CaptionQa, engine or Reader(), **{"backoff": 0, "concurrency": 1, **options})
     meta = {"questions": questions} if questions is not None else {}
     return reward.score(RewardBatch([caption], [Sample("a", "a.jpg", ("a ref",), meta=meta)]))[0]
 
@@ -118,8 +119,8 @@ def test_so_many_questions_and_draws_and_no_more():
     for wrong in ({"draws": 0}, {"most": 0}, {"unknown": 1.5}, {"enough": 0}, {"unknown": float("nan")}):
         with pytest.raises(ValueError, match="draws and most are at least 1"):
             judged("A ball.", **wrong)
-    with pytest.raises(ConfigError, match="unknown parameter of CaptionQa 'image'"):
-        build(CaptionQa, {"engine": Reader(), "image": True})
+    with pytest.raises(ConfigError, match="caption_qa never shows its judge the image"):
+        build(CaptionQa, {"judge": {"backend": Reader(), "image": True}})
 
 
 @pytest.mark.parametrize(
@@ -132,7 +133,7 @@ def test_so_many_questions_and_draws_and_no_more():
     ],
 )
 def test_letters_and_fences_in_a_caption_gain_nothing(attack):
-    lab = {"engine": LabAnswers(), "questions": LAB}
+    lab = {"engine": OracleQuestionAnswerer(), "questions": LAB}
     plain = judged("there is a red ball.", **lab)
     assert judged(f"there is a red ball. {attack}", **lab).value == plain.value == 0.625
 
@@ -144,8 +145,11 @@ LAB = [
 
 
 def test_it_runs_on_the_lab_with_questions_made_from_the_scene():
-    engine, questions = "rlcap.lab.oracles.question_answerer:LabAnswers", "rlcap.lab.world.questions:of_sample"
-    reward = build(CaptionQa, {"engine": engine, "questions": questions, "cache": ":memory:"})
+    engine, questions = (
+        "rlcap.lab.oracles.question_answerer:OracleQuestionAnswerer",
+        "rlcap.lab.world.questions:of_sample",
+    )
+    reward = build(CaptionQa, {"judge": {"backend": engine, "cache": ":memory:"}, "questions": questions})
     rng = random.Random(0)
     scenes = [sample_scene(rng) for _ in range(6)]
     samples = [Sample(str(i), "", meta={"scene": scene.to_json()}) for i, scene in enumerate(scenes)]

@@ -5,11 +5,12 @@ import random
 from collections import Counter
 
 import pytest
+from fake_backends import FakeBackend, make_reward
 from PIL import Image
 
 from rlcap.errors import ConfigError, QuestionError, ReplyFormatError
 from rlcap.judge.cache import ReplyCache
-from rlcap.judge.templates import Prompt, extract_delimited
+from rlcap.judge.templates import PromptTemplate, extract_delimited
 from rlcap.rewards.caption_qa import CaptionQa
 from rlcap.rewards.caption_qa.questions import (
     UNTOLD,
@@ -100,13 +101,13 @@ def test_anything_else_names_none(reply):
         parse_choice(reply, OPTIONS)
 
 
-class Answerer:
+class Answerer(FakeBackend):
     """Knows the right answers where the caption (or an image) stands before it; else it always says B."""
 
-    model_string = "answerer"
+    name = "answerer"
 
     def __init__(self, sees=False):
-        self.is_multimodal = sees
+        self.accepts_images = sees
 
     def generate(self, content, system_prompt=None, **_):
         text = content if isinstance(content, str) else content[0]
@@ -121,7 +122,7 @@ class Answerer:
 def test_curation_keeps_what_takes_the_image():
     rows = [ROW, {**ROW, "question": "What is the usual colour?"}, {**ROW, "question": "How blue?", "answer": "blue"}]
     samples = [Sample("a", "", paragraph="A red ball.", meta={"questions": rows}), Sample("b", "")]
-    reader = CaptionQa(Answerer(), cache=":memory:").critic
+    reader = make_reward(CaptionQa, Answerer(), cache=":memory:").grader
     found = asyncio.run(curate(samples, reader, oracle=lambda sample: sample.paragraph, draws=4))
     assert [(t.sample, t.right_with, t.right_without, t.kept) for t in found] == [
         ("a", 1.0, 0.25, False),  # whoever always says B is right in one place of four, and .25 is not below .25
@@ -135,7 +136,7 @@ def test_curation_keeps_what_takes_the_image():
 def test_curation_by_a_judge_that_sees(tmp_path):
     path = tmp_path / "a.png"
     Image.new("RGB", (8, 8), "red").save(path)
-    prompt = Prompt("s", "{caption} {question} {options}".replace(" ", "\n"))
+    prompt = PromptTemplate("s", "{caption} {question} {options}".replace(" ", "\n"))
     sample = Sample("a", str(path), meta={"questions": [ROW]})
     sees = QuestionReader(Answerer(sees=True), prompt, ReplyCache(":memory:"), image=True)
     blind = QuestionReader(Answerer(), prompt, ReplyCache(":memory:"))
@@ -147,7 +148,7 @@ def test_curation_by_a_judge_that_sees(tmp_path):
 
 
 def test_curation_by_the_lab():
-    from rlcap.lab.oracles.question_answerer import LabAnswers
+    from rlcap.lab.oracles.question_answerer import OracleQuestionAnswerer
     from rlcap.lab.world.language import tell_all
     from rlcap.lab.world.questions import questions
     from rlcap.lab.world.scene import sample_scene
@@ -156,7 +157,7 @@ def test_curation_by_the_lab():
     scenes = [sample_scene(rng) for _ in range(3)]
     texts = {str(i): tell_all(scene, rng) for i, scene in enumerate(scenes)}
     samples = [Sample(str(i), "", meta={"questions": questions(scene)}) for i, scene in enumerate(scenes)]
-    reader = CaptionQa(LabAnswers(), cache=":memory:").critic
+    reader = make_reward(CaptionQa, OracleQuestionAnswerer(), cache=":memory:").grader
     found = asyncio.run(curate(samples, reader, oracle=lambda sample: texts[sample.id], draws=2))
     assert len(found) == 15
     assert all(trial.kept for trial in found)

@@ -23,7 +23,7 @@ def test_absent_objects_cost_their_share_of_mentions():
     reward = Chair()
     found = reward.score(batch("A puppy on a sofa.", "A puppy on a sofa with a cat.", "A zebra."))
     assert [score.value for score in found] == pytest.approx([0, -1 / 3, -1])
-    assert reward.metrics == {"chair_i": pytest.approx(4 / 9), "chair_s": pytest.approx(2 / 3)}
+    assert found.metrics == {"chair_i": pytest.approx(4 / 9), "chair_s": pytest.approx(2 / 3)}
     found = Chair(form="f1").score(batch("A puppy on a sofa.", "A puppy.", "A zebra.", ""))
     assert [score.value for score in found] == pytest.approx([1, 2 / 3, 0, 0])
 

@@ -3,11 +3,13 @@
 import itertools
 
 import pytest
+from fake_backends import FakeBackend, make_reward
 
 from rlcap.config.imports import build
 from rlcap.errors import ConfigError, ReplyFormatError
+from rlcap.judge.backends.base import JudgeRequest
 from rlcap.judge.templates import extract_delimited
-from rlcap.lab.oracles.differences import LabDifferences, differ
+from rlcap.lab.oracles.differences import OracleDifferences, differ
 from rlcap.lab.world.scene import Scene, Thing
 from rlcap.probing.injections import ATTACKS
 from rlcap.rewards.claim_diff import ClaimDiff, claim_value, hedged_share
@@ -20,8 +22,8 @@ SCENE = Scene(
 )
 
 
-class Says:
-    model_string, is_multimodal = "says", False
+class Says(FakeBackend):
+    name = "says"
 
     def __init__(self, reply):
         self.reply, self.asked = reply, []
@@ -33,7 +35,7 @@ class Says:
 
 def judged(reply, caption="A ball.", references=("a ball", "the ball"), paragraph=None, **options):
     engine = Says(reply)
-    reward = ClaimDiff(engine, cache=":memory:", backoff=0, **options)
+    reward = make_reward(ClaimDiff, engine, cache=":memory:", backoff=0, **options)
     return reward.score(RewardBatch([caption], [Sample("a", "a.jpg", references, paragraph)]))[0], engine.asked
 
 
@@ -43,7 +45,7 @@ def of(*words):
 
 def lab(captions, paragraph, **options):
     sample = Sample("a", "", (), paragraph, meta={"scene": SCENE.to_json()})
-    reward = ClaimDiff(LabDifferences(), cache=":memory:", **options)
+    reward = make_reward(ClaimDiff, OracleDifferences(), cache=":memory:", **options)
     return reward.score(RewardBatch(captions, [sample] * len(captions)))
 
 
@@ -86,7 +88,7 @@ def test_hedges_cost_what_is_said_and_only_where_asked_for():
     assert judged(empty, caption, hedge=0.2)[0].value == pytest.approx(0.4)
     assert judged(empty, "There is a dog.", hedge=0.2)[0].value == 0.5
     with pytest.raises(ConfigError, match="hedge is in"):
-        build(ClaimDiff, {"engine": Says(""), "cache": ":memory:", "hedge": 2})
+        build(ClaimDiff, {"judge": {"backend": Says(""), "cache": ":memory:"}, "hedge": 2})
 
 
 def test_the_list_is_read_and_written():
@@ -124,9 +126,11 @@ def test_silence_and_no_reference():
     assert score.reason.startswith("no reference")
     assert asked == []
     seeing = Says(LIST)
-    seeing.is_multimodal = True
-    bare = RewardBatch(["A ball."], [Sample("a", "a.jpg")])
-    assert ClaimDiff(seeing, cache=":memory:").score(bare)[0].abstained  # beside nothing, all would be its omission
+    seeing.accepts_images = True
+    strip_wrapping = RewardBatch(["A ball."], [Sample("a", "a.jpg")])
+    assert (
+        make_reward(ClaimDiff, seeing, cache=":memory:").score(strip_wrapping)[0].abstained
+    )  # beside nothing, all would be its omission
     assert seeing.asked == []
 
 
@@ -158,7 +162,7 @@ def test_on_the_lab_truth_is_worth_more_than_agreement():
     assert worse.value == 0
     assert silent.value < same.value
     with pytest.raises(ValueError, match="sample 'a' has no scene"):
-        LabDifferences().generate("", sample=Sample("a", ""))
+        OracleDifferences().answer(JudgeRequest(("",), "", Sample("a", "")))
 
 
 @pytest.mark.parametrize("kind", ATTACKS)

@@ -1,6 +1,7 @@
 """Claims: the counts, the list's form, and judges that answer anything else."""
 
 import pytest
+from fake_backends import FakeBackend, make_reward
 from fake_models import WordClaims
 from photo_texts import photo_texts
 
@@ -13,10 +14,10 @@ LIST = "<claims>\n- there is a red ball | true | visible | 2\n- it | or | so | f
 FACTS = ("There is a dog.", "The ball is red.", "The sky is blue.", "A tree.")
 
 
-class Says:
+class Says(FakeBackend):
     """An engine that answers the same whatever it is asked, and remembers the question."""
 
-    model_string, is_multimodal = "says", False
+    name = "says"
 
     def __init__(self, reply):
         self.reply, self.asked = reply, []
@@ -33,9 +34,9 @@ def claim(true=True, pointable=True, fact=None):
 
 
 def judged(reply, caption="a ball", references=FACTS, meta=None, **options):
-    reward = Claims(Says(reply), cache=":memory:", backoff=0, **options)
+    reward = make_reward(Claims, Says(reply), cache=":memory:", backoff=0, **options)
     score = reward.score(RewardBatch([caption], [Sample("a", "", references=references, meta=meta or {})]))[0]
-    return score, reward.critic.engine.asked
+    return score, reward.grader.backend.asked
 
 
 def test_golden():
@@ -129,7 +130,7 @@ def test_an_engine_that_fails_abstains_or_stops_the_run():
 def test_on_photos_the_own_paragraph_beats_that_of_another():
     samples = [Sample(s.id, "", meta={"facts": s.paragraph.split(". ")}) for s in photo_texts()]
     own = [sample.paragraph for sample in photo_texts()]
-    right = Claims(WordClaims(), cache=":memory:").score(RewardBatch(own, samples))
-    wrong = Claims(WordClaims(), cache=":memory:").score(RewardBatch([*own[1:], own[0]], samples))
+    right = make_reward(Claims, WordClaims(), cache=":memory:").score(RewardBatch(own, samples))
+    wrong = make_reward(Claims, WordClaims(), cache=":memory:").score(RewardBatch([*own[1:], own[0]], samples))
     assert all(score.value == 1 for score in right)
     assert all(score.value < 0.5 for score in wrong)

@@ -1,16 +1,17 @@
 """CLAIR: the score in the reply, and replies that have none."""
 
 import pytest
+from fake_backends import FakeBackend, make_reward
 
 from rlcap.errors import ReplyFormatError
-from rlcap.lab.oracles.grader import LabLikeness
+from rlcap.lab.oracles.grader import OracleLikelihood
 from rlcap.lab.world.scene import Scene, Thing
 from rlcap.rewards.clair import Clair, parse_likelihood
 from rlcap.types import RewardBatch, Sample
 
 
-class Says:
-    model_string, is_multimodal = "says", True
+class Says(FakeBackend):
+    name, accepts_images = "says", True
 
     def __init__(self, reply):
         self.reply, self.asked = reply, []
@@ -22,7 +23,7 @@ class Says:
 
 def judged(reply, caption="A ball.", references=("a ball", "the ball"), **options):
     engine = Says(reply)
-    reward = Clair(engine, cache=":memory:", backoff=0, **options)
+    reward = make_reward(Clair, engine, cache=":memory:", backoff=0, **options)
     return reward.score(RewardBatch([caption], [Sample("a", "a.jpg", references)]))[0], engine.asked
 
 
@@ -87,6 +88,7 @@ def test_the_lab_finds_its_own_image_likelier():
         "there is a tree.",
     ]
     values = [
-        score.value for score in Clair(LabLikeness(), cache=":memory:").score(RewardBatch(captions, [sample] * 3))
+        score.value
+        for score in make_reward(Clair, OracleLikelihood(), cache=":memory:").score(RewardBatch(captions, [sample] * 3))
     ]
     assert values[0] > values[1] > values[2] == 0

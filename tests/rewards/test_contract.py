@@ -14,6 +14,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from fake_backends import FakeBackend, make_reward
 from fake_models import (
     Believer,
     CountingJudge,
@@ -70,10 +71,10 @@ from rlcap.scorers.grounding import Grounding
 from rlcap.types import RewardBatch, Sample, Score
 
 
-class WordAnswers:
+class WordAnswers(FakeBackend):
     """An engine that names the first option which stands in the caption, and the last one where none does."""
 
-    model_string, is_multimodal = "word-answers", False
+    name = "word-answers"
 
     def generate(self, content, system_prompt=None, **_):
         options = extract_delimited("options", content).splitlines()
@@ -82,10 +83,10 @@ class WordAnswers:
         )
 
 
-class WordDifferences:
+class WordDifferences(FakeBackend):
     """An engine by which each word of the caption that the reference lacks is wrong, and each that it has alone, left out."""
 
-    model_string, is_multimodal = "word-differences", False
+    name = "word-differences"
 
     def generate(self, content, system_prompt=None, **_):
         said, known = (
@@ -95,10 +96,10 @@ class WordDifferences:
         return differences_text([Difference(word.replace("|", "/"), "caption") for word in words])
 
 
-class WordForms:
+class WordForms(FakeBackend):
     """An engine that likes the longer of two, and corrects a caption by its first reference."""
 
-    model_string, is_multimodal = "word-forms", False
+    name = "word-forms"
 
     def generate(self, content, system_prompt=None, **_):
         if "<first>" in content:
@@ -107,30 +108,30 @@ class WordForms:
         return f"<revised>{extract_delimited('references', content).splitlines()[0]} and all</revised>"
 
 
-class WordLikeness:
+class WordLikeness(FakeBackend):
     """An engine by which a caption is as likely as its words are many."""
 
-    model_string, is_multimodal = "word-likeness", False
+    name = "word-likeness"
 
     def generate(self, content, system_prompt=None, **_):
         score = min(10 * len(extract_delimited("caption", content).split()), 100)
         return f"<verdict>{json.dumps({'reason': 'counted', 'score': score})}</verdict>"
 
 
-class WordObjects:
+class WordObjects(FakeBackend):
     """An engine by which every content word is an object, up to two hundred."""
 
-    model_string, is_multimodal = "word-objects", False
+    name = "word-objects"
 
     def generate(self, content, system_prompt=None, **_):
         words = dict.fromkeys(content_words(extract_delimited("caption", content)))
         return objects_text([Named((word,)) for word in list(words)[:200] if word != "or"])
 
 
-class WordRubric:
+class WordRubric(FakeBackend):
     """An engine by which a criterion is met where its last word stands in the caption."""
 
-    model_string, is_multimodal = "word-rubric", False
+    name = "word-rubric"
 
     def generate(self, content, system_prompt=None, **_):
         lines, caption = (
@@ -151,27 +152,27 @@ def gallery_of_photos():
 
 
 MADE = {
-    "Aloha": lambda: Aloha(WordObjects(), WordVectors(), cache=":memory:"),
-    "Aloha mean": lambda: Aloha(WordObjects(), WordVectors(), form="mean", cache=":memory:"),
-    "CaptionQa": lambda: CaptionQa(WordAnswers(), cache=":memory:"),
-    "CaptionQa guesses": lambda: CaptionQa(WordAnswers(), unknown=None, draws=1, cache=":memory:"),
+    "Aloha": lambda: make_reward(Aloha, WordObjects(), WordVectors(), cache=":memory:"),
+    "Aloha mean": lambda: make_reward(Aloha, WordObjects(), WordVectors(), form="mean", cache=":memory:"),
+    "CaptionQa": lambda: make_reward(CaptionQa, WordAnswers(), cache=":memory:"),
+    "CaptionQa guesses": lambda: make_reward(CaptionQa, WordAnswers(), unknown=None, draws=1, cache=":memory:"),
     "BertScore": lambda: BertScore(WordF1()),
     "Bleu": lambda: Bleu(),
     "Chair": lambda: Chair(),
     "Chair f1": lambda: Chair(form="f1"),
     "Cider": lambda: Cider([sample.references for sample in photo_texts()]),
     "ClipScore": lambda: ClipScore(HashClip()),
-    "Clair": lambda: Clair(WordLikeness(), cache=":memory:"),
-    "ClaimDiff": lambda: ClaimDiff(WordDifferences(), cache=":memory:"),
-    "ClaimDiff hedge": lambda: ClaimDiff(WordDifferences(), hedge=0.2, cache=":memory:"),
-    "Claims": lambda: Claims(WordClaims(), cache=":memory:"),
-    "Claims precision": lambda: Claims(WordClaims(), form="precision", cache=":memory:"),
-    "Claims recall": lambda: Claims(WordClaims(), form="recall", cache=":memory:"),
+    "Clair": lambda: make_reward(Clair, WordLikeness(), cache=":memory:"),
+    "ClaimDiff": lambda: make_reward(ClaimDiff, WordDifferences(), cache=":memory:"),
+    "ClaimDiff hedge": lambda: make_reward(ClaimDiff, WordDifferences(), hedge=0.2, cache=":memory:"),
+    "Claims": lambda: make_reward(Claims, WordClaims(), cache=":memory:"),
+    "Claims precision": lambda: make_reward(Claims, WordClaims(), form="precision", cache=":memory:"),
+    "Claims recall": lambda: make_reward(Claims, WordClaims(), form="recall", cache=":memory:"),
     "Coverage": lambda: Coverage(Grounding(OneHot())),
-    "Critique": lambda: Critique(CountingJudge(), cache=":memory:"),
-    "Critique seeing": lambda: Critique(SeeingJudge(), cache=":memory:"),
-    "Critique best_of_two": lambda: Critique(WordForms(), form="best_of_two", cache=":memory:"),
-    "Critique revision_gap": lambda: Critique(WordForms(), form="revision_gap", cache=":memory:"),
+    "Critique": lambda: make_reward(Critique, CountingJudge(), cache=":memory:"),
+    "Critique seeing": lambda: make_reward(Critique, SeeingJudge(), cache=":memory:"),
+    "Critique best_of_two": lambda: make_reward(Critique, WordForms(), form="best_of_two", cache=":memory:"),
+    "Critique revision_gap": lambda: make_reward(Critique, WordForms(), form="revision_gap", cache=":memory:"),
     "Diversity": lambda: Diversity(),
     "Ensemble": lambda: Ensemble({"short": Length(), "long": Length(low=1.2, high=2.0)}),
     "Grammar": lambda: Grammar(WordGrammar()),
@@ -190,7 +191,7 @@ MADE = {
     "RefClipScore": lambda: RefClipScore(HashClip()),
     "Repetition": lambda: Repetition(),
     "Rouge": lambda: Rouge(),
-    "Rubric": lambda: Rubric(WordRubric(), cache=":memory:"),
+    "Rubric": lambda: make_reward(Rubric, WordRubric(), cache=":memory:"),
     "SelfRetrieval": lambda: SelfRetrieval(HashClip()),
     "SelfRetrieval probability": lambda: SelfRetrieval(HashClip(), form="probability"),
     "SelfRetrieval recall": lambda: SelfRetrieval(HashClip(), form="recall"),
@@ -281,8 +282,9 @@ def same(first, second):
             assert a.value == pytest.approx(b.value, abs=1e-6)
 
 
-def sound(reward, scores, n):
+def sound(reward, output, n):
     """One score a caption, each in the range or with a reason; metrics that are finite numbers."""
+    scores = output.scores
     assert len(scores) == n
     low, high = reward.range
     for score in scores:
@@ -291,7 +293,7 @@ def sound(reward, scores, n):
             assert score.reason
         else:
             assert low - 1e-9 <= score.value <= high + 1e-9
-    assert all(math.isfinite(value) for value in reward.metrics.values())
+    assert all(math.isfinite(value) for value in output.metrics.values())
 
 
 def test_every_reward_is_made_here():
@@ -336,7 +338,7 @@ def test_order_and_company_change_nothing(reward, images):
             same([together[i] for i in mine], reward.score(take(rows, mine)))
         return
     same(together, [reward.score(take(rows, [i]))[0] for i in range(len(rows))])
-    same(together + together, reward.score(take(rows, [*range(len(rows)), *range(len(rows))])))
+    same([*together, *together], reward.score(take(rows, [*range(len(rows)), *range(len(rows))])))
 
 
 def test_the_same_caption_gets_the_same_score_again(reward, images):
@@ -348,8 +350,10 @@ def test_without_what_it_needs_it_abstains(reward, images):
     if reward.group_dependent:
         return  # it needs company, which `group_dependent` says
     known = samples(images)[0]
-    bare = RewardBatch(["A red bus.", "A dog."], [Sample("a", ""), known], [(), batch(images).distractor_images[0]])
-    alone, beside = reward.score(bare)
+    strip_wrapping = RewardBatch(
+        ["A red bus.", "A dog."], [Sample("a", ""), known], [(), batch(images).distractor_images[0]]
+    )
+    alone, beside = reward.score(strip_wrapping)
     told = isinstance(reward, Length) and (reward.target or reward.form == "ramp")  # how long, whatever the image
     if reward.needs or (type(reward) in (Aloha, Chair, ClaimDiff, Claims, Critique, Length) and not told):
         assert alone.abstained

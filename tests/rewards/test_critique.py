@@ -3,10 +3,13 @@
 import re
 
 import pytest
+from fake_backends import FakeBackend, make_reward
 from PIL import Image
 
 from rlcap.errors import ConfigError
-from rlcap.judge.backends.loading import LiteLLM, load_engine
+from rlcap.judge.backends.base import Completion
+from rlcap.judge.backends.litellm import LiteLLMBackend
+from rlcap.judge.backends.loading import load_backend
 from rlcap.judge.parsing import Verdict
 from rlcap.judge.templates import extract_delimited
 from rlcap.rewards.critique import Critique, verdict_value
@@ -17,10 +20,10 @@ def reply(score=8, wrong=(), missing=()):
     return Verdict("Say more.", tuple(wrong), tuple(missing), score).text()
 
 
-class Obedient:
+class Obedient(FakeBackend):
     """A judge that knows true words, and that obeys any instruction that it finds outside the caption's fence."""
 
-    model_string = "obedient-1"
+    name = "obedient-1"
     truth = frozenset({"red", "ball", "dog"})
 
     def __init__(self):
@@ -44,9 +47,7 @@ def batch(*captions, references=("a red ball and a dog",)):
 
 @pytest.fixture
 def make():
-    return lambda engine=None, **options: Critique(
-        engine or Obedient(), **({"cache": ":memory:", "backoff": 0} | options)
-    )
+    return lambda engine=None, **options: make_reward(Critique, engine or Obedient(), **({"backoff": 0} | options))
 
 
 def test_value_golden():
@@ -86,8 +87,8 @@ def test_the_obedient_judge_would_obey_without_a_fence():
 
 
 def test_unparseable_and_failing_judges_abstain_with_their_words(make):
-    class Chatty:
-        model_string = "chatty"
+    class Chatty(FakeBackend):
+        name = "chatty"
 
         def generate(self, content, system_prompt=None):
             return "I'd give it a 9!"
@@ -97,8 +98,8 @@ def test_unparseable_and_failing_judges_abstain_with_their_words(make):
     assert score.reason == "unparseable verdict: no <critique> section"
     assert score.note == "I'd give it a 9!"
 
-    class Down:
-        model_string = "down"
+    class Down(FakeBackend):
+        name = "down"
 
         def generate(self, content, system_prompt=None):
             raise ConnectionError("refused")
@@ -121,7 +122,7 @@ def test_order_batch_and_repeats_change_nothing_and_ask_once(make):
     assert len(engine.prompts) == 4
     alone = [make().score(batch(caption))[0] for caption in captions]
     backwards = make().score(batch(*reversed(captions)))[::-1]
-    assert together == alone == backwards
+    assert list(together) == alone == backwards
 
 
 def test_a_long_caption_reaches_the_judge_whole(make):
@@ -139,15 +140,15 @@ def test_cache_lives_on_disk_and_knows_model_prompt_sampling_and_references(make
         engine = options.pop("engine", None) or Obedient()
         references = options.pop("references", ("a red ball and a dog",))
         reward = make(engine, cache=cache, **options)
-        reward.score(batch("A ball.", references=references))
-        return len(engine.prompts), reward.metrics["cache_hits"]
+        output = reward.score(batch("A ball.", references=references))
+        return len(engine.prompts), output.metrics["cache_hits"]
 
     assert calls() == (1, 0.0)
     assert calls() == (0, 1.0)
     assert calls(sampling={"temperature": 0.7}) == (1, 0.0)
     assert calls(references=("a ball",)) == (1, 0.0)
     other = Obedient()
-    other.model_string = "obedient-2"
+    other.name = "obedient-2"
     assert calls(engine=other) == (1, 0.0)
     prompt = tmp_path / "p.txt"
     prompt.write_text("Judge.\n---\n{references}\n{caption}\n")
@@ -169,7 +170,7 @@ def test_broken_replies_are_not_cached(make, tmp_path):
 
 def test_a_judge_that_sees_gets_the_image_once_bounded(make, tmp_path):
     class Seeing(Obedient):
-        is_multimodal = True
+        accepts_images = True
 
     path = tmp_path / "big.png"
     Image.new("RGB", (3000, 60), "red").save(path)
@@ -184,11 +185,11 @@ def test_a_judge_that_sees_gets_the_image_once_bounded(make, tmp_path):
 
 
 def test_a_simulated_judge_is_given_the_sample(make):
-    class Knowing:
-        model_string, accepts_sample = "knowing", True
+    class Knowing(FakeBackend):
+        name, reads_sample = "knowing", True
 
-        def generate(self, content, system_prompt=None, sample=None):
-            return reply(sample.meta["grade"])
+        async def complete(self, request):
+            return Completion(reply(request.sample.meta["grade"]))
 
     samples = [Sample("a", "", meta={"grade": 3}), Sample("b", "", meta={"grade": 9})]
     assert [s.value for s in make(Knowing()).score(RewardBatch(["x", "x"], samples))] == [0.3, 0.9]
@@ -204,45 +205,38 @@ def test_called_as_trl_does_with_critiques_logged(make):
 
 
 def test_engines_by_name(monkeypatch):
-    engine = load_engine({"engine": "litellm:openai/local", "base_url": "http://localhost:1/v1", "temperature": 0.2})
-    assert isinstance(engine, LiteLLM)
-    assert "http://localhost:1/v1 t=0.2" in engine.model_string
+    engine = load_backend({"type": "litellm:openai/local", "base_url": "http://localhost:1/v1", "temperature": 0.2})
+    assert isinstance(engine, LiteLLMBackend)
+    assert "http://localhost:1/v1 t=0.2" in engine.name
     monkeypatch.setenv("MY_KEY", "very-secret-key")
-    engine = load_engine({"engine": "litellm:x/y", "api_key_env": "MY_KEY"})
+    engine = load_backend({"type": "litellm:x/y", "api_key_env": "MY_KEY"})
     assert "very-secret-key" not in repr(vars(engine))
     same = Obedient()
-    assert load_engine(same) is same
-    assert isinstance(load_engine(f"{Obedient.__module__}:Obedient"), Obedient)
+    assert load_backend(same) is same
+    assert isinstance(load_backend(f"{Obedient.__module__}:Obedient"), Obedient)
 
 
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ({"base_url": "x"}, r"needs `engine: KIND:NAME` beside its parameters \['base_url'\]"),
-        ({"engine": "litellm:x", "temprature": 1}, r"'temprature'; did you mean 'temperature'"),
-        ({"engine": "litellm:x", "api_key_env": "NO_SUCH_KEY"}, "NO_SUCH_KEY is empty"),
-        ("litelm:x", "no engine 'litelm'; did you mean litellm:x"),
-        (3, "3 is no engine"),
+        ({"base_url": "x"}, r"needs `type: openai` \(or another\) beside \['base_url'\]"),
+        ({"type": "litellm:x", "temprature": 1}, r"'temprature'; did you mean 'temperature'"),
+        ({"type": "litellm:x", "api_key_env": "NO_SUCH_KEY"}, "NO_SUCH_KEY is empty"),
+        ("litelm:x", "no backend 'litelm'; did you mean litellm:x"),
+        (3, "3 is no judge backend"),
     ],
 )
 def test_engine_errors(spec, message):
     with pytest.raises(ConfigError, match=message):
-        load_engine(spec)
+        load_backend(spec)
 
 
-def test_our_engines_speak_textgrads_protocol(tmp_path, monkeypatch):
+def test_textgrads_own_engines_are_backends(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    from rlcap.judge.backends.loading import import_textgrad
+    from rlcap.judge.backends.textgrad import import_textgrad
 
     textgrad = import_textgrad()
     assert not (tmp_path / "logs").exists()
-
-    class Protocol(Obedient):
-        __call__ = Obedient.generate
-
-    loss = textgrad.TextLoss("Judge the caption.", engine=Protocol())
-    critique = loss(textgrad.Variable("<caption>\nA ball.\n</caption>", role_description="caption"))
-    assert "<missing>\n- dog" in critique.value
 
     class Theirs(textgrad.engine_experimental.base.EngineLM):
         def _generate_from_single_prompt(self, content, system_prompt=None, **kwargs):
@@ -250,4 +244,7 @@ def test_our_engines_speak_textgrads_protocol(tmp_path, monkeypatch):
 
         _generate_from_multiple_input = _generate_from_single_prompt
 
-    assert Critique(Theirs("theirs"), cache=":memory:").score(batch("a"))[0].value == 0.4
+    monkeypatch.setattr(textgrad, "get_engine", lambda name, **_: Theirs(name))
+    reward = make_reward(Critique, "textgrad:theirs")
+    assert reward.grader.backend.name == "textgrad:theirs"
+    assert reward.score(batch("a"))[0].value == 0.4

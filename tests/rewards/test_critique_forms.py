@@ -4,27 +4,29 @@ import itertools
 import random
 
 import pytest
+from fake_backends import FakeBackend, make_reward
 
 from rlcap.config.imports import build
 from rlcap.errors import ConfigError
+from rlcap.judge.backends.base import JudgeRequest
 from rlcap.judge.templates import extract_delimited
-from rlcap.lab.oracles.comparers import LabComparer, LabCorrector, correct
+from rlcap.lab.oracles.comparers import OracleCorrector, OraclePreference, correct
 from rlcap.lab.world.scene import Scene, Thing
 from rlcap.probing.injections import ATTACKS
 from rlcap.rewards.critique import Critique
-from rlcap.rewards.critique.edit_similarity import LONGEST, edit_distance, kept
-from rlcap.rewards.critique.pairwise import Preference, both_orders, opponent, value
+from rlcap.rewards.critique.edit_similarity import MAX_WORDS, edit_distance, edit_similarity
+from rlcap.rewards.critique.pairwise import Preference, both_orders, opponent, pairwise_value
 from rlcap.types import RewardBatch, Sample
 
 SCENE = Scene(
     "sand", (Thing("ball", "red", "small", "plain", "left"), Thing("boat", "white", "large", "striped", "top"))
 )
 GOOD = "there is a red ball. there is a white boat. the background is sand."
-LAB = {"best_of_two": LabComparer, "revision_gap": LabCorrector}
+LAB = {"best_of_two": OraclePreference, "revision_gap": OracleCorrector}
 
 
-class Says:
-    model_string, is_multimodal = "says", False
+class Says(FakeBackend):
+    name = "says"
 
     def __init__(self, *replies):
         self.replies, self.asked = itertools.cycle(replies), []
@@ -36,13 +38,13 @@ class Says:
 
 def judged(form, *replies, caption="A red ball.", references=("a ball", "the ball"), paragraph=None):
     engine = Says(*replies)
-    reward = Critique(engine, form=form, cache=":memory:", backoff=0, concurrency=1, retries=1)
+    reward = make_reward(Critique, engine, form=form, cache=":memory:", backoff=0, concurrency=1, retries=1)
     return reward.score(RewardBatch([caption], [Sample("a", "a.jpg", references, paragraph)]))[0], engine.asked
 
 
 def lab(form, captions, paragraph=GOOD):
     sample = Sample("a", "", ("a ball.",), paragraph, meta={"scene": SCENE.to_json()})
-    reward = Critique(LAB[form](), form=form, cache=":memory:")
+    reward = make_reward(Critique, LAB[form](), form=form, cache=":memory:")
     return reward.score(RewardBatch(captions, [sample] * len(captions)))
 
 
@@ -55,7 +57,7 @@ def better(word):
     [((1, 1), 1), ((0, 0), 0.5), ((-1, -1), 0), ((1, -1), 0.5), ((1, 0), 0.5), ((0, -1), 0.5), ((-1, 1), 0.5)],
 )
 def test_golden_orders(outcomes, wanted):
-    assert value([Preference(won, "") for won in outcomes]) == wanted
+    assert pairwise_value([Preference(won, "") for won in outcomes]) == wanted
 
 
 @pytest.mark.parametrize(
@@ -105,10 +107,10 @@ def test_golden_distances():
     assert edit_distance("", "abc") == edit_distance("abc", "") == 3
     assert edit_distance("", "") == edit_distance("abc", "abc") == 0
     assert edit_distance("flaw", "lawn") == 2
-    assert kept("a red ball", "A red ball!") == 1
-    assert kept("a red ball", "a blue ball and a boat") == pytest.approx(1 / 3)
-    assert kept("...", "a ball") == kept("...", "...") == 0
-    assert kept("a " * 5000, "b " * LONGEST) == 0
+    assert edit_similarity("a red ball", "A red ball!") == 1
+    assert edit_similarity("a red ball", "a blue ball and a boat") == pytest.approx(1 / 3)
+    assert edit_similarity("...", "a ball") == edit_similarity("...", "...") == 0
+    assert edit_similarity("a " * 5000, "b " * MAX_WORDS) == 0
 
 
 def test_the_distance_is_that_of_the_whole_table():
@@ -129,20 +131,20 @@ def test_a_rewriting_is_read_and_kept():
     assert extract_delimited("caption", asked[0]) == "A red ball."
     assert judged("revision_gap", "<think>x</think>```\n<revised>a red ball</revised>\n```")[0].value == 1
     for reply in ("", "a red ball", "<revised></revised>", "<revised>...</revised>", "<revised>a</revised> more",
-                  f"<revised>{'a ' * (LONGEST + 1)}</revised>", "<revised>a <b>red</b> ball</revised>"):  # fmt: skip
+                  f"<revised>{'a ' * (MAX_WORDS + 1)}</revised>", "<revised>a <b>red</b> ball</revised>"):  # fmt: skip
         assert judged("revision_gap", reply)[0].abstained, reply[:40]
 
 
 def test_ranges_prompts_and_forms_that_are_none():
     for form, low in (("score", -1), ("best_of_two", 0), ("revision_gap", 0)):
-        reward = build(Critique, {"engine": Says(""), "cache": ":memory:", "form": form})
+        reward = build(Critique, {"judge": {"backend": Says(""), "cache": ":memory:"}, "form": form})
         assert reward.range == (low, 1)
         assert reward.score(RewardBatch([" "], [Sample("a", "", ("x",))]))[0].value == low
     assert Critique.range == (-1, 1)
     with pytest.raises(ConfigError, match="form of Critique must be score or best_of_two or revision_gap, got 'best'"):
-        build(Critique, {"engine": Says(""), "cache": ":memory:", "form": "best"})
+        build(Critique, {"judge": {"backend": Says(""), "cache": ":memory:"}, "form": "best"})
     with pytest.raises(ValueError, match="form is score, best_of_two, revision_gap, got 'best'"):
-        Critique(Says(""), form="best", cache=":memory:")
+        make_reward(Critique, Says(""), form="best", cache=":memory:")
 
 
 def test_the_lab_prefers_and_corrects_by_truth():
@@ -156,9 +158,9 @@ def test_the_lab_prefers_and_corrects_by_truth():
     values = [score.value for score in lab("revision_gap", [GOOD, less, "red ball boat white sand", "a photo"])]
     assert values[0] == 1
     assert values[0] > values[1] > values[2] > values[3] == pytest.approx(1 / 14)
-    for engine in (LabComparer, LabCorrector):
+    for engine in (OraclePreference, OracleCorrector):
         with pytest.raises(ValueError, match="sample 'a' has no scene"):
-            engine().generate("", sample=Sample("a", ""))
+            engine().answer(JudgeRequest(("",), "", Sample("a", "")))
 
 
 @pytest.mark.parametrize("kind", ATTACKS)

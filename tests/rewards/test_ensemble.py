@@ -1,10 +1,11 @@
 """Several judges in one number, and none where they disagree."""
 
 import pytest
+from fake_backends import make_reward
 from fake_models import CountingJudge
 
 from rlcap.errors import ConfigError
-from rlcap.reward.base import Reward
+from rlcap.reward.base import Reward, RewardOutput
 from rlcap.reward.mix import RewardMix, RewardTerm
 from rlcap.rewards.critique import Critique
 from rlcap.rewards.ensemble import Ensemble, majority
@@ -21,7 +22,9 @@ class Fixed(Reward):
 
     def score(self, batch):
         cells = [caption.split()[self.place] for caption in batch.captions]
-        return [Score.abstain("no cell") if cell == "-" else Score(float(cell), note=f"said {cell}") for cell in cells]
+        return RewardOutput(
+            [Score.abstain("no cell") if cell == "-" else Score(float(cell), note=f"said {cell}") for cell in cells]
+        )
 
 
 def rows(*captions):
@@ -62,16 +65,19 @@ def test_all_must_have_judged_unless_a_quorum_says_less():
 
 def test_metrics_say_who_disagreed():
     reward = Ensemble({"a": Fixed(0), "b": Fixed(1)}, spread=0.5, quorum=1)
-    reward.score(rows("0 1", "1 1", "- 1", "0.5 0.5"))
-    assert reward.metrics == {
+    output = reward.score(rows("0 1", "1 1", "- 1", "0.5 0.5"))
+    assert output.metrics == {
         "disagreed": 0.25, "a/abstain_rate": 0.25, "b/abstain_rate": 0.0, "a/mean": 0.5, "b/mean": 0.875,
     }  # fmt: skip
-    assert reward.score(rows()) == []
+    assert list(reward.score(rows())) == []
 
 
 def test_in_a_mix_from_yaml_with_the_members_judges_and_budgets():
     name = "panel"
-    member = {"reward": "rlcap.rewards.critique:Critique", "params": {"engine": CountingJudge(), "cache": ":memory:"}}
+    member = {
+        "reward": "rlcap.rewards.critique:Critique",
+        "params": {"judge": {"backend": CountingJudge(), "cache": ":memory:"}},
+    }
     entry = {
         "reward": "rlcap.rewards.ensemble:Ensemble",
         "params": {"members": {"one": member, "two": member}, "how": "mean"},
@@ -89,11 +95,11 @@ def test_in_a_mix_from_yaml_with_the_members_judges_and_budgets():
     ("params", "message"),
     [
         ({"members": {"a": Fixed(0)}}, "at least two members, got 1"),
-        ({"members": {"a": Fixed(0), "b": Critique(CountingJudge(), cache=":memory:")}}, "share one range, got"),
+        ({"members": {"a": Fixed(0), "b": make_reward(Critique, CountingJudge(), cache=":memory:")}}, "share one range, got"),
         ({"members": {"a": Fixed(0), "b": 3}}, r"members\.b: needs a mapping with `reward: module:Class`, got 3"),
         ({"members": {"a": Fixed(0), "b": {"reward": "rlcap.rewards.critique:Critiqe"}}}, r"members\.b: .*did you mean 'Critique'"),
         ({"members": {"a": Fixed(0), "b": {"reward": "rlcap.rewards.length:Length", "weight": 1}}}, r"members\.b: unknown key 'weight'"),
-        ({"members": {"a": Fixed(0), "b": {"reward": "rlcap.rewards.critique:Critique"}}}, "needs the parameter 'engine'"),
+        ({"members": {"a": Fixed(0), "b": {"reward": "rlcap.rewards.critique:Critique"}}}, "needs the parameter 'judge'"),
         ({"how": "max"}, "how is mean, median or majority"),
         ({"spread": -1.0}, "spread at least 0"),
         ({"quorum": 3}, "quorum is 1 to 2, the number of members, got 3"),
@@ -108,6 +114,6 @@ def test_order_and_company_change_nothing():
     captions = ["0.1 0.5 0.9", "- 0.5 0.5", "0 0 1"]
     reward = Ensemble({f"m{i}": Fixed(i) for i in range(3)}, spread=0.9)
     together = reward.score(rows(*captions))
-    assert together[::-1] == reward.score(rows(*captions[::-1]))
-    assert together == [reward.score(rows(caption))[0] for caption in captions]
+    assert together[::-1] == list(reward.score(rows(*captions[::-1])))
+    assert list(together) == [reward.score(rows(caption))[0] for caption in captions]
     assert RewardTerm(reward).weight == 1.0

@@ -160,8 +160,8 @@ def test_order_batch_unicode_and_long_captions(form):
     reward = Hallucination(WordNli(), form=form, alpha=1, grounding=WordGrounding(0.5))
     captions = ["A red ball.", "", "A cat. " * 1500, "Größe 猫 🐱", "..."]
     together = reward.score(batch(*captions))
-    assert together == reward.score(batch(*captions[::-1]))[::-1]
-    assert together == [reward.score(batch(caption))[0] for caption in captions]
+    assert together[:] == reward.score(batch(*captions[::-1]))[::-1]
+    assert list(together) == [reward.score(batch(caption))[0] for caption in captions]
     assert all(-1 <= score.value <= 1 for score in together)
 
 

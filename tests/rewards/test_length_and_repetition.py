@@ -107,8 +107,8 @@ def test_what_plain_prose_repeats_is_free_so_that_padding_gains_nothing():
 def test_order_batch_unicode_and_long_captions(reward):
     captions = ["a ball", "", "ball " * 2000, "Größe 猫と犬 🐱", "x" * 10_000]
     together = reward.score(batch(*captions))
-    assert together == reward.score(batch(*captions[::-1]))[::-1]
-    assert together == [reward.score(batch(caption))[0] for caption in captions]
+    assert together[:] == reward.score(batch(*captions[::-1]))[::-1]
+    assert list(together) == [reward.score(batch(caption))[0] for caption in captions]
     low, high = reward.range
     assert all(low <= score.value <= high for score in together)
 

@@ -3,10 +3,11 @@
 import random
 
 import pytest
+from fake_backends import FakeBackend, make_reward
 
 from rlcap.config.imports import build
 from rlcap.errors import InputError, ReplyFormatError, RubricError
-from rlcap.lab.oracles.rubric import FAITHFUL, LabRubric, rubric
+from rlcap.lab.oracles.rubric import FAITHFUL, OracleRubric, rubric
 from rlcap.lab.world.language import tell_all
 from rlcap.lab.world.scene import sample_scene
 from rlcap.rewards.rubric import Rubric
@@ -21,8 +22,8 @@ ROWS = [
 LIST = "<criteria>\n1. it does | yes\n2. one dog | or two | No\n3.  | no.\n</criteria>"
 
 
-class Says:
-    model_string, is_multimodal = "says", True
+class Says(FakeBackend):
+    name, accepts_images = "says", True
 
     def __init__(self, reply):
         self.reply, self.asked = reply, []
@@ -34,7 +35,7 @@ class Says:
 
 def judged(reply, caption="A ball.", rows=ROWS, **options):
     engine = Says(reply)
-    reward = Rubric(engine, cache=":memory:", backoff=0, **options)
+    reward = make_reward(Rubric, engine, cache=":memory:", backoff=0, **options)
     meta = {} if rows is None else {"rubric": rows}
     return reward.score(RewardBatch([caption], [Sample("x7", "a.jpg", ("a ref",), meta=meta)]))[0], engine.asked
 
@@ -109,9 +110,8 @@ def test_it_runs_on_the_lab():
     reward = build(
         Rubric,
         {
-            "engine": "rlcap.lab.oracles.rubric:LabRubric",
+            "judge": {"backend": "rlcap.lab.oracles.rubric:OracleRubric", "cache": ":memory:"},
             "rubric": "rlcap.lab.oracles.rubric:of_sample",
-            "cache": ":memory:",
         },
     )
     rng = random.Random(1)
@@ -124,4 +124,4 @@ def test_it_runs_on_the_lab():
     assert rubric(scenes[0])[-1] == {"criterion": FAITHFUL, "weight": 3}
     with pytest.raises(InputError, match="'b' has no scene"):
         reward.score(RewardBatch(["a ball."], [Sample("b", "")]))
-    assert LabRubric.accepts_sample
+    assert OracleRubric.reads_sample

@@ -89,7 +89,7 @@ def test_order_and_neighbours_change_nothing():
     reward = SelfRetrieval(FakeClip(), gallery=[f"{i}.png" for i in range(90)], candidates=20)
     samples = [Sample(name, f"{own}.png") for _, own, name in rows]
     bags = [(f"{own + 1}.png",) for _, own, _ in rows]
-    together = reward.score(RewardBatch([c for c, _, _ in rows], samples, bags))
+    together = list(reward.score(RewardBatch([c for c, _, _ in rows], samples, bags)))
     backwards = reward.score(RewardBatch([c for c, _, _ in rows][::-1], samples[::-1], bags[::-1]))[::-1]
     alone = [reward.score(RewardBatch([row[0]], [s], [b]))[0] for row, s, b in zip(rows, samples, bags, strict=True)]
     assert together == backwards == alone
@@ -97,10 +97,11 @@ def test_order_and_neighbours_change_nothing():
 
 def test_in_bag_recall_counts_ties_and_silence_as_failures():
     reward = SelfRetrieval(FakeClip(), gallery=[f"{i}.png" for i in range(100)], candidates=50)
-    reward.score(batch("0:0.3 1:0.2 50:0.9", "0:0.2 1:0.3", "0:0.2 1:0.2", "", bag=("1.png", "0.png", "2.png")))
-    assert reward.metrics == {"text_truncated": 0.0, "bag_recall_at_1": 0.25}
-    reward.score(batch("0:0.3", bag=()))
-    assert "bag_recall_at_1" not in reward.metrics
+    output = reward.score(
+        batch("0:0.3 1:0.2 50:0.9", "0:0.2 1:0.3", "0:0.2 1:0.2", "", bag=("1.png", "0.png", "2.png"))
+    )
+    assert output.metrics == {"text_truncated": 0.0, "bag_recall_at_1": 0.25}
+    assert "bag_recall_at_1" not in reward.score(batch("0:0.3", bag=())).metrics
 
 
 def test_called_as_trl_does():
@@ -131,7 +132,7 @@ def test_a_broken_image_costs_its_own_rows_alone():
     found = reward.score(rows)
     assert found[0].value == pytest.approx(-0.3133, abs=1e-4)
     assert "truncated image: 7.png" in found[1].reason
-    assert reward.metrics["bag_recall_at_1"] == 1
+    assert found.metrics["bag_recall_at_1"] == 1
 
 
 def test_recall_and_margin_count_the_bag_alone_golden():
@@ -156,8 +157,9 @@ def test_several_retrievers_give_the_mean_of_their_values():
 
     alone = [SelfRetrieval(clip).score(batch("0:0.30 1:0.29"))[0].value for clip in (FakeClip(), Other())]
     both = SelfRetrieval([FakeClip(), Other()])
-    assert both.score(batch("0:0.30 1:0.29"))[0].value == pytest.approx(sum(alone) / 2)
-    assert both.metrics["bag_recall_at_1"] == 1.0
+    output = both.score(batch("0:0.30 1:0.29"))
+    assert output[0].value == pytest.approx(sum(alone) / 2)
+    assert output.metrics["bag_recall_at_1"] == 1.0
     with pytest.raises(ValueError, match="one pretrained tag a model: 1 for 2"):
         SelfRetrieval(["ViT-B-32", "ViT-B-16"], pretrained=["openai"])
 

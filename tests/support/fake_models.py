@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import torch
+from fake_backends import FakeBackend
 
 from rlcap.io.images import open_image
 from rlcap.judge.parsing import Verdict
@@ -98,10 +99,10 @@ class WordF1:
         return 2 * len(one & two) / max(len(one) + len(two), 1)
 
 
-class CountingJudge:
+class CountingJudge(FakeBackend):
     """An engine that grades a caption by its number of words, and calls it wrong where it says so itself."""
 
-    model_string, is_multimodal = "counting", False
+    name = "counting"
 
     def generate(self, content, system_prompt=None, **_):
         words = tokenize(extract_delimited("caption", content))
@@ -111,7 +112,7 @@ class CountingJudge:
 class SeeingJudge(CountingJudge):
     """The same, and it is given the image."""
 
-    model_string, is_multimodal = "seeing", True
+    name, accepts_images = "seeing", True
 
     def generate(self, content, system_prompt=None, **_):
         text, image = content
@@ -119,11 +120,11 @@ class SeeingJudge(CountingJudge):
         return super().generate(text)
 
 
-class WordClaims:
+class WordClaims(FakeBackend):
     """An engine that takes each sentence for a claim: true where most of its content words are in one fact (which it then
     states), abstract where it talks about itself, false where none of its words is known."""
 
-    model_string, is_multimodal = "word-claims", False
+    name = "word-claims"
 
     def generate(self, content, system_prompt=None, **_):
         facts = [

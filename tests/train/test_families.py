@@ -24,7 +24,7 @@ from rlcap.data.curriculum import parse
 from rlcap.eval.captioning import caption_samples
 from rlcap.policy.families.registry import FAMILIES
 from rlcap.policy.loading import load_policy
-from rlcap.reward.base import Reward
+from rlcap.reward.base import Reward, RewardOutput
 from rlcap.reward.mix import RewardMix, RewardTerm
 from rlcap.train.run_folder import RunFolder
 from rlcap.train.saving import save_tuned
@@ -47,7 +47,7 @@ class Letters(Reward):
     name, range, needs = "letters", (0.0, 1.0), frozenset()
 
     def score(self, batch):
-        return [Score(sum(map(ord, caption)) % 97 / 97) for caption in batch.captions]
+        return RewardOutput([Score(sum(map(ord, caption)) % 97 / 97) for caption in batch.captions])
 
 
 QUICK = ("blip-2", "qwen2_5_vl", "vision-encoder-decoder")

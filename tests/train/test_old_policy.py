@@ -12,7 +12,7 @@ from rlcap.data.batching import plan
 from rlcap.data.curriculum import parse
 from rlcap.errors import ConfigError
 from rlcap.policy.loading import load_policy
-from rlcap.reward.base import Reward
+from rlcap.reward.base import Reward, RewardOutput
 from rlcap.reward.mix import RewardMix, RewardTerm
 from rlcap.train.grpo import GRPOTrainer
 from rlcap.train.run_folder import STATE, RunFolder
@@ -23,7 +23,7 @@ class Length(Reward):
     name, range, needs = "length", (0.0, 100.0), frozenset()
 
     def score(self, batch):
-        return [Score(float(len(caption) % 11)) for caption in batch.captions]
+        return RewardOutput([Score(float(len(caption) % 11)) for caption in batch.captions])
 
 
 def test_an_untouched_policy_is_its_reference_with_dropout_in_the_model(tmp_path):

@@ -14,7 +14,7 @@ from rlcap.config.schema import PPOConfig, PPOTrainConfig
 from rlcap.data.batching import plan
 from rlcap.data.curriculum import Constant
 from rlcap.policy.loading import lora_modules
-from rlcap.reward.base import Reward
+from rlcap.reward.base import Reward, RewardOutput
 from rlcap.reward.mix import RewardMix, RewardTerm
 from rlcap.train.ppo import PPOTrainer
 from rlcap.train.run_folder import RunFolder
@@ -26,14 +26,16 @@ class Vowels(Reward):
     name, range, needs = "vowels", (0.0, 1.0), frozenset()
 
     def score(self, batch):
-        return [Score(sum(word in "aeiou" for word in c.split()) / max(1, len(c.split()))) for c in batch.captions]
+        return RewardOutput(
+            [Score(sum(word in "aeiou" for word in c.split()) / max(1, len(c.split()))) for c in batch.captions]
+        )
 
 
 class Silent(Reward):
     name, range, needs = "silent", (0.0, 100.0), frozenset()
 
     def score(self, batch):
-        return [Score(50.0) if i == 0 else Score.abstain("no") for i, _ in enumerate(batch.captions)]
+        return RewardOutput([Score(50.0) if i == 0 else Score.abstain("no") for i, _ in enumerate(batch.captions)])
 
 
 @pytest.fixture(scope="module")

@@ -1,43 +1,49 @@
-"""A text chat model in this process as a judge's engine: questions that wait at the same time are answered in one batch."""
+"""A chat model in this process as a judge's backend. Requests that wait at the same time are answered in one batch."""
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
-import math
-import threading
-import time
-from concurrent.futures import Future
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from rlcap.errors import ConfigError
+from rlcap.judge.backends.base import Completion, JudgeBackend, JudgeRequest
+from rlcap.judge.event_loop import run_in_daemon_thread
 
-GATHER = 0.01
-"""Seconds that a batch waits for further questions: they come from threads that were started together."""
+GATHER_SECONDS = 0.01
+"""A batch waits this long for further requests, which were started together."""
 
 
 @dataclass(slots=True)
-class _Call:
+class _Waiting:
     messages: list[dict[str, str]]
-    options: dict[str, Any]
-    until: float
-    """Of the monotonic clock: when its reply is of no use any more."""
-    reply: Future[str] = field(default_factory=Future)
+    sampling: Mapping[str, Any]
+    reply: asyncio.Future[str]
 
 
-class LocalChat:
-    """A chat model (safetensors, or GGUF by `gguf_file`); replies are greedy, hence repeatable, but for the rounding that
-    another batch brings along: `batch_size=1` is repeatable to the last bit.
+class TransformersBackend(JudgeBackend):
+    """A text chat model that transformers loads, from safetensors or GGUF.
 
-    max_tokens: of a reply. batch_size: questions answered at once, where the judge's `concurrency` lets so many wait: faster on a
-    GPU; a judge's `timeout` must leave time for the whole batch. It is
-    as good a judge as its size: below some billions of parameters most replies don't parse, and abstain. Raises ConfigError
-    for a model that can't be loaded, or is no chat model.
+    Replies are greedy and hence repeatable, up to the rounding that another batch brings; with `batch_size=1` they are repeatable to
+    the last bit. The model is as good a judge as it is large: below some billions of parameters most replies have no readable form,
+    and the captions abstain.
+
+    Args:
+        model: folder or hub name of a chat model.
+        device: where the model runs.
+        max_tokens: longest reply in tokens.
+        batch_size: requests that are answered at once, as far as the judge's `concurrency` lets them wait. Larger is faster on a GPU;
+            the judge's `timeout` must leave time for a whole batch.
+        dtype: dtype of the weights, or auto.
+        gguf_file: name of a GGUF file in the model's folder.
+
+    Raises:
+        ConfigError: for a model that can't be loaded, or that has no chat template.
     """
 
-    is_multimodal = False
-    repeatable = True
-    accepts_timeout = True
+    is_deterministic = True
 
     def __init__(
         self,
@@ -56,7 +62,7 @@ class LocalChat:
             raise ConfigError(f"batch_size is at least 1, got {batch_size}")
         if gguf_file and importlib.util.find_spec("gguf") is None:
             raise ConfigError(f"gguf_file={gguf_file} needs the package gguf: pip install gguf")
-        source = {"gguf_file": gguf_file} if gguf_file else {}
+        source: dict[str, Any] = {"gguf_file": gguf_file} if gguf_file else {}
         with named("transformers:", model, "give the folder or hub name of a chat model"):
             self._tokenizer = AutoTokenizer.from_pretrained(model, trust_remote_code=False, **source)
             self._model = AutoModelForCausalLM.from_pretrained(
@@ -69,64 +75,64 @@ class LocalChat:
         if self._tokenizer.pad_token_id is None:
             self._tokenizer.pad_token = self._tokenizer.eos_token
         self._max_tokens, self.max_concurrency = max_tokens, batch_size
-        self._waiting: list[_Call] = []
-        self._turn = threading.Lock()  # a call that timed out may still be generating
-        self.model_string = f"transformers:{model} greedy max={max_tokens}"
+        self._queue: list[_Waiting] = []
+        self._worker: asyncio.Task[None] | None = None
+        self.name = f"transformers:{model} greedy max={max_tokens}"
 
-    def generate(
-        self, content: Any, system_prompt: str | None = None, timeout: float | None = None, **sampling: Any
-    ) -> str:
-        """One reply. `sampling` goes to `model.generate`; only questions of equal `sampling` share a batch. timeout: seconds
-        after which nobody waits for the reply any more: TimeoutError, where the model has not begun with it by then."""
-        text = content if isinstance(content, str) else "\n".join(part for part in content if isinstance(part, str))
-        messages = [{"role": "system", "content": system_prompt}] if system_prompt else []
-        until = time.monotonic() + (math.inf if timeout is None else timeout)
-        call = _Call([*messages, {"role": "user", "content": text}], sampling, until)
-        self._waiting.append(call)
-        with self._turn:  # whoever has it answers for those that wait
-            if not call.reply.done():
-                if self.max_concurrency > 1:
-                    time.sleep(GATHER)
-                self._answer(call)
-        return call.reply.result()
+    async def complete(self, request: JudgeRequest) -> Completion:
+        """Answer one request. Only requests with equal sampling parameters share a batch."""
+        messages = [{"role": "system", "content": request.system}] if request.system else []
+        messages.append({"role": "user", "content": request.text})
+        waiting = _Waiting(messages, request.sampling, asyncio.get_running_loop().create_future())
+        self._queue.append(waiting)
+        if self._worker is None or self._worker.done():
+            self._worker = asyncio.ensure_future(self._work())
+        return Completion(await waiting.reply)
 
-    __call__ = generate
+    async def _work(self) -> None:
+        """Answer the queue, batch by batch, until it is empty."""
+        while self._queue:
+            if self.max_concurrency != 1:
+                await asyncio.sleep(GATHER_SECONDS)
+            # A request that timed out was cancelled: nobody waits for its reply, so the model is not asked.
+            self._queue = [waiting for waiting in self._queue if not waiting.reply.done()]
+            if not self._queue:
+                return
+            alike = [waiting for waiting in self._queue if waiting.sampling == self._queue[0].sampling]
+            batch = alike[: self.max_concurrency]
+            self._queue = [waiting for waiting in self._queue if waiting not in batch]
+            await self._answer(batch)
 
-    def _answer(self, first: _Call) -> None:
-        for call in [call for call in self._waiting if call.until < time.monotonic()]:
-            self._waiting.remove(call)
-            call.reply.set_exception(TimeoutError("nobody waits for this reply any more"))
-        if first.reply.done():
-            return
-        others = [call for call in list(self._waiting) if call is not first and call.options == first.options]
-        batch = [first, *others[: self.max_concurrency - 1]]
-        for call in batch:
-            self._waiting.remove(call)
+    async def _answer(self, batch: list[_Waiting]) -> None:
         try:
-            replies = self._replies(batch)
-        except Exception:  # one question that is too long is no reason to leave the others without a reply
-            replies = None
-        if replies is None:  # here, and not above, where the error would keep the failed batch's memory
-            for call in batch:
-                self._settle(call)
+            replies = await run_in_daemon_thread(self._generate, batch)
+        except Exception as error:
+            if len(batch) == 1:  # raised again where the request was made
+                _fail(batch[0], error)
+                return
         else:
-            for call, reply in zip(batch, replies, strict=True):
-                call.reply.set_result(reply)
+            for waiting, reply in zip(batch, replies, strict=True):
+                if not waiting.reply.done():
+                    waiting.reply.set_result(reply)
+            return
+        # One request that is too long is no reason to leave the others without a reply. This stands outside the handler, where the
+        # exception would keep the failed batch's memory.
+        for waiting in batch:
+            await self._answer([waiting])
 
-    def _settle(self, call: _Call) -> None:
-        try:
-            call.reply.set_result(self._replies([call])[0])
-        except Exception as error:  # raised again where the question was asked
-            call.reply.set_exception(error)
-
-    def _replies(self, batch: list[_Call]) -> list[str]:
+    def _generate(self, batch: list[_Waiting]) -> list[str]:
         import torch
 
         with torch.inference_mode():
             inputs = self._tokenizer.apply_chat_template(
-                [call.messages for call in batch],
+                [waiting.messages for waiting in batch],
                 add_generation_prompt=True, padding=True, return_dict=True, return_tensors="pt",
             ).to(self._model.device)  # fmt: skip
-            options = {"max_new_tokens": self._max_tokens, "do_sample": False} | batch[0].options
+            options = {"max_new_tokens": self._max_tokens, "do_sample": False, **batch[0].sampling}
             output = self._model.generate(**inputs, pad_token_id=self._tokenizer.pad_token_id, **options)
         return self._tokenizer.batch_decode(output[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+
+
+def _fail(waiting: _Waiting, error: Exception) -> None:
+    if not waiting.reply.done():
+        waiting.reply.set_exception(error)

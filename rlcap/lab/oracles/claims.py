@@ -7,30 +7,26 @@ states the first fact that makes the same claim; a sentence that claims nothing 
 from __future__ import annotations
 
 import re
-from typing import Any
 
+from rlcap.judge.backends.base import JudgeRequest
 from rlcap.judge.templates import extract_delimited
+from rlcap.lab.oracles.base import Oracle
 from rlcap.lab.oracles.grader import say_claim
 from rlcap.lab.world.scene import scene_of
 from rlcap.lab.world.truth import judge, read, sentences
 from rlcap.rewards.claims.parsing import Claim, claims_text
-from rlcap.types import Sample
 
 _NUMBER = re.compile(r"^\d+\. ")
 
 
-class LabClaims:
+class OracleClaims(Oracle):
     """An engine for `rlcap.rewards.claims:Claims`. Needs samples of the lab (`meta["scene"]`)."""
 
-    model_string = "lab-claims-1"
-    is_multimodal = False
-    accepts_sample = True
-    instant = True
+    name = "oracle-claims-1"
 
-    def generate(self, content: Any, system_prompt: str | None = None, *, sample: Sample, **_: Any) -> str:
+    def answer(self, request: JudgeRequest) -> str:
         """A list in the strict form of `rlcap.rewards.claims.parsing`. ValueError for a sample without a scene."""
-        scene = scene_of(sample)
-        prompt = content if isinstance(content, str) else content[0]
+        scene, prompt = scene_of(request.sample), request.text
         facts = [judge(_NUMBER.sub("", line), scene).claims for line in extract_delimited("facts", prompt).splitlines()]
         caption = extract_delimited("caption", prompt)
         found = [
@@ -39,5 +35,3 @@ class LabClaims:
         ]
         idle = [" ".join(words) for words in sentences(caption) if not any(read(" ".join(words)))]
         return claims_text([*found, *(Claim(text, None, False, None) for text in idle)])
-
-    __call__ = generate

@@ -1,62 +1,45 @@
 """The lab's stand-ins for the critique reward's other forms: one says which of two captions is better, one corrects one.
 
-Both look at the scene, as `LabCritic` does: `best_of_two` goes by its grade, and the corrector keeps what is a sentence of the
+Both look at the scene, as `OracleGrader` does: `best_of_two` goes by its grade, and the corrector keeps what is a sentence of the
 lab's language and true, once, and says what stands there besides.
 """
 
 from __future__ import annotations
 
 import random
-from typing import Any
 
+from rlcap.judge.backends.base import JudgeRequest
 from rlcap.judge.templates import extract_delimited
+from rlcap.lab.oracles.base import Oracle
 from rlcap.lab.oracles.grader import grade
 from rlcap.lab.world.language import tell_background, tell_thing
 from rlcap.lab.world.scene import Scene, scene_of
 from rlcap.lab.world.truth import grammatical_share, judge
 from rlcap.scorers.text.sentences import split_sentences
-from rlcap.types import Sample
 
 
-def scene_and_prompt(content: Any, sample: Sample) -> tuple[Scene, str]:
-    """ValueError for a sample without a scene."""
-    return scene_of(sample), content if isinstance(content, str) else content[0]
-
-
-class LabComparer:
+class OraclePreference(Oracle):
     """An engine for `rlcap.rewards.critique:Critique` with `form: best_of_two`."""
 
-    model_string = "lab-comparer-1"
-    is_multimodal = False
-    accepts_sample = True
-    repeatable = True
-    instant = True
+    name = "oracle-preference-1"
 
-    def generate(self, content: Any, system_prompt: str | None = None, *, sample: Sample, **_: Any) -> str:
+    def answer(self, request: JudgeRequest) -> str:
         """The strict form of `rlcap.rewards.critique.pairwise`."""
-        scene, prompt = scene_and_prompt(content, sample)
+        scene, prompt = scene_of(request.sample), request.text
         first, second = (grade(judge(extract_delimited(name, prompt), scene)) for name in ("first", "second"))
         better = "neither" if abs(first - second) < 1e-9 else "first" if first > second else "second"
         return f"<reason>{first:.1f} and {second:.1f} of 10</reason>\n<better>{better}</better>"
 
-    __call__ = generate
 
-
-class LabCorrector:
+class OracleCorrector(Oracle):
     """An engine for `rlcap.rewards.critique:Critique` with `form: revision_gap`."""
 
-    model_string = "lab-corrector-1"
-    is_multimodal = False
-    accepts_sample = True
-    repeatable = True
-    instant = True
+    name = "oracle-corrector-1"
 
-    def generate(self, content: Any, system_prompt: str | None = None, *, sample: Sample, **_: Any) -> str:
+    def answer(self, request: JudgeRequest) -> str:
         """The strict form of `rlcap.rewards.critique.edit_similarity`."""
-        scene, prompt = scene_and_prompt(content, sample)
+        scene, prompt = scene_of(request.sample), request.text
         return f"<revised>{correct(extract_delimited('caption', prompt), scene)}</revised>"
-
-    __call__ = generate
 
 
 def correct(caption: str, scene: Scene) -> str:

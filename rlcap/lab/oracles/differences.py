@@ -8,36 +8,29 @@ out a true one. What is said of no scene is no claim, and no difference.
 from __future__ import annotations
 
 import itertools
-from typing import Any
 
+from rlcap.judge.backends.base import JudgeRequest
 from rlcap.judge.templates import extract_delimited
+from rlcap.lab.oracles.base import Oracle
 from rlcap.lab.oracles.grader import say_claim
 from rlcap.lab.world.scene import Scene, scene_of
 from rlcap.lab.world.truth import Assertion, judge
 from rlcap.rewards.claim_diff.parsing import WRONG, Difference, differences_text
-from rlcap.types import Sample
 
 _WORD = {wrong: word for word, wrong in WRONG.items()}
 
 
-class LabDifferences:
+class OracleDifferences(Oracle):
     """An engine for `rlcap.rewards.claim_diff:ClaimDiff`. Needs samples of the lab (`meta["scene"]`)."""
 
-    model_string = "lab-differences-1"
-    is_multimodal = False
-    accepts_sample = True
-    repeatable = True
-    instant = True
+    name = "oracle-differences-1"
 
-    def generate(self, content: Any, system_prompt: str | None = None, *, sample: Sample, **_: Any) -> str:
+    def answer(self, request: JudgeRequest) -> str:
         """A list in the strict form of `rlcap.rewards.claim_diff.parsing`. ValueError for a sample without a scene."""
-        prompt = content if isinstance(content, str) else content[0]
-        scene = scene_of(sample)
+        prompt, scene = request.text, scene_of(request.sample)
         return differences_text(
             differ(extract_delimited("caption", prompt), extract_delimited("reference", prompt), scene)
         )
-
-    __call__ = generate
 
 
 def differ(caption: str, reference: str, scene: Scene) -> list[Difference]:

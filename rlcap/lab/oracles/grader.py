@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import json
 import random
-from typing import Any
 
+from rlcap.judge.backends.base import JudgeRequest
 from rlcap.judge.parsing import Verdict as JudgeVerdict
 from rlcap.judge.templates import extract_delimited
+from rlcap.lab.oracles.base import Oracle
 from rlcap.lab.world.language import PLACE_PHRASES, RELATION_PHRASES, article
 from rlcap.lab.world.scene import Scene, misread, scene_of
 from rlcap.lab.world.truth import Assertion, Verdict, facts, judge
-from rlcap.types import Sample
 
 MOST_MISSING = 6
 """A critic names the most important omissions, not all of them."""
@@ -61,30 +61,26 @@ def grade(verdict: Verdict) -> float:
     return 20 * precision * verdict.recall / total if total else 0.0
 
 
-def read_caption(content: Any, sample: Sample, misreads: float = 0.0) -> tuple[Verdict, Scene]:
+def read_caption(request: JudgeRequest, misreads: float = 0.0) -> tuple[Verdict, Scene]:
     """What the caption in a prompt says of the sample's scene, and the scene; both as it looks to one who takes that share of
     its attributes for others. ValueError for a sample without one."""
-    scene = misread(scene_of(sample), random.Random(f"misread/{sample.id}"), misreads)
-    return judge(extract_delimited("caption", content if isinstance(content, str) else content[0]), scene), scene
+    scene = misread(scene_of(request.sample), random.Random(f"misread/{request.sample.id}"), misreads)
+    return judge(extract_delimited("caption", request.text), scene), scene
 
 
-class LabCritic:
+class OracleGrader(Oracle):
     """An engine for `rlcap.rewards.critique:Critique`. Needs samples of the lab (`meta["scene"]`). misreads: the share of a scene's
     attributes, in [0, 1], that it takes for others."""
-
-    is_multimodal = False
-    accepts_sample = True
-    instant = True
 
     def __init__(self, misreads: float = 0.0) -> None:
         if not 0 <= misreads <= 1:
             raise ValueError(f"misreads is a share in [0, 1], got {misreads}")
         self.misreads = misreads
-        self.model_string = "lab-critic-1" + (f" misreads={misreads:g}" if misreads else "")
+        self.name = "oracle-grader-1" + (f" misreads={misreads:g}" if misreads else "")
 
-    def generate(self, content: Any, system_prompt: str | None = None, *, sample: Sample, **_: Any) -> str:
+    def answer(self, request: JudgeRequest) -> str:
         """A critique in the strict format of `rlcap.judge.parsing`. ValueError for a sample without a scene."""
-        verdict, scene = read_caption(content, sample, self.misreads)
+        verdict, scene = read_caption(request, self.misreads)
         wrong = tuple(dict.fromkeys(say_claim(claim) for claim in verdict.wrong))
         open_facts = [say_fact(fact, scene) for fact in facts(scene) if fact not in verdict.told]
         missing = tuple(dict.fromkeys(open_facts))[:MOST_MISSING]
@@ -92,22 +88,14 @@ class LabCritic:
         advice += f"; add {missing[0]}" if missing else "; nothing important is missing"
         return JudgeVerdict(advice + ".", wrong, missing, round(grade(verdict), 2)).text()
 
-    def __call__(self, content: Any, system_prompt: str | None = None, **kwargs: Any) -> str:
-        return self.generate(content, system_prompt, **kwargs)
 
-
-class LabLikeness:
+class OracleLikelihood(Oracle):
     """An engine for `rlcap.rewards.clair:Clair`: the critic's grade as a likelihood. Needs samples of the lab too."""
 
-    model_string = "lab-likeness-1"
-    is_multimodal = False
-    accepts_sample = True
-    instant = True
+    name = "oracle-likelihood-1"
 
-    def generate(self, content: Any, system_prompt: str | None = None, *, sample: Sample, **_: Any) -> str:
+    def answer(self, request: JudgeRequest) -> str:
         """A JSON with reason and score, in tags. ValueError for a sample without a scene."""
-        verdict, _scene = read_caption(content, sample)
+        verdict, _scene = read_caption(request)
         reason = f"{len(verdict.wrong)} of {len(verdict.claims)} claims are wrong"
         return f"<verdict>{json.dumps({'reason': reason, 'score': round(10 * grade(verdict), 1)})}</verdict>"
-
-    __call__ = generate

@@ -10,8 +10,9 @@ attributes, and the background. In a sentence that guesses ("maybe there is a ba
 from __future__ import annotations
 
 import re
-from typing import Any
 
+from rlcap.judge.backends.base import JudgeRequest
+from rlcap.lab.oracles.base import Oracle
 from rlcap.lab.world.truth import read
 from rlcap.scorers.text.hedges import is_guess
 
@@ -30,20 +31,16 @@ def named(text: str) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-class LabObjects:
+class OracleObjects(Oracle):
     """An engine for `rlcap.rewards.aloha:Aloha`."""
 
-    model_string = "lab-objects-1"
-    is_multimodal = False
-    repeatable = True
-    instant = True
+    name = "oracle-objects-1"
+    reads_sample = False  # it goes by the text alone
 
-    def generate(self, content: Any, system_prompt: str | None = None, **_: Any) -> str:
+    def answer(self, request: JudgeRequest) -> str:
         """A line an object. ValueError where the prompt has no caption in its fence."""
-        told = _CAPTION.search(content if isinstance(content, str) else content[0])
+        told = _CAPTION.search(request.text)
         if told is None:
             raise ValueError("the prompt needs the fence caption")
         lines = [f"- {thing}" for thing in named(told[1])]
         return "\n".join(["<objects>", *(lines or ["none"]), "</objects>"])
-
-    __call__ = generate

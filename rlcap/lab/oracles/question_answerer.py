@@ -9,8 +9,9 @@ from __future__ import annotations
 import re
 import string
 from collections.abc import Sequence
-from typing import Any
 
+from rlcap.judge.backends.base import JudgeRequest
+from rlcap.lab.oracles.base import Oracle
 from rlcap.lab.world.language import PLACE_PHRASES, PLURALS, RELATION_PHRASES, article
 from rlcap.lab.world.questions import AMOUNTS, ASKED
 from rlcap.lab.world.scene import Thing, holds
@@ -71,21 +72,17 @@ def choose(caption: str, question: str, options: Sequence[str]) -> str:
     return next((option for option in options if ("does not tell" if untold else "contradicts") in option), options[0])
 
 
-class LabAnswers:
+class OracleQuestionAnswerer(Oracle):
     """An engine for `rlcap.rewards.caption_qa:CaptionQa`, with questions of `rlcap.lab.world.questions`."""
 
-    model_string = "lab-answers-1"
-    is_multimodal = False
-    repeatable = True
-    instant = True
+    name = "oracle-question-answerer-1"
+    reads_sample = False  # it goes by the text alone
 
-    def generate(self, content: Any, system_prompt: str | None = None, **_: Any) -> str:
+    def answer(self, request: JudgeRequest) -> str:
         """A letter. ValueError where the prompt has no caption, question and options in fences."""
-        fences = dict(_FENCE.findall(content if isinstance(content, str) else content[0]))
+        fences = dict(_FENCE.findall(request.text))
         if not {"caption", "question", "options"} <= set(fences):
             raise ValueError(f"the prompt needs the fences caption, question and options; it has {sorted(fences)}")
         options = [line.partition(". ")[2] for line in fences["options"].splitlines()]
         chosen = choose(fences["caption"], fences["question"], options)
         return string.ascii_uppercase[options.index(chosen)]
-
-    __call__ = generate

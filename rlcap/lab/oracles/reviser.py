@@ -1,5 +1,5 @@
 """The lab's reviser: a stand-in for a large language model that criticises a caption and rewrites it, for
-`rlcap.feedback.revise`. It looks at the scene, and is as honest as `LabCritic`: what is wrong goes, and of what is missing up to
+`rlcap.feedback.revise`. It looks at the scene, and is as honest as `OracleGrader`: what is wrong goes, and of what is missing up to
 `MOST_ADDED` facts come in.
 """
 
@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import random
 import re
-from typing import Any
 
+from rlcap.judge.backends.base import JudgeRequest
 from rlcap.judge.templates import extract_delimited
+from rlcap.lab.oracles.base import Oracle
 from rlcap.lab.oracles.grader import say_claim, say_fact
 from rlcap.lab.world.language import tell_background, tell_thing
 from rlcap.lab.world.scene import Scene, scene_of
 from rlcap.lab.world.truth import facts, judge
 from rlcap.lab.world.vocabulary import PLACES
-from rlcap.types import Sample
 
 MOST_ADDED = 3
 ADDED = ("size", "fill", "place")
@@ -23,25 +23,20 @@ ADDED = ("size", "fill", "place")
 _VARIABLE = re.compile(r"<VARIABLE>(.*?)</VARIABLE>", re.DOTALL)
 
 
-class LabReviser:
+class OracleReviser(Oracle):
     """An engine for `recipes/refine.py`. Needs samples of the lab (`meta["scene"]`)."""
 
-    model_string = "lab-reviser-1"
-    is_multimodal = False
-    accepts_sample = True
-    instant = True
+    name = "oracle-reviser-1"
 
-    def generate(self, content: Any, system_prompt: str | None = None, *, sample: Sample, **_: Any) -> str:
+    def answer(self, request: JudgeRequest) -> str:
         """textgrad's three calls are told apart by what they ask for: a loss holds the caption in a fence, a step wants its
         tags, a gradient is what is left. ValueError for a sample without a scene."""
-        scene, text = scene_of(sample), content if isinstance(content, str) else content[0]
-        if "<IMPROVED_VARIABLE>" in (system_prompt or ""):
+        scene, text = scene_of(request.sample), request.text
+        if "<IMPROVED_VARIABLE>" in request.system:
             return f"<IMPROVED_VARIABLE>{rewrite(_VARIABLE.search(text)[1].strip(), scene)}</IMPROVED_VARIABLE>"
         if "<VARIABLE>" in text:
             return "Take back what was called wrong, and add what was called missing."
         return criticise(extract_delimited("caption", text), scene)
-
-    __call__ = generate
 
 
 def criticise(caption: str, scene: Scene) -> str:

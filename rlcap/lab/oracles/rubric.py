@@ -11,8 +11,9 @@ from __future__ import annotations
 import json
 import random
 import re
-from typing import Any
 
+from rlcap.judge.backends.base import JudgeRequest
+from rlcap.lab.oracles.base import Oracle
 from rlcap.lab.world.language import PLACE_PHRASES, noun_phrase, tell_background, tell_count
 from rlcap.lab.world.scene import Scene, scene_of
 from rlcap.lab.world.truth import judge
@@ -46,18 +47,14 @@ def of_sample(sample: Sample) -> list[dict]:
     return rubric(scene_of(sample))
 
 
-class LabRubric:
+class OracleRubric(Oracle):
     """An engine for `rlcap.rewards.rubric:Rubric`, with criteria of this module. Needs samples of the lab (`meta["scene"]`)."""
 
-    model_string = "lab-rubric-1"
-    is_multimodal = False
-    accepts_sample = True
-    repeatable = True
-    instant = True
+    name = "oracle-rubric-1"
 
-    def generate(self, content: Any, system_prompt: str | None = None, *, sample: Sample, **_: Any) -> str:
+    def answer(self, request: JudgeRequest) -> str:
         """A line a criterion. ValueError for a sample without a scene, or a criterion that isn't of this module."""
-        scene, fences = scene_of(sample), dict(_FENCE.findall(content))
+        scene, fences = scene_of(request.sample), dict(_FENCE.findall(request.text))
         verdict = judge(fences["caption"], scene)
         lines = []
         for i, line in enumerate(fences["rubric"].splitlines(), 1):
@@ -71,5 +68,3 @@ class LabRubric:
                 raise ValueError(f"the lab's checker reads no criterion like {criterion[:80]!r}")
             lines.append(f"{i}. read and compared | {'yes' if met else 'no'}")
         return "\n".join(["<criteria>", *lines, "</criteria>"])
-
-    __call__ = generate

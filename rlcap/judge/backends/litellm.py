@@ -1,0 +1,53 @@
+"""A backend on LiteLLM, for every provider that it knows (`openai/gpt-4o-mini`, `anthropic/claude-…`, `ollama/llama3.2`, …)."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from typing import Any
+
+from rlcap.judge.backends.api import APIBackend, completion_of
+from rlcap.judge.backends.base import Completion, JudgeRequest
+
+
+class LiteLLMBackend(APIBackend):
+    """Asks through LiteLLM's asynchronous call, which also knows the prices of many models."""
+
+    kind = "litellm"
+
+    def load_client(self) -> None:
+        """Import LiteLLM."""
+        self._litellm = import_litellm()
+
+    async def complete(self, request: JudgeRequest) -> Completion:
+        """Answer one request.
+
+        Raises:
+            Exception: LiteLLM's exceptions, which carry `status_code`.
+        """
+        response = await self._litellm.acompletion(
+            **self.body(request),
+            timeout=request.timeout,
+            api_base=self.base_url,
+            api_key=os.environ[self._api_key_env] if self._api_key_env else None,
+            num_retries=0,  # the judge retries by its own policy
+            max_retries=0,  # nor may the client below retry
+            drop_params=True,
+        )
+        text = (response.choices[0].message.content if response.choices else None) or ""
+        usage, dollars = getattr(response, "usage", None), response._hidden_params.get("response_cost")
+        prompt, written = (getattr(usage, name, None) for name in ("prompt_tokens", "completion_tokens"))
+        return completion_of(text, request, prompt, written, dollars)
+
+
+def keep_litellm_offline() -> None:
+    """Stop LiteLLM from looking for its price list on the network. Must run before its first import."""
+    os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
+
+
+def import_litellm() -> Any:
+    """Import LiteLLM without its messages and its look at the network."""
+    keep_litellm_offline()
+    litellm = importlib.import_module("litellm")
+    litellm.suppress_debug_info = True
+    return litellm

@@ -347,7 +347,9 @@ def on_lab(images: int, seed: int, judges: Path | None) -> dict[str, dict[str, I
     scored = mix.score(RewardBatch(captions, rows, bags))
     k = len(default)
     values = {name: scored.values[:, i].numpy().astype(float) for i, name in enumerate(mix.names)}
-    found = combine(scored.values[:, :k], mix.weights[:k], GROUP, normalize=mix.normalize[:k], reward_ranges=mix.reward_ranges[:k])
+    found = combine(
+        scored.values[:, :k], mix.weights[:k], GROUP, normalize=mix.normalize[:k], reward_ranges=mix.reward_ranges[:k]
+    )
     values[MIX] = found.advantages.numpy().astype(float)
     truth = np.array([truth_of(caption, sample) for caption, sample in zip(captions, rows, strict=True)])
     false = truth_metrics(captions, rows)["hallucinated"].astype(bool).reshape(-1, GROUP)
@@ -414,12 +416,12 @@ def main() -> None:
     if asked.only != "lab":
         from rlcap.scorers.grounding import Grounding
         from rlcap.scorers.nli import NliScorer
-        from rlcap.scorers.token_matching import AdequacyScorer
+        from rlcap.scorers.token_matching import TokenMatchingScorer
 
         given = {NLI: asked.nli, TAUGHT: asked.taught}
         models = {name: Remembering(NliScorer.load(str(path))) for name, path in given.items() if path}
         if NLI in models:
-            models[ENCODER] = AdequacyScorer.from_nli(models[NLI])
+            models[ENCODER] = TokenMatchingScorer.from_nli(models[NLI])
             models[WORDS] = Grounding.from_nli(models[NLI])
         else:
             print("without --nli: the hallucination reward out of the box is judged on the lab alone")

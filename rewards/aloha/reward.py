@@ -27,7 +27,7 @@ from rlcap.judge.grader import Opinion
 from rlcap.reward.base import Reward
 from rlcap.reward.judge_reward import Judged
 from rlcap.rewards.aloha.parsing import ObjectReader, annotated_texts, known_objects
-from rlcap.scorers.objects.matching import Vectors, matched, similarities
+from rlcap.scorers.objects.matching import NameVectors, compute_similarities, match_objects
 from rlcap.types import Sample, Score
 
 
@@ -62,7 +62,7 @@ class Aloha(Judged, Reward):
             from rlcap.scorers.sentence_vectors import SentenceEncoder
 
             encoder = SentenceEncoder.load(encoder, device)
-        self.vectors, self.form, self.doubted = Vectors(encoder), form, doubted
+        self.vectors, self.form, self.doubted = NameVectors(encoder), form, doubted
 
     def asks(self, caption: str, sample: Sample) -> list[tuple[str, Sample]]:
         texts = [" ".join(text.split()) for text in sample.references if text.strip()]
@@ -80,7 +80,7 @@ class Aloha(Judged, Reward):
         if not known:
             return Score.abstain("the references name no object", note=opinions[1].reply)
         said = [thing.names for thing in opinions[0].verdict if thing.sure or self.doubted == "counted"]
-        found = matched(similarities(self.vectors, said, known))
+        found = match_objects(compute_similarities(self.vectors, said, known))
         rows = [
             f"{' or '.join(names)} | {'nothing' if column is None else ' or '.join(known[column])} | {value:.2f}"
             for names, (column, value) in zip(said, found, strict=True)

@@ -10,7 +10,7 @@ the captions, and only the captions' tokens are run for each. That is exact, gra
 everything anew for each caption, which tests and benchmarks hold it against.
 
 A family says three things: how a prompt is read (`prefill`), how captions continue it (`decode_step`), and how both are run in
-one go (`whole`). Rows are captions, those of an image side by side, in every tensor.
+one go (`forward_unshared`). Rows are captions, those of an image side by side, in every tensor.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from PIL.Image import Image
 from transformers import PreTrainedModel
 from transformers.cache_utils import Cache
 
-from rlcap.policy.language_head import separable_head, states_for_logits, weigh
+from rlcap.policy.language_head import compute_log_probs, find_separable_head, skip_head
 from rlcap.policy.prompt import Prompt
-from rlcap.policy.shared_prefix.kv_cache import continued, with_room
-from rlcap.policy.threads import threads_for
+from rlcap.policy.shared_prefix.kv_cache import repeat_prefix, repeat_prefix_with_room
+from rlcap.policy.threads import limit_threads
 from rlcap.policy.tokens import draw, token_log_probs
 
 
@@ -50,14 +50,14 @@ class Prefix:
     extra: dict[str, torch.Tensor] = field(default_factory=dict)
     """What else a family's captions look back at: (B, …) each."""
 
-    def repeated(self, cache: Cache, captions: int) -> Prefix:
+    def repeat(self, cache: Cache, captions: int) -> Prefix:
         """The same for B·captions rows, with a cache that has them already."""
         rows = {name: value.repeat_interleave(captions, 0) for name, value in self.extra.items()}
         mask = None if self.mask is None else self.mask.repeat_interleave(captions, 0)
         position = self.position.repeat_interleave(captions, 0)
         return replace(self, cache=cache, mask=mask, position=position, extra=rows)
 
-    def mask_of(self, tokens: int) -> torch.Tensor | None:
+    def extend_mask(self, tokens: int) -> torch.Tensor | None:
         """(B, P + tokens) with what is written after the prompt.
 
         A caption's own padding needs none: it comes after all tokens that count, and none of them looks ahead.
@@ -98,15 +98,15 @@ class Captioner(ABC):
 
     def __init__(self, model: torch.nn.Module, processor: Any) -> None:
         self.model, self.processor = model, processor
-        self.base = base_of(model)
+        self.base = unwrap_model(model)
         self.kind: str = self.base.config.model_type
         self.tokenizer = getattr(processor, "tokenizer", processor)
-        ends = self.writer().generation_config.eos_token_id
+        ends = self.text_model().generation_config.eos_token_id
         ends = self.tokenizer.eos_token_id if ends is None else ends
         self.end_ids: list[int] = list(ends) if isinstance(ends, list | tuple) else [ends]
         self.pad_id: int = self.end_ids[0] if self.tokenizer.pad_token_id is None else self.tokenizer.pad_token_id
 
-    def writer(self) -> torch.nn.Module:
+    def text_model(self) -> torch.nn.Module:
         """The module that writes: its generation config says which tokens end a caption, its last layer has the words."""
         return self.base
 
@@ -131,7 +131,7 @@ class Captioner(ABC):
         """
 
     @abstractmethod
-    def whole(self, prompts: Sequence[Prompt], ids: torch.Tensor) -> torch.Tensor:
+    def forward_unshared(self, prompts: Sequence[Prompt], ids: torch.Tensor) -> torch.Tensor:
         """(N, C, V) logits of (N, C) ids after N prompts, everything in one forward and nothing shared."""
 
     def encode(self, caption: str, instruction: str) -> list[int]:
@@ -147,11 +147,11 @@ class Captioner(ABC):
         """How many tokens of the prompt an image takes; None where the decoder looks at it in another way."""
         return None
 
-    def unsuitable_ids(self) -> list[int]:
+    def forbidden_token_ids(self) -> list[int]:
         """Tokens that a caption must not hold, whatever their probability: placeholders of images."""
         return []
 
-    def by_way_of_the_whole(self, part: torch.nn.Module, **inputs: Any) -> Any:
+    def forward_part(self, part: torch.nn.Module, **inputs: Any) -> Any:
         """What `part` of the base makes of `inputs`, called through the whole model's forward: there DDP prepares its
         exchange of gradients, which a part called by itself would never take part in."""
         own = self.base.__dict__.get("forward")  # TRL puts one there
@@ -184,12 +184,12 @@ class Captioner(ABC):
         points: (B·captions, max_new_tokens) float64 in [0, 1), the random numbers that decide each token
         (`rlcap.data.sampler.sampling_uniforms`); by default from torch's global generator.
         """
-        with evaluating(self.model):
+        with evaluation_mode(self.model):
             prefix = self.prefill(prompts)
             logits = prefix.logits.repeat_interleave(captions, 0)
-            prefix = prefix.repeated(with_room(prefix.cache, captions, max_new_tokens), captions)
+            prefix = prefix.repeat(repeat_prefix_with_room(prefix.cache, captions, max_new_tokens), captions)
             ends = torch.tensor(self.end_ids, device=logits.device, dtype=torch.long)
-            unsuitable = torch.tensor(self.unsuitable_ids(), device=logits.device, dtype=torch.long)
+            unsuitable = torch.tensor(self.forbidden_token_ids(), device=logits.device, dtype=torch.long)
             running = torch.ones(len(logits), dtype=torch.bool, device=logits.device)
             sampling_uniforms = (
                 torch.rand(len(logits), max_new_tokens, dtype=torch.double)
@@ -198,7 +198,7 @@ class Captioner(ABC):
             )
             sampling_uniforms = sampling_uniforms.to(logits.device)
             ids, masks, log_probs = [], [], []
-            with threads_for(self.base, len(logits)):
+            with limit_threads(self.base, len(logits)):
                 for step in range(max_new_tokens):
                     allowed = logits.index_fill(1, unsuitable, -torch.inf)
                     drawn = draw(allowed, temperature, top_p, sampling_uniforms[:, step]).masked_fill(
@@ -210,7 +210,7 @@ class Captioner(ABC):
                     running = running & ~torch.isin(drawn, ends)
                     if step == max_new_tokens - 1 or not running.any():
                         break
-                    logits = self.decode_step(prefix, drawn[:, None], prefix.mask_of(step + 1))[:, -1]
+                    logits = self.decode_step(prefix, drawn[:, None], prefix.extend_mask(step + 1))[:, -1]
                     prefix = replace(prefix, position=prefix.position + 1)
         return GeneratedCaptions(torch.stack(ids, 1), torch.stack(masks, 1).long(), torch.stack(log_probs, 1))
 
@@ -235,10 +235,10 @@ class Captioner(ABC):
         Raises:
             ValueError: N is no multiple of B.
         """
-        head = separable_head(self.writer())
-        with states_for_logits(head):
+        head = find_separable_head(self.text_model())
+        with skip_head(head):
             states = list(self._in_order(prompts, ids, shared))
-        found = [weigh(states, part, head, temperature, entropies) for states, part in states]
+        found = [compute_log_probs(states, part, head, temperature, entropies) for states, part in states]
         columns = [torch.cat(values, 1) if values[0] is not None else None for values in zip(*found, strict=True)]
         return TokenLogProbs(*(x if x is None else x.masked_fill(mask == 0, 0.0) for x in columns))
 
@@ -247,7 +247,7 @@ class Captioner(ABC):
 
         The rest as for `log_probs`. A model that caps its logits caps these as well, in the same way.
         """
-        with states_for_logits(self.writer().get_output_embeddings()):
+        with skip_head(self.text_model().get_output_embeddings()):
             return torch.cat([states for states, _ in self._in_order(prompts, ids, shared)], 1)
 
     def _in_order(self, prompts, ids, shared) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
@@ -264,14 +264,14 @@ class Captioner(ABC):
         prefix = self.prefill(prompts)
         yield prefix.logits.repeat_interleave(captions, 0)[:, None], ids[:, :1]
         if ids.shape[1] > 1:
-            rows = prefix.repeated(continued(prefix.cache, captions), captions)
-            yield self.decode_step(rows, ids[:, :-1], rows.mask_of(ids.shape[1] - 1)), ids[:, 1:]
+            rows = prefix.repeat(repeat_prefix(prefix.cache, captions), captions)
+            yield self.decode_step(rows, ids[:, :-1], rows.extend_mask(ids.shape[1] - 1)), ids[:, 1:]
 
     def _plain(self, prompts, captions, ids) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        yield self.whole([prompt for prompt in prompts for _ in range(captions)], ids), ids
+        yield self.forward_unshared([prompt for prompt in prompts for _ in range(captions)], ids), ids
 
 
-def base_of(model: torch.nn.Module) -> torch.nn.Module:
+def unwrap_model(model: torch.nn.Module) -> torch.nn.Module:
     """The transformers model inside peft's wrapper, and that inside DDP's."""
     if not isinstance(model, PeftModel | PreTrainedModel):
         model = extract_model_from_parallel(model)  # which takes milliseconds, and is asked for at each pass
@@ -279,7 +279,7 @@ def base_of(model: torch.nn.Module) -> torch.nn.Module:
 
 
 @contextmanager
-def evaluating(model: torch.nn.Module) -> Iterator[None]:
+def evaluation_mode(model: torch.nn.Module) -> Iterator[None]:
     """Evaluation mode; afterwards every module has its own flag back (a frozen part may be in another than the rest)."""
     flags = [(module, module.training) for module in model.modules()]
     model.eval()

@@ -1,7 +1,7 @@
 """Log-probabilities without all logits at once: the last layer in pieces, made again in the backward pass.
 
 16 captions of 200 tokens over 150,000 words are 2 GB of logits, and as much again for each step of a softmax. A model is
-run up to its last layer, and the layer is run here, on as many tokens at a time as fit in `FLOATS`.
+run up to its last layer, and the layer is run here, on as many tokens at a time as fit in `MAX_LOGITS`.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from torch.utils.checkpoint import checkpoint
 
 from rlcap.policy.tokens import entropy, token_log_probs
 
-FLOATS = 2**26
+MAX_LOGITS = 2**26
 """Logits at a time: 256 MB in single precision."""
 
 
-def separable_head(base: nn.Module) -> nn.Module | None:
+def find_separable_head(base: nn.Module) -> nn.Module | None:
     """The layer from states to logits; None where the model has none, or does something with the logits afterwards."""
     if getattr(base.config.get_text_config(), "final_logit_softcapping", None) is not None:
         return None
@@ -27,7 +27,7 @@ def separable_head(base: nn.Module) -> nn.Module | None:
 
 
 @contextmanager
-def states_for_logits(head: nn.Module | None) -> Iterator[None]:
+def skip_head(head: nn.Module | None) -> Iterator[None]:
     """Within, a model gives the states that its head would see where it gives logits."""
     if head is None:
         yield
@@ -39,7 +39,7 @@ def states_for_logits(head: nn.Module | None) -> Iterator[None]:
         del head.forward
 
 
-def weigh(
+def compute_log_probs(
     states: torch.Tensor, ids: torch.Tensor, head: nn.Module | None, temperature: float = 1.0, entropies: bool = False
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """(N, C) log-probabilities, and (N, C) entropies if asked for.
@@ -51,7 +51,7 @@ def weigh(
     if head is None:
         return token_log_probs(states, ids, temperature), entropy(states, temperature) if entropies else None
     weight = head.weight
-    rows = max(1, FLOATS // getattr(weight, "ds_shape", weight.shape)[0])  # under ZeRO-3 the shape itself is empty
+    rows = max(1, MAX_LOGITS // getattr(weight, "ds_shape", weight.shape)[0])  # under ZeRO-3 the shape itself is empty
 
     def piece(states: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
         logits = head(states.to(weight.dtype))

@@ -19,9 +19,9 @@ from transformers.pytorch_utils import Conv1D
 from rlcap.config.schema import DTYPES, TRAINABLE, ConfigError, ModelConfig
 from rlcap.lab.assets import resolve
 from rlcap.policy.captioner import Captioner
-from rlcap.policy.families.registry import FAMILIES, captioner_of, check_family
+from rlcap.policy.families.registry import FAMILIES, check_family, make_captioner
 from rlcap.policy.processor import load_processor
-from rlcap.scorers.loading import named
+from rlcap.scorers.loading import explain_load_errors
 
 _VISION = re.compile(r"(^|\.)(vision_tower|vision_model|visual|image_encoder|vision_encoder)(\.|$)|^encoder\.")
 _PROJECTOR = re.compile(
@@ -60,7 +60,7 @@ class Policy:
     @property
     def captioner(self) -> Captioner:
         """The model as its family's captioner."""
-        return captioner_of(self.model, self.processor)
+        return make_captioner(self.model, self.processor)
 
     @property
     def trainable_parameters(self) -> int:
@@ -77,7 +77,7 @@ def pick_dtype(name: str) -> torch.dtype:
     return getattr(torch, name)
 
 
-def lora_modules(model: torch.nn.Module, trainable: str) -> list[str]:
+def find_lora_modules(model: torch.nn.Module, trainable: str) -> list[str]:
     """Names of the linear modules that `trainable` adapts. Raises ConfigError when there are none."""
     found = []
     for name, module in model.named_modules():
@@ -99,7 +99,7 @@ def lora_modules(model: torch.nn.Module, trainable: str) -> list[str]:
     return found
 
 
-def keep_frozen_statistics(model: torch.nn.Module) -> None:
+def freeze_batch_norm_statistics(model: torch.nn.Module) -> None:
     """Frozen batch norms stay in evaluation mode, whatever `model.train()` says.
 
     In training mode those of a frozen vision tower (FastVLM's, Gemma 3n's) would normalise an image by the others of
@@ -154,13 +154,15 @@ def load_policy(config: ModelConfig) -> Policy:
     if config.trainable not in TRAINABLE:
         raise ConfigError(f"model.trainable must be one of {', '.join(TRAINABLE)}, got {config.trainable!r}")
     dtype = pick_dtype(config.dtype)
-    with named("model.base", config.base, f"give a model's folder or hub name, of the families {', '.join(FAMILIES)}"):
+    with explain_load_errors(
+        "model.base", config.base, f"give a model's folder or hub name, of the families {', '.join(FAMILIES)}"
+    ):
         base = resolve(config.base)
         architecture = AutoConfig.from_pretrained(base, trust_remote_code=config.trust_remote_code)
     check_family(architecture)  # one that isn't known is refused before its weights are fetched
-    with named("model.base", config.base, "give a model's folder or hub name"):
+    with explain_load_errors("model.base", config.base, "give a model's folder or hub name"):
         processor = load_processor(base, config.trust_remote_code)
-    with named("model.base", config.base, "give a model's folder or hub name"):
+    with explain_load_errors("model.base", config.base, "give a model's folder or hub name"):
         model = AutoModelForImageTextToText.from_pretrained(
             base,
             dtype=dtype,
@@ -179,7 +181,7 @@ def load_policy(config: ModelConfig) -> Policy:
             raise ConfigError(
                 f"model.adapter {config.adapter} holds no adapter_config.json: it is not a peft adapter{near}"
             )
-        with named(
+        with explain_load_errors(
             "model.adapter",
             config.adapter,
             "give a peft adapter that was made on this model.base, or null for a fresh one",
@@ -195,7 +197,7 @@ def load_policy(config: ModelConfig) -> Policy:
     elif config.trainable == "full":
         model.requires_grad_(True)
     else:
-        chosen = lora_modules(model, config.trainable)
+        chosen = find_lora_modules(model, config.trainable)
         lora = LoraConfig(
             r=config.lora_rank,
             lora_alpha=config.lora_alpha,
@@ -205,5 +207,5 @@ def load_policy(config: ModelConfig) -> Policy:
             fan_in_fan_out=all(isinstance(model.get_submodule(name), Conv1D) for name in chosen),
         )
         model = get_peft_model(model, lora)
-    keep_frozen_statistics(model)
+    freeze_batch_norm_statistics(model)
     return Policy(model, processor, config.base, config.adapter)

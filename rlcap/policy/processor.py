@@ -8,7 +8,7 @@ from typing import Any
 from transformers import AutoImageProcessor, AutoProcessor, PreTrainedTokenizerBase
 
 
-class Pair:
+class ProcessorPair:
     """What ViT-GPT2 and its like have in their folder instead of a processor."""
 
     def __init__(self, image_processor: Any, tokenizer: PreTrainedTokenizerBase) -> None:
@@ -28,5 +28,5 @@ def load_processor(base: str, trust_remote_code: bool = False) -> Any:
     options = {"padding_side": "left", "trust_remote_code": trust_remote_code}
     found = AutoProcessor.from_pretrained(base, **options)
     if isinstance(found, PreTrainedTokenizerBase):
-        return Pair(AutoImageProcessor.from_pretrained(base, trust_remote_code=trust_remote_code), found)
+        return ProcessorPair(AutoImageProcessor.from_pretrained(base, trust_remote_code=trust_remote_code), found)
     return found

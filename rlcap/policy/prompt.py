@@ -81,6 +81,6 @@ def join_pixels(prompts: Sequence[Prompt]) -> dict[str, torch.Tensor]:
     return {name: stack_pixels([p.pixels[name] for p in prompts]) for name in prompts[0].pixels}
 
 
-def join_seen(prompts: Sequence[Prompt]) -> Any:
+def join_vision_states(prompts: Sequence[Prompt]) -> Any:
     """What a frozen tower gave for a batch; None where it has to run."""
     return None if prompts[0].seen is None else join_features([p.seen for p in prompts])

@@ -14,7 +14,7 @@ as the whole product (measured on two cores with sleeping threads, OMP_WAIT_POLI
 
 
 @contextmanager
-def threads_for(model: torch.nn.Module, rows: int) -> Iterator[None]:
+def limit_threads(model: torch.nn.Module, rows: int) -> Iterator[None]:
     """Within, torch computes with one thread if the model is on the CPU, its layers are small work for one token of each of
     `rows` sequences, and waiting threads sleep, as the recipes have them (`rlcap.train.process`); else with as many as before.
     An adapter's own layers, all of them small, don't count."""

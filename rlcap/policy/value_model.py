@@ -24,7 +24,7 @@ from torch import nn
 from rlcap.policy.adapters import using_adapter
 from rlcap.policy.captioner import Captioner
 from rlcap.policy.prompt import Prompt
-from rlcap.policy.shared_prefix.checkpointing import recomputing_in
+from rlcap.policy.shared_prefix.checkpointing import recompute_within
 from rlcap.types import ConfigError
 
 ADAPTER, HEAD = "critic", "value_head"
@@ -35,13 +35,13 @@ _OWN = re.compile(rf"(^|\.)({ADAPTER}(\.|$)|{HEAD}\.)")
 
 
 class ValueModel:
-    """Value head and adapter of `model`; `ValueModel.over` makes them."""
+    """Value head and adapter of `model`; `ValueModel.attach` makes them."""
 
     def __init__(self, model: PeftModel) -> None:
         self.model = model
 
     @classmethod
-    def over(cls, model: nn.Module, captioner: Captioner) -> ValueModel:
+    def attach(cls, model: nn.Module, captioner: Captioner) -> ValueModel:
         """Give `model` a critic: its adapter `default` copied as `value_model`, and a head that says 0 of everything.
 
         Raises ConfigError for a model that is not in peft (`trainable: full`), or has a critic already.
@@ -59,7 +59,7 @@ class ValueModel:
         for name, parameter in model.named_parameters():
             if belongs_to_value_model(name):
                 parameter.data.copy_(model.get_parameter(re.sub(rf"\b{ADAPTER}\b", "default", name)).data)
-        last = captioner.writer().get_output_embeddings()
+        last = captioner.text_model().get_output_embeddings()
         head = nn.Linear(last.in_features, 1, device=last.weight.device)
         nn.init.zeros_(head.weight)
         nn.init.zeros_(head.bias)
@@ -95,7 +95,7 @@ class ValueModel:
         `captioner`: of the same model, wrapped or not. The rest as for `Captioner.log_probs`.
         """
         choose = partial(using_adapter, name=ADAPTER)
-        with choose(captioner.base), recomputing_in(captioner.base, choose):
+        with choose(captioner.base), recompute_within(captioner.base, choose):
             states = captioner.states(prompts, ids, shared=shared)
         with torch.autocast(states.device.type, enabled=False):
             values = self.head(states.to(self.head.weight.dtype))[..., 0]

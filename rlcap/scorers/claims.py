@@ -14,7 +14,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-from rlcap.scorers.text.hedges import bare_claim, is_hedged
+from rlcap.scorers.text.hedges import is_hedged, strip_hedges
 from rlcap.scorers.text.sentences import split_sentences
 
 
@@ -38,7 +38,7 @@ def mean_contradictions(nli: Nli, captions: Sequence[str], references: Sequence[
     return [sum(next(against) for _ in texts) / len(texts) for texts in references]
 
 
-def sentences_of(caption: str) -> list[str]:
+def distinct_sentences(caption: str) -> list[str]:
     """The different sentences of a caption; the caption itself where it has none."""
     return list(dict.fromkeys(split_sentences(caption))) or [caption]
 
@@ -56,7 +56,7 @@ def claim_costs(
 def sentence_costs(
     nli: Nli, captions: Sequence[str], references: Sequence[Sequence[str]], unsupported: float, each: bool = True
 ) -> list[list[float]]:
-    """Cost in [0, 1] of each of a caption's different sentences (`sentences_of`).
+    """Cost in [0, 1] of each of a caption's different sentences (`distinct_sentences`).
 
     each: hold every claim against each reference alone too. A model trained on pairs of single sentences needs it; one
     that reads several references at once does not, and costs (references + 1) times less without.
@@ -64,8 +64,8 @@ def sentence_costs(
     A sentence said twice counts once. A hedged sentence costs what it costs without its hedges, and never less than
     `unsupported`. All pairs of the batch are judged in one pass.
     """
-    claims = [sentences_of(caption) for caption in captions]
-    readings = [[list(dict.fromkeys([s, bare_claim(s) or s])) for s in sentences] for sentences in claims]
+    claims = [distinct_sentences(caption) for caption in captions]
+    readings = [[list(dict.fromkeys([s, strip_hedges(s) or s])) for s in sentences] for sentences in claims]
     asked: dict[tuple[str, str], int] = {}
     for texts, sentences in zip(references, readings, strict=True):
         for claim in (claim for reading in sentences for claim in reading):

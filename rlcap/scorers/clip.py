@@ -27,7 +27,7 @@ from torch import Tensor
 
 from rlcap.io.embedding_cache import EmbeddingCache, default_cache
 from rlcap.io.images import content_key, open_image
-from rlcap.scorers.loading import named
+from rlcap.scorers.loading import explain_load_errors
 from rlcap.scorers.text.sentences import split_sentences
 from rlcap.types import ConfigError
 
@@ -121,7 +121,7 @@ class ClipScorer:
             if known.get("quick_gelu"):
                 options["force_quick_gelu"] = True  # open_clip only warns of the mismatch, and scores badly
         fix = "`python -c 'import open_clip; print(open_clip.list_pretrained())'` lists names and tags"
-        with named(
+        with explain_load_errors(
             "CLIP", model if model.startswith("local-dir:") else label.strip(), fix, (OSError, ValueError, RuntimeError)
         ):
             network, _, preprocess = open_clip.create_model_and_transforms(
@@ -229,7 +229,7 @@ class ClipScorer:
         return self._cache
 
 
-def load_all(clip: Any, pretrained: str | Sequence[str | None] | None = None, **options: Any) -> list[Any]:
+def load_clip_scorers(clip: Any, pretrained: str | Sequence[str | None] | None = None, **options: Any) -> list[Any]:
     """One scorer or several: `clip` is a name, a scorer object, or a list of either; `pretrained` the tag, or one each.
 
     ValueError where the lists differ in length, or are empty.

@@ -13,14 +13,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rlcap.scorers.loading import load_text_model, named
-from rlcap.scorers.text.batches import encodable, length_sorted_batches
+from rlcap.scorers.loading import explain_load_errors, load_text_model
+from rlcap.scorers.text.batches import length_sorted_batches, replace_lone_surrogates
 
 LONGEST = 512
 """Tokens of a text that are read at most, whatever a model could read."""
 
 
-def acceptable_column(id2label: Mapping[int, str], label: int | None = None) -> int:
+def find_acceptable_column(id2label: Mapping[int, str], label: int | None = None) -> int:
     """Output column of "grammatical" (or "acceptable"), by name; `label` says it where names don't (LABEL_1).
 
     ValueError listing the model's labels where there is no such column.
@@ -43,8 +43,8 @@ class AcceptabilityScorer:
 
     def __init__(self, model: Any, tokenizer: Any, label: int | None = None, batch_size: int = 64) -> None:
         self.model, self.tokenizer, self.batch_size = model.eval().requires_grad_(False), tokenizer, batch_size
-        self.column = acceptable_column(model.config.id2label, label)
-        self.max_tokens = readable(model, tokenizer)
+        self.column = find_acceptable_column(model.config.id2label, label)
+        self.max_tokens = max_readable_tokens(model, tokenizer)
 
     @classmethod
     def load(cls, path_or_name: str, label: int | None = None, device: str = "cpu") -> AcceptabilityScorer:
@@ -55,7 +55,7 @@ class AcceptabilityScorer:
         model, tokenizer = load_text_model(
             AutoModelForSequenceClassification, path_or_name, device, "grammar model", fix
         )
-        with named("grammar model", path_or_name, fix):
+        with explain_load_errors("grammar model", path_or_name, fix):
             return cls(model, tokenizer, label)
 
     @torch.inference_mode()
@@ -65,7 +65,7 @@ class AcceptabilityScorer:
         found = dict.fromkeys(unique, 0.0)
         for rows in length_sorted_batches([len(text) for text in unique], self.batch_size):
             encoded = self.tokenizer(
-                [encodable(unique[i]) for i in rows],
+                [replace_lone_surrogates(unique[i]) for i in rows],
                 padding=True,
                 truncation=True,
                 max_length=self.max_tokens,
@@ -76,7 +76,7 @@ class AcceptabilityScorer:
         return torch.tensor([found[text] for text in texts])
 
 
-class SurpriseScorer:
+class LikelihoodScorer:
     """A frozen causal language model: how likely does it find a text? `load` is the usual way in."""
 
     def __init__(self, model: Any, tokenizer: Any, batch_size: int = 16) -> None:
@@ -85,11 +85,11 @@ class SurpriseScorer:
         self.start = tokenizer.eos_token_id if start is None else start  # GPT-2's one special token is both
         if self.start is None:
             raise ValueError("the tokenizer has neither a first nor a last token, one of which a text must begin with")
-        self.max_tokens = readable(model, tokenizer)
+        self.max_tokens = max_readable_tokens(model, tokenizer)
         self.words = int(model.config.get_text_config().vocab_size)
 
     @classmethod
-    def load(cls, path_or_name: str, device: str = "cpu") -> SurpriseScorer:
+    def load(cls, path_or_name: str, device: str = "cpu") -> LikelihoodScorer:
         """From a folder or a hub name; safetensors only. ConfigError where there is no such model."""
         from transformers import AutoModelForCausalLM
 
@@ -104,7 +104,9 @@ class SurpriseScorer:
         """
         unique = list(dict.fromkeys(texts))
         encoded = [
-            self.tokenizer(encodable(text), add_special_tokens=False, verbose=False)["input_ids"][: self.max_tokens - 1]
+            self.tokenizer(replace_lone_surrogates(text), add_special_tokens=False, verbose=False)["input_ids"][
+                : self.max_tokens - 1
+            ]
             for text in unique
         ]
         found = dict.fromkeys(unique, float("nan"))
@@ -126,7 +128,7 @@ class SurpriseScorer:
         return torch.tensor([found[text] for text in texts])
 
 
-def readable(model: Any, tokenizer: Any) -> int:
+def max_readable_tokens(model: Any, tokenizer: Any) -> int:
     """Tokens of a text that model and tokenizer can both read, `LONGEST` at most."""
     limit = getattr(model.config, "max_position_embeddings", None) or LONGEST
     # RoBERTa's positions begin behind that of its padding

@@ -22,13 +22,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rlcap.scorers.claims import Nli, sentence_costs, sentences_of
-from rlcap.scorers.text.hedges import bare_claim
+from rlcap.scorers.claims import Nli, distinct_sentences, sentence_costs
+from rlcap.scorers.text.hedges import strip_hedges
 from rlcap.scorers.text.ngrams import tokenize
-from rlcap.scorers.text.numbers import spelled
-from rlcap.scorers.token_matching import AdequacyScorer
+from rlcap.scorers.text.numbers import spell_out_counts
+from rlcap.scorers.token_matching import TokenMatchingScorer
 
-EMPTY_WORDS = frozenset(
+STOP_WORDS = frozenset(
     tokenize(
         "a an the this that these those there here it its is are was were be been being am has have had do does did and or but "
         "nor so as also very too of to at by for from with which who whose what where when while some any his her hers their "
@@ -53,7 +53,7 @@ def power_mean(doubts: Tensor, power: float) -> float:
 class Grounding:
     """An encoder, and what its cosines mean."""
 
-    encoder: AdequacyScorer
+    encoder: TokenMatchingScorer
     chance: float = 0.0
     """Cosine in [-1, 1) that an unrelated word finds, for encoders whose cosines are all high."""
     power: float = 1.0
@@ -70,12 +70,12 @@ class Grounding:
         if strange := sorted(set(numbers) - {field.name for field in fields(cls) if field.name != "encoder"}):
             raise ValueError(f"grounding has chance, power, share and worst, not {strange[0]!r}")
         depth = nli.model.base_model.config.num_hidden_layers
-        return cls(AdequacyScorer.from_nli(nli, layer=round(2 * depth / 3)), **numbers)
+        return cls(TokenMatchingScorer.from_nli(nli, layer=round(2 * depth / 3)), **numbers)
 
     @classmethod
     def load(cls, path_or_name: str, device: str = "cpu", **numbers: float) -> Grounding:
         """With any text encoder, read at the same height. ConfigError where there is no such model."""
-        encoder = AdequacyScorer.load(path_or_name, device)
+        encoder = TokenMatchingScorer.load(path_or_name, device)
         encoder.layer = round(2 * encoder.encoder.config.num_hidden_layers / 3)
         return cls(encoder, **numbers)
 
@@ -97,7 +97,10 @@ class Grounding:
     def coverage(self, texts: Sequence[str], references: Sequence[Sequence[str]]) -> list[float | None]:
         """How much of what its references say each text says too, in [0, 1]: the mean over all their words of 1 − the word's
         doubt given the text alone, so that what several references say weighs more. None where they claim nothing. Counts are compared as words."""
-        texts, references = [spelled(text) for text in texts], [[*map(spelled, told)] for told in references]
+        texts, references = (
+            [spell_out_counts(text) for text in texts],
+            [[*map(spell_out_counts, told)] for told in references],
+        )
         rows = [(reference, text) for text, told in zip(texts, references, strict=True) for reference in told]
         found = iter(self.support([reference for reference, _ in rows], [[text] for _, text in rows]))
         covered: list[float | None] = []
@@ -113,7 +116,7 @@ class Grounding:
         found = []
         for text, row in zip(texts, references, strict=True):
             words, own = vectors[text]
-            keep = [i for i, word in enumerate(words) if word not in EMPTY_WORDS]
+            keep = [i for i, word in enumerate(words) if word not in STOP_WORDS]
             known = [vectors[reference][1] for reference in row if len(vectors[reference][1])]
             if not keep:
                 found.append([])
@@ -136,10 +139,17 @@ def grounded_costs(
     """Cost in [0, 1] of each caption, by its different sentences: what the NLI model says against a sentence
     (`claims.sentence_costs`) and the doubt in its words, `grounding.share` of it; the former alone where no word claims
     anything. Captions and their references must not be empty. Hedges are no words of a claim: a hedged sentence is looked
-    up without them. Counts are compared as words (`numbers.spelled`)."""
-    captions, references = [spelled(text) for text in captions], [[*map(spelled, texts)] for texts in references]
+    up without them. Counts are compared as words (`numbers.spell_out_counts`)."""
+    captions, references = (
+        [spell_out_counts(text) for text in captions],
+        [[*map(spell_out_counts, texts)] for texts in references],
+    )
     judged = sentence_costs(nli, captions, references, unsupported, each)
-    rows = [(bare_claim(s) or s, texts) for c, texts in zip(captions, references, strict=True) for s in sentences_of(c)]
+    rows = [
+        (strip_hedges(s) or s, texts)
+        for c, texts in zip(captions, references, strict=True)
+        for s in distinct_sentences(c)
+    ]
     doubts = iter(grounding.doubts([claim for claim, _ in rows], [texts for _, texts in rows]))
     costs = []
     for sentences in judged:

@@ -13,7 +13,7 @@ from rlcap.types import ConfigError
 
 
 @contextmanager
-def named(
+def explain_load_errors(
     what: str, name: str, fix: str, errors: tuple[type[Exception], ...] = (OSError, ValueError)
 ) -> Iterator[None]:
     """Around the calls that load it.
@@ -49,7 +49,7 @@ def load_text_model(kind: Any, path_or_name: str, device: str, what: str, fix: s
 
     Args:
         kind: one of transformers' Auto classes.
-        what, fix: as for `named`.
+        what, fix: as for `explain_load_errors`.
 
     Raises:
         ConfigError: there is no such model.
@@ -57,7 +57,7 @@ def load_text_model(kind: Any, path_or_name: str, device: str, what: str, fix: s
     import torch
     from transformers import AutoTokenizer
 
-    with named(what, str(path_or_name), fix):
+    with explain_load_errors(what, str(path_or_name), fix):
         model = kind.from_pretrained(path_or_name, use_safetensors=True, trust_remote_code=False, dtype=torch.float32)
         tokenizer = AutoTokenizer.from_pretrained(path_or_name, trust_remote_code=False)
     return model.to(device), tokenizer

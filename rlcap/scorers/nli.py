@@ -14,13 +14,13 @@ import torch
 from torch import Tensor
 
 from rlcap.scorers.loading import load_text_model
-from rlcap.scorers.text.batches import encodable, length_sorted_batches
+from rlcap.scorers.text.batches import length_sorted_batches, replace_lone_surrogates
 
 LABELS = ("entailment", "neutral", "contradiction")
 """Order of the columns that `NliScorer.probabilities` answers, whatever the model's own."""
 
 
-def label_columns(id2label: Mapping[int, str]) -> tuple[int, int, int]:
+def find_label_columns(id2label: Mapping[int, str]) -> tuple[int, int, int]:
     """Output columns of (entailment, neutral, contradiction), by name ("ENTAILMENT", "entail", "contra" …).
 
     Raises ValueError listing the model's labels when one of the three is not among them exactly once.
@@ -46,7 +46,7 @@ class NliScorer:
         empty = [key for key, weight in model.named_parameters() if not weight.numel()]
         if empty:  # a scorer built while DeepSpeed ZeRO-3 partitions whatever is created
             raise ValueError(f"{name}: weights without elements ({empty[0]}, …): build scorers before the trainer")
-        self.columns = label_columns(model.config.id2label)
+        self.columns = find_label_columns(model.config.id2label)
         limit = getattr(model.config, "max_position_embeddings", None) or 512
         self.max_tokens = min(limit, tokenizer.model_max_length)
         self.truncated_share = 0.0
@@ -92,9 +92,9 @@ class NliScorer:
         core = self.tokenizer.backend_tokenizer
         core.no_truncation()  # a call with truncation leaves it on
         core.no_padding()
-        texts = list(dict.fromkeys(encodable(text) for pair in pairs for text in pair))
+        texts = list(dict.fromkeys(replace_lone_surrogates(text) for pair in pairs for text in pair))
         read = dict(zip(texts, core.encode_batch(texts, add_special_tokens=False), strict=True))
-        clean = [(encodable(first), encodable(second)) for first, second in pairs]
+        clean = [(replace_lone_surrogates(first), replace_lone_surrogates(second)) for first, second in pairs]
         wholes = [core.post_process(read[first], read[second], True) for first, second in clean]
         rows = []
         for pair, whole in zip(clean, wholes, strict=True):

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from PIL.Image import Image
 
-from rlcap.scorers.loading import named
-from rlcap.scorers.text.batches import encodable
+from rlcap.scorers.loading import explain_load_errors
+from rlcap.scorers.text.batches import replace_lone_surrogates
 
 
 class PreferenceScorer:
@@ -26,7 +26,9 @@ class PreferenceScorer:
         """From a folder or a hub name; safetensors only. processor: where that of another repository is meant."""
         from transformers import AutoModel, AutoProcessor
 
-        with named("preference model", path_or_name, "give a folder or hub name: yuvalkirstain/PickScore_v1"):
+        with explain_load_errors(
+            "preference model", path_or_name, "give a folder or hub name: yuvalkirstain/PickScore_v1"
+        ):
             model = AutoModel.from_pretrained(path_or_name, use_safetensors=True, trust_remote_code=False)
             reader = AutoProcessor.from_pretrained(processor or path_or_name, trust_remote_code=False)
         return cls(model.to(device), reader)
@@ -43,7 +45,7 @@ class PreferenceScorer:
             rows = slice(start, start + self.batch_size)
             inputs = self.processor(
                 images=list(images[rows]),
-                text=[encodable(text) for text in texts[rows]],
+                text=[replace_lone_surrogates(text) for text in texts[rows]],
                 padding=True,
                 truncation=True,
                 max_length=self.max_tokens,

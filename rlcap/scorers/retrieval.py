@@ -13,7 +13,7 @@ from torch import Tensor
 from rlcap.io.images import embed_readable
 
 
-def cosines(
+def compute_cosines(
     retriever: Any, texts: Sequence[str], rows: Sequence[Sequence[str]], pooling: str = "sentences"
 ) -> tuple[list[Tensor], Mapping[str, str], float]:
     """Each text with the images of its row → cosines, NaN for an image that can't be read and 0 for an empty text; the
@@ -38,7 +38,7 @@ def cosines(
     return found, broken, float(embedded.truncated_fraction)
 
 
-def fillers(id: str, gallery: Sequence[str], seen: Collection[str], room: int) -> list[str]:
+def draw_fillers(id: str, gallery: Sequence[str], seen: Collection[str], room: int) -> list[str]:
     """Up to `room` images of the gallery that are not among `seen`: a function of the id and the gallery alone."""
     seed = int.from_bytes(hashlib.sha256(id.encode()).digest()[:8], "big")
     # Drawing `len(seen)` more than there is room for leaves enough when the draw hits some that were seen.

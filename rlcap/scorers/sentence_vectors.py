@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rlcap.scorers.grammar import readable
+from rlcap.scorers.grammar import max_readable_tokens
 from rlcap.scorers.loading import load_text_model
-from rlcap.scorers.text.batches import encodable, length_sorted_batches
+from rlcap.scorers.text.batches import length_sorted_batches, replace_lone_surrogates
 
 
 class SentenceEncoder:
@@ -19,7 +19,7 @@ class SentenceEncoder:
 
     def __init__(self, model: Any, tokenizer: Any, batch_size: int = 64) -> None:
         self.model, self.tokenizer, self.batch_size = model.eval().requires_grad_(False), tokenizer, batch_size
-        self.max_tokens = readable(model, tokenizer)
+        self.max_tokens = max_readable_tokens(model, tokenizer)
 
     @classmethod
     def load(cls, path_or_name: str, device: str = "cpu") -> SentenceEncoder:
@@ -36,7 +36,7 @@ class SentenceEncoder:
         found: dict[int, Tensor] = {}
         for rows in length_sorted_batches([len(text) for text in unique], self.batch_size):
             encoded = self.tokenizer(
-                [encodable(unique[i]) for i in rows],
+                [replace_lone_surrogates(unique[i]) for i in rows],
                 padding=True,
                 truncation=True,
                 max_length=self.max_tokens,

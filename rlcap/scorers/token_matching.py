@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from rlcap.scorers.loading import load_text_model
-from rlcap.scorers.text.batches import encodable, length_sorted_batches
+from rlcap.scorers.text.batches import length_sorted_batches, replace_lone_surrogates
 
 _EDGES = re.compile(r"^[\W_]+|[\W_]+$")
 
@@ -61,7 +61,7 @@ def _mean(values: Tensor, weights: Tensor | None) -> float:
     return float((values * weights.double()).sum() / weights.double().sum())
 
 
-class AdequacyScorer:
+class TokenMatchingScorer:
     """A frozen encoder and its tokenizer.
 
     layer: hidden layer whose vectors are matched (0 = input embeddings, -1 = last); by default a third of the way up. In
@@ -89,7 +89,7 @@ class AdequacyScorer:
         self.truncated_share = 0.0
 
     @classmethod
-    def load(cls, path_or_name: str, device: str = "cpu", **options: Any) -> AdequacyScorer:
+    def load(cls, path_or_name: str, device: str = "cpu", **options: Any) -> TokenMatchingScorer:
         """Any `AutoModel` encoder; safetensors only, none of the repository's own code is run."""
         from transformers import AutoModel
 
@@ -97,7 +97,7 @@ class AdequacyScorer:
         return cls(*load_text_model(AutoModel, path_or_name, device, "encoder", fix), **options)
 
     @classmethod
-    def from_nli(cls, nli: Any, **options: Any) -> AdequacyScorer:
+    def from_nli(cls, nli: Any, **options: Any) -> TokenMatchingScorer:
         """The encoder inside an `NliScorer`."""
         return cls(nli.model.base_model, nli.tokenizer, batch_size=nli.batch_size, **options)
 
@@ -145,7 +145,7 @@ class AdequacyScorer:
         found: dict[str, tuple[list[str], Tensor]] = {}
         for rows, encoded, _, output in self._passes(texts):
             for place, (row, states) in enumerate(zip(rows, output.float().cpu(), strict=True)):
-                said, tokens = encodable(texts[row]), {}
+                said, tokens = replace_lone_surrogates(texts[row]), {}
                 for position, word in enumerate(encoded.word_ids(place)):
                     if word is not None:
                         tokens.setdefault(word, []).append(position)
@@ -162,7 +162,7 @@ class AdequacyScorer:
         cut = 0
         for rows in length_sorted_batches([len(text) for text in texts], self.batch_size):
             encoded = self.tokenizer(
-                [encodable(texts[i]) for i in rows],
+                [replace_lone_surrogates(texts[i]) for i in rows],
                 padding=True,
                 truncation=True,
                 max_length=self.max_tokens,

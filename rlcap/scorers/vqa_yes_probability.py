@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from PIL.Image import Image
 
-from rlcap.scorers.loading import named
-from rlcap.scorers.text.batches import encodable
+from rlcap.scorers.loading import explain_load_errors
+from rlcap.scorers.text.batches import replace_lone_surrogates
 from rlcap.types import ConfigError
 
 ANSWERS = ("Yes", "yes", " Yes", " yes")
@@ -20,7 +20,7 @@ OTHERS = ("No", "no", " No", " no")
 """What must not begin alike: some tokenizers part a space from the word, and it would begin both answers."""
 
 
-class YesScorer:
+class YesProbabilityScorer:
     """A frozen chat vision-language model. `load` is the usual way in."""
 
     def __init__(self, model: Any, processor: Any, batch_size: int = 8, name: str = "vlm") -> None:
@@ -38,11 +38,11 @@ class YesScorer:
             raise ConfigError(f"{name}'s tokenizer has no word for yes")
 
     @classmethod
-    def load(cls, path_or_name: str, device: str = "cpu", dtype: str = "auto") -> YesScorer:
+    def load(cls, path_or_name: str, device: str = "cpu", dtype: str = "auto") -> YesProbabilityScorer:
         """From a folder or a hub name; safetensors only. ConfigError where there is no such model."""
         from transformers import AutoModelForImageTextToText, AutoProcessor
 
-        with named(
+        with explain_load_errors(
             "vision-language model", path_or_name, "give the folder or hub name of a chat vision-language model"
         ):
             model = AutoModelForImageTextToText.from_pretrained(
@@ -62,7 +62,7 @@ class YesScorer:
                         "role": "user",
                         "content": [
                             {"type": "image", "image": image},
-                            {"type": "text", "text": encodable(question)},
+                            {"type": "text", "text": replace_lone_surrogates(question)},
                         ],
                     }
                 ]

@@ -9,9 +9,9 @@ from peft import LoraConfig, get_peft_model
 from torch.nn.functional import pad
 from torch.nn.parallel import DistributedDataParallel
 
-from rlcap.policy.families.registry import captioner_of
+from rlcap.policy.families.registry import make_captioner
 from rlcap.policy.frozen import is_frozen
-from rlcap.policy.loading import lora_modules
+from rlcap.policy.loading import find_lora_modules
 from rlcap.policy.prompt import join_features, stack_pixels
 from rlcap.policy.prompt import pad as pad_rows
 from rlcap.types import ConfigError
@@ -30,8 +30,8 @@ def captioner(folder):
 
     model = AutoModelForImageTextToText.from_pretrained(folder).eval()
     torch.manual_seed(1)
-    lora = LoraConfig(r=4, target_modules=lora_modules(model, "lora-language"), init_lora_weights=False)
-    return captioner_of(get_peft_model(model, lora), AutoProcessor.from_pretrained(folder))
+    lora = LoraConfig(r=4, target_modules=find_lora_modules(model, "lora-language"), init_lora_weights=False)
+    return make_captioner(get_peft_model(model, lora), AutoProcessor.from_pretrained(folder))
 
 
 def test_captions_end_where_they_end(captioner):
@@ -177,7 +177,7 @@ def test_wrapped_in_ddp(captioner, tmp_path, unused):
     expected = torch.autograd.grad(captioner.log_probs(prompts, ids, mask).log_probs.sum(), trained)
     torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path / 'meet'}", rank=0, world_size=1)
     try:
-        wrapped = captioner_of(
+        wrapped = make_captioner(
             DistributedDataParallel(captioner.model, find_unused_parameters=unused), captioner.processor
         )
         assert wrapped.base is captioner.base
@@ -200,7 +200,7 @@ def test_captions_must_fit_the_prompts(captioner):
 def test_unknown_families_are_told_the_known_ones(captioner):
     captioner.base.config.model_type = "kosmos-9"
     with pytest.raises(ConfigError, match=r"'kosmos-9'.*tested: .*fast_vlm.*qwen3_vl"):
-        captioner_of(captioner.model, captioner.processor)
+        make_captioner(captioner.model, captioner.processor)
 
 
 def test_an_adapter_that_is_switched_off_is_not_frozen(captioner):

@@ -11,10 +11,10 @@ from transformers.pytorch_utils import Conv1D
 from rlcap.policy.adapters import using_adapter
 from rlcap.policy.families.chat import TOKENS, ChatCaptioner
 from rlcap.policy.families.encoder_decoder import EncoderDecoderCaptioner
-from rlcap.policy.families.registry import captioner_of
-from rlcap.policy.language_head import separable_head
-from rlcap.policy.loading import lora_modules
-from rlcap.policy.shared_prefix.checkpointing import checkpointed
+from rlcap.policy.families.registry import make_captioner
+from rlcap.policy.language_head import find_separable_head
+from rlcap.policy.loading import find_lora_modules
+from rlcap.policy.shared_prefix.checkpointing import select_checkpointed
 from rlcap.types import ConfigError
 
 SIDES = (56, (56, 28))
@@ -30,9 +30,9 @@ def adapted(loaded):
     """(model, processor, captioner): a LoRA on the language side, whose second half is not zero."""
     model, processor = loaded
     torch.manual_seed(3)
-    lora = LoraConfig(r=4, target_modules=lora_modules(model, "lora-language"), init_lora_weights=False)
+    lora = LoraConfig(r=4, target_modules=find_lora_modules(model, "lora-language"), init_lora_weights=False)
     peft_model = get_peft_model(model, lora).eval()
-    yield peft_model, processor, captioner_of(peft_model, processor)
+    yield peft_model, processor, make_captioner(peft_model, processor)
     peft_model.unload()
     model.requires_grad_(True)
 
@@ -81,7 +81,7 @@ def test_shared_is_plain(adapted):
 
 def test_shared_is_plain_where_everything_is_trained(loaded):
     model, processor = loaded
-    captioner = captioner_of(model, processor)
+    captioner = make_captioner(model, processor)
     prompts = captioner.prepare(images(2, SIDES), "describe")
     assert all(p.features is None and p.seen is None for p in prompts)
     ids, mask = some_captions(model, 4)
@@ -150,7 +150,7 @@ def own_greedy(captioner, pictures, instruction, length):
     """(ids, log-probs) of the model's own greedy caption."""
     inputs = stock_inputs(captioner, pictures, instruction)
     out = captioner.base.generate(
-        **inputs, max_new_tokens=length, do_sample=False, suppress_tokens=captioner.unsuitable_ids() or None,
+        **inputs, max_new_tokens=length, do_sample=False, suppress_tokens=captioner.forbidden_token_ids() or None,
         return_dict_in_generate=True, output_logits=True,
     )  # fmt: skip
     ids = out.sequences[0, -len(out.logits) :]
@@ -262,12 +262,12 @@ def projecting(loaded):
     if kind == "gemma3":  # a bare matrix, which no LoRA can adapt
         model.requires_grad_(False)
         model.model.multi_modal_projector.requires_grad_(True)
-        yield captioner_of(model, processor)
+        yield make_captioner(model, processor)
     else:
         torch.manual_seed(3)
-        lora = LoraConfig(r=4, target_modules=lora_modules(model, "projector"), init_lora_weights=False)
+        lora = LoraConfig(r=4, target_modules=find_lora_modules(model, "projector"), init_lora_weights=False)
         peft_model = get_peft_model(model, lora).eval()
-        yield captioner_of(peft_model, processor)
+        yield make_captioner(peft_model, processor)
         peft_model.unload()
     model.requires_grad_(True)
 
@@ -281,7 +281,7 @@ def test_what_a_tower_gave_is_what_it_gives(projecting, monkeypatch):
     prompts = projecting.prepare(pictures, INSTRUCTIONS)
     if projecting.kind == "vision-encoder-decoder":
         assert prompts[0].features is not None, "its projection comes after the states that are kept"
-        monkeypatch.setattr(projecting, "language", list)
+        monkeypatch.setattr(projecting, "language_modules", list)
     with monkeypatch.context() as patch:
         patch.setattr(projecting, "vision_encoder", None)
         running = projecting.prepare(pictures, INSTRUCTIONS)
@@ -315,7 +315,7 @@ def test_checkpointed_layers_share_too(adapted):
             assert torch.allclose(found, wanted, atol=1e-5, rtol=0)
             return
         runs = []
-        layer = checkpointed(captioner.layers)[0]
+        layer = select_checkpointed(captioner.layers)[0]
         key = next(part for name, part in layer.named_modules() if name.endswith(("k_proj", "key")))
         handle = key.register_forward_pre_hook(lambda *_: runs.append(1))
         assert captioner.prefix_sharing_blocker() is None
@@ -334,7 +334,7 @@ def test_bfloat16(loaded):
     model, processor = loaded
     model.bfloat16()
     try:
-        captioner = captioner_of(model, processor)
+        captioner = make_captioner(model, processor)
         prompts = captioner.prepare(images(2, SIDES), INSTRUCTIONS[:2])
         written = captioner.generate(prompts, 2, max_new_tokens=5)
         with torch.no_grad():
@@ -357,7 +357,7 @@ def test_trainable_names(loaded):
     model = loaded[0]
     kind = model.config.model_type
     side = LANGUAGE.get(kind, ("model.language_model.",))
-    language, everything = (set(lora_modules(model, choice)) for choice in ("lora-language", "lora-all"))
+    language, everything = (set(find_lora_modules(model, choice)) for choice in ("lora-language", "lora-all"))
     linear = {name for name, part in model.named_modules() if isinstance(part, torch.nn.Linear | Conv1D)}
     head = {name for name in linear if name.endswith(("lm_head", "predictions.decoder")) or name == "output"}
     assert len(head) == 1
@@ -365,9 +365,9 @@ def test_trainable_names(loaded):
     assert language == {name for name in everything if name.startswith(side)}
     if kind in ("gemma3", "blip"):  # the one's projector is a bare matrix, the other has none
         with pytest.raises(ConfigError, match="matches no linear module"):
-            lora_modules(model, "projector")
+            find_lora_modules(model, "projector")
     else:
-        projector = set(lora_modules(model, "projector"))
+        projector = set(find_lora_modules(model, "projector"))
         assert projector <= everything - language
         assert {name for name in linear if "merger" in name} <= projector  # Qwen3-VL has several
 
@@ -378,8 +378,8 @@ def test_log_probs_need_no_logits_at_once(adapted, monkeypatch):
     ids, mask = some_captions(captioner.model, 4)
     wanted = captioner.log_probs(prompts, ids, mask).log_probs
     expected = gradients(captioner.model, (wanted * weights(mask)).sum())
-    monkeypatch.setattr("rlcap.policy.language_head.FLOATS", 200)
+    monkeypatch.setattr("rlcap.policy.language_head.MAX_LOGITS", 200)
     found = captioner.log_probs(prompts, ids, mask).log_probs
-    assert separable_head(captioner.writer()) is not None
+    assert find_separable_head(captioner.text_model()) is not None
     assert torch.allclose(found, wanted, atol=1e-5, rtol=0)
     assert_same_gradients(gradients(captioner.model, (found * weights(mask)).sum()), expected)

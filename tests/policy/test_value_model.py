@@ -6,8 +6,8 @@ from captioners import DEVICE, INSTRUCTIONS, build, images
 from peft import LoraConfig, PeftModel, get_peft_model
 
 from rlcap.policy.adapters import using_adapter
-from rlcap.policy.families.registry import captioner_of
-from rlcap.policy.loading import lora_modules
+from rlcap.policy.families.registry import make_captioner
+from rlcap.policy.loading import find_lora_modules
 from rlcap.policy.value_model import ValueModel
 from rlcap.types import ConfigError
 
@@ -15,7 +15,7 @@ SIDES = (56, (56, 28))
 
 
 def lora(model, trainable="lora-language"):
-    return LoraConfig(r=4, target_modules=lora_modules(model, trainable), init_lora_weights=False)
+    return LoraConfig(r=4, target_modules=find_lora_modules(model, trainable), init_lora_weights=False)
 
 
 def shaken(value_model):
@@ -33,8 +33,8 @@ def policy(loaded):
     model, processor = loaded
     torch.manual_seed(3)
     peft_model = get_peft_model(model, lora(model)).eval()
-    captioner = captioner_of(peft_model, processor)
-    yield peft_model, captioner, shaken(ValueModel.over(peft_model, captioner))
+    captioner = make_captioner(peft_model, processor)
+    yield peft_model, captioner, shaken(ValueModel.attach(peft_model, captioner))
     peft_model.unload()
     model.requires_grad_(True)
 
@@ -53,7 +53,7 @@ def load(folder, trainable="lora-language"):
     model = AutoModelForImageTextToText.from_pretrained(folder).eval()
     torch.manual_seed(1)
     peft_model = get_peft_model(model, lora(model, trainable))
-    return peft_model, captioner_of(peft_model.to(DEVICE), AutoProcessor.from_pretrained(folder))
+    return peft_model, make_captioner(peft_model.to(DEVICE), AutoProcessor.from_pretrained(folder))
 
 
 def some_captions(count, length=6):
@@ -96,7 +96,7 @@ def test_shared_is_plain_and_the_policy_gets_no_gradient(policy):
 
 def test_a_value_is_of_the_state_before_its_token(folder):
     model, captioner = load(folder)
-    value_model = shaken(ValueModel.over(model, captioner))
+    value_model = shaken(ValueModel.attach(model, captioner))
     prompts, (ids, mask) = captioner.prepare(images(1), "describe"), some_captions(1)
     values = value_model.values(captioner, prompts, ids, torch.ones_like(mask))
     other = ids.clone()
@@ -108,7 +108,7 @@ def test_a_value_is_of_the_state_before_its_token(folder):
 def test_starts_as_the_policy_and_says_nothing(folder):
     model, captioner = load(folder)
     prompts, (ids, mask) = captioner.prepare(images(2), "describe"), some_captions(4)
-    value_model = ValueModel.over(model, captioner)
+    value_model = ValueModel.attach(model, captioner)
     assert not value_model.values(captioner, prompts, ids, mask).any()
     with using_adapter(model, "critic"):
         as_critic = captioner.log_probs(prompts, ids, mask).log_probs
@@ -120,7 +120,7 @@ def test_starts_as_the_policy_and_says_nothing(folder):
 
 def test_choosing_an_adapter_freezes_none(folder):
     model, captioner = load(folder)
-    ValueModel.over(model, captioner)
+    ValueModel.attach(model, captioner)
     model.add_adapter("ref", model.peft_config["default"])
     trained = {name for name, p in model.named_parameters() if p.requires_grad}
     assert any(".critic." in name for name in trained)
@@ -144,7 +144,7 @@ def test_choosing_an_adapter_freezes_none(folder):
 @pytest.mark.parametrize("trainable", ["lora-language", "lora-all"])
 def test_checkpointed_layers_are_run_again_with_the_critics_adapter(folder, trainable):
     model, captioner = load(folder, trainable)
-    value_model = shaken(ValueModel.over(model, captioner))
+    value_model = shaken(ValueModel.attach(model, captioner))
     prompts, (ids, mask) = captioner.prepare(images(2, SIDES), INSTRUCTIONS[:2]), some_captions(4)
 
     def found():
@@ -162,11 +162,11 @@ def test_checkpointed_layers_are_run_again_with_the_critics_adapter(folder, trai
 
 def test_saved_is_loaded(folder, tmp_path):
     model, captioner = load(folder)
-    value_model = shaken(ValueModel.over(model, captioner))
+    value_model = shaken(ValueModel.attach(model, captioner))
     prompts, (ids, mask) = captioner.prepare(images(2), "describe"), some_captions(4)
     value_model.save(tmp_path)
     other_model, other_captioner = load(folder)
-    other = ValueModel.over(other_model, other_captioner)
+    other = ValueModel.attach(other_model, other_captioner)
     other.load(tmp_path)
     assert torch.equal(
         value_model.values(captioner, prompts, ids, mask), other.values(other_captioner, prompts, ids, mask)
@@ -181,7 +181,7 @@ def test_the_policys_adapter_is_saved_without_the_critic(folder, tmp_path):
 
     model, captioner = load(folder)
     plain = captioner.log_probs
-    value_model = shaken(ValueModel.over(model, captioner))
+    value_model = shaken(ValueModel.attach(model, captioner))
     model.save_pretrained(tmp_path, selected_adapters=["default"])
     assert not (tmp_path / "critic").exists()
     fresh = PeftModel.from_pretrained(AutoModelForImageTextToText.from_pretrained(folder), tmp_path).eval()
@@ -190,20 +190,20 @@ def test_the_policys_adapter_is_saved_without_the_critic(folder, tmp_path):
     assert value_model.values(captioner, prompts, ids, mask).any()
     assert torch.equal(
         plain(prompts, ids, mask).log_probs,
-        captioner_of(fresh, captioner.processor).log_probs(prompts, ids, mask).log_probs,
+        make_captioner(fresh, captioner.processor).log_probs(prompts, ids, mask).log_probs,
     )
 
 
 def test_errors(folder, tmp_path):
     model, captioner = load(folder)
     with pytest.raises(ConfigError, match="trainable=full freezes nothing"):
-        ValueModel.over(model.get_base_model(), captioner)
-    value_model = ValueModel.over(model, captioner)
+        ValueModel.attach(model.get_base_model(), captioner)
+    value_model = ValueModel.attach(model, captioner)
     with pytest.raises(ConfigError, match="already has an adapter called 'critic'"):
-        ValueModel.over(model, captioner)
+        ValueModel.attach(model, captioner)
     with pytest.raises(ConfigError, match="not a checkpoint of PPO"):
         value_model.load(tmp_path)
     everything, other_captioner = load(folder, "lora-all")
-    ValueModel.over(everything, other_captioner).save(tmp_path)
+    ValueModel.attach(everything, other_captioner).save(tmp_path)
     with pytest.raises(ConfigError, match=r"is of another model: .* more don't match"):
         value_model.load(tmp_path)

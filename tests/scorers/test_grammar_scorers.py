@@ -8,9 +8,9 @@ from transformers import BertConfig, BertForSequenceClassification
 from rlcap.lab.assets import resolve
 from rlcap.lab.models.grammar import new_classifier, save_classifier, well_formed
 from rlcap.lab.models.tokenizer import build_tokenizer
-from rlcap.scorers.grammar import AcceptabilityScorer, SurpriseScorer, acceptable_column, readable
+from rlcap.scorers.grammar import AcceptabilityScorer, LikelihoodScorer, find_acceptable_column, max_readable_tokens
 from rlcap.scorers.training import text_corruption as corruption
-from rlcap.scorers.training.grammar import accuracy, pairs, teach, usable
+from rlcap.scorers.training.grammar import accuracy, fine_tune, generate_pairs, select_usable_sentences
 from rlcap.scorers.training.text_corruption import WAYS, corrupt
 from rlcap.types import ConfigError
 
@@ -60,20 +60,20 @@ def test_what_cannot_be_spoilt_is_none():
 
 
 def test_pairs_pass_over_what_is_still_well_formed():
-    drawn = pairs(["there is a red ball.", "a blue boat is at the top."], random.Random(0), well_formed)
+    drawn = generate_pairs(["there is a red ball.", "a blue boat is at the top."], random.Random(0), well_formed)
     for _, (good, spoilt) in zip(range(100), drawn, strict=False):
         assert well_formed(good)
         assert not well_formed(spoilt)
 
 
 def test_the_column_is_read_from_names_or_said():
-    assert acceptable_column({0: "spoilt", 1: "grammatical"}) == 1
-    assert acceptable_column({0: "ACCEPTABLE", 1: "unacceptable"}) == 0
-    assert acceptable_column({0: "LABEL_0", 1: "LABEL_1"}, 1) == 1
+    assert find_acceptable_column({0: "spoilt", 1: "grammatical"}) == 1
+    assert find_acceptable_column({0: "ACCEPTABLE", 1: "unacceptable"}) == 0
+    assert find_acceptable_column({0: "LABEL_0", 1: "LABEL_1"}, 1) == 1
     with pytest.raises(ValueError, match="give its number"):
-        acceptable_column({0: "LABEL_0", 1: "LABEL_1"})
+        find_acceptable_column({0: "LABEL_0", 1: "LABEL_1"})
     with pytest.raises(ValueError, match="no label 2"):
-        acceptable_column({0: "LABEL_0", 1: "LABEL_1"}, 2)
+        find_acceptable_column({0: "LABEL_0", 1: "LABEL_1"}, 2)
 
 
 def test_probabilities_are_the_models_own_whatever_the_batch():
@@ -90,7 +90,7 @@ def test_probabilities_are_the_models_own_whatever_the_batch():
 
 def test_log_probs_are_the_mean_over_tokens_golden(language_model):
     model, tokenizer = language_model
-    scorer = SurpriseScorer(model, tokenizer, batch_size=2)
+    scorer = LikelihoodScorer(model, tokenizer, batch_size=2)
     texts = ["there is a red ball.", "ball", "", "there is a red ball."]
     found = scorer.log_probs(texts)
     ids = torch.tensor([[1, *tokenizer(texts[0], add_special_tokens=False)["input_ids"]]])
@@ -110,7 +110,7 @@ def test_robertas_positions_begin_behind_its_padding():
         max_position_embeddings=20, pad_token_id=1, id2label={0: "unacceptable", 1: "acceptable"},
     )  # fmt: skip
     model = RobertaForSequenceClassification(config)
-    assert readable(model, tokenizer) == 18
+    assert max_readable_tokens(model, tokenizer) == 18
     assert AcceptabilityScorer(model, tokenizer).probabilities(["a b c " * 50]).isfinite().all()
 
 
@@ -128,7 +128,7 @@ def test_teaching_writes_a_classifier_that_loads(tmp_path):
     save_classifier(new_classifier(1), tmp_path / "encoder")
     colours, things = ("red", "blue", "green", "black", "white"), ("ball", "cat", "bird", "car", "boat", "lamp", "tree")
     texts = [f"there is a {c} {t} and a {o}." for c in colours for t in things for o in things]
-    right = teach(str(tmp_path / "encoder"), texts, tmp_path / "taught", steps=150, learning_rate=2e-3)
+    right = fine_tune(str(tmp_path / "encoder"), texts, tmp_path / "taught", steps=150, learning_rate=2e-3)
     assert right > 0.8
     scorer = AcceptabilityScorer.load(str(tmp_path / "taught"))
     good, bad = scorer.probabilities(["there is a red ball and a cat.", "a a red cat ball is is"])
@@ -140,7 +140,7 @@ def test_an_encoder_under_another_classifiers_head_can_be_taught(tmp_path):
     model.config.num_labels = 3
     model.classifier = torch.nn.Linear(model.classifier.in_features, 3)
     save_classifier(model, tmp_path / "nli")
-    teach(
+    fine_tune(
         str(tmp_path / "nli"), [f"there is a red ball and {i} cats." for i in range(200)], tmp_path / "taught", steps=2
     )
     assert AcceptabilityScorer.load(str(tmp_path / "taught")).probabilities(["there is a ball."]).isfinite().all()
@@ -153,7 +153,7 @@ def test_other_weights_must_fit(tmp_path):
     with pytest.raises(
         ConfigError, match=r"weights of other shapes than its config's: bert\.embeddings\.word_embeddings"
     ):
-        teach(
+        fine_tune(
             str(tmp_path / "encoder"),
             [f"there is a ball and {i} cats." for i in range(200)],
             tmp_path / "taught",
@@ -168,12 +168,14 @@ def test_an_encoder_of_short_texts_is_taught_on_their_beginnings(tmp_path):
     )  # fmt: skip
     BertForSequenceClassification(config).save_pretrained(tmp_path / "short")
     build_tokenizer("text", 512).save_pretrained(tmp_path / "short")
-    teach(str(tmp_path / "short"), [f"{'a ball and ' * 9} {i} cats." for i in range(200)], tmp_path / "taught", steps=2)
+    fine_tune(
+        str(tmp_path / "short"), [f"{'a ball and ' * 9} {i} cats." for i in range(200)], tmp_path / "taught", steps=2
+    )
 
 
 def test_teaching_refuses_what_cannot_work(tmp_path):
-    assert usable(["A dog. A dog. Run."]) == ["A dog."]
+    assert select_usable_sentences(["A dog. A dog. Run."]) == ["A dog."]
     with pytest.raises(ConfigError, match="at least 100 distinct sentences, got 1"):
-        teach("nowhere", ["A dog sleeps."], tmp_path)
+        fine_tune("nowhere", ["A dog sleeps."], tmp_path)
     with pytest.raises(ConfigError, match="--encoder 'nowhere'"):
-        teach("nowhere", [f"a dog number {i}" for i in range(200)], tmp_path)
+        fine_tune("nowhere", [f"a dog number {i}" for i in range(200)], tmp_path)

@@ -7,7 +7,7 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
 
-from rlcap.scorers.nli import NliScorer, label_columns
+from rlcap.scorers.nli import NliScorer, find_label_columns
 from rlcap.types import ConfigError
 
 REAL = Path(__file__).parents[2].parent / "shared" / "real" / "nli-minilm"
@@ -44,14 +44,14 @@ def tiny(labels=("contradiction", "entailment", "neutral"), max_tokens=24):
 
 
 def test_labels_are_read_by_name_in_any_order_and_case():
-    assert label_columns({0: "CONTRADICTION", 1: "NEUTRAL", 2: "ENTAILMENT"}) == (2, 1, 0)
-    assert label_columns({0: "entail", 1: "contra", 2: "neutral"}) == (0, 2, 1)
+    assert find_label_columns({0: "CONTRADICTION", 1: "NEUTRAL", 2: "ENTAILMENT"}) == (2, 1, 0)
+    assert find_label_columns({0: "entail", 1: "contra", 2: "neutral"}) == (0, 2, 1)
 
 
 @pytest.mark.parametrize("labels", [{0: "LABEL_0", 1: "LABEL_1", 2: "LABEL_2"}, {0: "entailment", 1: "not_entailment"}])
 def test_other_models_are_refused_with_their_labels(labels):
     with pytest.raises(ValueError, match=f"not a three-way NLI model: its labels are .*{labels[0]}"):
-        label_columns(labels)
+        find_label_columns(labels)
 
 
 def test_columns_are_entailment_neutral_contradiction():

@@ -7,7 +7,7 @@ from PIL import Image
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from rlcap.data.batching import BatchingError, plan
-from rlcap.policy.families.registry import captioner_of
+from rlcap.policy.families.registry import make_captioner
 from rlcap.train.memory_check import check_memory
 
 
@@ -15,7 +15,7 @@ from rlcap.train.memory_check import check_memory
 def captioner(tmp_path_factory):
     folder = tmp_path_factory.mktemp("model")
     build("qwen2_5_vl", folder)
-    return captioner_of(AutoModelForImageTextToText.from_pretrained(folder), AutoProcessor.from_pretrained(folder))
+    return make_captioner(AutoModelForImageTextToText.from_pretrained(folder), AutoProcessor.from_pretrained(folder))
 
 
 @pytest.fixture(scope="module")

@@ -13,12 +13,12 @@ import torch
 from PIL.Image import Image
 from transformers.modeling_outputs import BaseModelOutput
 
-from rlcap.policy.families.chat import ChatCaptioner, as_outputs
+from rlcap.policy.families.chat import ChatCaptioner, make_encoder_outputs
 from rlcap.policy.families.encoder_decoder import EncoderDecoderCaptioner
-from rlcap.policy.prompt import Prompt, join_features, join_pixels, join_seen, join_tokens
+from rlcap.policy.prompt import Prompt, join_features, join_pixels, join_tokens, join_vision_states
 
 
-def unseen(base: torch.nn.Module) -> dict[str, None]:
+def absent_image_inputs(base: torch.nn.Module) -> dict[str, None]:
     """The arguments that the forward demands although the images have been seen."""
     questions = {"qformer_input_ids": None} if base.config.model_type == "instructblip" else {}
     return {"pixel_values": None, **questions}
@@ -27,7 +27,7 @@ def unseen(base: torch.nn.Module) -> dict[str, None]:
 class Blip2Captioner(ChatCaptioner):
     """A chat model but for three things: no template, a forward that insists on an image, a decoder of its own config."""
 
-    def writer(self) -> torch.nn.Module:
+    def text_model(self) -> torch.nn.Module:
         return self.base.language_model
 
     def vision_module(self) -> torch.nn.Module:
@@ -48,17 +48,17 @@ class Blip2Captioner(ChatCaptioner):
             # captions hold no query tokens, so that no features are what they need
             width = self.base.config.text_config.hidden_size
             nothing = torch.empty(0, width, device=self.base.device, dtype=self.base.dtype)
-            inputs["mm_encoder_outputs"] = {"image": as_outputs(pooler_output=nothing)}
-        return super()._run(**unseen(self.base), **inputs)
+            inputs["mm_encoder_outputs"] = {"image": make_encoder_outputs(pooler_output=nothing)}
+        return super()._run(**absent_image_inputs(self.base), **inputs)
 
 
 class Blip2Seq2SeqCaptioner(EncoderDecoderCaptioner):
     """BLIP-2 and InstructBLIP with T5: query tokens stand before the prompt in the text encoder."""
 
-    def writer(self) -> torch.nn.Module:
+    def text_model(self) -> torch.nn.Module:
         return self.base.language_model
 
-    def language(self) -> list[torch.nn.Module | None]:
+    def language_modules(self) -> list[torch.nn.Module | None]:
         return [self.base.language_model]
 
     def vision_module(self) -> torch.nn.Module:
@@ -73,14 +73,14 @@ class Blip2Seq2SeqCaptioner(EncoderDecoderCaptioner):
     def _inputs(self, prompts: Sequence[Prompt]) -> dict[str, Any]:
         tokens = join_tokens(prompts, self.pad_id, "right")
         if prompts[0].features is None:
-            return tokens | join_pixels(prompts) | {"seen": join_seen(prompts)}
-        features = as_outputs(pooler_output=join_features([p.features for p in prompts]))
-        return tokens | unseen(self.base) | {"mm_encoder_outputs": {"image": features}}
+            return tokens | join_pixels(prompts) | {"seen": join_vision_states(prompts)}
+        features = make_encoder_outputs(pooler_output=join_features([p.features for p in prompts]))
+        return tokens | absent_image_inputs(self.base) | {"mm_encoder_outputs": {"image": features}}
 
-    def _again(self, states: torch.Tensor, seen: torch.Tensor) -> dict[str, Any]:
+    def _inputs_from_states(self, states: torch.Tensor, seen: torch.Tensor) -> dict[str, Any]:
         # the forward embeds a prompt whatever comes of it: one pad token each, no features, and the states instead
-        nothing = as_outputs(pooler_output=states[:0, 0])
-        return unseen(self.base) | {
+        nothing = make_encoder_outputs(pooler_output=states[:0, 0])
+        return absent_image_inputs(self.base) | {
             "input_ids": torch.full_like(seen[:, :1], self.pad_id), "attention_mask": seen,
             "mm_encoder_outputs": {"image": nothing}, "encoder_outputs": BaseModelOutput(last_hidden_state=states),
         }  # fmt: skip

@@ -14,12 +14,17 @@ from typing import Any
 import torch
 from PIL.Image import Image
 
-from rlcap.policy.captioner import Captioner, Prefix, evaluating
+from rlcap.policy.captioner import Captioner, Prefix, evaluation_mode
 from rlcap.policy.frozen import is_frozen
-from rlcap.policy.prompt import Prompt, join_features, join_pixels, join_seen, join_tokens
-from rlcap.policy.shared_prefix.checkpointing import checkpointed, is_reentrant, keeping_the_cache, layers_of
-from rlcap.policy.shared_prefix.kv_cache import recording
-from rlcap.policy.shared_prefix.vision_encoder import see, vision_encoder_of
+from rlcap.policy.prompt import Prompt, join_features, join_pixels, join_tokens, join_vision_states
+from rlcap.policy.shared_prefix.checkpointing import (
+    find_checkpointable_layers,
+    is_reentrant,
+    keep_cache,
+    select_checkpointed,
+)
+from rlcap.policy.shared_prefix.kv_cache import recording_cache
+from rlcap.policy.shared_prefix.vision_encoder import encode_frozen_vision, find_vision_encoder
 
 TOKENS = ("input_ids", "attention_mask", "token_type_ids", "mm_token_type_ids")
 """What a processor returns one of a token."""
@@ -39,10 +44,10 @@ class ChatCaptioner(Captioner):
 
     def __init__(self, model: torch.nn.Module, processor: Any) -> None:
         super().__init__(model, processor)
-        self.inner = self.vision_module()
+        self.inner_model = self.vision_module()
         self.decoder = self.find_decoder()
-        self.layers = layers_of(self.decoder)
-        self.vision_encoder = vision_encoder_of(self.inner)
+        self.layers = find_checkpointable_layers(self.decoder)
+        self.vision_encoder = find_vision_encoder(self.inner_model)
 
     def vision_module(self) -> torch.nn.Module:
         """The module that has `get_image_features`."""
@@ -59,7 +64,7 @@ class ChatCaptioner(Captioner):
     def prepare(self, images: Sequence[Image | Sequence[Image]], instruction: str | Sequence[str]) -> list[Prompt]:
         asked = [instruction] * len(images) if isinstance(instruction, str) else instruction
         keep = self.vision_is_frozen()
-        with evaluating(self.model):
+        with evaluation_mode(self.model):
             return [self._prepare(mine, text, keep) for mine, text in zip(images, asked, strict=True)]
 
     def _prepare(self, images: Image | Sequence[Image], instruction: str, keep: bool) -> Prompt:
@@ -73,7 +78,7 @@ class ChatCaptioner(Captioner):
             return Prompt(
                 tokens, {n: v for n, v in pixels.items() if n.endswith("grid_thw")}, self._encode_image(pixels)
             )
-        pixels, seen = see(self.vision_encoder, self._encode_image, pixels)
+        pixels, seen = encode_frozen_vision(self.vision_encoder, self._encode_image, pixels)
         return Prompt(tokens, pixels, seen=seen)
 
     def _process(self, images: list[Image], instruction: str) -> Any:
@@ -90,12 +95,12 @@ class ChatCaptioner(Captioner):
     @torch.no_grad()
     def _encode_image(self, pixels: dict[str, torch.Tensor]) -> dict[str, Any]:
         """The projected features of one prompt's images."""
-        found = self.inner.get_image_features(**pixels, return_dict=True)
+        found = self.inner_model.get_image_features(**pixels, return_dict=True)
         kept = {name: getattr(found, name, None) for name in ("pooler_output", "deepstack_features")}
         return {name: value for name, value in kept.items() if value is not None}
 
     def prefill(self, prompts: Sequence[Prompt]) -> Prefix:
-        inputs, cache = self._inputs(prompts), recording()
+        inputs, cache = self._inputs(prompts), recording_cache()
         logits = self._run(**inputs, cache=cache, logits_to_keep=1)
         return Prefix(logits[:, -1], cache, inputs.get("attention_mask"), _last(inputs["position_ids"]) + 1)
 
@@ -103,7 +108,7 @@ class ChatCaptioner(Captioner):
         positions = self._positions_from(prefix.position, ids.shape[1])
         return self._run(input_ids=ids, attention_mask=mask, position_ids=positions, cache=prefix.cache)
 
-    def whole(self, prompts: Sequence[Prompt], ids: torch.Tensor) -> torch.Tensor:
+    def forward_unshared(self, prompts: Sequence[Prompt], ids: torch.Tensor) -> torch.Tensor:
         inputs, count = self._inputs(prompts), ids.shape[1]
         added = {"input_ids": ids}
         added["position_ids"] = self._positions_from(_last(inputs["position_ids"]) + 1, count)
@@ -114,13 +119,13 @@ class ChatCaptioner(Captioner):
 
     def visual_tokens(self, image: Image.Image) -> int:
         ids = self._process([image], "describe")["input_ids"]
-        return int(torch.isin(ids, torch.tensor(self.unsuitable_ids(), device=ids.device)).sum())
+        return int(torch.isin(ids, torch.tensor(self.forbidden_token_ids(), device=ids.device)).sum())
 
-    def unsuitable_ids(self) -> list[int]:
+    def forbidden_token_ids(self) -> list[int]:
         return sorted({i for name in PLACEHOLDERS if (i := getattr(self.base.config, name, None)) is not None})
 
     def prefix_sharing_blocker(self) -> str | None:
-        if any(map(is_reentrant, checkpointed(self.layers))):
+        if any(map(is_reentrant, select_checkpointed(self.layers))):
             return "gradient checkpointing is reentrant; give gradient_checkpointing_kwargs={'use_reentrant': False}"
         return None
 
@@ -129,19 +134,19 @@ class ChatCaptioner(Captioner):
 
         seen: what the tower gave, where it need not run.
         """
-        again, answering = (
-            checkpointed(self.layers),
-            nullcontext() if seen is None else self.vision_encoder.answering(seen),
+        again, replay_states = (
+            select_checkpointed(self.layers),
+            nullcontext() if seen is None else self.vision_encoder.replay_states(seen),
         )
-        with keeping_the_cache(again), answering:
+        with keep_cache(again), replay_states:
             return self.model(**inputs, use_cache=not again).logits
 
     def _inputs(self, prompts: Sequence[Prompt]) -> dict[str, Any]:
         """What the model takes to read a batch of prompts."""
         inputs = self._text(prompts)
         if prompts[0].features is None:
-            return inputs | join_pixels(prompts) | {"seen": join_seen(prompts)}
-        features = as_outputs(**join_features([p.features for p in prompts]))
+            return inputs | join_pixels(prompts) | {"seen": join_vision_states(prompts)}
+        features = make_encoder_outputs(**join_features([p.features for p in prompts]))
         return inputs | {"mm_encoder_outputs": {"image": features}}
 
     def _text(self, prompts: Sequence[Prompt]) -> dict[str, torch.Tensor]:
@@ -149,7 +154,7 @@ class ChatCaptioner(Captioner):
         inputs = join_tokens(prompts, self.pad_id)
         mask = inputs["attention_mask"]
         if self._has_grid():
-            inputs["position_ids"], _ = self.inner.get_rope_index(
+            inputs["position_ids"], _ = self.inner_model.get_rope_index(
                 input_ids=inputs["input_ids"], mm_token_type_ids=inputs["mm_token_type_ids"],
                 image_grid_thw=join_pixels(prompts)["image_grid_thw"], attention_mask=mask,
             )  # fmt: skip
@@ -162,7 +167,7 @@ class ChatCaptioner(Captioner):
 
     def _has_grid(self) -> bool:
         """Whether positions have time, height and width (M-RoPE)."""
-        return hasattr(self.inner, "get_rope_index")
+        return hasattr(self.inner_model, "get_rope_index")
 
     def _positions_from(self, start: torch.Tensor, count: int) -> torch.Tensor:
         """(B,) → (B, count), or (3, B, count) where positions have three axes: text is the same on each."""
@@ -170,7 +175,7 @@ class ChatCaptioner(Captioner):
         return positions.expand(3, -1, -1) if self._has_grid() else positions
 
 
-class Seen(SimpleNamespace):
+class EncoderOutputs(SimpleNamespace):
     """Kept features in the shape of a vision encoder's outputs, of which models take no more than this."""
 
     def to_tuple(self) -> tuple[Any, ...]:
@@ -178,9 +183,9 @@ class Seen(SimpleNamespace):
         return tuple(value for value in vars(self).values() if value is not None)
 
 
-def as_outputs(**features: Any) -> Seen:
+def make_encoder_outputs(**features: Any) -> EncoderOutputs:
     """Features that were kept, as if an encoder had just given them."""
-    return Seen(**{"qformer_outputs": None, "vision_outputs": None, **features})
+    return EncoderOutputs(**{"qformer_outputs": None, "vision_outputs": None, **features})
 
 
 def _last(positions: torch.Tensor) -> torch.Tensor:

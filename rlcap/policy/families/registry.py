@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from rlcap.policy.captioner import Captioner, base_of
+from rlcap.policy.captioner import Captioner, unwrap_model
 from rlcap.policy.families.blip2 import Blip2Captioner, Blip2Seq2SeqCaptioner
 from rlcap.policy.families.chat import ChatCaptioner
 from rlcap.policy.families.encoder_decoder import BlipCaptioner, Florence2Captioner, VisionEncoderDecoderCaptioner
@@ -37,7 +37,7 @@ FAMILIES: dict[str, type[Captioner]] = {
 """Family → class, of those that tests/policy holds to their own `generate` and to the unshared path."""
 
 
-def family_of(config: Any) -> str:
+def get_family(config: Any) -> str:
     """The config's `model_type`, and of models that come with two kinds of language model, which."""
     with_t5 = config.model_type in ("blip-2", "instructblip") and not config.use_decoder_only_language_model
     return config.model_type + " with t5" * with_t5
@@ -45,7 +45,7 @@ def family_of(config: Any) -> str:
 
 def check_family(config: Any) -> str:
     """The family of a model's config. ConfigError for one that isn't tested, naming those that are."""
-    family = family_of(config)
+    family = get_family(config)
     if family not in FAMILIES:
         raise ConfigError(
             f"model.base is a {family!r}, a family that rlcap has not been tested with; "
@@ -54,6 +54,6 @@ def check_family(config: Any) -> str:
     return family
 
 
-def captioner_of(model: torch.nn.Module, processor: Any) -> Captioner:
+def make_captioner(model: torch.nn.Module, processor: Any) -> Captioner:
     """The captioner of a model, in peft or not. Raises ConfigError for a family that isn't tested, naming those that are."""
-    return FAMILIES[check_family(base_of(model).config)](model, processor)
+    return FAMILIES[check_family(unwrap_model(model).config)](model, processor)

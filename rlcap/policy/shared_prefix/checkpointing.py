@@ -15,12 +15,12 @@ from torch import nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 
-def layers_of(model: nn.Module) -> list[GradientCheckpointingLayer]:
+def find_checkpointable_layers(model: nn.Module) -> list[GradientCheckpointingLayer]:
     """The layers that can be checkpointed. To be kept by whoever asks for each token: finding them takes milliseconds."""
     return [layer for layer in model.modules() if isinstance(layer, GradientCheckpointingLayer)]
 
 
-def checkpointed(layers: Sequence[GradientCheckpointingLayer]) -> list[GradientCheckpointingLayer]:
+def select_checkpointed(layers: Sequence[GradientCheckpointingLayer]) -> list[GradientCheckpointingLayer]:
     """Those that would be run again in the backward pass, as things are now (none in evaluation mode)."""
     return [layer for layer in layers if layer.gradient_checkpointing and layer.training]
 
@@ -31,8 +31,8 @@ def is_reentrant(layer: GradientCheckpointingLayer) -> bool:
 
 
 @contextmanager
-def keeping_the_cache(layers: Sequence[GradientCheckpointingLayer]) -> Iterator[None]:
-    """Within, checkpointed layers read and fill the cache that they are given. `layers`: as from `checkpointed`."""
+def keep_cache(layers: Sequence[GradientCheckpointingLayer]) -> Iterator[None]:
+    """Within, checkpointed layers read and fill the cache that they are given. `layers`: as from `select_checkpointed`."""
     for layer in layers:
         layer._can_checkpoint_with_cache = True
     try:
@@ -43,12 +43,12 @@ def keeping_the_cache(layers: Sequence[GradientCheckpointingLayer]) -> Iterator[
 
 
 @contextmanager
-def recomputing_in(model: nn.Module, context: Callable[[nn.Module], AbstractContextManager]) -> Iterator[None]:
+def recompute_within(model: nn.Module, context: Callable[[nn.Module], AbstractContextManager]) -> Iterator[None]:
     """Forwards within are run again in the backward pass inside `context(layer)`, whatever holds for the model by then.
 
     Otherwise a layer that was run with one adapter would be run again with the one that is active when the gradient comes.
     """
-    layers = checkpointed(layers_of(model))
+    layers = select_checkpointed(find_checkpointable_layers(model))
     before = [layer._gradient_checkpointing_func for layer in layers]
     for layer, checkpoint in zip(layers, before, strict=True):
         # a partial with the same keywords: `is_reentrant` reads them

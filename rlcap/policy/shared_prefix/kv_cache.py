@@ -66,18 +66,18 @@ def _spacious(prefix: torch.Tensor, captions: int, room: int) -> torch.Tensor:
     return out.flatten(0, 1)
 
 
-def recording(*, encoder_decoder: bool = False) -> Cache:
+def recording_cache(*, encoder_decoder: bool = False) -> Cache:
     """An empty cache for one forward over a prefix."""
     cache = Cache(layer_class_to_replicate=_Recorded)
     return EncoderDecoderCache(cache, Cache(layer_class_to_replicate=_Recorded)) if encoder_decoder else cache
 
 
-def continued(cache: Cache, captions: int) -> Cache:
+def repeat_prefix(cache: Cache, captions: int) -> Cache:
     """The recorded prefix of B rows for B·captions rows, row-major, with gradient; forwards leave it as it is."""
     return _map(cache, lambda layer: _repeated(layer, captions), captions)
 
 
-def with_room(cache: Cache, captions: int, tokens: int) -> Cache:
+def repeat_prefix_with_room(cache: Cache, captions: int, tokens: int) -> Cache:
     """The recorded prefix of B rows for B·captions rows, with room for `tokens` more; for use without gradient."""
     return _map(cache, lambda layer: _Growing(layer.keys, layer.values, captions, tokens), captions)
 

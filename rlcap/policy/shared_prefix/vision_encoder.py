@@ -34,11 +34,11 @@ class FrozenVisionEncoder(ABC):
         """Whether what it gives stays the same for the whole run."""
 
     @abstractmethod
-    def watched(self) -> Iterator[dict[Any, Any]]:
+    def record_states(self) -> Iterator[dict[Any, Any]]:
         """Context: a dictionary that a forward within fills with what the projector reads, as `prompt.join_features` takes it."""
 
     @abstractmethod
-    def answering(self, seen: Mapping[Any, Any]) -> Iterator[None]:
+    def replay_states(self, seen: Mapping[Any, Any]) -> Iterator[None]:
         """Context: forwards within get `seen` from the tower, which does not run."""
 
 
@@ -52,7 +52,7 @@ class VisionEncoderModule(FrozenVisionEncoder):
         return is_frozen(getattr(self.owner, self.name))
 
     @contextmanager
-    def watched(self) -> Iterator[dict[str, Any]]:
+    def record_states(self) -> Iterator[dict[str, Any]]:
         seen: dict[str, Any] = {}
 
         def keep(_module: nn.Module, _inputs: Any, found: Any) -> None:
@@ -69,8 +69,8 @@ class VisionEncoderModule(FrozenVisionEncoder):
             handle.remove()
 
     @contextmanager
-    def answering(self, seen: Mapping[str, Any]) -> Iterator[None]:
-        with replaced(self.owner, self.name, Answer(BaseModelOutputWithPooling(**seen))):
+    def replay_states(self, seen: Mapping[str, Any]) -> Iterator[None]:
+        with swap_module(self.owner, self.name, ConstantModule(BaseModelOutputWithPooling(**seen))):
             yield
 
 
@@ -86,7 +86,7 @@ class VisionEncoderBlocks(FrozenVisionEncoder):
         return is_frozen(self.visual, self.visual.merger, getattr(self.visual, "deepstack_merger_list", None))
 
     @contextmanager
-    def watched(self) -> Iterator[dict[int, torch.Tensor]]:
+    def record_states(self) -> Iterator[dict[int, torch.Tensor]]:
         seen: dict[int, torch.Tensor] = {}
         with ExitStack() as handles:
             for i in self.read:
@@ -95,15 +95,15 @@ class VisionEncoderBlocks(FrozenVisionEncoder):
             yield seen
 
     @contextmanager
-    def answering(self, seen: Mapping[int, torch.Tensor]) -> Iterator[None]:
+    def replay_states(self, seen: Mapping[int, torch.Tensor]) -> Iterator[None]:
         # patches of the right shape are all that a block which nothing reads has to give on
-        patches = Answer(seen[self.read[-1]])
-        blocks = nn.ModuleList(Answer(seen.get(i)) for i in range(len(self.visual.blocks)))
-        with replaced(self.visual, "patch_embed", patches), replaced(self.visual, "blocks", blocks):
+        patches = ConstantModule(seen[self.read[-1]])
+        blocks = nn.ModuleList(ConstantModule(seen.get(i)) for i in range(len(self.visual.blocks)))
+        with swap_module(self.visual, "patch_embed", patches), swap_module(self.visual, "blocks", blocks):
             yield
 
 
-class Answer(nn.Module):
+class ConstantModule(nn.Module):
     """Gives `answer` whatever it is asked, or what it was given where that is None."""
 
     def __init__(self, answer: Any) -> None:
@@ -115,7 +115,7 @@ class Answer(nn.Module):
 
 
 @contextmanager
-def replaced(owner: nn.Module, name: str, module: nn.Module) -> Iterator[None]:
+def swap_module(owner: nn.Module, name: str, module: nn.Module) -> Iterator[None]:
     """Within, `module` is `name` of `owner`."""
     own = getattr(owner, name)
     setattr(owner, name, module)
@@ -125,7 +125,7 @@ def replaced(owner: nn.Module, name: str, module: nn.Module) -> Iterator[None]:
         setattr(owner, name, own)
 
 
-def vision_encoder_of(vision_module: nn.Module) -> FrozenVisionEncoder | None:
+def find_vision_encoder(vision_module: nn.Module) -> FrozenVisionEncoder | None:
     """The tower in the module that has the vision side; None where there is none under a known name."""
     if hasattr(vision_module, "visual"):
         return VisionEncoderBlocks(vision_module.visual)
@@ -137,7 +137,7 @@ def vision_encoder_of(vision_module: nn.Module) -> FrozenVisionEncoder | None:
     return VisionEncoderModule(vision_module, name, (layers,) if isinstance(layers, int) else tuple(layers))
 
 
-def see(
+def encode_frozen_vision(
     vision_encoder: FrozenVisionEncoder | None,
     look: Callable[[dict[str, torch.Tensor]], Any],
     pixels: dict[str, torch.Tensor],
@@ -149,7 +149,7 @@ def see(
     """
     if vision_encoder is None or not vision_encoder.is_frozen():
         return pixels, None
-    with torch.no_grad(), vision_encoder.watched() as seen:
+    with torch.no_grad(), vision_encoder.record_states() as seen:
         look(pixels)
     shapes = {n: v.new_ones(()).expand(v.shape) if v.is_floating_point() else v for n, v in pixels.items()}
     return shapes, seen

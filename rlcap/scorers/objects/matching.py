@@ -29,14 +29,14 @@ class Encoder(Protocol):
     def vectors(self, texts: Sequence[str]) -> Tensor: ...
 
 
-class Vectors:
+class NameVectors:
     """Unit vectors of names, the last `most` of them kept: captions of one image, and their references, name the same things
     again and again."""
 
     def __init__(self, encoder: Encoder, most: int = 20_000) -> None:
         self.encoder, self.most, self.kept = encoder, most, OrderedDict[str, np.ndarray]()
 
-    def of(self, names: Sequence[str]) -> np.ndarray:
+    def get(self, names: Sequence[str]) -> np.ndarray:
         """N different names → (N, D); those not kept are encoded in one call."""
         if new := [name for name in names if name not in self.kept]:
             self.kept.update(zip(new, self.encoder.vectors(new).double().cpu().numpy(), strict=True))
@@ -48,13 +48,13 @@ class Vectors:
         return found
 
 
-def similarities(
-    vectors: Vectors, said: Sequence[Sequence[str]], known: Sequence[Sequence[str]]
+def compute_similarities(
+    vectors: NameVectors, said: Sequence[Sequence[str]], known: Sequence[Sequence[str]]
 ) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
     """(S, K) in [0, 1] of S and K ≥ 1 objects, each with its names, at least one."""
     names = list(dict.fromkeys(name for thing in (*said, *known) for name in thing))
     place = {name: i for i, name in enumerate(names)}
-    rows = vectors.of(names)
+    rows = vectors.get(names)
     cosines = np.round(rows @ rows.T, DIGITS).clip(0.0, 1.0)
     found = np.zeros((len(said), len(known)))
     for i, one in enumerate(said):
@@ -63,7 +63,7 @@ def similarities(
     return found
 
 
-def partners(similarity: np.ndarray) -> list[int | None]:
+def assign_partners(similarity: np.ndarray) -> list[int | None]:
     """Assign objects to partners so that the sum of similarities is largest.
 
     Args:
@@ -79,9 +79,9 @@ def partners(similarity: np.ndarray) -> list[int | None]:
     return [partner_of.get(row) for row in range(len(similarity))]
 
 
-def matched(similarity: np.ndarray) -> list[tuple[int | None, float]]:
+def match_objects(similarity: np.ndarray) -> list[tuple[int | None, float]]:
     """Of each of the S objects its partner's column and their similarity in [0, 1]; (None, 0) without one."""
     return [
         (column, 0.0 if column is None else float(similarity[row, column]))
-        for row, column in enumerate(partners(similarity))
+        for row, column in enumerate(assign_partners(similarity))
     ]

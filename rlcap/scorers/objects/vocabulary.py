@@ -151,7 +151,7 @@ def singular(word: str) -> str:
     return word
 
 
-def folded(text: str) -> tuple[str, ...]:
+def fold_words(text: str) -> tuple[str, ...]:
     """The words of a text, lower-cased and in the singular."""
     return tuple(singular(word) for word in tokenize(text))
 
@@ -163,10 +163,10 @@ class Vocabulary:
     """
 
     def __init__(self, names: Mapping[str, Iterable[str]], no_object: Iterable[str] = ()) -> None:
-        self._of: dict[tuple[str, ...], str | None] = {folded(phrase): None for phrase in no_object}
+        self._of: dict[tuple[str, ...], str | None] = {fold_words(phrase): None for phrase in no_object}
         for label, others in names.items():
             for name in (label, *others):
-                if words := folded(name):
+                if words := fold_words(name):
                     self._of.setdefault(words, label)
         self.classes = tuple(names)
         self._longest = max(map(len, self._of), default=0)
@@ -197,7 +197,7 @@ class Vocabulary:
 
     def label(self, name: str) -> str | None:
         """The class that goes by that name ("sofa" → couch), or None."""
-        return self._of.get(folded(name))
+        return self._of.get(fold_words(name))
 
     def mentions(self, text: str) -> list[str]:
         """The class of each mention, in order, one entry a mention."""

@@ -14,6 +14,6 @@ def length_sorted_batches(lengths: Sequence[int], batch_size: int) -> Iterator[l
         yield order[start : start + batch_size]
 
 
-def encodable(text: str) -> str:
+def replace_lone_surrogates(text: str) -> str:
     """The text with a ? for each half of a surrogate pair (JSON can hold one), on which fast tokenizers raise a TypeError."""
     return text.encode("utf-8", "replace").decode()

@@ -46,7 +46,7 @@ def is_guess(text: str) -> bool:
 
 
 @functools.lru_cache(maxsize=4096)
-def bare_claim(text: str) -> str:
+def strip_hedges(text: str) -> str:
     """The sentence without its hedges: "There might possibly be a dog." → "there is a dog."."""
     text = re.sub(r"\s+", " ", text)
     for pattern, instead in _BARE:

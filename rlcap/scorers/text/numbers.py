@@ -30,7 +30,7 @@ WORDS = [
 _COUNT = re.compile(r"(?<![\w.,:/$#€£+-])\d{1,2}(?![\w:/%°-]|[.,]\d)")
 
 
-def spelled(text: str) -> str:
+def spell_out_counts(text: str) -> str:
     """The text with its counts up to twenty in words: "2 dogs" → "two dogs". Times, prices, scores, decimals, names ("B2")
     and larger numbers stay: they are read off something, and are no counts."""
     return _COUNT.sub(

@@ -46,7 +46,7 @@ PATTERNS: Mapping[str, tuple[re.Pattern[str], ...]] = {
 KINDS = (*PATTERNS, "hedge")
 
 
-def flagged(text: str) -> Counter[str]:
+def count_flagged_sentences(text: str) -> Counter[str]:
     """Kind → number of the text's sentences that show it. A sentence may show several kinds, each counted once."""
     found: Counter[str] = Counter()
     for sentence in split_sentences(text):

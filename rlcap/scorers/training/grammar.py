@@ -1,7 +1,7 @@
 """Training a classifier of grammatical captions on captions that people wrote, and on the same captions spoilt.
 
 teach("distilroberta-base", captions, Path("grammar"))        # a fresh head on a pretrained encoder, both trained
-train(model, tokenizer, pairs(sentences, rng), update, steps)   # any classifier with the labels of `LABELS`
+train(model, tokenizer, generate_pairs(sentences, rng), update, steps)   # any classifier with the labels of `LABELS`
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import torch
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from rlcap.scorers.grammar import AcceptabilityScorer, readable
-from rlcap.scorers.loading import named
+from rlcap.scorers.grammar import AcceptabilityScorer, max_readable_tokens
+from rlcap.scorers.loading import explain_load_errors
 from rlcap.scorers.text.ngrams import tokenize
 from rlcap.scorers.text.sentences import split_sentences
 from rlcap.scorers.training.schedule import one_cycle
@@ -30,7 +30,7 @@ MOST_TOKENS = 128
 """Of a text in training."""
 
 
-def pairs(
+def generate_pairs(
     sentences: Sequence[str], rng: random.Random, well_formed: Callable[[str], bool] | None = None
 ) -> Iterator[tuple[str, str]]:
     """(a sentence, the same spoilt), without end.
@@ -50,7 +50,7 @@ def pairs(
             yield sentence, spoilt
 
 
-def usable(captions: Sequence[str]) -> list[str]:
+def select_usable_sentences(captions: Sequence[str]) -> list[str]:
     """The distinct sentences of at least two words."""
     found = dict.fromkeys(sentence for caption in captions for sentence in split_sentences(caption))
     return [sentence for sentence in found if len(tokenize(sentence)) > 1]
@@ -79,7 +79,7 @@ def train(
     return model.eval()
 
 
-def teach(
+def fine_tune(
     encoder: str, captions: Sequence[str], out: Path, steps: int = 1_000, learning_rate: float = 5e-5, seed: int = 0
 ) -> float:
     """Train a classifier on `captions` (a tenth of their sentences held out) and write it to `out`, as a hub repository
@@ -90,7 +90,7 @@ def teach(
     """
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-    sentences = usable(captions)
+    sentences = select_usable_sentences(captions)
     if len(sentences) < 100:
         raise ConfigError(
             f"grammar is learnt from at least 100 distinct sentences, got {len(sentences)}: give more captions"
@@ -98,7 +98,7 @@ def teach(
     random.Random(seed).shuffle(sentences)
     held_out, taught = sentences[: len(sentences) // 10], sentences[len(sentences) // 10 :]
     torch.manual_seed(seed)
-    with named("--encoder", encoder, "give the folder or hub name of a text encoder"):
+    with explain_load_errors("--encoder", encoder, "give the folder or hub name of a text encoder"):
         labels = dict(enumerate(LABELS))
         model, loaded = AutoModelForSequenceClassification.from_pretrained(
             encoder, num_labels=2, id2label=labels, label2id={name: i for i, name in labels.items()},
@@ -109,15 +109,15 @@ def teach(
         if body:  # a classifier's own head, of three labels say, makes room for this one; nothing else may
             raise ValueError(f"weights of other shapes than its config's: {', '.join(body[:3])}")
         tokenizer = AutoTokenizer.from_pretrained(encoder, trust_remote_code=False)
-    with named("--out", str(out), "give a folder that can be written", (OSError,)):
+    with explain_load_errors("--out", str(out), "give a folder that can be written", (OSError,)):
         out.mkdir(parents=True, exist_ok=True)  # known now, and not after the training
     model = model.to("cuda" if torch.cuda.is_available() else "cpu")
-    drawn = pairs(taught, random.Random(f"{seed}/taught"))
+    drawn = generate_pairs(taught, random.Random(f"{seed}/taught"))
     update = one_cycle(model.parameters(), learning_rate, steps)
-    train(model, tokenizer, drawn, update, steps, most_tokens=min(MOST_TOKENS, readable(model, tokenizer)))
+    train(model, tokenizer, drawn, update, steps, most_tokens=min(MOST_TOKENS, max_readable_tokens(model, tokenizer)))
     model.save_pretrained(out, safe_serialization=True)
     tokenizer.save_pretrained(out)
-    unseen = pairs(held_out, random.Random(f"{seed}/held out"))
+    unseen = generate_pairs(held_out, random.Random(f"{seed}/held out"))
     return accuracy(
         AcceptabilityScorer(model, tokenizer), [next(unseen) for _ in range(min(1_000, 10 * len(held_out)))]
     )

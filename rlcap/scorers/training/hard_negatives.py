@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from rlcap.scorers.grounding import EMPTY_WORDS
+from rlcap.scorers.grounding import STOP_WORDS
 
 NEAREST, FARTHEST = 5, 40
 """Ranks of the similar images: the very nearest may show the same, and their captions be right."""
@@ -41,7 +41,7 @@ class Example:
 
 
 class HardNegatives:
-    """N images' captions, each once encoded. encoder: an `AdequacyScorer`.
+    """N images' captions, each once encoded. encoder: a `TokenMatchingScorer`.
 
     Raises ValueError for fewer images than `FARTHEST` that have two different captions with words.
     """
@@ -57,7 +57,7 @@ class HardNegatives:
             raise ValueError(
                 f"{len(self.images)} images with two different captions; mistakes need {FARTHEST} at least"
             )
-        self._near = nearest(torch.stack([self._mean(texts) for texts in self.images]), FARTHEST)[:, NEAREST:]
+        self._near = find_nearest(torch.stack([self._mean(texts) for texts in self.images]), FARTHEST)[:, NEAREST:]
 
     def draw(self, rng: random.Random) -> Example:
         """Another example each time. ValueError where similar images say nothing different."""
@@ -82,17 +82,17 @@ class HardNegatives:
             return None
         chosen, own = rng.choice(new), self._claims(text)
         place = own[int((vectors[own] @ theirs[chosen]).argmax())]
-        return replaced(text, words[place], others[chosen])
+        return replace_word(text, words[place], others[chosen])
 
     def _claims(self, text: str) -> list[int]:
         """Places of the words that claim something."""
-        return [i for i, word in enumerate(self._words[text][0]) if word not in EMPTY_WORDS]
+        return [i for i, word in enumerate(self._words[text][0]) if word not in STOP_WORDS]
 
     def _mean(self, texts: Sequence[str]) -> Tensor:
         return F.normalize(torch.cat([self._words[text][1] for text in texts]).mean(0), dim=0)
 
 
-def nearest(vectors: Tensor, count: int) -> Tensor:
+def find_nearest(vectors: Tensor, count: int) -> Tensor:
     """(N, D) → (N, count) rows of the nearest others by cosine, nearest first, once what all have in common is taken away."""
     own = F.normalize(vectors - vectors.mean(0), dim=1)
     found = []
@@ -103,7 +103,7 @@ def nearest(vectors: Tensor, count: int) -> Tensor:
     return torch.cat(found)
 
 
-def replaced(text: str, word: str, by: str) -> str | None:
+def replace_word(text: str, word: str, by: str) -> str | None:
     """The text with the first `word`, in whatever case, become `by`, with a capital where it had one; None where it does not
     stand there by itself. Case must not tell a wrong caption from a right one."""
     found = re.search(rf"(?<!\w){re.escape(word)}(?!\w)", text, re.IGNORECASE)

@@ -18,7 +18,7 @@ import torch
 from tqdm import tqdm
 
 from rlcap.scorers.grounding import Grounding
-from rlcap.scorers.loading import named
+from rlcap.scorers.loading import explain_load_errors
 from rlcap.scorers.nli import NliScorer
 from rlcap.scorers.training.hard_negatives import FARTHEST, Example, HardNegatives
 from rlcap.scorers.training.schedule import one_cycle
@@ -34,12 +34,12 @@ KEPT = 0.3
 know (Wortsman et al. 2022, arXiv 2109.01903, eq. 1)."""
 
 
-def styled(text: str, rng: random.Random) -> str:
+def vary_style(text: str, rng: random.Random) -> str:
     """A caption as it is, or in small letters without its full stop: neither makes it wrong."""
     return text if rng.random() < 0.5 else text.lower().rstrip(".")
 
 
-def between(
+def interpolate_weights(
     before: Mapping[str, torch.Tensor], after: Mapping[str, torch.Tensor], kept: float
 ) -> dict[str, torch.Tensor]:
     """kept · before + (1 − kept) · after, weight by weight; what is no floating-point number as it is after."""
@@ -49,7 +49,7 @@ def between(
     }
 
 
-def loss_of(log_probs: torch.Tensor, columns: tuple[int, int, int], wrong: torch.Tensor) -> torch.Tensor:
+def contradiction_loss(log_probs: torch.Tensor, columns: tuple[int, int, int], wrong: torch.Tensor) -> torch.Tensor:
     """Mean loss of N pairs. log_probs (N, 3); columns of entailment, neutral and contradiction; wrong (N,) of bool."""
     entailed, neutral, contradicted = (log_probs[:, column] for column in columns)
     return -torch.where(wrong, contradicted, torch.logaddexp(entailed, neutral)).mean()
@@ -71,25 +71,25 @@ def train(
         premises = [" ".join(example.references) for example in examples] * 2
         claims = [example.right for example in examples] + [example.wrong for example in examples]
         encoded = scorer.tokenizer(
-            premises, [styled(claim, rng) for claim in claims],
+            premises, [vary_style(claim, rng) for claim in claims],
             padding=True, truncation="longest_first", max_length=min(MOST_TOKENS, scorer.max_tokens), return_tensors="pt",
         )  # fmt: skip
-        with torch.autocast(device.type, torch.bfloat16, enabled=fast_in_bfloat16(device)):
+        with torch.autocast(device.type, torch.bfloat16, enabled=has_native_bfloat16(device)):
             logits = model(**encoded.to(device)).logits
-        loss = loss_of(logits.float().log_softmax(-1), scorer.columns, wrong)
+        loss = contradiction_loss(logits.float().log_softmax(-1), scorer.columns, wrong)
         update(loss)
         bar.set_postfix(loss=f"{loss.item():.3f}")
     model.requires_grad_(False).eval()
 
 
-def fast_in_bfloat16(device: torch.device) -> bool:
+def has_native_bfloat16(device: torch.device) -> bool:
     """Whether the machine computes in bfloat16 by itself; elsewhere it is slower, or not there."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     return device.type == "cpu" and bool(torch.cpu.get_capabilities().get("avx512_bf16"))
 
 
-def teach(
+def fine_tune(
     nli: str,
     images: Sequence[Sequence[str]],
     out: Path,
@@ -104,9 +104,9 @@ def teach(
     nli: folder or hub name (safetensors). Raises ConfigError for one that can't be loaded, and for fewer than
     10 × `FARTHEST` images with two different captions.
     """
-    with named("--nli", nli, "give a model of entailment, neutral and contradiction"):
+    with explain_load_errors("--nli", nli, "give a model of entailment, neutral and contradiction"):
         scorer = NliScorer.load(nli, "cuda" if torch.cuda.is_available() else "cpu")
-    with named("--out", str(out), "give a folder that can be written", (OSError,)):
+    with explain_load_errors("--out", str(out), "give a folder that can be written", (OSError,)):
         out.mkdir(parents=True, exist_ok=True)  # known now, and not after the training
     usable = [texts for texts in images if len({text.strip() for text in texts} - {""}) > 1]
     if len(usable) < 10 * FARTHEST:
@@ -128,17 +128,17 @@ def teach(
         raise ConfigError(
             f"of {len(usable)} images, a tenth held out: {error}; give more captions, or more varied ones"
         ) from error
-    before = separation(scorer, examples)
+    before = compute_auc(scorer, examples)
     torch.manual_seed(seed)
     rng, start = random.Random(f"{seed}/taught"), {k: v.clone() for k, v in scorer.model.state_dict().items()}
     train(scorer, lambda: taught.draw(rng), one_cycle(scorer.model.parameters(), learning_rate, steps), steps, rng)
-    scorer.model.load_state_dict(between(start, scorer.model.state_dict(), KEPT))
+    scorer.model.load_state_dict(interpolate_weights(start, scorer.model.state_dict(), KEPT))
     scorer.model.save_pretrained(out, safe_serialization=True)
     scorer.tokenizer.save_pretrained(out)
-    return before, separation(scorer, examples)
+    return before, compute_auc(scorer, examples)
 
 
-def separation(scorer: Any, examples: Sequence[Example]) -> float:
+def compute_auc(scorer: Any, examples: Sequence[Example]) -> float:
     """AUC in [0, 1] of P(contradiction): wrong captions above right ones; a tie counts half."""
     premises = [" ".join(example.references) for example in examples]
     right, wrong = (

@@ -181,7 +181,7 @@ def test_errors_name_what_was_seen():
         combine(torch.zeros(4, 1), [1.0], 4, normalize="grupo")
     with pytest.raises(ValueError, match="needs a baseline"):
         combine(torch.zeros(4, 1), [1.0], 4, aggregate="sum_minus_greedy")
-    with pytest.raises(ValueError, match=r"is \(4, 1\) as the values, got \(1,\)"):
+    with pytest.raises(ValueError, match=r"the shape \(4, 1\) of the values, got \(1,\)"):
         combine(torch.zeros(4, 1), [1.0], 4, aggregate="sum_minus_greedy", baseline=[1.0])
     with pytest.raises(ValueError, match="infinite"):
         combine(torch.tensor([[math.inf], [0.0]]), [1.0], 2)

@@ -193,7 +193,7 @@ def test_wrapped_in_ddp(captioner, tmp_path, unused):
 
 def test_captions_must_fit_the_prompts(captioner):
     prompts = captioner.prepare(images(2), "describe")
-    with pytest.raises(ValueError, match="3 captions are not the same number for each of 2 prompts"):
+    with pytest.raises(ValueError, match="3 captions don't divide evenly among 2 prompts"):
         captioner.log_probs(prompts, torch.zeros(3, 4, dtype=torch.long), torch.ones(3, 4))
 
 

@@ -83,7 +83,7 @@ def test_shared_is_plain_where_everything_is_trained(loaded):
     model, processor = loaded
     captioner = make_captioner(model, processor)
     prompts = captioner.prepare(images(2, SIDES), "describe")
-    assert all(p.features is None and p.seen is None for p in prompts)
+    assert all(p.features is None and p.vision_states is None for p in prompts)
     ids, mask = some_captions(model, 4)
     both = [captioner.log_probs(prompts, ids, mask, shared=shared).log_probs for shared in (True, False)]
     assert torch.allclose(*both, atol=1e-5, rtol=0)
@@ -285,7 +285,7 @@ def test_what_a_tower_gave_is_what_it_gives(projecting, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(projecting, "vision_encoder", None)
         running = projecting.prepare(pictures, INSTRUCTIONS)
-    assert all(p.features is None and p.seen is None for p in running)
+    assert all(p.features is None and p.vision_states is None for p in running)
     ids, mask = some_captions(projecting.model, 6)
     rows = [slice(2 * i, 2 * i + 2) for i in range(3)]  # one by one, as it was with those that are kept
     singles = [projecting.log_probs([p], ids[r], mask[r]).log_probs for p, r in zip(running, rows, strict=True)]
@@ -310,7 +310,7 @@ def test_checkpointed_layers_share_too(adapted):
     model.train()
     try:
         if isinstance(captioner, EncoderDecoderCaptioner):
-            with pytest.warns(UserWarning, match="read anew for each caption: gradient checkpointing"):
+            with pytest.warns(UserWarning, match="runs its whole prompt again: gradient checkpointing"):
                 found = captioner.log_probs(prompts, ids, mask).log_probs
             assert torch.allclose(found, wanted, atol=1e-5, rtol=0)
             return

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from rlcap.policy.tokens import draw, entropy, keep_nucleus, token_log_probs
+from rlcap.policy.tokens import entropy, keep_nucleus, sample_tokens, token_log_probs
 
 
 def test_log_probs_by_hand():
@@ -38,13 +38,13 @@ def test_nucleus(top_p, kept):
 def test_draws_follow_the_distribution():
     sampling_uniforms = torch.arange(6000, dtype=torch.double) / 6000
     logits = torch.tensor([[0.5, 0.3, 0.2]]).log().expand(6000, 3)
-    shares = draw(logits, 1.0, 1.0, sampling_uniforms).bincount(minlength=3) / 6000
+    shares = sample_tokens(logits, 1.0, 1.0, sampling_uniforms).bincount(minlength=3) / 6000
     assert torch.allclose(shares, torch.tensor([0.5, 0.3, 0.2]), atol=1e-3)
-    assert set(draw(logits, 1.0, 0.7, sampling_uniforms).tolist()) == {0, 1}
-    assert set(draw(logits, 0, 1.0, sampling_uniforms).tolist()) == {0}
+    assert set(sample_tokens(logits, 1.0, 0.7, sampling_uniforms).tolist()) == {0, 1}
+    assert set(sample_tokens(logits, 0, 1.0, sampling_uniforms).tolist()) == {0}
 
 
 def test_what_is_ruled_out_is_never_drawn():
     sampling_uniforms = torch.arange(5000, dtype=torch.double) / 5000
     logits = torch.full((5000, 4), -torch.inf).index_fill(1, torch.tensor([1, 2]), 0.0)
-    assert set(draw(logits, 1.0, 1.0, sampling_uniforms).tolist()) == {1, 2}
+    assert set(sample_tokens(logits, 1.0, 1.0, sampling_uniforms).tolist()) == {1, 2}

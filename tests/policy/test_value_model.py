@@ -201,9 +201,9 @@ def test_errors(folder, tmp_path):
     value_model = ValueModel.attach(model, captioner)
     with pytest.raises(ConfigError, match="already has an adapter called 'critic'"):
         ValueModel.attach(model, captioner)
-    with pytest.raises(ConfigError, match="not a checkpoint of PPO"):
+    with pytest.raises(ConfigError, match="not a PPO checkpoint"):
         value_model.load(tmp_path)
     everything, other_captioner = load(folder, "lora-all")
     ValueModel.attach(everything, other_captioner).save(tmp_path)
-    with pytest.raises(ConfigError, match=r"is of another model: .* more don't match"):
+    with pytest.raises(ConfigError, match=r"belongs to another model: .* more parameters don't match"):
         value_model.load(tmp_path)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.nn import functional as F
+from torch.nn import functional
 from tqdm import tqdm
 
 from rlcap.scorers.grammar import AcceptabilityScorer, max_readable_tokens
@@ -73,7 +73,7 @@ def train(
         texts = [text for _ in range(batch) for text in next(drawn)]
         encoded = tokenizer(texts, padding=True, truncation=True, max_length=most_tokens, return_tensors="pt")
         logits = model(**encoded.to(device)).logits
-        loss = F.cross_entropy(logits, target)
+        loss = functional.cross_entropy(logits, target)
         update(loss)
         bar.set_postfix(loss=f"{loss.item():.3f}", right=f"{(logits.argmax(-1) == target).float().mean().item():.2f}")
     return model.eval()

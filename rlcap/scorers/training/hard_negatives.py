@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
+from torch.nn import functional
 
 from rlcap.scorers.grounding import STOP_WORDS
 
@@ -89,12 +89,12 @@ class HardNegatives:
         return [i for i, word in enumerate(self._words[text][0]) if word not in STOP_WORDS]
 
     def _mean(self, texts: Sequence[str]) -> Tensor:
-        return F.normalize(torch.cat([self._words[text][1] for text in texts]).mean(0), dim=0)
+        return functional.normalize(torch.cat([self._words[text][1] for text in texts]).mean(0), dim=0)
 
 
 def find_nearest(vectors: Tensor, count: int) -> Tensor:
     """(N, D) → (N, count) rows of the nearest others by cosine, nearest first, once what all have in common is taken away."""
-    own = F.normalize(vectors - vectors.mean(0), dim=1)
+    own = functional.normalize(vectors - vectors.mean(0), dim=1)
     found = []
     for start in range(0, len(own), 1024):
         cosines = own[start : start + 1024] @ own.T

@@ -1,6 +1,6 @@
 """The captioner interface: prepare images once, generate G captions per image, score captions with gradient.
 
-    captioner = captioner_of(model, processor)                       # rlcap.policy.families.registry
+    captioner = make_captioner(model, processor)                     # rlcap.policy.families.registry
     prompts = captioner.prepare(images, "describe the image")
     written = captioner.generate(prompts, captions=8, max_new_tokens=200)
     scores = captioner.log_probs(prompts, written.ids, written.mask)  # (8·B, C), with gradient
@@ -95,7 +95,7 @@ class Captioner(ABC):
     """A model with its processor. It is cheap to build, since it holds no weights of its own.
 
     `model` may be wrapped in peft and in DDP around it. The caller decides which adapters are active and whether the
-    model is in training mode. Only `generate` switches to evaluation mode, and restores the flags afterwards.
+    model is in training mode. `prepare` and `generate` switch to evaluation mode, and restore the flags afterwards.
     """
 
     def __init__(self, model: torch.nn.Module, processor: Any) -> None:

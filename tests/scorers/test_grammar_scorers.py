@@ -151,7 +151,7 @@ def test_other_weights_must_fit(tmp_path):
     config = json.loads((tmp_path / "encoder" / "config.json").read_text())
     (tmp_path / "encoder" / "config.json").write_text(json.dumps(config | {"vocab_size": config["vocab_size"] + 8}))
     with pytest.raises(
-        ConfigError, match=r"weights of other shapes than its config's: bert\.embeddings\.word_embeddings"
+        ConfigError, match=r"weights with shapes that differ from the config: bert\.embeddings\.word_embeddings"
     ):
         fine_tune(
             str(tmp_path / "encoder"),

@@ -68,7 +68,7 @@ def test_sentences_are_judged_alone_and_saying_one_twice_changes_nothing():
 
 @pytest.mark.parametrize(
     ("numbers", "told"),
-    [({"chance": 1.0}, "chance lies in"), ({"power": 0.5}, "power is at least 1"), ({"worst": 0}, "worst is at least 1"), ({"share": 2}, "share lies in")],
+    [({"chance": 1.0}, "chance must lie in"), ({"power": 0.5}, "power must be at least 1"), ({"worst": 0}, "worst must be at least 1"), ({"share": 2}, "share must lie in")],
 )  # fmt: skip
 def test_bad_numbers_are_refused(numbers, told):
     with pytest.raises(ValueError, match=told):

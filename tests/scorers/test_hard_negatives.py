@@ -11,7 +11,7 @@ from rlcap.lab.assets import resolve
 from rlcap.lab.source import load_split
 from rlcap.scorers.grounding import Grounding
 from rlcap.scorers.nli import NliScorer
-from rlcap.scorers.training.hard_negatives import FARTHEST, HardNegatives, find_nearest, replace_word
+from rlcap.scorers.training.hard_negatives import LAST_RANK, HardNegatives, find_nearest, replace_word
 from rlcap.scorers.training.nli import compute_auc, contradiction_loss, fine_tune, interpolate_weights, vary_style
 from rlcap.types import ConfigError
 
@@ -48,11 +48,11 @@ def test_a_mistake_is_one_word_of_another_image_or_its_whole_caption():
 
 
 def test_too_few_images_are_refused(tmp_path):
-    with pytest.raises(ValueError, match=f"39 images .* need {FARTHEST}"):
+    with pytest.raises(ValueError, match=f"39 images .* need {LAST_RANK}"):
         HardNegatives([*IMAGES[:39], ["only one"], ["twice", "twice "]], OneHot())
-    with pytest.raises(ValueError, match="say nothing different"):
+    with pytest.raises(ValueError, match="captions of similar images do not differ"):
         HardNegatives([["a dog", "dog here"]] * 40, OneHot()).draw(random.Random(0))
-    with pytest.raises(ConfigError, match="400 images with two different captions at least, got 40"):
+    with pytest.raises(ConfigError, match="at least 400 images with two different captions, got 40"):
         fine_tune(resolve("lab:nli"), IMAGES, tmp_path)
 
 

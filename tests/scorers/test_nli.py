@@ -102,7 +102,7 @@ def test_lengths_must_match():
 def test_empty_weights_are_refused():
     model, tokenizer = tiny()
     model.classifier.weight = torch.nn.Parameter(torch.zeros(3, 0))
-    with pytest.raises(ValueError, match=r"weights without elements .classifier\.weight"):
+    with pytest.raises(ValueError, match=r"some weights are empty .classifier\.weight"):
         NliScorer(model, tokenizer)
 
 

@@ -33,7 +33,7 @@ def test_no_tokens_and_opposite_tokens_give_zero():
 def test_rescale_golden():
     assert rescale(0.85, 0.7) == pytest.approx(0.5)
     assert rescale(1.0, 0.7) == 1
-    with pytest.raises(ValueError, match="a baseline lies in"):
+    with pytest.raises(ValueError, match="a baseline must lie in"):
         rescale(0.5, 1.0)
 
 

@@ -1,9 +1,9 @@
 """A frozen vision encoder before a trained projector: it runs once per image, and each pass replays its output.
 
-    encoder = find_vision_encoder(vision_module)               # the module that holds the vision side
+    encoder = find_vision_encoder(vision_module)                          # the module that holds the vision side
     pixels, states = encode_frozen_vision(encoder, encode_image, pixels)  # `states`: the inputs of the projector
     with encoder.replay_states(states):
-        model(**pixels, …)                                     # the model's forward with the recorded states
+        model(**pixels, …)                                                # the model's forward with recorded states
 
 Models accept no input between vision encoder and projector. So a module that returns the recorded states replaces the
 vision encoder during a forward. Gradient checkpointing never runs this module again, since nothing in it has a

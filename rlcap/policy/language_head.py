@@ -58,9 +58,8 @@ def compute_log_probs(
     if head is None:
         return token_log_probs(states, ids, temperature), entropy(states, temperature) if entropies else None
     weight = head.weight
-    rows_per_chunk = max(
-        1, MAX_LOGITS // getattr(weight, "ds_shape", weight.shape)[0]
-    )  # under ZeRO-3, `shape` is that of an empty tensor
+    vocabulary = getattr(weight, "ds_shape", weight.shape)[0]  # under ZeRO-3, `shape` is that of an empty tensor
+    rows_per_chunk = max(1, MAX_LOGITS // vocabulary)
 
     def compute_chunk(states: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
         logits = head(states.to(weight.dtype))

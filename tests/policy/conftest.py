@@ -1,4 +1,4 @@
-"""A tiny model of each family, built once for the tests of captioners and critics alike."""
+"""A tiny model of each family, built once for the tests of captioners and value models."""
 
 import captioners
 import pytest

@@ -46,9 +46,9 @@ def some_captions(model, count, length=7):
 
 
 def gradients(model, value):
-    wanted = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    found = torch.autograd.grad(value, list(wanted.values()), allow_unused=True)
-    return {name: g for name, g in zip(wanted, found, strict=True) if g is not None}
+    trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    actual = torch.autograd.grad(value, list(trained.values()), allow_unused=True)
+    return {name: g for name, g in zip(trained, actual, strict=True) if g is not None}
 
 
 def assert_same_gradients(ours, theirs):
@@ -73,10 +73,10 @@ def test_shared_is_plain(adapted):
     both = [captioner.log_probs(prompts, ids, mask, entropies=True, shared=shared) for shared in (True, False)]
     assert torch.allclose(both[0].log_probs, both[1].log_probs, atol=1e-5, rtol=0)
     assert torch.allclose(both[0].entropies, both[1].entropies, atol=1e-5, rtol=0)
-    found = [gradients(model, (b.log_probs * weights(mask)).sum() + 0.1 * b.entropies.sum()) for b in both]
-    assert found[0].keys()
-    assert all("lora" in name for name in found[0])
-    assert_same_gradients(*found)
+    actual = [gradients(model, (b.log_probs * weights(mask)).sum() + 0.1 * b.entropies.sum()) for b in both]
+    assert actual[0].keys()
+    assert all("lora" in name for name in actual[0])
+    assert_same_gradients(*actual)
 
 
 def test_shared_is_plain_where_everything_is_trained(loaded):
@@ -87,10 +87,10 @@ def test_shared_is_plain_where_everything_is_trained(loaded):
     ids, mask = some_captions(model, 4)
     both = [captioner.log_probs(prompts, ids, mask, shared=shared).log_probs for shared in (True, False)]
     assert torch.allclose(*both, atol=1e-5, rtol=0)
-    found = [gradients(model, (b * weights(mask)).sum()) for b in both]
+    actual = [gradients(model, (b * weights(mask)).sum()) for b in both]
     seen = {id(p) for p in vision_encoder(captioner).parameters()}
-    assert any(id(p) in seen for name, p in model.named_parameters() if name in found[0])
-    assert_same_gradients(*found)
+    assert any(id(p) in seen for name, p in model.named_parameters() if name in actual[0])
+    assert_same_gradients(*actual)
 
 
 def test_log_probs_are_those_of_the_models_own_forward(adapted):
@@ -163,12 +163,12 @@ def test_greedy_captions_are_the_models_own(adapted):
     prompts = captioner.prepare(pictures, INSTRUCTIONS)
     written = captioner.generate(prompts, 2, max_new_tokens=8, temperature=0)
     assert torch.equal(written.ids[0::2], written.ids[1::2])
-    found = captioner.log_probs(prompts, written.ids, written.mask).log_probs
+    actual = captioner.log_probs(prompts, written.ids, written.mask).log_probs
     for row, (picture, instruction) in enumerate(zip(pictures, INSTRUCTIONS, strict=True)):
         ids, log_probs = own_greedy(captioner, [picture], instruction, 8)
         kept = written.mask[2 * row].bool()
         assert written.ids[2 * row][kept].tolist() == ids
-        assert torch.allclose(found[2 * row][kept], log_probs, atol=1e-5, rtol=0)
+        assert torch.allclose(actual[2 * row][kept], log_probs, atol=1e-5, rtol=0)
 
 
 def test_a_ragged_batch_is_its_singles(adapted):
@@ -231,8 +231,8 @@ def a_round(captioner, prompts):
         with using_adapter(captioner.base, None):
             captioner.log_probs(prompts, ids, mask)
     for _ in range(2):
-        found = captioner.log_probs(prompts, ids, mask).log_probs
-        gradients(captioner.model, (found * weights(mask)).sum())
+        actual = captioner.log_probs(prompts, ids, mask).log_probs
+        gradients(captioner.model, (actual * weights(mask)).sum())
 
 
 def assert_runs_once_an_image(captioner):
@@ -240,9 +240,7 @@ def assert_runs_once_an_image(captioner):
     with counted(once) as calls:
         prompts = captioner.prepare(images(1), "describe")
         # idefics and its like cut an image up, but still look at all its pieces at once
-        assert sorted(calls) == sorted([*range(len(once))]), (
-            "what runs twice for an image can't be told from two passes"
-        )
+        assert sorted(calls) == sorted([*range(len(once))]), "a module that runs twice per image looks like two passes"
         prompts += captioner.prepare(images(1, seed=1), "describe")
         a_round(captioner, prompts)
     assert sorted(calls) == sorted(2 * [*range(len(once))])
@@ -254,11 +252,11 @@ def test_a_frozen_vision_side_runs_once_an_image(adapted):
 
 @pytest.fixture
 def projecting(loaded):
-    """The captioner with a trained projector, language and tower frozen."""
+    """The captioner with a trained projector, language model and vision encoder frozen."""
     model, processor = loaded
     kind = model.config.model_type
     if kind == "blip":
-        pytest.skip("nothing stands between tower and decoder")
+        pytest.skip("no module between vision encoder and decoder")
     if kind == "gemma3":  # a bare matrix, which no LoRA can adapt
         model.requires_grad_(False)
         model.model.multi_modal_projector.requires_grad_(True)
@@ -272,11 +270,11 @@ def projecting(loaded):
     model.requires_grad_(True)
 
 
-def test_a_frozen_tower_before_a_trained_projector_runs_once_an_image(projecting):
+def test_a_frozen_vision_encoder_before_a_trained_projector_runs_once_per_image(projecting):
     assert_runs_once_an_image(projecting)
 
 
-def test_what_a_tower_gave_is_what_it_gives(projecting, monkeypatch):
+def test_recorded_vision_states_equal_those_of_a_new_run(projecting, monkeypatch):
     pictures = images(3, SIDES)
     prompts = projecting.prepare(pictures, INSTRUCTIONS)
     if projecting.kind == "vision-encoder-decoder":
@@ -290,11 +288,11 @@ def test_what_a_tower_gave_is_what_it_gives(projecting, monkeypatch):
     rows = [slice(2 * i, 2 * i + 2) for i in range(3)]  # one by one, as it was with those that are kept
     singles = [projecting.log_probs([p], ids[r], mask[r]).log_probs for p, r in zip(running, rows, strict=True)]
     expected = torch.cat(singles)
-    wanted = gradients(projecting.model, (expected * weights(mask)).sum())
+    expected_gradients = gradients(projecting.model, (expected * weights(mask)).sum())
     for shared in (True, False):
-        found = projecting.log_probs(prompts, ids, mask, shared=shared).log_probs
-        assert torch.allclose(found, expected, atol=1e-5, rtol=0)
-        assert_same_gradients(gradients(projecting.model, (found * weights(mask)).sum()), wanted)
+        actual = projecting.log_probs(prompts, ids, mask, shared=shared).log_probs
+        assert torch.allclose(actual, expected, atol=1e-5, rtol=0)
+        assert_same_gradients(gradients(projecting.model, (actual * weights(mask)).sum()), expected_gradients)
     first = [projecting.generate(p[:1], 1, max_new_tokens=6, temperature=0).ids for p in (prompts, running)]
     assert torch.equal(*first)
 
@@ -303,26 +301,26 @@ def test_checkpointed_layers_share_too(adapted):
     model, _, captioner = adapted
     prompts = captioner.prepare(images(2, SIDES), INSTRUCTIONS[:2])
     ids, mask = some_captions(model, 4)
-    wanted = captioner.log_probs(prompts, ids, mask).log_probs
-    expected = gradients(model, (wanted * weights(mask)).sum())
+    expected_log_probs = captioner.log_probs(prompts, ids, mask).log_probs
+    expected = gradients(model, (expected_log_probs * weights(mask)).sum())
     model.gradient_checkpointing_enable({"use_reentrant": False})
     captioner.base.disable_input_require_grads()  # as the trainer does
     model.train()
     try:
         if isinstance(captioner, EncoderDecoderCaptioner):
             with pytest.warns(UserWarning, match="runs its whole prompt again: gradient checkpointing"):
-                found = captioner.log_probs(prompts, ids, mask).log_probs
-            assert torch.allclose(found, wanted, atol=1e-5, rtol=0)
+                actual = captioner.log_probs(prompts, ids, mask).log_probs
+            assert torch.allclose(actual, expected_log_probs, atol=1e-5, rtol=0)
             return
         runs = []
         layer = select_checkpointed(captioner.layers)[0]
         key = next(part for name, part in layer.named_modules() if name.endswith(("k_proj", "key")))
         handle = key.register_forward_pre_hook(lambda *_: runs.append(1))
         assert captioner.prefix_sharing_blocker() is None
-        found = captioner.log_probs(prompts, ids, mask).log_probs
-        assert torch.allclose(found, wanted, atol=1e-5, rtol=0)
+        actual = captioner.log_probs(prompts, ids, mask).log_probs
+        assert torch.allclose(actual, expected_log_probs, atol=1e-5, rtol=0)
         assert len(runs) == 2, "once for the prefix, once for the captions"
-        assert_same_gradients(gradients(model, (found * weights(mask)).sum()), expected)
+        assert_same_gradients(gradients(model, (actual * weights(mask)).sum()), expected)
         assert len(runs) == 4, "and again in the backward pass"
         handle.remove()
     finally:
@@ -376,10 +374,10 @@ def test_log_probs_need_no_logits_at_once(adapted, monkeypatch):
     _, _, captioner = adapted
     prompts = captioner.prepare(images(2, SIDES), INSTRUCTIONS[:2])
     ids, mask = some_captions(captioner.model, 4)
-    wanted = captioner.log_probs(prompts, ids, mask).log_probs
-    expected = gradients(captioner.model, (wanted * weights(mask)).sum())
+    expected_log_probs = captioner.log_probs(prompts, ids, mask).log_probs
+    expected = gradients(captioner.model, (expected_log_probs * weights(mask)).sum())
     monkeypatch.setattr("rlcap.policy.language_head.MAX_LOGITS", 200)
-    found = captioner.log_probs(prompts, ids, mask).log_probs
+    actual = captioner.log_probs(prompts, ids, mask).log_probs
     assert find_separable_head(captioner.text_model()) is not None
-    assert torch.allclose(found, wanted, atol=1e-5, rtol=0)
-    assert_same_gradients(gradients(captioner.model, (found * weights(mask)).sum()), expected)
+    assert torch.allclose(actual, expected_log_probs, atol=1e-5, rtol=0)
+    assert_same_gradients(gradients(captioner.model, (actual * weights(mask)).sum()), expected)

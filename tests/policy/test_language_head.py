@@ -12,13 +12,13 @@ def test_pieces_are_the_whole(monkeypatch, floats):
     monkeypatch.setattr(heads, "MAX_LOGITS", floats)
     torch.manual_seed(0)
     head, states, ids = nn.Linear(6, 11), torch.randn(3, 5, 6, requires_grad=True), torch.randint(0, 11, (3, 5))
-    wanted = token_log_probs(head(states), ids, 0.8), entropy(head(states), 0.8)
-    found = compute_log_probs(states, ids, head, 0.8, entropies=True)
+    expected = token_log_probs(head(states), ids, 0.8), entropy(head(states), 0.8)
+    actual = compute_log_probs(states, ids, head, 0.8, entropies=True)
     weights = torch.randn(2, 3, 5)
-    for ours, theirs in zip(found, wanted, strict=True):
+    for ours, theirs in zip(actual, expected, strict=True):
         assert torch.allclose(ours, theirs, atol=1e-6)
     inputs = [states, head.weight, head.bias]
-    gradients = [torch.autograd.grad((weights * torch.stack(x)).sum(), inputs) for x in (found, wanted)]
+    gradients = [torch.autograd.grad((weights * torch.stack(x)).sum(), inputs) for x in (actual, expected)]
     for ours, theirs in zip(*gradients, strict=True):
         assert torch.allclose(ours, theirs, atol=1e-6)
 

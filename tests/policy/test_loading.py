@@ -1,4 +1,4 @@
-"""What can't be loaded is told in one line that names the key, the value and what to give instead."""
+"""A loading error is one line that names the key, the value and the fix."""
 
 import shutil
 from pathlib import Path

@@ -8,8 +8,8 @@ from rlcap.policy.tokens import entropy, keep_nucleus, sample_tokens, token_log_
 
 def test_log_probs_by_hand():
     logits = torch.tensor([[[0.0, math.log(3)], [0.0, 0.0]]])
-    found = token_log_probs(logits, torch.tensor([[1, 0]]))
-    assert torch.allclose(found, torch.tensor([[math.log(0.75), math.log(0.5)]]))
+    actual = token_log_probs(logits, torch.tensor([[1, 0]]))
+    assert torch.allclose(actual, torch.tensor([[math.log(0.75), math.log(0.5)]]))
 
 
 def test_temperature_divides_the_logits():
@@ -20,9 +20,9 @@ def test_temperature_divides_the_logits():
 def test_half_precision_is_summed_in_single():
     logits = torch.randn(3, 5, 1000).bfloat16()
     ids = torch.randint(0, 1000, (3, 5))
-    wanted = logits.double().log_softmax(-1).gather(-1, ids[..., None])[..., 0]
+    expected = logits.double().log_softmax(-1).gather(-1, ids[..., None])[..., 0]
     assert token_log_probs(logits, ids).dtype == torch.float32
-    assert torch.allclose(token_log_probs(logits, ids).double(), wanted, atol=1e-5)
+    assert torch.allclose(token_log_probs(logits, ids).double(), expected, atol=1e-5)
 
 
 def test_entropy_of_equals_is_the_logarithm_of_their_number():

@@ -1,4 +1,4 @@
-"""The critic of every family: shared is plain, the policy is left alone, and what is saved is what is loaded."""
+"""The value model of every family: the shared path equals the plain one, the policy is unchanged, saving is exact."""
 
 import pytest
 import torch
@@ -19,7 +19,7 @@ def lora(model, trainable="lora-language"):
 
 
 def shaken(value_model):
-    """A critic that has an opinion, and whose adapter is no longer the policy's."""
+    """A value model with random values, whose adapter differs from the policy's."""
     generator = torch.Generator().manual_seed(7)
     with torch.no_grad():
         for parameter in value_model.named_parameters().values():
@@ -29,7 +29,7 @@ def shaken(value_model):
 
 @pytest.fixture
 def policy(loaded):
-    """(peft model, captioner, critic)"""
+    """(peft model, captioner, value model)"""
     model, processor = loaded
     torch.manual_seed(3)
     peft_model = get_peft_model(model, lora(model)).eval()
@@ -63,9 +63,9 @@ def some_captions(count, length=6):
 
 
 def gradients(model, value):
-    wanted = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    found = torch.autograd.grad(value, list(wanted.values()), allow_unused=True)
-    return {name: g for name, g in zip(wanted, found, strict=True) if g is not None and g.any()}
+    trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    actual = torch.autograd.grad(value, list(trained.values()), allow_unused=True)
+    return {name: g for name, g in zip(trained, actual, strict=True) if g is not None and g.any()}
 
 
 def weighted(values, mask):
@@ -111,8 +111,8 @@ def test_starts_as_the_policy_and_says_nothing(folder):
     value_model = ValueModel.attach(model, captioner)
     assert not value_model.values(captioner, prompts, ids, mask).any()
     with using_adapter(model, "critic"):
-        as_critic = captioner.log_probs(prompts, ids, mask).log_probs
-    assert torch.equal(as_critic, captioner.log_probs(prompts, ids, mask).log_probs)
+        with_value_adapter = captioner.log_probs(prompts, ids, mask).log_probs
+    assert torch.equal(with_value_adapter, captioner.log_probs(prompts, ids, mask).log_probs)
     own = sum(p.numel() for p in value_model.named_parameters().values())
     assert own == sum(p.numel() for name, p in model.named_parameters() if ".default." in name) + 32 + 1
     assert f"{own:,} parameters" in value_model.describe()
@@ -142,21 +142,21 @@ def test_choosing_an_adapter_freezes_none(folder):
 
 
 @pytest.mark.parametrize("trainable", ["lora-language", "lora-all"])
-def test_checkpointed_layers_are_run_again_with_the_critics_adapter(folder, trainable):
+def test_checkpointed_layers_are_run_again_with_the_value_models_adapter(folder, trainable):
     model, captioner = load(folder, trainable)
     value_model = shaken(ValueModel.attach(model, captioner))
     prompts, (ids, mask) = captioner.prepare(images(2, SIDES), INSTRUCTIONS[:2]), some_captions(4)
 
-    def found():
+    def compute_gradients():
         values = value_model.values(captioner, prompts, ids, mask)
         return gradients(model, weighted(values, mask) + captioner.log_probs(prompts, ids, mask).log_probs.sum())
 
-    wanted = found()
+    expected = compute_gradients()
     model.gradient_checkpointing_enable({"use_reentrant": False})
     model.train()
-    again = found()
-    assert again.keys() == wanted.keys()
-    for name, gradient in wanted.items():
+    again = compute_gradients()
+    assert again.keys() == expected.keys()
+    for name, gradient in expected.items():
         assert torch.allclose(again[name], gradient, rtol=1e-4, atol=1e-6), name
 
 
@@ -176,7 +176,7 @@ def test_saved_is_loaded(folder, tmp_path):
     )
 
 
-def test_the_policys_adapter_is_saved_without_the_critic(folder, tmp_path):
+def test_the_policys_adapter_is_saved_without_the_value_model(folder, tmp_path):
     from transformers import AutoModelForImageTextToText
 
     model, captioner = load(folder)

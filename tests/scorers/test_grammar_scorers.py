@@ -35,22 +35,24 @@ def test_each_way_spoils_as_published(name):
     rng = random.Random(0)
     lengths = set()
     for _ in range(200):
-        spoilt = WAYS[name](list(WORDS), rng, ["zebra"])
-        lengths.add(len(spoilt) - len(WORDS))
+        corrupted = WAYS[name](list(WORDS), rng, ["zebra"])
+        lengths.add(len(corrupted) - len(WORDS))
         if name in ("swap", "shuffle"):
-            assert sorted(spoilt) == sorted(WORDS)
+            assert sorted(corrupted) == sorted(WORDS)
         if name == "insert":
-            assert [word for word in spoilt if word != "zebra"] == WORDS
-    wanted = {"repeat": set(range(1, 10)) - {5, 7, 8}, "remove": {-1, -2, -3}, "insert": {1, 2, 3}}
-    assert lengths == wanted.get(name, {0})
+            assert [word for word in corrupted if word != "zebra"] == WORDS
+    expected = {"repeat": set(range(1, 10)) - {5, 7, 8}, "remove": {-1, -2, -3}, "insert": {1, 2, 3}}
+    assert lengths == expected.get(name, {0})
 
 
 def test_a_repeated_ngram_stands_behind_itself():
     rng = random.Random(3)
     for _ in range(50):
-        spoilt = corruption.repeat(list(WORDS), rng)
+        corrupted = corruption.repeat(list(WORDS), rng)
         assert any(
-            spoilt[i : i + n] == spoilt[i + n : i + 2 * n] for n in (1, 2, 3) for i in range(len(spoilt) - 2 * n + 1)
+            corrupted[i : i + n] == corrupted[i + n : i + 2 * n]
+            for n in (1, 2, 3)
+            for i in range(len(corrupted) - 2 * n + 1)
         )
 
 
@@ -60,10 +62,10 @@ def test_what_cannot_be_spoilt_is_none():
 
 
 def test_pairs_pass_over_what_is_still_well_formed():
-    drawn = generate_pairs(["there is a red ball.", "a blue boat is at the top."], random.Random(0), well_formed)
-    for _, (good, spoilt) in zip(range(100), drawn, strict=False):
+    pairs = generate_pairs(["there is a red ball.", "a blue boat is at the top."], random.Random(0), well_formed)
+    for _, (good, corrupted) in zip(range(100), pairs, strict=False):
         assert well_formed(good)
-        assert not well_formed(spoilt)
+        assert not well_formed(corrupted)
 
 
 def test_the_column_is_read_from_names_or_said():
@@ -80,11 +82,11 @@ def test_probabilities_are_the_models_own_whatever_the_batch():
     model, tokenizer = new_classifier(0).eval(), build_tokenizer("text", 96)
     texts = ["there is a ball.", "ball a", "there is a ball.", "x " * 500]
     scorer = AcceptabilityScorer(model, tokenizer, batch_size=2)
-    found = scorer.probabilities(texts)
-    for text, value in zip(texts, found, strict=True):
+    actual = scorer.probabilities(texts)
+    for text, value in zip(texts, actual, strict=True):
         encoded = tokenizer(text, truncation=True, max_length=96, return_tensors="pt")
         assert model(**encoded).logits.softmax(-1)[0, 1].item() == pytest.approx(value.item(), abs=1e-6)
-    assert found[0] == found[2]
+    assert actual[0] == actual[2]
     assert scorer.probabilities([]).shape == (0,)
 
 
@@ -92,12 +94,12 @@ def test_log_probs_are_the_mean_over_tokens_golden(language_model):
     model, tokenizer = language_model
     scorer = LikelihoodScorer(model, tokenizer, batch_size=2)
     texts = ["there is a red ball.", "ball", "", "there is a red ball."]
-    found = scorer.log_probs(texts)
+    actual = scorer.log_probs(texts)
     ids = torch.tensor([[1, *tokenizer(texts[0], add_special_tokens=False)["input_ids"]]])
     each = model(input_ids=ids).logits.log_softmax(-1)[0, :-1].gather(1, ids[0, 1:, None])
-    assert found[0].item() == pytest.approx(each.mean().item(), abs=1e-5)
-    assert found[2].isnan()
-    assert found[0] == found[3]
+    assert actual[0].item() == pytest.approx(each.mean().item(), abs=1e-5)
+    assert actual[2].isnan()
+    assert actual[0] == actual[3]
     assert torch.isfinite(scorer.log_probs(["ball " * 5_000])).all()
 
 
@@ -114,13 +116,13 @@ def test_robertas_positions_begin_behind_its_padding():
     assert AcceptabilityScorer(model, tokenizer).probabilities(["a b c " * 50]).isfinite().all()
 
 
-def test_the_labs_classifier_tells_sentences_from_salad():
+def test_the_labs_classifier_separates_sentences_from_shuffled_words():
     scorer = AcceptabilityScorer.load(resolve("lab:grammar"))
-    good, salad = scorer.probabilities(
+    good, shuffled = scorer.probabilities(
         ["there is a large red ball at the top.", "ball the red is large top a there at"]
     )
     assert good > 0.9
-    assert salad < 0.1
+    assert shuffled < 0.1
     assert accuracy(scorer, [("there is a red ball.", "red a there ball is")]) == 1.0
 
 

@@ -42,8 +42,8 @@ def test_a_mistake_is_one_word_of_another_image_or_its_whole_caption():
     for example in (mistakes.draw(rng) for _ in range(100)):
         assert example.right not in example.references
         assert example.wrong not in (example.right, *example.references)
-        said = set(" ".join((example.right, *example.references)).lower().replace(".", "").split())
-        assert set(example.wrong.lower().replace(".", "").split()) - said
+        known_words = set(" ".join((example.right, *example.references)).lower().replace(".", "").split())
+        assert set(example.wrong.lower().replace(".", "").split()) - known_words
         assert len(example.references) == 2
 
 
@@ -58,11 +58,11 @@ def test_too_few_images_are_refused(tmp_path):
 
 def test_loss_golden():
     log_probs = torch.tensor([[0.5, 0.3, 0.2], [0.1, 0.1, 0.8]]).log()
-    found = contradiction_loss(log_probs, (0, 1, 2), torch.tensor([False, True]))
-    assert float(found) == pytest.approx(0.2231, abs=1e-4)  # -log .8, both
+    actual = contradiction_loss(log_probs, (0, 1, 2), torch.tensor([False, True]))
+    assert float(actual) == pytest.approx(0.2231, abs=1e-4)  # -log .8, both
     # whichever column the model has for it
     assert float(contradiction_loss(log_probs[:, [2, 0, 1]], (1, 2, 0), torch.tensor([False, True]))) == pytest.approx(
-        float(found)
+        float(actual)
     )
 
 
@@ -76,9 +76,9 @@ def test_between_golden():
         {"w": torch.tensor([0.0, 1.0]), "n": torch.tensor(3)},
         {"w": torch.tensor([1.0, 1.0]), "n": torch.tensor(4)},
     )
-    found = interpolate_weights(before, after, 0.25)
-    assert found["w"].tolist() == [0.75, 1.0]
-    assert found["n"] == 4
+    actual = interpolate_weights(before, after, 0.25)
+    assert actual["w"].tolist() == [0.75, 1.0]
+    assert actual["n"] == 4
 
 
 def test_an_nli_model_learns_what_is_wrong(tmp_path):

@@ -13,7 +13,7 @@ REAL = Path(__file__).parents[3] / "shared" / "real"
 
 
 @pytest.mark.parametrize(
-    ("text", "found"),
+    ("text", "expected"),
     [
         ("Two men on a train track watch a hot dog stand.", ["person", "hot dog"]),
         ("A glass of wine and two glasses of wine", ["wine glass", "wine glass"]),
@@ -28,8 +28,8 @@ REAL = Path(__file__).parents[3] / "shared" / "real"
         ("", []),
     ],
 )
-def test_mentions(text, found):
-    assert Vocabulary.coco().mentions(text) == found
+def test_mentions(text, expected):
+    assert Vocabulary.coco().mentions(text) == expected
 
 
 def test_singular():

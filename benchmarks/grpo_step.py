@@ -38,7 +38,7 @@ from rlcap.cli.arguments import positive
 from rlcap.config.schema import GenerationConfig, GRPOConfig, TrainConfig
 from rlcap.data.batching import plan
 from rlcap.data.curriculum import parse
-from rlcap.policy.families.registry import captioner_of
+from rlcap.policy.families.registry import make_captioner
 from rlcap.reward.base import Reward, RewardOutput
 from rlcap.reward.mix import RewardMix, RewardTerm
 from rlcap.train.grpo import GRPOTrainer
@@ -134,7 +134,9 @@ def trainers(shape: str, generations: int, args: argparse.Namespace, folder: Pat
             )  # fmt: skip
         else:
             arguments = trl_config(config, batching, run)
-            placeholders = captioner_of(model, processor).unsuitable_ids()  # one more of them, and TRL misses its image
+            placeholders = make_captioner(
+                model, processor
+            ).forbidden_token_ids()  # one more of them, and TRL misses its image
             arguments.generation_kwargs = {"min_new_tokens": length, "suppress_tokens": placeholders}
             arguments.save_strategy = "no"
             rows = [

@@ -219,7 +219,7 @@ def quality(folder: Path, count: int) -> dict[str, float]:
     """On scenes of the test split: how often the answerer tells a true claim from a false one of the same image, and the
     chooser the text's image from a near-duplicate."""
     from rlcap.scorers.preference import PreferenceScorer
-    from rlcap.scorers.vqa_yes_probability import YesScorer
+    from rlcap.scorers.vqa_yes_probability import YesProbabilityScorer
 
     rng = random.Random("held out")
     families = [draw_family(rng, "test", 2) for _ in range(count)]
@@ -228,7 +228,9 @@ def quality(folder: Path, count: int) -> dict[str, float]:
         QUESTION.replace("{caption}", claim(own, true, rng, "test")) for own, _ in families for true in (True, False)
     ]
     yes = np.array(
-        YesScorer.load(str(folder / "answerer")).probabilities([i for i in images[::2] for _ in range(2)], asked)
+        YesProbabilityScorer.load(str(folder / "answerer")).probabilities(
+            [i for i in images[::2] for _ in range(2)], asked
+        )
     )
     texts = [text for own, _ in families for text in [detailed(own, rng)] * 2]
     near = np.array(PreferenceScorer.load(str(folder / "chooser")).scores(images, texts))

@@ -35,8 +35,8 @@ from rlcap.eval.metric_catalog import about, reading_order
 from rlcap.eval.metrics.retrieval import recall_at_1
 from rlcap.eval.summary import read_summary
 from rlcap.scorers.clip import ClipScorer
-from rlcap.scorers.training.grammar import teach as teach_grammar
-from rlcap.scorers.training.nli import teach as teach_nli
+from rlcap.scorers.training.grammar import fine_tune as teach_grammar
+from rlcap.scorers.training.nli import fine_tune as teach_nli
 from rlcap.types import Sample
 
 # isort: split

@@ -417,12 +417,12 @@ def main() -> None:
     if asked.only != "lab":
         from rlcap.scorers.grounding import Grounding
         from rlcap.scorers.nli import NliScorer
-        from rlcap.scorers.token_matching import AdequacyScorer
+        from rlcap.scorers.token_matching import TokenMatchingScorer
 
         given = {NLI: asked.nli, TAUGHT: asked.taught}
         models = {name: Remembering(NliScorer.load(str(path))) for name, path in given.items() if path}
         if NLI in models:
-            models[ENCODER] = AdequacyScorer.from_nli(models[NLI])
+            models[ENCODER] = TokenMatchingScorer.from_nli(models[NLI])
             models[WORDS] = Grounding.from_nli(models[NLI])
         else:
             print("without --nli: the hallucination reward out of the box is judged on the lab alone")

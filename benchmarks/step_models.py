@@ -29,7 +29,7 @@ from transformers import (
     Qwen2VLVideoProcessor,
 )
 
-from rlcap.policy.loading import lora_modules
+from rlcap.policy.loading import find_lora_modules
 
 SIZES = {"llava": (8, 384), "qwen2.5-vl-3b": (36, 2048)}
 """Name → (layers, width) where none are given; `llava` has as many of both in its tower."""
@@ -53,7 +53,7 @@ def build(name: str, side: int, device: str, dtype: torch.dtype, layers: int | N
             model, processor = made(side, layers, width)
     finally:
         torch.set_default_dtype(before)
-    lora = LoraConfig(r=16, target_modules=lora_modules(model, "lora-language"), init_lora_weights=False)
+    lora = LoraConfig(r=16, target_modules=find_lora_modules(model, "lora-language"), init_lora_weights=False)
     return get_peft_model(model, lora).to(device), processor
 
 

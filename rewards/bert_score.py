@@ -5,7 +5,7 @@ range     [-1, 1]; 0 for unrelated captions, 1 for the reference itself
 needs     references
 cost      one encoder pass a text
 source    BERTScore (Zhang et al., ICLR 2020). Its baselines are the mean F1 of random pairs; here that of captions of
-          different images, which are more alike (`AdequacyScorer.unrelated_f1`). Layer: a third of the way up by default
+          different images, which are more alike (`TokenMatchingScorer.unrelated_f1`). Layer: a third of the way up by default
 hack      the references' words in any order; a wrong colour or number costs little, its embedding is near the right one's
 guards    hallucination for what is wrong, grammar for order, self-retrieval against sameness
 fails     cut_off, other_image, one_false, one_missing, rambling, injection, praise; by the lab's NLI encoder, for paragraphs held
@@ -22,7 +22,7 @@ from rlcap.types import RewardBatch, Score
 
 class BertScore(Reward):
     """encoder: folder or hub name of a text encoder (`roberta-large`, `microsoft/deberta-large-mnli`), or an
-    `AdequacyScorer`. layer: whose vectors are matched; 17 is published for roberta-large. baseline: F1 of unrelated
+    `TokenMatchingScorer`. layer: whose vectors are matched; 17 is published for roberta-large. baseline: F1 of unrelated
     captions under that encoder and layer. The empty caption gets the lowest value.
     """
 
@@ -32,9 +32,9 @@ class BertScore(Reward):
         if not -1 <= baseline < 1:
             raise ValueError(f"baseline is the F1 of unrelated captions, in [-1, 1), got {baseline}")
         if isinstance(encoder, str):
-            from rlcap.scorers.token_matching import AdequacyScorer
+            from rlcap.scorers.token_matching import TokenMatchingScorer
 
-            encoder = AdequacyScorer.load(encoder, device, layer=layer, baseline=baseline)
+            encoder = TokenMatchingScorer.load(encoder, device, layer=layer, baseline=baseline)
         self.encoder = encoder
 
     def score(self, batch: RewardBatch) -> RewardOutput:

@@ -23,7 +23,7 @@ from rlcap.types import RewardBatch, Score
 
 class Coverage(Reward):
     """encoder: folder or hub name of a text encoder (an NLI model is one, and is read two thirds of the way up), an
-    `NliScorer`, an `AdequacyScorer`, or a `Grounding`. chance: cosine in [-1, 1) of unrelated words under it. The empty caption
+    `NliScorer`, a `TokenMatchingScorer`, or a `Grounding`. chance: cosine in [-1, 1) of unrelated words under it. The empty caption
     gets 0. Counts are compared as words.
     """
 

@@ -44,7 +44,7 @@ class Grammar(Reward):
         sure: float = 0.9,
         device: str = "cpu",
     ) -> None:
-        from rlcap.scorers.grammar import AcceptabilityScorer, SurpriseScorer
+        from rlcap.scorers.grammar import AcceptabilityScorer, LikelihoodScorer
 
         if form not in ("classifier", "language_model"):
             raise ValueError(f"form must be classifier or language_model, got {form!r}")
@@ -56,7 +56,7 @@ class Grammar(Reward):
             model = (
                 AcceptabilityScorer.load(model, label, device)
                 if form == "classifier"
-                else SurpriseScorer.load(model, device)
+                else LikelihoodScorer.load(model, device)
             )
         self.model = model
 

@@ -25,7 +25,7 @@ from rlcap.reward.base import Reward, RewardOutput
 from rlcap.scorers.claims import claim_costs, mean_contradictions
 from rlcap.scorers.grounding import Grounding, grounded_costs
 from rlcap.scorers.nli import NliScorer
-from rlcap.scorers.token_matching import AdequacyScorer
+from rlcap.scorers.token_matching import TokenMatchingScorer
 from rlcap.types import RewardBatch, Score
 
 
@@ -42,7 +42,7 @@ def adequacy(f1: float) -> float:
 class Hallucination(Reward):
     """nli: path, hub name or `NliScorer`. encoder: the same for adequacy; by default the NLI model's own encoder.
     each_reference: also ask each reference alone (`sentences`; see `claim_costs`).
-    baseline: F1 of unrelated captions under that encoder (`AdequacyScorer.unrelated_f1`; .47 is a MiniLM's on COCO).
+    baseline: F1 of unrelated captions under that encoder (`TokenMatchingScorer.unrelated_f1`; .47 is a MiniLM's on COCO).
     grounding: a `Grounding`, or a mapping of its numbers (`grounded`; by default those of a MiniLM).
     The empty caption gets the lowest value: it says nothing wrong, and must not win by it. A sentence said twice counts
     once. A hedged sentence costs what it costs without its hedges, and at least `unsupported`.
@@ -72,8 +72,10 @@ class Hallucination(Reward):
             grounding = Grounding.from_nli(self.nli, **(grounding or {}))
         self.grounding = grounding
         if encoder is None and alpha < 1:
-            encoder = AdequacyScorer.from_nli(self.nli, baseline=baseline)
-        self.encoder = AdequacyScorer.load(encoder, device, baseline=baseline) if isinstance(encoder, str) else encoder
+            encoder = TokenMatchingScorer.from_nli(self.nli, baseline=baseline)
+        self.encoder = (
+            TokenMatchingScorer.load(encoder, device, baseline=baseline) if isinstance(encoder, str) else encoder
+        )
 
     def score(self, batch: RewardBatch) -> RewardOutput:
         references = [tuple(text for text in sample.references if text.strip()) for sample in batch.samples]

@@ -69,9 +69,9 @@ class ImageLoop(Reward):
             from rlcap.scorers.sentence_vectors import SentenceEncoder
 
             encoder = SentenceEncoder.load(encoder, device)
-        from rlcap.scorers.clip import load_all
+        from rlcap.scorers.clip import load_clip_scorers
 
-        (self.clip,) = load_all(clip, pretrained, device=device, cache_dir=cache_dir)
+        (self.clip,) = load_clip_scorers(clip, pretrained, device=device, cache_dir=cache_dir)
         self.encoder, self.paths, self.neighbours, self.beta = encoder, [image for image, _ in pairs], neighbours, beta
         self.texts = encoder.vectors([caption for _, caption in pairs])
         self.range = (-2 * beta, 1 + 2 * beta)

@@ -23,7 +23,7 @@ from typing import Any, Literal
 import torch
 
 from rlcap.reward.base import Reward, RewardOutput
-from rlcap.scorers.retrieval import cosines, fillers, is_first, log_probability, margin
+from rlcap.scorers.retrieval import compute_cosines, draw_fillers, is_first, log_probability, margin
 from rlcap.types import RewardBatch, Score
 
 RANGES = {
@@ -58,9 +58,9 @@ class SelfRetrieval(Reward):
             raise ValueError(f"form must be one of {', '.join(RANGES)}, got {form!r}")
         if candidates < 2:
             raise ValueError(f"candidates counts the own image too: at least 2, got {candidates}")
-        from rlcap.scorers.clip import load_all
+        from rlcap.scorers.clip import load_clip_scorers
 
-        self.retrievers = load_all(clip, pretrained, device=device, cache_dir=cache_dir)
+        self.retrievers = load_clip_scorers(clip, pretrained, device=device, cache_dir=cache_dir)
         self.form, self.pooling, self.candidates, self.scale = form, pooling, candidates, scale
         lines = Path(gallery).read_text().splitlines() if isinstance(gallery, str) else [str(p) for p in gallery or ()]
         self.gallery = sorted({line for line in lines if line})
@@ -70,12 +70,12 @@ class SelfRetrieval(Reward):
         """Own image, bag, fillers: a function of the row and the gallery alone, hence of no batch and no rank."""
         seen = dict.fromkeys([own, *bag])
         room = max(0, self.candidates - len(seen)) if self.form in ("logprob", "probability") else 0
-        return [*seen, *fillers(sample_id, self.gallery, seen, room)]
+        return [*seen, *draw_fillers(sample_id, self.gallery, seen, room)]
 
     def score(self, batch: RewardBatch) -> RewardOutput:
         wanted = [(s.id, s.image, tuple(bag)) for s, bag in zip(batch.samples, batch.distractor_images, strict=True)]
         rows = list(map({one: self.images(*one) for one in set(wanted)}.get, wanted))
-        judged = [(r, *cosines(r, batch.captions, rows, self.pooling)) for r in self.retrievers]
+        judged = [(r, *compute_cosines(r, batch.captions, rows, self.pooling)) for r in self.retrievers]
         scores, recalls = [], []
         for i, (row, bag) in enumerate(zip(rows, batch.distractor_images, strict=True)):
             mine = [(found[i][~found[i].isnan()], retriever) for retriever, found, *_ in judged]

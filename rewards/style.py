@@ -18,7 +18,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from rlcap.reward.base import Reward, RewardOutput
-from rlcap.scorers.text.phrases import KINDS, flagged
+from rlcap.scorers.text.phrases import KINDS, count_flagged_sentences
 from rlcap.scorers.text.sentences import split_sentences
 from rlcap.types import RewardBatch, Score
 
@@ -55,7 +55,7 @@ class Style(Reward):
         return RewardOutput([self._one(caption) for caption in batch.captions])
 
     def _one(self, caption: str) -> Score:
-        counts = flagged(caption)
+        counts = count_flagged_sentences(caption)
         counts["phrases"] = sum(any(p.search(s) for p in self.own) for s in split_sentences(caption)) if self.own else 0
         told = ", ".join(f"{kind} {count}" for kind, count in counts.items() if count and self.costs[kind])
         return Score(penalty(counts, self.costs), note=told or None)

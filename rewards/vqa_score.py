@@ -28,7 +28,7 @@ QUESTION = 'Does this figure show "{caption}"? Please answer yes or no.'
 
 
 class VqaScore(Reward):
-    """model: folder or hub name of a chat vision-language model, or a `YesScorer`. question: must hold {caption}. The
+    """model: folder or hub name of a chat vision-language model, or a `YesProbabilityScorer`. question: must hold {caption}. The
     empty caption gets 0 without asking. Quotes in a caption become ', so that it can't end its own."""
 
     name, range, needs, version = "vqa_score", (0.0, 1.0), frozenset({"image"}), "1"
@@ -41,9 +41,9 @@ class VqaScore(Reward):
         if pooling not in ("mean", "least"):
             raise ValueError(f"pooling must be mean or least, got {pooling!r}")
         if isinstance(model, str):
-            from rlcap.scorers.vqa_yes_probability import YesScorer
+            from rlcap.scorers.vqa_yes_probability import YesProbabilityScorer
 
-            model = YesScorer.load(model, device)
+            model = YesProbabilityScorer.load(model, device)
         self.model, self.question, self.pooling = model, question, pooling
 
     def score(self, batch: RewardBatch) -> RewardOutput:

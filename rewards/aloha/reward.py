@@ -27,7 +27,7 @@ from rlcap.judge.config import JudgeSpec
 from rlcap.judge.grader import GradedCaption
 from rlcap.reward.judge_reward import JudgeReward
 from rlcap.rewards.aloha.parsing import ObjectReader, annotated_texts, known_objects
-from rlcap.scorers.objects.matching import Vectors, matched, similarities
+from rlcap.scorers.objects.matching import NameVectors, compute_similarities, match_objects
 from rlcap.types import Sample, Score
 
 
@@ -75,7 +75,7 @@ class Aloha(JudgeReward):
             from rlcap.scorers.sentence_vectors import SentenceEncoder
 
             encoder = SentenceEncoder.load(encoder, device)
-        self.vectors, self.form, self.doubted = Vectors(encoder), form, doubted
+        self.vectors, self.form, self.doubted = NameVectors(encoder), form, doubted
 
     def build_requests(self, caption: str, sample: Sample) -> list[tuple[str, Sample]]:
         """Ask for the objects of the caption and, once for all captions of the image, for those of its references."""
@@ -95,7 +95,7 @@ class Aloha(JudgeReward):
         if not known:
             return Score.abstain("the references name no object", note=graded[1].reply)
         named = [thing.names for thing in graded[0].verdict if thing.sure or self.doubted == "counted"]
-        pairs = matched(similarities(self.vectors, named, known))
+        pairs = match_objects(compute_similarities(self.vectors, named, known))
         rows = [
             f"{' or '.join(names)} | {'nothing' if column is None else ' or '.join(known[column])} | {value:.2f}"
             for names, (column, value) in zip(named, pairs, strict=True)

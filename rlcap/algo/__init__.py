@@ -1,0 +1,1 @@
+"""Pure tensor functions of reinforcement learning: advantages, token credit, KL estimators and losses."""

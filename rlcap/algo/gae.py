@@ -1,9 +1,10 @@
-"""Credit for single tokens: rewards a token, generalised advantage estimation, and whitening over what counts.
+"""Credit for single tokens: per-token rewards, generalised advantage estimation, and whitening over a mask.
 
-    (N, C): N captions of at most C tokens, padded on the right; mask (N, C) is 1 up to and with the last token
-    values[:, t]: what the critic expects of the caption before token t is written
+    (N, C): N captions of at most C tokens, padded on the right; mask (N, C) is 1 up to and including the last token
+    values[:, t]: the return that the value model expects before token t is written
 
-A caption that was cut off at the token limit ends like any other: nothing comes after it, and nothing is expected.
+A caption that was cut off at the token limit ends like any other caption: no reward comes after it, and none is
+expected.
 """
 
 from __future__ import annotations
@@ -13,9 +14,16 @@ from torch import Tensor
 
 
 def token_rewards(scores: Tensor, kl: Tensor, mask: Tensor, coefficient: float = 1.0) -> Tensor:
-    """−coefficient · kl at every token, and the caption's score at its last one (Ziegler et al. 2019, eq. 2). (N, C).
+    """Return −coefficient · kl at every token, plus the caption's score at its last token (Ziegler et al. 2019, eq. 2).
 
-    scores (N,); kl (N, C) in nats, such as `kl.k1`. A caption without tokens gets nothing.
+    Args:
+        scores: (N,) score of each caption.
+        kl: (N, C) KL estimates in nats, for example `kl.k1`.
+        mask: (N, C), 1 where a token counts.
+        coefficient: β, the price of one nat.
+
+    Returns:
+        (N, C) rewards, 0 where the mask is 0. A caption without tokens gets no reward at all.
     """
     counts = mask.bool()
     rewards = torch.where(counts, -coefficient * kl, 0.0)
@@ -26,12 +34,19 @@ def token_rewards(scores: Tensor, kl: Tensor, mask: Tensor, coefficient: float =
 def gae(
     rewards: Tensor, values: Tensor, mask: Tensor, *, gamma: float = 1.0, lam: float = 0.95
 ) -> tuple[Tensor, Tensor]:
-    """(advantages, returns), (N, C) each, 0 where the mask is; without gradient.
+    """Compute generalised advantage estimates (Schulman et al. 2016, arXiv 1506.02438, eq. 16), without gradient.
 
         δ_t = r_t + γ V_{t+1} − V_t;  A_t = δ_t + γ λ A_{t+1};  returns = A + V          V = A = 0 past the last token
 
-    Schulman et al. 2016 (arXiv 1506.02438), eq. 16. λ = 1 compares with what came of the caption, λ = 0 trusts the critic.
-    gamma, lam: in [0, 1].
+    Args:
+        rewards: (N, C) reward of each token.
+        values: (N, C) values of the value model.
+        mask: (N, C), 1 where a token counts.
+        gamma: discount γ in [0, 1].
+        lam: λ in [0, 1]. 1 uses only the rewards that the caption really got; 0 trusts the value model after one token.
+
+    Returns:
+        (advantages, returns), (N, C) each, 0 where the mask is 0.
     """
     counts = mask.bool()
     rewards, values = (torch.where(counts, x.detach(), 0.0) for x in (rewards, values))
@@ -45,16 +60,24 @@ def gae(
 
 
 def moments(values: Tensor, mask: Tensor) -> Tensor:
-    """(3,) float64: how many values count, their sum, the sum of their squares. Add up over processes, then `whiten`."""
+    """Return (3,) float64: the number of masked-in values, their sum, and the sum of their squares.
+
+    The moments of several processes can be added before they are passed to `whiten`.
+    """
     counted = torch.where(mask.bool(), values, 0.0).double()
     return torch.stack([mask.bool().sum().double(), counted.sum(), counted.square().sum()])
 
 
 def whiten(values: Tensor, mask: Tensor, totals: Tensor | None = None, *, shift: bool = True) -> Tensor:
-    """(v − mean) / std over the values that count, 0 elsewhere. (N, C) → (N, C).
+    """Return (v − mean) / std over the values that the mask keeps, 0 elsewhere: (N, C) → (N, C).
 
-    totals: `moments` of all processes' values; of these alone where None. shift: False keeps the mean. Unbiased std; values
-    that hardly differ (std ≤ 1e-6) are centred and not divided.
+    The std is unbiased. Values that hardly differ (std ≤ 1e-6) are centred and not divided.
+
+    Args:
+        values: (N, C) values.
+        mask: (N, C), 1 where a value counts.
+        totals: `moments` summed over all processes; None uses the moments of `values`.
+        shift: False keeps the mean and only scales.
     """
     count, total, squares = moments(values, mask) if totals is None else totals
     mean = total / count.clamp(min=1)

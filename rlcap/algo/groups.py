@@ -1,7 +1,7 @@
-"""Statistics within groups of rows that know abstentions (NaN): sums, means, stds.
+"""Statistics within groups of rows (sums, means, stds) in which NaN stands for an abstention.
 
-Rows are captions, a group is the captions of one image. Group statistics come back as one row a caption, so that they can be
-subtracted and divided without looking groups up again.
+A row is a caption, and a group holds the captions of one image. Group statistics have one row per caption, so that
+callers can subtract them and divide by them without another lookup of groups.
 """
 
 from __future__ import annotations
@@ -11,10 +11,18 @@ from torch import Tensor
 
 
 def group_index(groups: int | Tensor, n: int) -> Tensor:
-    """(N,) group numbers 0 … G−1, from the length of a run or from ids. ValueError where rows and groups don't match."""
+    """Return (N,) group numbers 0 … G−1.
+
+    Args:
+        groups: the length of the runs of rows that form a group, or (N,) ids.
+        n: number of rows N.
+
+    Raises:
+        ValueError: the rows do not divide into the groups, or there are no rows.
+    """
     if isinstance(groups, int):
         if groups < 1 or n == 0 or n % groups:
-            raise ValueError(f"{n} captions don't divide into groups of {groups}: pass whole groups")
+            raise ValueError(f"{n} captions don't divide into groups of {groups}: pass complete groups")
         return torch.arange(n) // groups
     if groups.shape != (n,):
         raise ValueError(f"group ids must have shape ({n},), got {tuple(groups.shape)}")
@@ -24,17 +32,17 @@ def group_index(groups: int | Tensor, n: int) -> Tensor:
 
 
 def sum_in_group(rows: Tensor, index: Tensor) -> Tensor:
-    """(N, K) → (N, K): each row gets its group's sum."""
+    """Replace each row by the sum over its group: (N, K) → (N, K)."""
     return torch.zeros(int(index.max()) + 1, rows.shape[1], dtype=rows.dtype).index_add_(0, index, rows)[index]
 
 
 def any_in_group(flags: Tensor, index: Tensor) -> Tensor:
-    """(N,) → (N,): whether the flag of any row of the group is set."""
+    """Return for each row whether any flag of its group is set: (N,) → (N,)."""
     return sum_in_group(flags[:, None].double(), index)[:, 0] > 0
 
 
 def first_rows(index: Tensor) -> Tensor:
-    """(G,) the row at which each group first appears, to read a per-group value once."""
+    """Return the (G,) rows at which each group first appears, to read a per-group value once."""
     order = torch.argsort(index, stable=True)
     starts = torch.ones(len(order), dtype=torch.bool)
     starts[1:] = index[order][1:] != index[order][:-1]
@@ -42,11 +50,20 @@ def first_rows(index: Tensor) -> Tensor:
 
 
 def centre(values: Tensor, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """(N, K), NaN where abstained → values less their group's mean (0 where abstained), the number of judged captions of
-    the group, and the group's unbiased std (NaN below two judged captions); float64, (N, K) each.
+    """Subtract the group's mean from each value.
 
-    The mean is that of the judged captions, so that the centred values of a group sum to zero. ValueError where a value
-    is infinite.
+    The mean is taken over the judged captions, so that the centred values of a group sum to zero.
+
+    Args:
+        values: (N, K) values; NaN for an abstention.
+        index: (N,) group numbers, as from `group_index`.
+
+    Returns:
+        Three (N, K) float64 tensors: the centred values (0 for an abstention), the number of judged captions of the
+        group, and the group's unbiased std (NaN with fewer than two judged captions).
+
+    Raises:
+        ValueError: a value is infinite.
     """
     values = values.detach().cpu().double()
     if torch.isinf(values).any():
@@ -60,11 +77,13 @@ def centre(values: Tensor, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def pooled_std(centred: Tensor, count: Tensor, index: Tensor) -> Tensor:
-    """(K,) sqrt(Σ_g Σ_i (r − mean_g)² / Σ_g (n_g − 1)); NaN where no group has two judged captions."""
-    freedom = (count[first_rows(index)] - 1).clamp(min=0).sum(0)
-    return torch.where(freedom > 0, (centred.square().sum(0) / freedom.clamp(min=1)).sqrt(), torch.nan)
+    """Return (K,) sqrt(Σ_g Σ_i (r − mean_g)² / Σ_g (n_g − 1)); NaN where no group has two judged captions."""
+    degrees_of_freedom = (count[first_rows(index)] - 1).clamp(min=0).sum(0)
+    return torch.where(
+        degrees_of_freedom > 0, (centred.square().sum(0) / degrees_of_freedom.clamp(min=1)).sqrt(), torch.nan
+    )
 
 
 def std(values: Tensor) -> Tensor:
-    """Unbiased std of a vector; NaN below two values."""
+    """Return the unbiased std of a vector; NaN with fewer than two values."""
     return values.std() if len(values) > 1 else torch.tensor(torch.nan, dtype=torch.float64)

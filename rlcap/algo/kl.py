@@ -1,14 +1,14 @@
-"""The distance from the reference model: estimators a token, a caption's sum, and a coefficient that holds it to a target.
+"""KL divergence from the reference model: estimators per token, the sum over a caption, and an adaptive coefficient.
 
-    log_probs, ref_log_probs (N, C): of the sampled tokens, in nats, by the policy and by the reference
+    log_probs, ref_log_probs (N, C): log-probabilities of the sampled tokens in nats, under the policy and the reference
     mask (N, C): 1 where a token counts
 
-Averaged over captions that the policy wrote, each estimator is KL(policy ‖ reference) or near it (Schulman,
+Averaged over captions that the policy wrote, each estimator equals KL(policy ‖ reference) or approximates it (Schulman,
 "Approximating KL Divergence", 2020). With d = log π − log π_ref of a token:
 
     k1 = d                    unbiased, may be negative
-    k2 = d² / 2               biased, never negative; its gradient is the KL's own
-    k3 = exp(−d) + d − 1      unbiased, never negative, less variance; what TRL's loss uses
+    k2 = d² / 2               biased, never negative; its gradient is the gradient of the KL
+    k3 = exp(−d) + d − 1      unbiased, never negative, lower variance; the estimator in TRL's loss
 """
 
 from __future__ import annotations
@@ -21,54 +21,57 @@ from torch import Tensor
 
 
 def k1(log_probs: Tensor, ref_log_probs: Tensor) -> Tensor:
-    """log π − log π_ref, (N, C) in nats."""
+    """Return log π − log π_ref, (N, C) in nats."""
     return log_probs - ref_log_probs
 
 
 def k2(log_probs: Tensor, ref_log_probs: Tensor) -> Tensor:
-    """(log π − log π_ref)² / 2, (N, C), 0 or more."""
+    """Return (log π − log π_ref)² / 2, (N, C), 0 or more."""
     return (log_probs - ref_log_probs).square() / 2
 
 
 def k3(log_probs: Tensor, ref_log_probs: Tensor) -> Tensor:
-    """π_ref/π − 1 − log(π_ref/π), (N, C), 0 or more."""
+    """Return π_ref/π − 1 − log(π_ref/π), (N, C), 0 or more."""
     difference = ref_log_probs - log_probs
     return difference.exp() - difference - 1
 
 
 def sequence_kl(log_probs: Tensor, ref_log_probs: Tensor, mask: Tensor) -> Tensor:
-    """Σ_t k1 of each caption, (N,) in nats, without gradient: what MOCHa takes .06 of off the reward.
+    """Return Σ_t k1 of each caption, (N,) in nats, without gradient.
 
-    Not divided by the length, so a long caption pays more than a short one of the same tokens.
+    MOCHa subtracts .06 times this sum from the reward. The sum is not divided by the length, so a long caption pays
+    more than a short one.
     """
     return (k1(log_probs, ref_log_probs).detach() * mask).sum(1)
 
 
 @dataclass(frozen=True, slots=True)
 class AdaptiveKL:
-    """A KL coefficient that is raised where captions lie farther from the reference than wanted, and lowered where nearer.
+    """A KL coefficient that rises when the KL of captions is above a target, and falls when it is below.
 
         e = clip(KL / target − 1, −.2, .2);  coefficient ← coefficient · (1 + gain · e)
 
-    Ziegler et al. 2019 (arXiv 1909.08593), section 2.2, with KL the mean over a round's captions of their sums.
+    The rule is that of Ziegler et al. 2019 (arXiv 1909.08593), section 2.2. KL is `sequence_kl`, averaged over the
+    captions of a round.
     """
 
     coefficient: float
-    """β, above 0: what a nat costs."""
+    """β, above 0: the price of one nat."""
     target: float
-    """Nats a caption, above 0."""
+    """Target KL in nats per caption, above 0."""
     gain: float = 0.1
-    """K_β, above 0: a round can change the coefficient by a fifth of it at most."""
+    """K_β, above 0; one round changes the coefficient by at most the share K_β / 5."""
 
     def observe(self, kl: float) -> AdaptiveKL:
-        """The controller after a round whose captions were `kl` nats from the reference on average."""
+        """Return the controller after a round with a mean KL of `kl` nats per caption."""
         error = min(max(kl / self.target - 1, -0.2), 0.2)
         return replace(self, coefficient=self.coefficient * (1 + self.gain * error))
 
     def to_dict(self) -> dict[str, float]:
-        """JSON-able, for checkpoints."""
+        """Return the state as JSON-compatible values, for checkpoints."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, state: Mapping[str, Any]) -> AdaptiveKL:
+        """Restore a controller from the state that `to_dict` returned."""
         return cls(**{name: float(value) for name, value in state.items()})

@@ -96,19 +96,19 @@ def _cider(options: argparse.Namespace) -> None:
 
 
 def _grammar(options: argparse.Namespace) -> None:
-    from rlcap.scorers.training.grammar import teach
+    from rlcap.scorers.training.grammar import fine_tune
 
     texts = [text for sample in _samples(options) for text in (*sample.references, sample.paragraph or "")]
-    right = teach(options.encoder, texts, options.out, options.steps, options.learning_rate)
+    right = fine_tune(options.encoder, texts, options.out, options.steps, options.learning_rate)
     print(f"{options.out}: {right:.1%} of sentences that it was not taught, and of the same spoilt, told apart")
 
 
 def _nli(options: argparse.Namespace) -> None:
     from rlcap.lab.assets import resolve
-    from rlcap.scorers.training.nli import teach
+    from rlcap.scorers.training.nli import fine_tune
 
     texts = [sample.references for sample in _samples(options)]
-    before, after = teach(resolve(options.nli), texts, options.out, options.steps, options.learning_rate)
+    before, after = fine_tune(resolve(options.nli), texts, options.out, options.steps, options.learning_rate)
     print(
         f"{options.out}: AUC {after:.3f} (before: {before:.3f}) on captions of images that it was not taught, right ones "
         "against wrong ones"

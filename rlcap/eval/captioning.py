@@ -12,8 +12,8 @@ import torch
 from tqdm.auto import tqdm
 
 from rlcap.io.images import open_image
-from rlcap.policy.captioner import base_of
-from rlcap.policy.families.registry import captioner_of
+from rlcap.policy.captioner import unwrap_model
+from rlcap.policy.families.registry import make_captioner
 from rlcap.types import Sample
 
 
@@ -44,7 +44,7 @@ def caption_samples(
         ImageError: an image that can't be opened, by name.
     """
     # the base alone: on what is wrapped around it, ZeRO-3 waits for the other processes at each forward
-    captioner = captioner_of(base_of(model), processor)
+    captioner = make_captioner(unwrap_model(model), processor)
     captions: list[str] = []
     with _random_states_kept(), tqdm(total=len(samples), desc="captions", disable=not progress) as bar:
         for start in range(0, len(samples), batch_size):

@@ -21,7 +21,7 @@ from rlcap.lab.models import nli as entailment
 from rlcap.lab.models.corpus import CROWDED, draw_corpus, join
 from rlcap.lab.models.tokenizer import build_tokenizer
 from rlcap.scorers.grammar import AcceptabilityScorer
-from rlcap.scorers.training.grammar import accuracy, pairs, train
+from rlcap.scorers.training.grammar import accuracy, generate_pairs, train
 from rlcap.scorers.training.schedule import one_cycle
 
 SECONDS = "build.json"
@@ -137,11 +137,11 @@ def _nli(folder: Path, seed: int, _out: Path, log: Log, size: Size) -> dict:
 def _grammar(folder: Path, seed: int, _out: Path, _log: Log, size: Size) -> dict:
     model, tokenizer, steps = grammar.new_classifier(seed), build_tokenizer("text", grammar.LENGTH), size(2_000)
     texts = grammar.sentences(random.Random(f"grammar/{seed}"), size(1_500))
-    drawn = pairs(texts, random.Random(f"grammar/{seed}/spoilt"), grammar.well_formed)
+    drawn = generate_pairs(texts, random.Random(f"grammar/{seed}/spoilt"), grammar.well_formed)
     train(model, tokenizer, drawn, one_cycle(model.parameters(), 2e-3, steps), steps)
     grammar.save_classifier(model, folder)
     held_out = grammar.sentences(random.Random(f"grammar/held out/{seed}"), size(150), "test")
-    unseen = pairs(held_out, random.Random(f"grammar/{seed}/unseen"), grammar.well_formed)
+    unseen = generate_pairs(held_out, random.Random(f"grammar/{seed}/unseen"), grammar.well_formed)
     scorer = AcceptabilityScorer(model, tokenizer)
     return {
         "accuracy": round(accuracy(scorer, [next(unseen) for _ in range(1_000)]), 4),

@@ -1,0 +1,1 @@
+"""The captioner that is trained: model families, loading, LoRA adapters, the value model and exact prefix sharing."""

@@ -1,7 +1,7 @@
-"""Several adapters over one frozen base: which of them takes part in a forward.
+"""The choice between several adapters over one frozen base.
 
-peft's own `set_adapter` and `disable_adapter` also freeze every adapter that is not active. Policy and critic are trained
-in the same step, so that here nothing but the choice changes.
+peft's `set_adapter` and `disable_adapter` also freeze every adapter that is not active. The policy and the value model
+are trained in the same step, so this module changes only which adapter takes part in a forward pass.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from torch import nn
 
 @contextmanager
 def using_adapter(model: nn.Module, name: str | None) -> Iterator[None]:
-    """Within, forwards of `model` (or of a part of it) go through the adapter `name`, or through the base alone (None).
+    """Inside this context, `model` (or a part of a model) uses the adapter `name`, or the base alone for None.
 
-    No `requires_grad` changes, and afterwards the choice is what it was. A model without adapters is left as it is.
+    No `requires_grad` flag changes, and the previous choice is restored afterwards. A model without adapters is left
+    unchanged.
     """
     layers = [part for part in model.modules() if isinstance(part, BaseTunerLayer | AuxiliaryTrainingWrapper)]
     before = [(layer._active_adapter, layer._disable_adapters) for layer in layers]

@@ -1,16 +1,17 @@
-"""A captioner as the trainers see it: prepare images once, write G captions an image, weigh captions with gradient.
+"""The captioner interface: prepare images once, generate G captions per image, score captions with gradient.
 
-    captioner = captioner_of(model, processor)                       # rlcap.policy.families.registry
+    captioner = make_captioner(model, processor)                     # rlcap.policy.families.registry
     prompts = captioner.prepare(images, "describe the image")
     written = captioner.generate(prompts, captions=8, max_new_tokens=200)
     scores = captioner.log_probs(prompts, written.ids, written.mask)  # (8·B, C), with gradient
 
-Image and instruction are the same for the captions of an image: they are read once, their keys and values repeated for
-the captions, and only the captions' tokens are run for each. That is exact, gradients included; `shared=False` reads
-everything anew for each caption, which tests and benchmarks hold it against.
+The captions of an image share the image and the instruction. The captioner runs these once, repeats their keys and
+values for the captions, and then runs only the tokens of each caption. The result is exact, gradients included.
+`shared=False` runs the whole prompt for each caption; tests and benchmarks compare the shared path with it.
 
-A family says three things: how a prompt is read (`prefill`), how captions continue it (`decode_step`), and how both are run in
-one go (`whole`). Rows are captions, those of an image side by side, in every tensor.
+A model family defines three operations: running a prompt (`prefill`), continuing it with captions (`decode_step`), and
+running both in one pass (`forward_unshared`). In every tensor, rows are captions, and the captions of an image are
+adjacent.
 """
 
 from __future__ import annotations
@@ -29,38 +30,39 @@ from PIL.Image import Image
 from transformers import PreTrainedModel
 from transformers.cache_utils import Cache
 
-from rlcap.policy.language_head import separable_head, states_for_logits, weigh
+from rlcap.policy.language_head import compute_log_probs, find_separable_head, skip_head
 from rlcap.policy.prompt import Prompt
-from rlcap.policy.shared_prefix.kv_cache import continued, with_room
-from rlcap.policy.threads import threads_for
-from rlcap.policy.tokens import draw, token_log_probs
+from rlcap.policy.shared_prefix.kv_cache import repeat_prefix, repeat_prefix_with_room
+from rlcap.policy.threads import limit_threads
+from rlcap.policy.tokens import sample_tokens, token_log_probs
 
 
 @dataclass(frozen=True, slots=True)
 class Prefix:
-    """B prompts, read."""
+    """The state of the model after B prompts."""
 
     logits: torch.Tensor
-    """(B, V) of the first token of a caption."""
+    """(B, V) logits of the first token of a caption."""
     cache: Cache
+    """Keys and values of the prompts."""
     mask: torch.Tensor | None
-    """(B, P) 1 where a token was read, 0 where padding; None where nothing is padded, and no mask need be made."""
+    """(B, P), 1 for a token and 0 for padding; None where nothing is padded, so that no mask is needed."""
     position: torch.Tensor
-    """(B,) of the first token of a caption."""
+    """(B,) position of the first token of a caption."""
     extra: dict[str, torch.Tensor] = field(default_factory=dict)
-    """What else a family's captions look back at: (B, …) each."""
+    """Other tensors (B, …) of the prompts that the captions of a model family attend to."""
 
-    def repeated(self, cache: Cache, captions: int) -> Prefix:
-        """The same for B·captions rows, with a cache that has them already."""
+    def repeat(self, cache: Cache, captions: int) -> Prefix:
+        """Return this prefix for B·captions rows, with a cache that already has these rows."""
         rows = {name: value.repeat_interleave(captions, 0) for name, value in self.extra.items()}
         mask = None if self.mask is None else self.mask.repeat_interleave(captions, 0)
         position = self.position.repeat_interleave(captions, 0)
         return replace(self, cache=cache, mask=mask, position=position, extra=rows)
 
-    def mask_of(self, tokens: int) -> torch.Tensor | None:
-        """(B, P + tokens) with what is written after the prompt.
+    def extend_mask(self, tokens: int) -> torch.Tensor | None:
+        """Return the mask (B, P + tokens) of the prompt and `tokens` caption tokens; None where no mask is needed.
 
-        A caption's own padding needs none: it comes after all tokens that count, and none of them looks ahead.
+        The padding of a caption needs no mask: it comes after all tokens that count, and attention is causal.
         """
         if self.mask is None:
             return None
@@ -72,100 +74,111 @@ class GeneratedCaptions:
     """N generated captions of at most C tokens, padded on the right."""
 
     ids: torch.Tensor
-    """(N, C)"""
+    """(N, C) token ids."""
     mask: torch.Tensor
-    """(N, C) 1 up to and with the end token, 0 after it."""
+    """(N, C), 1 up to and including the end token, 0 after it."""
     log_probs: torch.Tensor
-    """(N, C) at the sampling temperature, of all words as `Captioner.log_probs` has them; 0 where the mask is."""
+    """(N, C) log-probabilities at the sampling temperature over all words (see `Captioner.log_probs`); 0 if masked."""
 
 
 @dataclass(frozen=True, slots=True)
 class TokenLogProbs:
-    """What the model thinks of N captions."""
+    """Log-probabilities of the tokens of N captions."""
 
     log_probs: torch.Tensor
-    """(N, C) in nats, float32; 0 where the mask is."""
+    """(N, C) in nats, float32; 0 where the mask is 0."""
     entropies: torch.Tensor | None
-    """(N, C) in nats, float32; None where not asked for."""
+    """(N, C) in nats, float32; None where not requested."""
 
 
 class Captioner(ABC):
-    """A model with its processor. Cheap to build: it holds no weights of its own.
+    """A model with its processor. It is cheap to build, since it holds no weights of its own.
 
-    `model` may be wrapped in peft, adapters on or off as the caller left them, and in DDP around it. The model's training mode is the
-    caller's too, except in `generate`, which runs in evaluation mode and puts the flags back.
+    `model` may be wrapped in peft and in DDP around it. The caller decides which adapters are active and whether the
+    model is in training mode. `prepare` and `generate` switch to evaluation mode, and restore the flags afterwards.
     """
 
     def __init__(self, model: torch.nn.Module, processor: Any) -> None:
         self.model, self.processor = model, processor
-        self.base = base_of(model)
+        self.base = unwrap_model(model)
         self.kind: str = self.base.config.model_type
         self.tokenizer = getattr(processor, "tokenizer", processor)
-        ends = self.writer().generation_config.eos_token_id
+        ends = self.text_model().generation_config.eos_token_id
         ends = self.tokenizer.eos_token_id if ends is None else ends
         self.end_ids: list[int] = list(ends) if isinstance(ends, list | tuple) else [ends]
         self.pad_id: int = self.end_ids[0] if self.tokenizer.pad_token_id is None else self.tokenizer.pad_token_id
 
-    def writer(self) -> torch.nn.Module:
-        """The module that writes: its generation config says which tokens end a caption, its last layer has the words."""
+    def text_model(self) -> torch.nn.Module:
+        """Return the module that generates text, with the generation config and the layer that gives logits."""
         return self.base
 
     @abstractmethod
     def prepare(self, images: Sequence[Image | Sequence[Image]], instruction: str | Sequence[str]) -> list[Prompt]:
-        """One prompt an image (or a sequence of images).
+        """Make one prompt per image, or per sequence of images.
 
-        What is frozen of the vision side runs here, once for all passes over the prompt: its features are kept where nothing of
-        them is trained, else what the tower gives to a trained projector (`rlcap.policy.shared_prefix.vision_encoder`). A tower that is trained
-        itself runs in each pass. `instruction` is one for all, or one each.
+        The frozen part of the vision side runs here, once for all passes over the prompt. Where the whole vision side
+        is frozen, the prompt keeps its features. Where only the projector is trained, the prompt keeps the output of
+        the vision encoder (`rlcap.policy.shared_prefix.vision_encoder`). A vision encoder that is trained itself runs
+        in each pass.
+
+        Args:
+            images: one image, or several, for each prompt.
+            instruction: one instruction for all prompts, or one for each.
         """
 
     @abstractmethod
     def prefill(self, prompts: Sequence[Prompt]) -> Prefix:
-        """Run image and instruction once a prompt."""
+        """Run image and instruction once for each prompt."""
 
     @abstractmethod
     def decode_step(self, prefix: Prefix, ids: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-        """(N, C, V) logits of the token after each of (N, C) ids.
+        """Return (N, C, V) logits of the token after each of the (N, C) ids.
 
-        `mask`: of the prefix, what has been kept since, and `ids`; None where nothing is padded.
+        Args:
+            prefix: the prompts; their cache may already hold earlier caption tokens.
+            ids: (N, C) caption tokens to run.
+            mask: mask over the prefix, the cached caption tokens and `ids`; None where nothing is padded.
         """
 
     @abstractmethod
-    def whole(self, prompts: Sequence[Prompt], ids: torch.Tensor) -> torch.Tensor:
-        """(N, C, V) logits of (N, C) ids after N prompts, everything in one forward and nothing shared."""
+    def forward_unshared(self, prompts: Sequence[Prompt], ids: torch.Tensor) -> torch.Tensor:
+        """Return (N, C, V) logits of the (N, C) ids after N prompts, in one forward pass that shares nothing."""
 
     def encode(self, caption: str, instruction: str) -> list[int]:
-        """The tokens of a caption as it continues a prompt, with the end token."""
+        """Return the tokens of a caption that continues a prompt, with the end token."""
         text = f" {caption}" if instruction else caption
         return [*self.tokenizer(text, add_special_tokens=False)["input_ids"], self.end_ids[0]]
 
     def decode(self, ids: torch.Tensor) -> list[str]:
-        """(N, C) tokens → N captions, without special tokens and outer space."""
+        """Turn (N, C) tokens into N captions, without special tokens and surrounding spaces."""
         return [text.strip() for text in self.tokenizer.batch_decode(ids, skip_special_tokens=True)]
 
     def visual_tokens(self, image: Image) -> int | None:
-        """How many tokens of the prompt an image takes; None where the decoder looks at it in another way."""
+        """Return the number of prompt tokens of an image; None where the decoder reads the image in another way."""
         return None
 
-    def unsuitable_ids(self) -> list[int]:
-        """Tokens that a caption must not hold, whatever their probability: placeholders of images."""
+    def forbidden_token_ids(self) -> list[int]:
+        """Return the tokens that a caption must never contain, such as the placeholders of images."""
         return []
 
-    def by_way_of_the_whole(self, part: torch.nn.Module, **inputs: Any) -> Any:
-        """What `part` of the base makes of `inputs`, called through the whole model's forward: there DDP prepares its
-        exchange of gradients, which a part called by itself would never take part in."""
-        own = self.base.__dict__.get("forward")  # TRL puts one there
+    def forward_part(self, part: torch.nn.Module, **inputs: Any) -> Any:
+        """Call `part` of the base on `inputs` through the forward of the wrapped model.
+
+        DDP prepares the exchange of gradients in the forward of the wrapped model. A part that is called directly would
+        not take part in the exchange.
+        """
+        previous = self.base.__dict__.get("forward")  # TRL sets one
         self.base.forward = lambda **inputs: part(**inputs)
         try:
             return self.model(**inputs)
         finally:
-            if own is None:
+            if previous is None:
                 del self.base.forward
             else:
-                self.base.forward = own
+                self.base.forward = previous
 
     def prefix_sharing_blocker(self) -> str | None:
-        """Why the shared prefix can't be used as things are; None where it can."""
+        """Return why the shared prefix can't be used in the current state of the model; None where it can."""
         return None
 
     @torch.no_grad()
@@ -179,17 +192,26 @@ class Captioner(ABC):
         top_p: float = 1.0,
         sampling_uniforms: torch.Tensor | None = None,
     ) -> GeneratedCaptions:
-        """`captions` captions a prompt, B·captions rows; greedy where `temperature` is 0. Stops when all have ended.
+        """Generate captions, in evaluation mode. Generation stops when all captions have ended.
 
-        points: (B·captions, max_new_tokens) float64 in [0, 1), the random numbers that decide each token
-        (`rlcap.data.sampler.sampling_uniforms`); by default from torch's global generator.
+        Args:
+            prompts: B prompts.
+            captions: number of captions per prompt.
+            max_new_tokens: longest caption in tokens.
+            temperature: divisor of the logits; 0 decodes greedily.
+            top_p: probability of the nucleus that tokens are sampled from.
+            sampling_uniforms: (B·captions, max_new_tokens) float64 in [0, 1), the random number that decides each token
+                (`rlcap.data.sampler.sampling_uniforms`); by default from torch's global generator.
+
+        Returns:
+            B·captions rows.
         """
-        with evaluating(self.model):
+        with evaluation_mode(self.model):
             prefix = self.prefill(prompts)
             logits = prefix.logits.repeat_interleave(captions, 0)
-            prefix = prefix.repeated(with_room(prefix.cache, captions, max_new_tokens), captions)
+            prefix = prefix.repeat(repeat_prefix_with_room(prefix.cache, captions, max_new_tokens), captions)
             ends = torch.tensor(self.end_ids, device=logits.device, dtype=torch.long)
-            unsuitable = torch.tensor(self.unsuitable_ids(), device=logits.device, dtype=torch.long)
+            forbidden = torch.tensor(self.forbidden_token_ids(), device=logits.device, dtype=torch.long)
             running = torch.ones(len(logits), dtype=torch.bool, device=logits.device)
             sampling_uniforms = (
                 torch.rand(len(logits), max_new_tokens, dtype=torch.double)
@@ -198,10 +220,10 @@ class Captioner(ABC):
             )
             sampling_uniforms = sampling_uniforms.to(logits.device)
             ids, masks, log_probs = [], [], []
-            with threads_for(self.base, len(logits)):
+            with limit_threads(self.base, len(logits)):
                 for step in range(max_new_tokens):
-                    allowed = logits.index_fill(1, unsuitable, -torch.inf)
-                    drawn = draw(allowed, temperature, top_p, sampling_uniforms[:, step]).masked_fill(
+                    allowed = logits.index_fill(1, forbidden, -torch.inf)
+                    drawn = sample_tokens(allowed, temperature, top_p, sampling_uniforms[:, step]).masked_fill(
                         ~running, self.pad_id
                     )
                     ids.append(drawn)
@@ -210,7 +232,7 @@ class Captioner(ABC):
                     running = running & ~torch.isin(drawn, ends)
                     if step == max_new_tokens - 1 or not running.any():
                         break
-                    logits = self.decode_step(prefix, drawn[:, None], prefix.mask_of(step + 1))[:, -1]
+                    logits = self.decode_step(prefix, drawn[:, None], prefix.extend_mask(step + 1))[:, -1]
                     prefix = replace(prefix, position=prefix.position + 1)
         return GeneratedCaptions(torch.stack(ids, 1), torch.stack(masks, 1).long(), torch.stack(log_probs, 1))
 
@@ -224,63 +246,75 @@ class Captioner(ABC):
         entropies: bool = False,
         shared: bool = True,
     ) -> TokenLogProbs:
-        """Log-probabilities of N = B·G captions (N, C), of B prompts, with gradient unless the caller turned it off.
+        """Compute the log-probabilities of N = B·G captions of B prompts, with gradient unless the caller disabled it.
 
         Args:
-            ids, mask: (N, C), padded on the right; the G captions of a prompt side by side.
+            prompts: B prompts.
+            ids: (N, C) tokens, padded on the right; the G captions of a prompt are adjacent.
+            mask: (N, C), 1 where a token counts.
             temperature: divides the logits, as in sampling.
-            entropies: compute them too, (N, C), with gradient.
-            shared: read each prompt once for its captions; False reads it anew for each.
+            entropies: whether to compute the (N, C) entropies as well, with gradient.
+            shared: whether to run each prompt once for all its captions; False runs it for each caption.
 
         Raises:
-            ValueError: N is no multiple of B.
+            ValueError: N is not a multiple of B.
         """
-        head = separable_head(self.writer())
-        with states_for_logits(head):
-            states = list(self._in_order(prompts, ids, shared))
-        found = [weigh(states, part, head, temperature, entropies) for states, part in states]
-        columns = [torch.cat(values, 1) if values[0] is not None else None for values in zip(*found, strict=True)]
+        head = find_separable_head(self.text_model())
+        with skip_head(head):
+            states = list(self._forward_parts(prompts, ids, shared))
+        results = [compute_log_probs(states, part, head, temperature, entropies) for states, part in states]
+        columns = [torch.cat(values, 1) if values[0] is not None else None for values in zip(*results, strict=True)]
         return TokenLogProbs(*(x if x is None else x.masked_fill(mask == 0, 0.0) for x in columns))
 
     def states(self, prompts: Sequence[Prompt], ids: torch.Tensor, *, shared: bool = True) -> torch.Tensor:
-        """(N, C, D) what the last layer would make each of (N, C) tokens of: the state of the model before the token.
+        """Return (N, C, D) the input of the last layer from which each of the (N, C) tokens is predicted.
 
-        The rest as for `log_probs`. A model that caps its logits caps these as well, in the same way.
+        A model that caps its logits applies the same cap to these states.
+
+        Args:
+            prompts: as for `log_probs`.
+            ids: as for `log_probs`.
+            shared: as for `log_probs`.
         """
-        with states_for_logits(self.writer().get_output_embeddings()):
-            return torch.cat([states for states, _ in self._in_order(prompts, ids, shared)], 1)
+        with skip_head(self.text_model().get_output_embeddings()):
+            return torch.cat([states for states, _ in self._forward_parts(prompts, ids, shared)], 1)
 
-    def _in_order(self, prompts, ids, shared) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """(N, c, V) logits (or the states before them) and the (N, c) ids that they are of, in order."""
+    def _forward_parts(self, prompts, ids, shared) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Return (N, c, V) logits, or the states before them, with the (N, c) ids that they predict, part by part."""
         if not prompts or len(ids) % len(prompts):
-            raise ValueError(f"{len(ids)} captions are not the same number for each of {len(prompts)} prompts")
+            raise ValueError(
+                f"{len(ids)} captions don't divide evenly among {len(prompts)} prompts: pass the same number for each"
+            )
         reason = self.prefix_sharing_blocker() if shared else None
         if reason:
-            warnings.warn(f"the prefix is read anew for each caption: {reason}", stacklevel=3)
-        parts = self._shared if shared and not reason else self._plain
-        return parts(prompts, len(ids) // len(prompts), ids)
+            warnings.warn(f"each caption runs its whole prompt again: {reason}", stacklevel=3)
+        forward = self._forward_shared if shared and not reason else self._forward_plain
+        return forward(prompts, len(ids) // len(prompts), ids)
 
-    def _shared(self, prompts, captions, ids) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    def _forward_shared(self, prompts, captions, ids) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         prefix = self.prefill(prompts)
         yield prefix.logits.repeat_interleave(captions, 0)[:, None], ids[:, :1]
         if ids.shape[1] > 1:
-            rows = prefix.repeated(continued(prefix.cache, captions), captions)
-            yield self.decode_step(rows, ids[:, :-1], rows.mask_of(ids.shape[1] - 1)), ids[:, 1:]
+            rows = prefix.repeat(repeat_prefix(prefix.cache, captions), captions)
+            yield self.decode_step(rows, ids[:, :-1], rows.extend_mask(ids.shape[1] - 1)), ids[:, 1:]
 
-    def _plain(self, prompts, captions, ids) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        yield self.whole([prompt for prompt in prompts for _ in range(captions)], ids), ids
+    def _forward_plain(self, prompts, captions, ids) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        yield self.forward_unshared([prompt for prompt in prompts for _ in range(captions)], ids), ids
 
 
-def base_of(model: torch.nn.Module) -> torch.nn.Module:
-    """The transformers model inside peft's wrapper, and that inside DDP's."""
+def unwrap_model(model: torch.nn.Module) -> torch.nn.Module:
+    """Return the transformers model inside the wrappers of DDP and peft."""
     if not isinstance(model, PeftModel | PreTrainedModel):
-        model = extract_model_from_parallel(model)  # which takes milliseconds, and is asked for at each pass
+        model = extract_model_from_parallel(model)  # only where needed: it takes milliseconds
     return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
 @contextmanager
-def evaluating(model: torch.nn.Module) -> Iterator[None]:
-    """Evaluation mode; afterwards every module has its own flag back (a frozen part may be in another than the rest)."""
+def evaluation_mode(model: torch.nn.Module) -> Iterator[None]:
+    """Put `model` into evaluation mode inside this context, and restore the flag of every module afterwards.
+
+    The flags are restored one by one, since a frozen part may be in another mode than the rest.
+    """
     flags = [(module, module.training) for module in model.modules()]
     model.eval()
     try:

@@ -1,4 +1,8 @@
-"""Dropout off, for good: reinforcement weighs what the policy has said under the policy as it spoke."""
+"""Disabling dropout for a whole run.
+
+Reinforcement learning compares the probability of a caption with the one under which it was sampled, so both passes
+must be deterministic.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +10,10 @@ from torch import nn
 
 
 def disable_dropout(model: nn.Module) -> None:
-    """No module of `model` drops anything from now on, in training mode either.
+    """Disable dropout in every module of `model`, in training mode as well.
 
-    Modules of dropout get the rate 0, and so do the rates that attention layers (`attention_dropout`) and decoders
-    (`dropout`, `layerdrop`) keep as plain numbers and read when they are in training mode.
+    Dropout modules get the rate 0. So do the rates that attention layers (`attention_dropout`) and decoders (`dropout`,
+    `layerdrop`) keep as plain numbers and read in training mode.
     """
     for module in model.modules():
         if isinstance(module, nn.modules.dropout._DropoutNd):

@@ -1,4 +1,4 @@
-"""Loads a captioner: base model, processor and LoRA adapter, the same way for the lab's and for anyone's."""
+"""Loading of a captioner: base model, processor and LoRA adapter."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from rlcap.config.schema import DTYPES, TRAINABLE, ModelConfig
 from rlcap.errors import ConfigError
 from rlcap.lab.assets import resolve
 from rlcap.policy.captioner import Captioner
-from rlcap.policy.families.registry import FAMILIES, captioner_of, check_family
+from rlcap.policy.families.registry import FAMILIES, check_family, make_captioner
 from rlcap.policy.processor import load_processor
-from rlcap.scorers.loading import named
+from rlcap.scorers.loading import explain_load_errors
 
 _VISION = re.compile(r"(^|\.)(vision_tower|vision_model|visual|image_encoder|vision_encoder)(\.|$)|^encoder\.")
 _PROJECTOR = re.compile(
@@ -30,20 +30,24 @@ _PROJECTOR = re.compile(
     r"|language_projection|visual_projection|enc_to_dec_proj)(\.|$)"
 )
 _HEAD = re.compile(r"(^|\.)(lm_head|embed_tokens|predictions\.decoder)(\.|$)|^output$")
-_LINEAR = (torch.nn.Linear, Conv1D)  # GPT-2 has its own linear layer
+_LINEAR = (torch.nn.Linear, Conv1D)  # GPT-2 has a linear layer of its own
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """A captioner ready to train."""
+    """A captioner that is ready to train."""
 
     model: Any
+    """The model, in peft unless all its parameters are trained."""
     processor: Any
+    """The processor that belongs to the model."""
     base: str
+    """Folder or hub name of the base model, as the user wrote it."""
     adapter: str | None
+    """Folder or hub name of the adapter, as the user wrote it; None for a fresh one."""
 
     def describe(self) -> str:
-        """Trainable and total parameters, and which modules are trained, as a table for the start of a run."""
+        """Describe the trained parameters, in total and by module, as a table for the start of a run."""
         groups: dict[str, int] = {}
         trainable = total = 0
         for name, parameter in self.model.named_parameters():
@@ -61,26 +65,31 @@ class Policy:
     @property
     def captioner(self) -> Captioner:
         """The model as its family's captioner."""
-        return captioner_of(self.model, self.processor)
+        return make_captioner(self.model, self.processor)
 
     @property
     def trainable_parameters(self) -> int:
+        """Number of parameters that are trained."""
         return sum(p.numel() for p in self.model.parameters() if p.requires_grad)
 
 
 def pick_dtype(name: str) -> torch.dtype:
-    """`auto` → bfloat16 on a GPU that has it, else float32."""
+    """Return the torch dtype called `name`; `auto` means bfloat16 on a GPU that supports it, and float32 elsewhere."""
     if name == "auto":
-        cuda = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
-        return torch.bfloat16 if cuda else torch.float32
+        has_bfloat16 = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+        return torch.bfloat16 if has_bfloat16 else torch.float32
     if name not in DTYPES:
         raise ConfigError(f"model.dtype must be one of {', '.join(DTYPES)}, got {name!r}")
     return getattr(torch, name)
 
 
-def lora_modules(model: torch.nn.Module, trainable: str) -> list[str]:
-    """Names of the linear modules that `trainable` adapts. Raises ConfigError when there are none."""
-    found = []
+def find_lora_modules(model: torch.nn.Module, trainable: str) -> list[str]:
+    """Return the names of the linear modules that the choice `trainable` adapts.
+
+    Raises:
+        ConfigError: the model has no such modules.
+    """
+    names = []
     for name, module in model.named_modules():
         if not isinstance(module, _LINEAR) or _HEAD.search(name):
             continue
@@ -90,78 +99,81 @@ def lora_modules(model: torch.nn.Module, trainable: str) -> list[str]:
             or (trainable == "projector" and projector)
             or (trainable == "lora-language" and not vision and not projector)
         ):
-            found.append(name)
-    if not found:
+            names.append(name)
+    if not names:
         kinds = sorted({name.split(".")[-1] for name, m in model.named_modules() if isinstance(m, _LINEAR)})
         raise ConfigError(
             f"model.trainable={trainable!r} matches no linear module of {type(model).__name__}; its linear modules are "
             f"called {', '.join(kinds)}"
         )
-    return found
+    return names
 
 
-def keep_frozen_statistics(model: torch.nn.Module) -> None:
-    """Frozen batch norms stay in evaluation mode, whatever `model.train()` says.
+def freeze_batch_norm_statistics(model: torch.nn.Module) -> None:
+    """Keep frozen batch norms in evaluation mode, even after `model.train()`.
 
-    In training mode those of a frozen vision tower (FastVLM's, Gemma 3n's) would normalise an image by the others of
-    its batch and overwrite the statistics that came with the weights; the adapter on disk would then fit a tower that
-    nobody has.
+    In training mode, the batch norms of a frozen vision encoder (FastVLM's, Gemma 3n's) would normalise an image by the
+    other images of its batch, and would overwrite the statistics that came with the weights. The saved adapter would
+    then belong to a vision encoder that exists nowhere else.
     """
     for module in model.modules():
         if isinstance(module, _BatchNorm) and not any(p.requires_grad for p in module.parameters()):
             module.eval()
-            module.train = functools.partial(_stay, module)
+            module.train = functools.partial(_ignore_mode, module)
 
 
-def _stay(module: torch.nn.Module, mode: bool = True) -> torch.nn.Module:
+def _ignore_mode(module: torch.nn.Module, mode: bool = True) -> torch.nn.Module:
     return module
 
 
 def _quantised(config: ModelConfig) -> dict[str, Any]:
-    """Loading options of a QLoRA base (Dettmers et al. 2023, arXiv 2305.14314, §3): NF4, double quantisation."""
+    """Return the loading options of QLoRA (Dettmers et al. 2023, arXiv 2305.14314, §3): NF4, double quantisation."""
     if not config.load_in_4bit:
         return {}
     if config.trainable == "full":
-        raise ConfigError("model.load_in_4bit freezes the base: choose a LoRA (model.trainable), not full")
+        raise ConfigError("model.load_in_4bit freezes the base: choose a LoRA for model.trainable instead of full")
     if importlib.util.find_spec("bitsandbytes") is None:
         raise ConfigError("model.load_in_4bit needs bitsandbytes: pip install bitsandbytes")
-    wanted = BitsAndBytesConfig(
+    quantization = BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=pick_dtype(config.dtype),
     )
-    return {"quantization_config": wanted}
+    return {"quantization_config": quantization}
 
 
-def _tell_of_what_is_left_out(config: ModelConfig) -> None:
-    """A warning where keys of a fresh adapter were set beside an adapter, which stays as it is."""
-    fresh = ModelConfig()
-    keys = [key for key in ("trainable", "lora_rank", "lora_alpha") if getattr(config, key) != getattr(fresh, key)]
+def _warn_of_ignored_keys(config: ModelConfig) -> None:
+    """Warn where keys of a fresh adapter are set although an existing adapter is loaded, which they do not change."""
+    defaults = ModelConfig()
+    keys = [key for key in ("trainable", "lora_rank", "lora_alpha") if getattr(config, key) != getattr(defaults, key)]
     if keys:
-        told = ", ".join(f"model.{key}={getattr(config, key)}" for key in keys)
+        settings = ", ".join(f"model.{key}={getattr(config, key)}" for key in keys)
         warnings.warn(
-            f"{told}: of a fresh adapter, and {config.adapter} stays as it is (model.adapter=null makes a fresh one)",
+            f"{settings}: ignored, since it applies to a fresh adapter and {config.adapter} is loaded as it is "
+            "(model.adapter=null makes a fresh one)",
             stacklevel=3,
         )
 
 
 def load_policy(config: ModelConfig) -> Policy:
-    """Base model, processor with left padding, and adapter (loaded and trainable, or fresh).
+    """Load the base model, its processor (which pads on the left) and the adapter (loaded and trainable, or fresh).
 
-    Raises ConfigError for unknown choices, for a family that isn't known, and where a folder or hub name can't be found
-    or loaded.
+    Raises:
+        ConfigError: a choice or the model family is unknown, or a folder or hub name can't be found or loaded.
     """
     if config.trainable not in TRAINABLE:
         raise ConfigError(f"model.trainable must be one of {', '.join(TRAINABLE)}, got {config.trainable!r}")
     dtype = pick_dtype(config.dtype)
-    with named("model.base", config.base, f"give a model's folder or hub name, of the families {', '.join(FAMILIES)}"):
+    with explain_load_errors(
+        "model.base", config.base, f"give a model's folder or hub name, of the families {', '.join(FAMILIES)}"
+    ):
         base = resolve(config.base)
         architecture = AutoConfig.from_pretrained(base, trust_remote_code=config.trust_remote_code)
-    check_family(architecture)  # one that isn't known is refused before its weights are fetched
-    with named("model.base", config.base, "give a model's folder or hub name"):
+    check_family(architecture)  # refuse an unknown family before its weights are downloaded
+    with explain_load_errors("model.base", config.base, "give a model's folder or hub name"):
         processor = load_processor(base, config.trust_remote_code)
-    with named("model.base", config.base, "give a model's folder or hub name"):
+    with explain_load_errors("model.base", config.base, "give a model's folder or hub name"):
         model = AutoModelForImageTextToText.from_pretrained(
             base,
             dtype=dtype,
@@ -172,23 +184,23 @@ def load_policy(config: ModelConfig) -> Policy:
     if config.adapter is not None:
         adapter = resolve(config.adapter)
         if Path(adapter).is_dir() and not (Path(adapter) / "adapter_config.json").is_file():
-            near = (
+            hint = (
                 "; did you mean its folder adapter?"
                 if (Path(adapter) / "adapter" / "adapter_config.json").is_file()
                 else ""
             )
             raise ConfigError(
-                f"model.adapter {config.adapter} holds no adapter_config.json: it is not a peft adapter{near}"
+                f"model.adapter {config.adapter} holds no adapter_config.json: it is not a peft adapter{hint}"
             )
-        with named(
+        with explain_load_errors(
             "model.adapter",
             config.adapter,
             "give a peft adapter that was made on this model.base, or null for a fresh one",
             (OSError, ValueError, RuntimeError),
         ):
             model = PeftModel.from_pretrained(model, adapter, is_trainable=True)
-        _tell_of_what_is_left_out(config)
-        # On saving, peft looks on the hub for the base's vocabulary; the lab's base is no hub name and keeps its own.
+        _warn_of_ignored_keys(config)
+        # On saving, peft looks up the base's vocabulary on the hub; the lab's base is no hub name and needs none.
         warnings.filterwarnings("ignore", message="Could not find a config file in lab:")
         for parameter in model.parameters():
             if parameter.requires_grad:
@@ -196,15 +208,15 @@ def load_policy(config: ModelConfig) -> Policy:
     elif config.trainable == "full":
         model.requires_grad_(True)
     else:
-        chosen = lora_modules(model, config.trainable)
+        target_modules = find_lora_modules(model, config.trainable)
         lora = LoraConfig(
             r=config.lora_rank,
             lora_alpha=config.lora_alpha,
             lora_dropout=0.0,
-            target_modules=chosen,
-            # GPT-2's own linear layers keep their weights the other way round
-            fan_in_fan_out=all(isinstance(model.get_submodule(name), Conv1D) for name in chosen),
+            target_modules=target_modules,
+            # GPT-2's linear layers store their weights transposed
+            fan_in_fan_out=all(isinstance(model.get_submodule(name), Conv1D) for name in target_modules),
         )
         model = get_peft_model(model, lora)
-    keep_frozen_statistics(model)
+    freeze_batch_norm_statistics(model)
     return Policy(model, processor, config.base, config.adapter)

@@ -1,7 +1,7 @@
-"""What a captioner is asked: the tensors of one prompt, and how several make a batch.
+"""The tensors of one prompt, and functions that join several prompts into a batch.
 
-Prompts are made one by one and padded here: a batch is any list of them, in any order, and no processor's
-padding side can corrupt it.
+Prompts are made one by one and padded here. So a batch can be any list of prompts in any order, and it does not depend
+on the padding side of a processor.
 """
 
 from __future__ import annotations
@@ -11,49 +11,56 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch.nn import functional as F
+from torch.nn import functional
 
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """One image, or several, and what is asked of it."""
+    """One or several images with the instruction for them."""
 
     tokens: Mapping[str, torch.Tensor]
-    """(P,) each: `input_ids`, `attention_mask`, and token types where the family has them."""
+    """Tensors of shape (P,): `input_ids`, `attention_mask`, and token types where the model family has them."""
     pixels: Mapping[str, torch.Tensor]
-    """The processor's other tensors, images along the first dimension; empty where `features` took their place."""
+    """The processor's other tensors, images along the first dimension; empty where `features` replaces them."""
     features: Any = None
-    """What the frozen vision side made of the images: nested lists of tensors, or None where some of it is trained."""
-    seen: Any = None
-    """What a frozen tower gave to a projector that is trained (`rlcap.policy.shared_prefix.vision_encoder`), nested likewise; else None."""
+    """Output of a completely frozen vision side, as nested lists of tensors; None where a part of it is trained."""
+    vision_states: Any = None
+    """Output of a frozen vision encoder before a trained projector (`rlcap.policy.shared_prefix.vision_encoder`).
+
+    The tensors are nested as in `features`; None in all other cases.
+    """
 
 
 def pad(rows: Sequence[torch.Tensor], value: int, side: str = "left") -> torch.Tensor:
-    """Vectors of lengths P₁ … P_B → (B, max P), `value` before the shorter ones, or after them (`side="right"`)."""
+    """Pad vectors of lengths P₁ … P_B with `value` on one side: → (B, max P)."""
     longest = max(len(row) for row in rows)
     missing = [longest - len(row) for row in rows]
     return torch.stack(
-        [F.pad(row, (n, 0) if side == "left" else (0, n), value=value) for row, n in zip(rows, missing, strict=True)]
+        [
+            functional.pad(row, (n, 0) if side == "left" else (0, n), value=value)
+            for row, n in zip(rows, missing, strict=True)
+        ]
     )
 
 
 def stack_pixels(values: Sequence[torch.Tensor]) -> torch.Tensor:
-    """Tensors (n₁, …), (n₂, …) → (n₁ + n₂ + …, …), zeros at the end of dimensions that differ.
+    """Concatenate tensors (n₁, …), (n₂, …) to (n₁ + n₂ + …, …), with zeros at the end of dimensions that differ.
 
-    Zero images and patches are what the models themselves leave out.
+    The models themselves ignore images and patches of zeros.
     """
     sizes = [max(value.shape[d] for value in values) for d in range(1, values[0].dim())]
     padded = []
     for value in values:
-        missing = [size - have for size, have in zip(sizes, value.shape[1:], strict=True)]
-        padded.append(F.pad(value, [x for m in reversed(missing) for x in (0, m)]) if any(missing) else value)
+        missing = [size - length for size, length in zip(sizes, value.shape[1:], strict=True)]
+        padded.append(functional.pad(value, [x for m in reversed(missing) for x in (0, m)]) if any(missing) else value)
     return torch.cat(padded)
 
 
 def join_features(values: Sequence[Any]) -> Any:
-    """The features of several prompts as one batch's.
+    """Join the features of several prompts into those of one batch.
 
-    A tensor has images along its first dimension; a list of tensors has one an image; a list of lists, one a layer.
+    A tensor has images along its first dimension. A list of tensors has one tensor per image, and a list of lists has
+    one list per layer.
     """
     first = values[0]
     if torch.is_tensor(first):
@@ -66,9 +73,9 @@ def join_features(values: Sequence[Any]) -> Any:
 
 
 def join_tokens(prompts: Sequence[Prompt], pad_id: int, side: str = "left") -> dict[str, torch.Tensor]:
-    """(B, P) each, padded: ids with `pad_id`, masks and types with 0.
+    """Pad the tokens of B prompts to (B, P) each: ids with `pad_id`, masks and types with 0.
 
-    On the left where captions follow; on the right for an encoder, whose positions count from the first token.
+    Pad on the left where captions follow, and on the right for an encoder, whose positions count from the first token.
     """
     return {
         name: pad([p.tokens[name] for p in prompts], pad_id if name == "input_ids" else 0, side)
@@ -77,10 +84,10 @@ def join_tokens(prompts: Sequence[Prompt], pad_id: int, side: str = "left") -> d
 
 
 def join_pixels(prompts: Sequence[Prompt]) -> dict[str, torch.Tensor]:
-    """The processor's image tensors of a batch."""
+    """Join the processor's image tensors of several prompts."""
     return {name: stack_pixels([p.pixels[name] for p in prompts]) for name in prompts[0].pixels}
 
 
-def join_seen(prompts: Sequence[Prompt]) -> Any:
-    """What a frozen tower gave for a batch; None where it has to run."""
-    return None if prompts[0].seen is None else join_features([p.seen for p in prompts])
+def join_vision_states(prompts: Sequence[Prompt]) -> Any:
+    """Join the vision states of several prompts; None where the vision encoder has to run."""
+    return None if prompts[0].vision_states is None else join_features([p.vision_states for p in prompts])

@@ -1,11 +1,12 @@
-"""The critic: what reward a caption will still get, judged before each of its tokens.
+"""The value model of PPO: it predicts the reward still to come, before each token of a caption.
 
-    critic = Critic.over(model)                          # model: a captioner in peft
-    values = critic.values(captioner, prompts, ids, mask)  # (N, C), with gradient
+    value_model = ValueModel.attach(model, captioner)           # model: a captioner in peft
+    values = value_model.values(captioner, prompts, ids, mask)  # (N, C), with gradient
 
-It is an adapter of its own over the policy's frozen base, of the same shape as the policy's and equal to it at the
-start, and one linear layer on the states that the base's last layer would make words of. Base, vision features and the
-pass over image and instruction are shared as the policy shares them, so that it costs little more memory than none.
+The value model consists of a second adapter over the policy's frozen base and one linear layer. The adapter has the
+same shape as the policy's adapter and starts as a copy of it. The linear layer reads the states from which the base's
+last layer computes logits. The base, the vision features and the pass over image and instruction are shared as they are
+for the policy, so that the value model needs little extra memory.
 """
 
 from __future__ import annotations
@@ -25,41 +26,46 @@ from rlcap.errors import ConfigError
 from rlcap.policy.adapters import using_adapter
 from rlcap.policy.captioner import Captioner
 from rlcap.policy.prompt import Prompt
-from rlcap.policy.shared_prefix.checkpointing import recomputing_in
+from rlcap.policy.shared_prefix.checkpointing import recompute_within
 
 ADAPTER, HEAD = "critic", "value_head"
-"""Names of the adapter and of the linear layer, which is a module of the peft model. (Many a model has modules called `value`,
-whose names would be taken for an adapter's.)"""
+"""Names of the adapter and of the linear layer, which is a module of the peft model.
+
+The adapter is not called `value`, because many models have modules of that name, which would be mistaken for the
+adapter.
+"""
 FILE = "critic.safetensors"
+"""Name of the file that `ValueModel.save` writes."""
 _OWN = re.compile(rf"(^|\.)({ADAPTER}(\.|$)|{HEAD}\.)")
 
 
 class ValueModel:
-    """Value head and adapter of `model`; `ValueModel.over` makes them."""
+    """The value head and adapter of `model`; `ValueModel.attach` creates them."""
 
     def __init__(self, model: PeftModel) -> None:
         self.model = model
 
     @classmethod
-    def over(cls, model: nn.Module, captioner: Captioner) -> ValueModel:
-        """Give `model` a critic: its adapter `default` copied as `value_model`, and a head that says 0 of everything.
+    def attach(cls, model: nn.Module, captioner: Captioner) -> ValueModel:
+        """Add a value model to `model`: a copy of its adapter `default`, and a head that predicts 0 everywhere.
 
-        Raises ConfigError for a model that is not in peft (`trainable: full`), or has a critic already.
+        Raises:
+            ConfigError: the model is not in peft (`trainable: full`), or already has a value model.
         """
         if not isinstance(model, PeftModel):
             raise ConfigError(
-                "PPO's critic is an adapter over the policy's frozen base, and model.trainable=full freezes nothing; "
-                "take lora-language, lora-all or projector, or GRPO, which needs no critic"
+                "PPO's value model is an adapter over a frozen base, and model.trainable=full freezes nothing; "
+                "choose lora-language, lora-all or projector, or use GRPO, which needs no value model"
             )
         if ADAPTER in model.peft_config:
-            raise ConfigError(f"the model already has an adapter called {ADAPTER!r}, which is PPO's critic's name")
+            raise ConfigError(f"the model already has an adapter called {ADAPTER!r}, the name of PPO's value model")
         config = copy.copy(model.peft_config["default"])
-        config.inference_mode, config.init_lora_weights = False, True  # other kinds of start would change the base
+        config.inference_mode, config.init_lora_weights = False, True  # other initialisations would change the base
         model.add_adapter(ADAPTER, config)
         for name, parameter in model.named_parameters():
             if belongs_to_value_model(name):
                 parameter.data.copy_(model.get_parameter(re.sub(rf"\b{ADAPTER}\b", "default", name)).data)
-        last = captioner.writer().get_output_embeddings()
+        last = captioner.text_model().get_output_embeddings()
         head = nn.Linear(last.in_features, 1, device=last.weight.device)
         nn.init.zeros_(head.weight)
         nn.init.zeros_(head.bias)
@@ -70,14 +76,15 @@ class ValueModel:
 
     @property
     def head(self) -> nn.Linear:
+        """The linear layer from states (…, D) to values (…, 1)."""
         return getattr(self.model, HEAD)
 
     def named_parameters(self) -> dict[str, nn.Parameter]:
-        """By their names in the peft model."""
+        """Return the parameters of the value model by their names in the peft model."""
         return {name: p for name, p in self.model.named_parameters() if belongs_to_value_model(name)}
 
     def require_grad(self) -> None:
-        """Let it be trained: peft freezes adapters that are not active whenever one is added, loaded or set."""
+        """Make the parameters trainable: peft freezes inactive adapters whenever one is added, loaded or set."""
         for parameter in self.named_parameters().values():
             parameter.requires_grad_(True)
 
@@ -90,46 +97,66 @@ class ValueModel:
         *,
         shared: bool = True,
     ) -> torch.Tensor:
-        """(N, C) expected reward before each token, float32, 0 where the mask is; with gradient to the critic alone.
+        """Compute the expected reward before each token, with gradient to the value model alone.
 
-        `captioner`: of the same model, wrapped or not. The rest as for `Captioner.log_probs`.
+        Args:
+            captioner: a captioner of the same model, wrapped or not.
+            prompts: as for `Captioner.log_probs`.
+            ids: as for `Captioner.log_probs`.
+            mask: as for `Captioner.log_probs`.
+            shared: as for `Captioner.log_probs`.
+
+        Returns:
+            (N, C) float32, 0 where the mask is 0.
         """
-        choose = partial(using_adapter, name=ADAPTER)
-        with choose(captioner.base), recomputing_in(captioner.base, choose):
+        use_value_adapter = partial(using_adapter, name=ADAPTER)
+        with use_value_adapter(captioner.base), recompute_within(captioner.base, use_value_adapter):
             states = captioner.states(prompts, ids, shared=shared)
         with torch.autocast(states.device.type, enabled=False):
             values = self.head(states.to(self.head.weight.dtype))[..., 0]
         return values.float().masked_fill(mask == 0, 0.0)
 
     def save(self, folder: Path, state: Mapping[str, torch.Tensor] | None = None) -> None:
-        """Write adapter and head to `folder`. `state`: the model's, where its weights are sharded over processes."""
+        """Write adapter and head to `folder`.
+
+        Args:
+            folder: an existing folder.
+            state: the state dict of the whole model, where its weights are sharded over processes; by default the
+                model's own.
+        """
         state = self.model.state_dict() if state is None else state
-        mine = {name: tensor.contiguous().cpu() for name, tensor in state.items() if belongs_to_value_model(name)}
-        save_file(mine, folder / FILE)
+        own_state = {name: tensor.contiguous().cpu() for name, tensor in state.items() if belongs_to_value_model(name)}
+        save_file(own_state, folder / FILE)
 
     def load(self, folder: Path) -> None:
-        """Take up what `save` wrote, exactly. Raises ConfigError where it is of another model."""
+        """Restore exactly what `save` wrote.
+
+        Raises:
+            ConfigError: the folder holds no value model, or one of another model.
+        """
         path = folder / FILE
         if not path.is_file():
-            raise ConfigError(f"{folder} holds no {FILE}: it is not a checkpoint of PPO")
-        saved, wanted = load_file(path), self.named_parameters()
+            raise ConfigError(f"{folder} holds no {FILE}: it is not a PPO checkpoint")
+        saved, expected = load_file(path), self.named_parameters()
         differing = [
             name
-            for name in sorted(saved.keys() | wanted.keys())
-            if name not in saved or name not in wanted or saved[name].shape != wanted[name].shape
+            for name in sorted(saved.keys() | expected.keys())
+            if name not in saved or name not in expected or saved[name].shape != expected[name].shape
         ]
         if differing:
-            raise ConfigError(f"{path} is of another model: {differing[0]} and {len(differing) - 1} more don't match")
+            raise ConfigError(
+                f"{path} belongs to another model: {differing[0]} and {len(differing) - 1} more parameters don't match"
+            )
         with torch.no_grad():
-            for name, parameter in wanted.items():
+            for name, parameter in expected.items():
                 parameter.copy_(saved[name])
 
     def describe(self) -> str:
-        """Its size, for the start of a run."""
+        """Describe the size of the value model in one line, for the start of a run."""
         count = sum(p.numel() for p in self.named_parameters().values())
-        return f"{count:,} parameters of the critic are trained, over the same base"
+        return f"{count:,} parameters of the value model are trained, over the same base"
 
 
 def belongs_to_value_model(name: str) -> bool:
-    """Whether a parameter of a peft model is the critic's, by its name."""
+    """Return whether the parameter `name` of a peft model belongs to the value model."""
     return _OWN.search(name) is not None

@@ -1,0 +1,1 @@
+"""Frozen models and counts that rewards and metrics share."""

@@ -1,14 +1,14 @@
-"""CLIP as a frozen ruler: unit vectors of images and of whole paragraphs.
+"""A frozen CLIP model: unit vectors of images and of whole paragraphs.
 
     scorer = ClipScorer.load("local-dir:path/to/model")             # or ("ViT-B-32", pretrained="laion2b_s34b_b79k")
     images = scorer.image_embeddings(["a.jpg", "b.jpg"])            # (2, D)
     texts = scorer.text_embeddings(["A red bus. It waits."])        # .vectors (1, D)
     similarity = scorer.logit_scale * texts.vectors @ images.T
 
-CLIP reads 77 tokens (`context_length`) and forgets the rest without a word. A fused paragraph is longer, so a text is read
-sentence by sentence by default and its vector is the mean of its sentences'; what still had to be cut is counted.
-Image vectors are cached on disk by the content of the file and of the weights; all unique sentences of a call go through
-the model together.
+CLIP reads 77 tokens (`context_length`) and silently ignores the rest. A fused paragraph is longer. So by default the
+scorer embeds a text sentence by sentence, and the vector of the text is the mean of its sentence vectors; sentences
+that still had to be cut are counted. Image vectors are cached on disk by the content of the file and of the weights.
+All distinct sentences of a call go through the model together.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from torch import Tensor
 from rlcap.errors import ConfigError
 from rlcap.io.embedding_cache import EmbeddingCache, default_cache
 from rlcap.io.images import content_key, open_image
-from rlcap.scorers.loading import named
+from rlcap.scorers.loading import explain_load_errors
 from rlcap.scorers.text.sentences import split_sentences
 
 Pooling = Literal["sentences", "whole"]
@@ -43,30 +43,31 @@ class TextEmbeddings:
     vectors: Tensor
     """(N, D) float32 of unit length; a row of zeros where the text is empty."""
     empty: Tensor
-    """(N,) bool: nothing to read in this text, so whoever scores it should abstain or punish it on purpose."""
+    """(N,) bool: the text is empty, so that a score should abstain or penalise it on purpose."""
     truncated: Tensor
     """(N,) bool: a sentence of this text (or the text, with pooling "whole") is longer than the context."""
 
     @property
     def truncated_fraction(self) -> float:
-        """Share of texts in [0, 1] of which something was cut."""
+        """Share of texts, in [0, 1], that were cut."""
         return self.truncated.float().mean().item() if len(self.truncated) else 0.0
 
 
-REMEMBERED = 16_384
-"""Texts whose tokens are kept, at most."""
+MAX_KEPT_TEXTS = 16_384
+"""Largest number of texts whose tokens are kept."""
 
 
 class ClipScorer:
-    """A frozen open_clip model with its tokenizer, its preprocessing and a cache. Made by `load`."""
+    """A frozen open_clip model with its tokenizer, preprocessing and cache; `load` creates one."""
 
     def __init__(
         self, model: Any, preprocess: Any, tokenizer: Any, label: str, cache_dir: Path, batch_size: int
     ) -> None:
-        if hollow := [name for name, weight in model.named_parameters() if weight.numel() == 0]:
+        if empty_weights := [name for name, weight in model.named_parameters() if weight.numel() == 0]:
             raise RuntimeError(
-                f"CLIP {label}: {len(hollow)} weights are empty, the first is {hollow[0]!r}. DeepSpeed ZeRO-3 takes a model "
-                "apart when it is loaded inside its config: load scorers before the trainer is made"
+                f"CLIP {label}: {len(empty_weights)} weights are empty, the first is {empty_weights[0]!r}. "
+                "DeepSpeed ZeRO-3 partitions a model that is loaded inside its config: load scorers before the trainer "
+                "is created"
             )
         self.model = model.eval().requires_grad_(False)
         self.preprocess, self.tokenizer, self.batch_size = preprocess, tokenizer, batch_size
@@ -77,7 +78,7 @@ class ClipScorer:
         self._pad = getattr(hf, "pad_token_id", None) or 0
         self._tokens: dict[str, tuple[Tensor, bool]] = {}
         self._cache_dir = cache_dir
-        self._cache: EmbeddingCache | None = None  # its width is known with the first vector
+        self._cache: EmbeddingCache | None = None  # its width is known only after the first vector
 
     @classmethod
     def load(
@@ -88,17 +89,19 @@ class ClipScorer:
         cache_dir: str | os.PathLike | None = None,
         batch_size: int = 64,
     ) -> ClipScorer:
-        """Load in float32.
+        """Load a model in float32.
 
         Args:
-            model: `local-dir:PATH` (open_clip_config.json and a safetensors file), `hf-hub:org/name`, or a built-in name.
+            model: `local-dir:PATH` (open_clip_config.json and a safetensors file), `hf-hub:org/name`, or a built-in
+                name.
             pretrained: for a built-in name, a tag of `open_clip.list_pretrained()` or a safetensors file.
-            device: where the model lives and the vectors are returned.
+            device: device of the model and of the returned vectors.
             cache_dir: folder of the embedding cache; default `default_cache() / "embeddings"`.
             batch_size: images or sentences per forward pass.
 
         Raises:
-            ConfigError: no such model, folder or tag, a built-in name without weights, or weights that are pickled.
+            ConfigError: the model, folder or tag does not exist, a built-in name comes without weights, or the weights
+                are pickled.
         """
         import open_clip
 
@@ -117,11 +120,11 @@ class ClipScorer:
                 raise ConfigError(
                     f"CLIP weights {pretrained!r} are not safetensors; convert them with safetensors.torch.save_file"
                 )
-            known = open_clip.get_pretrained_cfg(model, pretrained) or {}
-            if known.get("quick_gelu"):
-                options["force_quick_gelu"] = True  # open_clip only warns of the mismatch, and scores badly
+            pretrained_config = open_clip.get_pretrained_cfg(model, pretrained) or {}
+            if pretrained_config.get("quick_gelu"):
+                options["force_quick_gelu"] = True  # open_clip only warns of a mismatch, which gives bad scores
         fix = "`python -c 'import open_clip; print(open_clip.list_pretrained())'` lists names and tags"
-        with named(
+        with explain_load_errors(
             "CLIP", model if model.startswith("local-dir:") else label.strip(), fix, (OSError, ValueError, RuntimeError)
         ):
             network, _, preprocess = open_clip.create_model_and_transforms(
@@ -132,41 +135,46 @@ class ClipScorer:
 
     @property
     def logit_scale(self) -> float:
-        """What cosines are multiplied by before a softmax: exp of the learned parameter, 100 for OpenAI's models."""
+        """Factor of cosines before a softmax: exp of the learned parameter, 100 for OpenAI's models."""
         return self.model.logit_scale.exp().item()
 
     @property
     def context_length(self) -> int:
-        """Tokens that the text tower reads, begin and end marks included."""
+        """Number of tokens that the text encoder reads, including the start and end tokens."""
         return self._context_length
 
     def image_embeddings(self, paths: Sequence[str | os.PathLike]) -> Tensor:
-        """(N, D) float32 unit vectors, from the cache where it has them.
+        """Return (N, D) float32 unit vectors of image files, from the cache where possible.
 
         Raises:
-            ImageError: a file that can't be opened, by name.
+            ImageError: a file can't be opened; the message names it.
         """
         if not len(paths):
             return torch.empty(0, self._dim(), device=self.device)
         keys = [content_key(path) for path in paths]
         cache = self._open_cache()
-        found, vectors = cache.get(keys)
-        missing = {key: path for key, path, known in zip(keys, paths, found, strict=True) if not known}
+        cached, vectors = cache.get(keys)
+        missing = {key: path for key, path, is_cached in zip(keys, paths, cached, strict=True) if not is_cached}
         todo = list(missing.items())
         for start in range(0, len(todo), self.batch_size):
             part = todo[start : start + self.batch_size]
             cache.put([key for key, _ in part], self._encode_images([path for _, path in part]).cpu().numpy())
         if todo:
-            found, vectors = cache.get(keys)
-            if not found.all():
+            cached, vectors = cache.get(keys)
+            if not cached.all():
                 raise OSError(f"{cache.folder}: vectors just written can't be read back; is the disk full or broken?")
         return torch.from_numpy(vectors).to(self.device, torch.float32)
 
     def text_embeddings(self, texts: Sequence[str], pooling: Pooling = "sentences") -> TextEmbeddings:
-        """One unit vector a text: the renormalised mean of its sentences' unit vectors, or that of the `whole` text.
+        """Return one unit vector per text.
+
+        Args:
+            texts: N texts.
+            pooling: `sentences` takes the renormalised mean of the sentences' unit vectors; `whole` embeds the text at
+                once.
 
         Raises:
-            ValueError: another pooling.
+            ConfigError: the pooling is unknown.
         """
         if pooling not in ("sentences", "whole"):
             raise ConfigError(f"CLIP pooling {pooling!r} is unknown; write 'sentences' or 'whole'")
@@ -191,25 +199,29 @@ class ClipScorer:
             return self.model.encode_image(pixels.to(self.device), normalize=True).float()
 
     def _encode_texts(self, texts: list[str]) -> tuple[Tensor, Tensor]:
-        """((N, D) unit vectors, (N,) bool whether the text was cut)."""
+        """Return (N, D) unit vectors, and (N,) bool: whether the text was cut."""
         if not texts:
             return torch.zeros(0, self._dim(), device=self.device), torch.zeros(0, dtype=torch.bool, device=self.device)
-        known = self._tokenised(texts)
-        tokens = torch.stack([known[text][0] for text in texts])
-        cut = torch.tensor([known[text][1] for text in texts], device=self.device)
+        tokenised = self._tokenise(texts)
+        tokens = torch.stack([tokenised[text][0] for text in texts])
+        cut = torch.tensor([tokenised[text][1] for text in texts], device=self.device)
         batches = []
         with torch.inference_mode():
             for start in range(0, len(texts), self.batch_size):
                 batch = tokens[start : start + self.batch_size].to(self.device)
                 batches.append(self.model.encode_text(batch, normalize=True).float())
-        return torch.cat(batches), cut  # joined outside inference_mode, so that callers get ordinary tensors
+        return torch.cat(batches), cut  # joined outside inference_mode, so that callers get normal tensors
 
-    def _tokenised(self, texts: list[str]) -> dict[str, tuple[Tensor, bool]]:
-        """Text → its tokens (context,), and whether it was cut; remembered, as captions repeat each other's sentences."""
-        if len(self._tokens) > REMEMBERED:
+    def _tokenise(self, texts: list[str]) -> dict[str, tuple[Tensor, bool]]:
+        """Return the tokens (context,) of each text and whether it was cut.
+
+        The tokens are kept, since captions repeat each other's sentences.
+        """
+        if len(self._tokens) > MAX_KEPT_TEXTS:
             self._tokens.clear()
         if new := [text for text in texts if text not in self._tokens]:
-            # One token more of room: whoever fills it did not fit. Cutting itself keeps the end mark, where CLIP reads.
+            # A text that fills the room for one more token is too long. The tokenizer's own cut keeps the end token,
+            # whose state is the text vector.
             wide = self.tokenizer(new, context_length=self.context_length + 1)
             cut = wide[:, self.context_length] != self._pad
             tokens = wide[:, : self.context_length].clone()
@@ -229,15 +241,21 @@ class ClipScorer:
         return self._cache
 
 
-def load_all(clip: Any, pretrained: str | Sequence[str | None] | None = None, **options: Any) -> list[Any]:
-    """One scorer or several: `clip` is a name, a scorer object, or a list of either; `pretrained` the tag, or one each.
+def load_clip_scorers(clip: Any, pretrained: str | Sequence[str | None] | None = None, **options: Any) -> list[Any]:
+    """Load one or several scorers.
 
-    ValueError where the lists differ in length, or are empty.
+    Args:
+        clip: a name, a scorer object, or a list of either.
+        pretrained: the tag for all models, or a list with one tag per model.
+        **options: further arguments of `ClipScorer.load`.
+
+    Raises:
+        ValueError: the lists differ in length, or are empty.
     """
     clips = list(clip) if isinstance(clip, list | tuple) else [clip]
     tags = list(pretrained) if isinstance(pretrained, list | tuple) else [pretrained] * len(clips)
     if not clips or len(clips) != len(tags):
-        raise ValueError(f"one pretrained tag a model: {len(tags)} for {len(clips)} models")
+        raise ValueError(f"give one pretrained tag per model: got {len(tags)} for {len(clips)} models")
     return [
         ClipScorer.load(one, tag, **options) if isinstance(one, str) else one
         for one, tag in zip(clips, tags, strict=True)
@@ -249,7 +267,7 @@ def _refuse_pickles(folder: Path) -> None:
         raise ConfigError(f"CLIP folder {folder} does not exist; check the path after 'local-dir:'")
     safe = sorted(path.name for path in folder.glob("*.safetensors"))
     pickled = sorted(path.name for pattern in ("*.bin", "*.pt", "*.pth") for path in folder.glob(pattern))
-    # open_clip prefers its own pickle names to a safetensors file of another name
+    # open_clip prefers a pickled file with its own name to a safetensors file with another name
     if not safe or (pickled and not set(safe) & set(_PREFERRED_WEIGHTS)):
         raise ConfigError(
             f"CLIP folder {folder} has {', '.join(safe + pickled) or 'no weights'}; only safetensors are loaded: save them as "
@@ -258,7 +276,7 @@ def _refuse_pickles(folder: Path) -> None:
 
 
 def _fingerprint(model: Any) -> str:
-    """12 hex digits over weights and preprocessing: two models never share a cache, wherever they were loaded from."""
+    """Return 12 hex digits over weights and preprocessing, so that two different models never share a cache."""
     from open_clip import get_model_preprocess_cfg
 
     digest = hashlib.sha256(json.dumps(get_model_preprocess_cfg(model), sort_keys=True, default=str).encode())

@@ -1,4 +1,7 @@
-"""Loading what a user named: a library's error about it becomes one line that says who asked, for what, and what to give."""
+"""Loading of models that a user named.
+
+A library's error becomes one line with the setting, its value, the reason and the fix.
+"""
 
 from __future__ import annotations
 
@@ -13,51 +16,56 @@ from rlcap.errors import ConfigError
 
 
 @contextmanager
-def named(
+def explain_load_errors(
     what: str, name: str, fix: str, errors: tuple[type[Exception], ...] = (OSError, ValueError)
 ) -> Iterator[None]:
-    """Around the calls that load it.
+    """Turn the errors of the loading calls in this context into a `ConfigError`.
 
     Args:
         what: the configuration's key, or the kind of model.
         name: the folder or hub name as the user wrote it.
-        fix: what to give instead.
-        errors: what the library raises where it can't find or read the thing; everything else passes through.
+        fix: what the user should give instead.
+        errors: what the library raises where it can't find or read the model; other errors pass through.
 
     Raises:
-        ConfigError: in place of `errors`, with the first line of the library's message; also for weights that are broken.
+        ConfigError: instead of `errors`, with the first line of the library's message; also for broken weights.
     """
     try:
         yield
     except SafetensorError as error:
         raise ConfigError(
-            f"{what} {name!r}: its weights are broken or half written ({error}); fetch or save them again"
+            f"{what} {name!r}: its weights are broken or incomplete ({error}); download or save them again"
         ) from error
     except errors as error:
         place = name.removeprefix("local-dir:")
-        here = ":" in place or Path(place).exists()
-        if not here and (place.startswith(("/", ".", "~")) or place.count("/") > 1):  # no hub has such a name
+        exists = ":" in place or Path(place).exists()
+        if not exists and (place.startswith(("/", ".", "~")) or place.count("/") > 1):  # no hub name looks like this
             raise ConfigError(f"{what} {name!r}: there is no such file or folder; {fix}") from error
         reason = next(iter(str(error).splitlines()), type(error).__name__).rstrip(".")
-        absent = "" if here else " (there is no such file or folder here)"
+        absent = "" if exists else " (there is no such file or folder here)"
         raise ConfigError(f"{what} {name!r}{absent} can't be loaded: {reason:.300}; {fix}") from error
 
 
 def load_text_model(kind: Any, path_or_name: str, device: str, what: str, fix: str) -> tuple[Any, Any]:
-    """(a frozen model in float32, its tokenizer) from a folder or a hub name; safetensors only, none of the repository's own
-    code is run.
+    """Load a model in float32 with its tokenizer; safetensors only, and no code of a hub repository is run.
 
     Args:
         kind: one of transformers' Auto classes.
-        what, fix: as for `named`.
+        path_or_name: folder or hub name.
+        device: device of the model.
+        what: as for `explain_load_errors`.
+        fix: as for `explain_load_errors`.
+
+    Returns:
+        The model and its tokenizer.
 
     Raises:
-        ConfigError: there is no such model.
+        ConfigError: the model does not exist.
     """
     import torch
     from transformers import AutoTokenizer
 
-    with named(what, str(path_or_name), fix):
+    with explain_load_errors(what, str(path_or_name), fix):
         model = kind.from_pretrained(path_or_name, use_safetensors=True, trust_remote_code=False, dtype=torch.float32)
         tokenizer = AutoTokenizer.from_pretrained(path_or_name, trust_remote_code=False)
     return model.to(device), tokenizer

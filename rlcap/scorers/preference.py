@@ -1,4 +1,4 @@
-"""Scores of a CLIP model of transformers' own format, such as PickScore: exp(logit scale) · cosine of image and text."""
+"""Scores of a CLIP model in transformers' format, such as PickScore: exp(logit scale) · cosine of image and text."""
 
 from __future__ import annotations
 
@@ -8,33 +8,44 @@ from typing import Any
 import torch
 from PIL.Image import Image
 
-from rlcap.scorers.loading import named
-from rlcap.scorers.text.batches import encodable
+from rlcap.scorers.loading import explain_load_errors
+from rlcap.scorers.text.batches import replace_lone_surrogates
 
 
 class PreferenceScorer:
-    """A frozen dual encoder. `load` is the usual way in."""
+    """A frozen dual encoder of images and texts; usually created by `load`."""
 
     def __init__(self, model: Any, processor: Any, batch_size: int = 16) -> None:
         self.model, self.processor, self.batch_size = model.eval().requires_grad_(False), processor, batch_size
         self.max_tokens = min(model.config.text_config.max_position_embeddings, processor.tokenizer.model_max_length)
         self.truncated_share = 0.0
-        """Share of the texts read last that were cut at `max_tokens`."""
+        """Share of the texts of the last call that were cut at `max_tokens`."""
 
     @classmethod
     def load(cls, path_or_name: str, processor: str | None = None, device: str = "cpu") -> PreferenceScorer:
-        """From a folder or a hub name; safetensors only. processor: where that of another repository is meant."""
+        """Load from a folder or a hub name; safetensors only.
+
+        Args:
+            path_or_name: folder or hub name of the model.
+            processor: folder or hub name of the processor; by default that of the model.
+            device: device of the model.
+
+        Raises:
+            ConfigError: the model or the processor does not exist.
+        """
         from transformers import AutoModel, AutoProcessor
 
-        with named("preference model", path_or_name, "give a folder or hub name: yuvalkirstain/PickScore_v1"):
+        with explain_load_errors(
+            "preference model", path_or_name, "give a folder or hub name: yuvalkirstain/PickScore_v1"
+        ):
             model = AutoModel.from_pretrained(path_or_name, use_safetensors=True, trust_remote_code=False)
-            reader = AutoProcessor.from_pretrained(processor or path_or_name, trust_remote_code=False)
-        return cls(model.to(device), reader)
+            loaded_processor = AutoProcessor.from_pretrained(processor or path_or_name, trust_remote_code=False)
+        return cls(model.to(device), loaded_processor)
 
     @torch.inference_mode()
     def scores(self, images: Sequence[Image], texts: Sequence[str]) -> list[float]:
-        """Of each (image, text) of two sequences of equal length."""
-        found: list[float] = []
+        """Return the score of each (image, text) pair of two sequences of equal length."""
+        scores: list[float] = []
         lengths = (
             [len(ids) for ids in self.processor.tokenizer(list(texts), verbose=False)["input_ids"]] if texts else []
         )
@@ -43,7 +54,7 @@ class PreferenceScorer:
             rows = slice(start, start + self.batch_size)
             inputs = self.processor(
                 images=list(images[rows]),
-                text=[encodable(text) for text in texts[rows]],
+                text=[replace_lone_surrogates(text) for text in texts[rows]],
                 padding=True,
                 truncation=True,
                 max_length=self.max_tokens,
@@ -53,5 +64,5 @@ class PreferenceScorer:
             image, text = (
                 torch.nn.functional.normalize(x.float(), dim=-1) for x in (output.image_embeds, output.text_embeds)
             )
-            found += (self.model.logit_scale.exp() * (image * text).sum(-1)).tolist()
-        return found
+            scores += (self.model.logit_scale.exp() * (image * text).sum(-1)).tolist()
+        return scores

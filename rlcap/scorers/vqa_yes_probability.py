@@ -1,6 +1,9 @@
-"""How likely does a vision-language model answer yes? Any chat VLM that transformers loads; nothing is generated.
+"""The probability that a vision-language model answers a question with yes, without generating any text.
 
-YesScorer.load("Qwen/Qwen2.5-VL-3B-Instruct").probabilities([image], ["Is there a dog? Please answer yes or no."])
+    scorer = YesProbabilityScorer.load("Qwen/Qwen2.5-VL-3B-Instruct")
+    scorer.probabilities([image], ["Is there a dog? Please answer yes or no."])
+
+Any chat model works that transformers loads.
 """
 
 from __future__ import annotations
@@ -12,37 +15,41 @@ import torch
 from PIL.Image import Image
 
 from rlcap.errors import ConfigError
-from rlcap.scorers.loading import named
-from rlcap.scorers.text.batches import encodable
+from rlcap.scorers.loading import explain_load_errors
+from rlcap.scorers.text.batches import replace_lone_surrogates
 
-ANSWERS = ("Yes", "yes", " Yes", " yes")
-OTHERS = ("No", "no", " No", " no")
-"""What must not begin alike: some tokenizers part a space from the word, and it would begin both answers."""
+YES_TEXTS = ("Yes", "yes", " Yes", " yes")
+NO_TEXTS = ("No", "no", " No", " no")
+"""Answers whose first tokens do not count as yes: some tokenizers split off a space, which would begin both answers."""
 
 
-class YesScorer:
-    """A frozen chat vision-language model. `load` is the usual way in."""
+class YesProbabilityScorer:
+    """A frozen chat vision-language model; usually created by `load`."""
 
     def __init__(self, model: Any, processor: Any, batch_size: int = 8, name: str = "vlm") -> None:
         self.model, self.processor, self.batch_size = model.eval().requires_grad_(False), processor, batch_size
         tokenizer = processor.tokenizer
         tokenizer.padding_side = "left"
         if not getattr(processor, "chat_template", None):
-            raise ConfigError(f"{name} has no chat template: a question is put to a chat model")
+            raise ConfigError(f"{name} has no chat template: give a chat model, since it has to answer questions")
         yes, no = (
             {ids[0] for text in texts if (ids := tokenizer(text, add_special_tokens=False)["input_ids"])}
-            for texts in (ANSWERS, OTHERS)
+            for texts in (YES_TEXTS, NO_TEXTS)
         )
         self.ids = sorted(yes - no - {tokenizer.unk_token_id})
         if not self.ids:
-            raise ConfigError(f"{name}'s tokenizer has no word for yes")
+            raise ConfigError(f"{name}'s tokenizer has no token for yes; give another model")
 
     @classmethod
-    def load(cls, path_or_name: str, device: str = "cpu", dtype: str = "auto") -> YesScorer:
-        """From a folder or a hub name; safetensors only. ConfigError where there is no such model."""
+    def load(cls, path_or_name: str, device: str = "cpu", dtype: str = "auto") -> YesProbabilityScorer:
+        """Load from a folder or a hub name; safetensors only.
+
+        Raises:
+            ConfigError: the model does not exist.
+        """
         from transformers import AutoModelForImageTextToText, AutoProcessor
 
-        with named(
+        with explain_load_errors(
             "vision-language model", path_or_name, "give the folder or hub name of a chat vision-language model"
         ):
             model = AutoModelForImageTextToText.from_pretrained(
@@ -53,8 +60,8 @@ class YesScorer:
 
     @torch.inference_mode()
     def probabilities(self, images: Sequence[Image], questions: Sequence[str]) -> list[float]:
-        """Of each (image, question) the probability in [0, 1] that the answer begins with yes."""
-        found: list[float] = []
+        """Return for each (image, question) the probability in [0, 1] that the answer begins with yes."""
+        probabilities: list[float] = []
         for start in range(0, len(images), self.batch_size):
             rows = [
                 [
@@ -62,7 +69,7 @@ class YesScorer:
                         "role": "user",
                         "content": [
                             {"type": "image", "image": image},
-                            {"type": "text", "text": encodable(question)},
+                            {"type": "text", "text": replace_lone_surrogates(question)},
                         ],
                     }
                 ]
@@ -74,5 +81,5 @@ class YesScorer:
                 rows, add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt", padding=True
             ).to(self.model.device, self.model.dtype)
             logits = self.model(**inputs, logits_to_keep=1).logits[:, -1].float()
-            found += logits.softmax(-1)[:, self.ids].sum(-1).tolist()
-        return found
+            probabilities += logits.softmax(-1)[:, self.ids].sum(-1).tolist()
+        return probabilities

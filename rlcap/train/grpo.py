@@ -33,9 +33,9 @@ from rlcap.data.sampler import GroupSampler
 from rlcap.errors import BatchingError, ConfigError
 from rlcap.io.images import open_image
 from rlcap.policy.adapters import using_adapter
-from rlcap.policy.captioner import Captioner, GeneratedCaptions, base_of, evaluating
+from rlcap.policy.captioner import Captioner, GeneratedCaptions, evaluation_mode, unwrap_model
 from rlcap.policy.dropout import disable_dropout
-from rlcap.policy.families.registry import captioner_of
+from rlcap.policy.families.registry import make_captioner
 from rlcap.policy.prompt import Prompt
 from rlcap.reward.mix import MixScores, RewardMix
 from rlcap.reward.trl_adapter import to_reward_batch
@@ -95,7 +95,7 @@ class GRPOTrainer(trl.GRPOTrainer):
         if not (self.args.activation_checkpointing_kwargs or {}).get("use_reentrant", True):
             # TRL and transformers, each time anew, have embeddings ask for gradients, which reentrant checkpointing alone
             # needs; BLIP and GIT add to them in place, which torch forbids then.
-            base = base_of(model)
+            base = unwrap_model(model)
             base.disable_input_require_grads()
             base.enable_input_require_grads = lambda: None
         self.remove_callback(PrinterCallback)  # the bar and metrics.jsonl say it all
@@ -126,7 +126,7 @@ class GRPOTrainer(trl.GRPOTrainer):
 
     def captioner(self, model: Any) -> Captioner:
         """`model` (wrapped or not) as a captioner."""
-        return captioner_of(model, self.processor)
+        return make_captioner(model, self.processor)
 
     def _prepare_inputs(self, generation_batch: list[dict[str, Any]]) -> dict[str, Any]:
         """The micro-batch of this pass; a new round where the last one is used up. Groups stay whole and in order."""
@@ -159,7 +159,7 @@ class GRPOTrainer(trl.GRPOTrainer):
         ):
             # the base alone: processes write captions of different lengths, and on what is wrapped around it ZeRO-3 waits
             # for the others at each forward
-            captioner = self.captioner(base_of(model))
+            captioner = self.captioner(unwrap_model(model))
             prompts = prepare(captioner, rows, self.num_generations, self.instruction)
             written = write(
                 captioner,
@@ -238,7 +238,7 @@ class GRPOTrainer(trl.GRPOTrainer):
         """(N, C) at the sampling temperature, in evaluation mode as in sampling, micro-batch by micro-batch."""
         whole = {"prompts": prompts, "completion_ids": ids, "completion_mask": mask}
         parts = []
-        with evaluating(model):
+        with evaluation_mode(model):
             for part in micro_batches(whole, self.args.per_device_train_batch_size):
                 self._reading = part["prompts"]
                 part_ids, part_mask = part["completion_ids"], part["completion_mask"]

@@ -22,8 +22,8 @@ from rlcap.algo.kl import AdaptiveKL, k1
 from rlcap.algo.total import standardised_total
 from rlcap.algo.value_loss import explained_variance, value_loss
 from rlcap.config.schema import PPOConfig
-from rlcap.policy.captioner import evaluating
-from rlcap.policy.families.registry import captioner_of
+from rlcap.policy.captioner import evaluation_mode
+from rlcap.policy.families.registry import make_captioner
 from rlcap.policy.value_model import ValueModel, belongs_to_value_model
 from rlcap.train.grpo import GRPOTrainer
 from rlcap.train.rollout import Rollout, micro_batches
@@ -36,7 +36,7 @@ class PPOTrainer(GRPOTrainer):
     """
 
     def __init__(self, model: Any, processor: Any, *args: Any, config: PPOConfig, **kwargs: Any) -> None:
-        self.value_model = ValueModel.over(model, captioner_of(model, processor))
+        self.value_model = ValueModel.attach(model, make_captioner(model, processor))
         train = config.train
         adaptive = train.kl_target is not None
         self.kl = AdaptiveKL(train.beta, train.kl_target, train.kl_gain) if adaptive else None
@@ -55,7 +55,7 @@ class PPOTrainer(GRPOTrainer):
     def compute_training_signal(self, rollout: Rollout) -> dict[str, Tensor]:
         """`advantages`, `values` and `returns`, (N, C) each, 0 where the mask is."""
         train, mask = self.config.train, rollout.mask
-        with self.phase("values"), evaluating(self.model), self.accelerator.autocast():
+        with self.phase("values"), evaluation_mode(self.model), self.accelerator.autocast():
             values = self._values(rollout)
         scores = self._total(rollout)
         kl, per_caption = torch.zeros_like(values), 0.0

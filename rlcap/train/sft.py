@@ -19,7 +19,7 @@ from rlcap.config.checks import check
 from rlcap.config.schema import SFTConfig
 from rlcap.errors import ConfigError
 from rlcap.io.images import open_image
-from rlcap.policy.families.registry import captioner_of
+from rlcap.policy.families.registry import make_captioner
 from rlcap.policy.loading import Policy
 from rlcap.policy.prompt import pad
 from rlcap.train.run_folder import RunFolder
@@ -134,7 +134,7 @@ class ClassicTrainer(Trainer):
         self.processor, self.instruction = policy.processor, instruction
 
     def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, **_: Any) -> torch.Tensor:
-        captioner = captioner_of(model, self.processor)
+        captioner = make_captioner(model, self.processor)
         prompts = captioner.prepare([open_image(row["image"]) for row in inputs], self.instruction)
         tokens = [torch.tensor(captioner.encode(row["text"], self.instruction)) for row in inputs]
         ids = pad(tokens, captioner.pad_id, side="right").to(captioner.base.device)

@@ -25,38 +25,38 @@ def test_centre_only_golden():
 
 
 def test_leave_one_out_golden():
-    found = leave_one_out(column(1, 0, 0, 0, 3, 5, 5, 7), 4)
+    actual = leave_one_out(column(1, 0, 0, 0, 3, 5, 5, 7), 4)
     expected = [1, -1 / 3, -1 / 3, -1 / 3, 3 - 17 / 3, 0, 0, 7 - 13 / 3]
-    torch.testing.assert_close(found, torch.tensor(expected))
+    torch.testing.assert_close(actual, torch.tensor(expected))
     assert leave_one_out(column(2, NAN, NAN), 3).tolist() == [0, 0, 0]
     torch.testing.assert_close(leave_one_out(column(2, NAN, 5), 3), column(-3, 0, 3))
 
 
 def test_leave_one_out_of_a_sum():
     values = torch.tensor([[1.0, 10.0], [0.0, 20.0], [0.0, 30.0]])
-    found = combine(values, [2.0, 0.1], 3, aggregate="sum_then_leave_one_out").advantages
-    torch.testing.assert_close(found, leave_one_out(values @ torch.tensor([2.0, 0.1]), 3))
+    actual = combine(values, [2.0, 0.1], 3, aggregate="sum_then_leave_one_out").advantages
+    torch.testing.assert_close(actual, leave_one_out(values @ torch.tensor([2.0, 0.1]), 3))
 
 
 def test_running_mean_golden():
     # NDLB: (l - b) with b the mean of the batches before; here as rewards
     values = column(-4.0, -2.0, -1.0, -3.0)[:, None]
-    found = combine(values, [0.5], 1, aggregate="sum_minus_running_mean", baseline=[-3.0], whiten=False)
-    assert found.advantages.tolist() == [-0.5, 0.5, 1.0, 0.0]
+    actual = combine(values, [0.5], 1, aggregate="sum_minus_running_mean", baseline=[-3.0], whiten=False)
+    assert actual.advantages.tolist() == [-0.5, 0.5, 1.0, 0.0]
 
 
 def test_before_the_first_step_the_batch_is_its_own_baseline():
     values = torch.tensor([[-4.0, 1.0], [-2.0, NAN]])
-    found = combine(values, [1.0, 1.0], 1, aggregate="sum_minus_running_mean", baseline=[NAN, 0.5], whiten=False)
-    assert found.advantages.tolist() == [-0.5, 1.0]
+    actual = combine(values, [1.0, 1.0], 1, aggregate="sum_minus_running_mean", baseline=[NAN, 0.5], whiten=False)
+    assert actual.advantages.tolist() == [-0.5, 1.0]
 
 
 def test_greedy_golden():
     # SCST: each sample less the greedy caption of its image, a caption of either that wasn't judged counting for nothing
     values = torch.tensor([[0.8, 1.0], [0.2, NAN], [0.5, 0.0], [0.9, 1.0]])
     greedy = torch.tensor([[0.5, 0.5], [0.5, 0.5], [0.7, NAN], [0.7, NAN]])
-    found = combine(values, [1.0, 2.0], 2, aggregate="sum_minus_greedy", baseline=greedy, whiten=False).advantages
-    torch.testing.assert_close(found, column(0.3 + 1.0, -0.3, -0.2, 0.2))
+    actual = combine(values, [1.0, 2.0], 2, aggregate="sum_minus_greedy", baseline=greedy, whiten=False).advantages
+    torch.testing.assert_close(actual, column(0.3 + 1.0, -0.3, -0.2, 0.2))
 
 
 def test_whitening_divides_and_keeps_the_sign():
@@ -181,7 +181,7 @@ def test_errors_name_what_was_seen():
         combine(torch.zeros(4, 1), [1.0], 4, normalize="grupo")
     with pytest.raises(ValueError, match="needs a baseline"):
         combine(torch.zeros(4, 1), [1.0], 4, aggregate="sum_minus_greedy")
-    with pytest.raises(ValueError, match=r"is \(4, 1\) as the values, got \(1,\)"):
+    with pytest.raises(ValueError, match=r"the shape \(4, 1\) of the values, got \(1,\)"):
         combine(torch.zeros(4, 1), [1.0], 4, aggregate="sum_minus_greedy", baseline=[1.0])
     with pytest.raises(ValueError, match="infinite"):
         combine(torch.tensor([[math.inf], [0.0]]), [1.0], 2)

@@ -10,9 +10,9 @@ MASK = torch.tensor([[1, 1, 1, 0], [1, 1, 1, 1], [1, 0, 0, 0]])
 
 def test_token_rewards_golden():
     kl = torch.tensor([[0.1, -0.2, 0.3, 99.0], [1.0, 1.0, 1.0, 1.0], [0.5, 99.0, 99.0, 99.0]])
-    found = token_rewards(torch.tensor([2.0, -1.0, 3.0]), kl, MASK, 0.5)
+    actual = token_rewards(torch.tensor([2.0, -1.0, 3.0]), kl, MASK, 0.5)
     expected = [[-0.05, 0.1, 1.85, 0.0], [-0.5, -0.5, -0.5, -1.5], [2.75, 0.0, 0.0, 0.0]]
-    torch.testing.assert_close(found, torch.tensor(expected))
+    torch.testing.assert_close(actual, torch.tensor(expected))
     assert token_rewards(torch.ones(1), torch.ones(1, 2), torch.zeros(1, 2)).tolist() == [[0.0, 0.0]]
 
 
@@ -29,11 +29,11 @@ def test_gae_golden():
 def test_gae_is_the_weighted_sum_of_its_definition(gamma, lam):
     generator = torch.Generator().manual_seed(0)
     rewards, values = (torch.randn(3, 4, generator=generator, dtype=torch.double) * MASK for _ in range(2))
-    found, _ = gae(rewards, values, MASK, gamma=gamma, lam=lam)
+    actual, _ = gae(rewards, values, MASK, gamma=gamma, lam=lam)
     after = torch.cat([values, torch.zeros(3, 1)], 1)[:, 1:]
     deltas = (rewards + gamma * after - values) * MASK
     expected = sum((gamma * lam) ** k * torch.cat([deltas, torch.zeros(3, 4)], 1)[:, k : k + 4] for k in range(4))
-    torch.testing.assert_close(found, expected * MASK)
+    torch.testing.assert_close(actual, expected * MASK)
 
 
 def test_without_discount_and_trace_decay_it_is_the_outcome_less_the_value():

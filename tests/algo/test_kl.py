@@ -26,9 +26,9 @@ def test_unbiased_ones_are_the_divergence_on_average():
 def test_the_gradient_of_k2_is_that_of_the_divergence():
     logits, reference = torch.tensor([0.1, -0.4, 0.7], requires_grad=True), torch.tensor([0.2, 0.5, 0.3]).log()
     policy = logits.log_softmax(0)
-    wanted = torch.autograd.grad((policy.exp() * (policy - reference)).sum(), logits, retain_graph=True)[0]
-    found = torch.autograd.grad((policy.detach().exp() * k2(policy, reference)).sum(), logits)[0]
-    torch.testing.assert_close(found, wanted)
+    expected = torch.autograd.grad((policy.exp() * (policy - reference)).sum(), logits, retain_graph=True)[0]
+    actual = torch.autograd.grad((policy.detach().exp() * k2(policy, reference)).sum(), logits)[0]
+    torch.testing.assert_close(actual, expected)
 
 
 def test_none_where_the_two_agree():
@@ -38,9 +38,9 @@ def test_none_where_the_two_agree():
 
 def test_a_captions_sum_leaves_padding_out_and_has_no_gradient():
     ours, theirs = torch.zeros(2, 3, requires_grad=True), torch.tensor([[-1.0, -2.0, -9.0], [-0.5, -9.0, -9.0]])
-    found = sequence_kl(ours, theirs, torch.tensor([[1, 1, 0], [1, 0, 0]]))
-    assert found.tolist() == [3.0, 0.5]
-    assert not found.requires_grad
+    actual = sequence_kl(ours, theirs, torch.tensor([[1, 1, 0], [1, 0, 0]]))
+    assert actual.tolist() == [3.0, 0.5]
+    assert not actual.requires_grad
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ NAN = math.nan
 
 def test_golden_and_abstentions_are_exactly_nothing():
     values = torch.tensor([[1.0, 10.0], [3.0, NAN], [NAN, NAN], [NAN, 30.0]])
-    found = standardised_total(values, [1.0, 0.5], [2.0, 20.0], [0.5, 10.0])
-    assert found.tolist() == [-2.5, 2.0, 0.0, 0.5]
+    actual = standardised_total(values, [1.0, 0.5], [2.0, 20.0], [0.5, 10.0])
+    assert actual.tolist() == [-2.5, 2.0, 0.0, 0.5]
 
 
 def test_a_component_that_tells_nothing_apart_counts_for_nothing():

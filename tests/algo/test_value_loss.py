@@ -17,8 +17,8 @@ from rlcap.algo.value_loss import explained_variance, value_loss
     ],
 )
 def test_golden(value, old, target, clip, loss):
-    found = value_loss(*(torch.tensor([[x]]) for x in (value, old, target)), clip)
-    assert found.item() == pytest.approx(loss)
+    actual = value_loss(*(torch.tensor([[x]]) for x in (value, old, target)), clip)
+    assert actual.item() == pytest.approx(loss)
 
 
 def test_a_value_past_its_clip_on_the_right_side_is_left_alone():

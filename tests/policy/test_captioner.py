@@ -10,9 +10,9 @@ from torch.nn.functional import pad
 from torch.nn.parallel import DistributedDataParallel
 
 from rlcap.errors import ConfigError
-from rlcap.policy.families.registry import captioner_of
+from rlcap.policy.families.registry import make_captioner
 from rlcap.policy.frozen import is_frozen
-from rlcap.policy.loading import lora_modules
+from rlcap.policy.loading import find_lora_modules
 from rlcap.policy.prompt import join_features, stack_pixels
 from rlcap.policy.prompt import pad as pad_rows
 
@@ -30,8 +30,8 @@ def captioner(folder):
 
     model = AutoModelForImageTextToText.from_pretrained(folder).eval()
     torch.manual_seed(1)
-    lora = LoraConfig(r=4, target_modules=lora_modules(model, "lora-language"), init_lora_weights=False)
-    return captioner_of(get_peft_model(model, lora), AutoProcessor.from_pretrained(folder))
+    lora = LoraConfig(r=4, target_modules=find_lora_modules(model, "lora-language"), init_lora_weights=False)
+    return make_captioner(get_peft_model(model, lora), AutoProcessor.from_pretrained(folder))
 
 
 def test_captions_end_where_they_end(captioner):
@@ -59,8 +59,8 @@ def test_generation_stops_when_all_have_ended(captioner):
 def test_sampling_log_probs_are_those_of_the_update(captioner, temperature):
     prompts = captioner.prepare(images(2), INSTRUCTIONS[:2])
     written = captioner.generate(prompts, 4, max_new_tokens=8, temperature=temperature, top_p=0.9)
-    found = captioner.log_probs(prompts, written.ids, written.mask, temperature=temperature)
-    assert torch.allclose(found.log_probs, written.log_probs, atol=1e-5)
+    actual = captioner.log_probs(prompts, written.ids, written.mask, temperature=temperature)
+    assert torch.allclose(actual.log_probs, written.log_probs, atol=1e-5)
 
 
 def test_no_caption_holds_a_placeholder(captioner):
@@ -88,9 +88,11 @@ def test_reference_is_the_base_or_another_adapter(captioner):
 
     def both():
         with torch.no_grad():
-            found = [captioner.log_probs(prompts, written.ids, written.mask, shared=s).log_probs for s in (True, False)]
-        assert torch.allclose(*found, atol=1e-5)
-        return found[0]
+            actual = [
+                captioner.log_probs(prompts, written.ids, written.mask, shared=s).log_probs for s in (True, False)
+            ]
+        assert torch.allclose(*actual, atol=1e-5)
+        return actual[0]
 
     policy = both()
     with model.disable_adapter():
@@ -109,22 +111,22 @@ def test_prompts_serve_several_updates(captioner):
     optimiser = torch.optim.SGD([p for p in captioner.model.parameters() if p.requires_grad], lr=0.1)
     before = None
     for _ in range(3):
-        found = captioner.log_probs(prompts, written.ids, written.mask).log_probs
+        actual = captioner.log_probs(prompts, written.ids, written.mask).log_probs
         plain = captioner.log_probs(prompts, written.ids, written.mask, shared=False).log_probs
-        assert torch.allclose(found, plain, atol=1e-5)
-        assert before is None or not torch.allclose(found, before)
-        before = found.detach()
+        assert torch.allclose(actual, plain, atol=1e-5)
+        assert before is None or not torch.allclose(actual, before)
+        before = actual.detach()
         optimiser.zero_grad()
-        found.sum().backward()
+        actual.sum().backward()
         optimiser.step()
 
 
 def test_a_micro_batch_is_any_slice_of_prompts(captioner):
     prompts = captioner.prepare(images(3, (56, (56, 28))), INSTRUCTIONS)
     written = captioner.generate(prompts, 2, max_new_tokens=6)
-    whole = captioner.log_probs(prompts, written.ids, written.mask).log_probs
+    all_log_probs = captioner.log_probs(prompts, written.ids, written.mask).log_probs
     swapped = captioner.log_probs([prompts[2], prompts[0]], written.ids[[4, 5, 0, 1]], written.mask[[4, 5, 0, 1]])
-    assert torch.allclose(swapped.log_probs, whole[[4, 5, 0, 1]], atol=1e-5)
+    assert torch.allclose(swapped.log_probs, all_log_probs[[4, 5, 0, 1]], atol=1e-5)
 
 
 def test_captions_of_one_token(captioner):
@@ -156,12 +158,12 @@ def test_attention_implementations(captioner, implementation):
 def test_reentrant_checkpointing_takes_the_plain_path_and_says_so(captioner):
     prompts = captioner.prepare(images(1), "describe")
     ids = torch.randint(20, 40, (2, 5))
-    wanted = captioner.log_probs(prompts, ids, torch.ones_like(ids)).log_probs
+    expected = captioner.log_probs(prompts, ids, torch.ones_like(ids)).log_probs
     captioner.model.gradient_checkpointing_enable({"use_reentrant": True})
     captioner.model.train()
     with pytest.warns(UserWarning, match="use_reentrant"):
-        found = captioner.log_probs(prompts, ids, torch.ones_like(ids)).log_probs
-    assert torch.allclose(found, wanted, atol=1e-5)
+        actual = captioner.log_probs(prompts, ids, torch.ones_like(ids)).log_probs
+    assert torch.allclose(actual, expected, atol=1e-5)
     captioner.model.eval()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -177,7 +179,7 @@ def test_wrapped_in_ddp(captioner, tmp_path, unused):
     expected = torch.autograd.grad(captioner.log_probs(prompts, ids, mask).log_probs.sum(), trained)
     torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path / 'meet'}", rank=0, world_size=1)
     try:
-        wrapped = captioner_of(
+        wrapped = make_captioner(
             DistributedDataParallel(captioner.model, find_unused_parameters=unused), captioner.processor
         )
         assert wrapped.base is captioner.base
@@ -193,14 +195,14 @@ def test_wrapped_in_ddp(captioner, tmp_path, unused):
 
 def test_captions_must_fit_the_prompts(captioner):
     prompts = captioner.prepare(images(2), "describe")
-    with pytest.raises(ValueError, match="3 captions are not the same number for each of 2 prompts"):
+    with pytest.raises(ValueError, match="3 captions don't divide evenly among 2 prompts"):
         captioner.log_probs(prompts, torch.zeros(3, 4, dtype=torch.long), torch.ones(3, 4))
 
 
-def test_unknown_families_are_told_the_known_ones(captioner):
+def test_an_unknown_family_is_refused_with_the_known_ones(captioner):
     captioner.base.config.model_type = "kosmos-9"
     with pytest.raises(ConfigError, match=r"'kosmos-9'.*tested: .*fast_vlm.*qwen3_vl"):
-        captioner_of(captioner.model, captioner.processor)
+        make_captioner(captioner.model, captioner.processor)
 
 
 def test_an_adapter_that_is_switched_off_is_not_frozen(captioner):

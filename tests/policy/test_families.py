@@ -12,10 +12,10 @@ from rlcap.errors import ConfigError
 from rlcap.policy.adapters import using_adapter
 from rlcap.policy.families.chat import TOKENS, ChatCaptioner
 from rlcap.policy.families.encoder_decoder import EncoderDecoderCaptioner
-from rlcap.policy.families.registry import captioner_of
-from rlcap.policy.language_head import separable_head
-from rlcap.policy.loading import lora_modules
-from rlcap.policy.shared_prefix.checkpointing import checkpointed
+from rlcap.policy.families.registry import make_captioner
+from rlcap.policy.language_head import find_separable_head
+from rlcap.policy.loading import find_lora_modules
+from rlcap.policy.shared_prefix.checkpointing import select_checkpointed
 
 SIDES = (56, (56, 28))
 
@@ -30,9 +30,9 @@ def adapted(loaded):
     """(model, processor, captioner): a LoRA on the language side, whose second half is not zero."""
     model, processor = loaded
     torch.manual_seed(3)
-    lora = LoraConfig(r=4, target_modules=lora_modules(model, "lora-language"), init_lora_weights=False)
+    lora = LoraConfig(r=4, target_modules=find_lora_modules(model, "lora-language"), init_lora_weights=False)
     peft_model = get_peft_model(model, lora).eval()
-    yield peft_model, processor, captioner_of(peft_model, processor)
+    yield peft_model, processor, make_captioner(peft_model, processor)
     peft_model.unload()
     model.requires_grad_(True)
 
@@ -46,9 +46,9 @@ def some_captions(model, count, length=7):
 
 
 def gradients(model, value):
-    wanted = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    found = torch.autograd.grad(value, list(wanted.values()), allow_unused=True)
-    return {name: g for name, g in zip(wanted, found, strict=True) if g is not None}
+    trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    actual = torch.autograd.grad(value, list(trained.values()), allow_unused=True)
+    return {name: g for name, g in zip(trained, actual, strict=True) if g is not None}
 
 
 def assert_same_gradients(ours, theirs):
@@ -73,24 +73,24 @@ def test_shared_is_plain(adapted):
     both = [captioner.log_probs(prompts, ids, mask, entropies=True, shared=shared) for shared in (True, False)]
     assert torch.allclose(both[0].log_probs, both[1].log_probs, atol=1e-5, rtol=0)
     assert torch.allclose(both[0].entropies, both[1].entropies, atol=1e-5, rtol=0)
-    found = [gradients(model, (b.log_probs * weights(mask)).sum() + 0.1 * b.entropies.sum()) for b in both]
-    assert found[0].keys()
-    assert all("lora" in name for name in found[0])
-    assert_same_gradients(*found)
+    actual = [gradients(model, (b.log_probs * weights(mask)).sum() + 0.1 * b.entropies.sum()) for b in both]
+    assert actual[0].keys()
+    assert all("lora" in name for name in actual[0])
+    assert_same_gradients(*actual)
 
 
 def test_shared_is_plain_where_everything_is_trained(loaded):
     model, processor = loaded
-    captioner = captioner_of(model, processor)
+    captioner = make_captioner(model, processor)
     prompts = captioner.prepare(images(2, SIDES), "describe")
-    assert all(p.features is None and p.seen is None for p in prompts)
+    assert all(p.features is None and p.vision_states is None for p in prompts)
     ids, mask = some_captions(model, 4)
     both = [captioner.log_probs(prompts, ids, mask, shared=shared).log_probs for shared in (True, False)]
     assert torch.allclose(*both, atol=1e-5, rtol=0)
-    found = [gradients(model, (b * weights(mask)).sum()) for b in both]
+    actual = [gradients(model, (b * weights(mask)).sum()) for b in both]
     seen = {id(p) for p in vision_encoder(captioner).parameters()}
-    assert any(id(p) in seen for name, p in model.named_parameters() if name in found[0])
-    assert_same_gradients(*found)
+    assert any(id(p) in seen for name, p in model.named_parameters() if name in actual[0])
+    assert_same_gradients(*actual)
 
 
 def test_log_probs_are_those_of_the_models_own_forward(adapted):
@@ -150,7 +150,7 @@ def own_greedy(captioner, pictures, instruction, length):
     """(ids, log-probs) of the model's own greedy caption."""
     inputs = stock_inputs(captioner, pictures, instruction)
     out = captioner.base.generate(
-        **inputs, max_new_tokens=length, do_sample=False, suppress_tokens=captioner.unsuitable_ids() or None,
+        **inputs, max_new_tokens=length, do_sample=False, suppress_tokens=captioner.forbidden_token_ids() or None,
         return_dict_in_generate=True, output_logits=True,
     )  # fmt: skip
     ids = out.sequences[0, -len(out.logits) :]
@@ -163,12 +163,12 @@ def test_greedy_captions_are_the_models_own(adapted):
     prompts = captioner.prepare(pictures, INSTRUCTIONS)
     written = captioner.generate(prompts, 2, max_new_tokens=8, temperature=0)
     assert torch.equal(written.ids[0::2], written.ids[1::2])
-    found = captioner.log_probs(prompts, written.ids, written.mask).log_probs
+    actual = captioner.log_probs(prompts, written.ids, written.mask).log_probs
     for row, (picture, instruction) in enumerate(zip(pictures, INSTRUCTIONS, strict=True)):
         ids, log_probs = own_greedy(captioner, [picture], instruction, 8)
         kept = written.mask[2 * row].bool()
         assert written.ids[2 * row][kept].tolist() == ids
-        assert torch.allclose(found[2 * row][kept], log_probs, atol=1e-5, rtol=0)
+        assert torch.allclose(actual[2 * row][kept], log_probs, atol=1e-5, rtol=0)
 
 
 def test_a_ragged_batch_is_its_singles(adapted):
@@ -231,8 +231,8 @@ def a_round(captioner, prompts):
         with using_adapter(captioner.base, None):
             captioner.log_probs(prompts, ids, mask)
     for _ in range(2):
-        found = captioner.log_probs(prompts, ids, mask).log_probs
-        gradients(captioner.model, (found * weights(mask)).sum())
+        actual = captioner.log_probs(prompts, ids, mask).log_probs
+        gradients(captioner.model, (actual * weights(mask)).sum())
 
 
 def assert_runs_once_an_image(captioner):
@@ -240,9 +240,7 @@ def assert_runs_once_an_image(captioner):
     with counted(once) as calls:
         prompts = captioner.prepare(images(1), "describe")
         # idefics and its like cut an image up, but still look at all its pieces at once
-        assert sorted(calls) == sorted([*range(len(once))]), (
-            "what runs twice for an image can't be told from two passes"
-        )
+        assert sorted(calls) == sorted([*range(len(once))]), "a module that runs twice per image looks like two passes"
         prompts += captioner.prepare(images(1, seed=1), "describe")
         a_round(captioner, prompts)
     assert sorted(calls) == sorted(2 * [*range(len(once))])
@@ -254,47 +252,47 @@ def test_a_frozen_vision_side_runs_once_an_image(adapted):
 
 @pytest.fixture
 def projecting(loaded):
-    """The captioner with a trained projector, language and tower frozen."""
+    """The captioner with a trained projector, language model and vision encoder frozen."""
     model, processor = loaded
     kind = model.config.model_type
     if kind == "blip":
-        pytest.skip("nothing stands between tower and decoder")
+        pytest.skip("no module between vision encoder and decoder")
     if kind == "gemma3":  # a bare matrix, which no LoRA can adapt
         model.requires_grad_(False)
         model.model.multi_modal_projector.requires_grad_(True)
-        yield captioner_of(model, processor)
+        yield make_captioner(model, processor)
     else:
         torch.manual_seed(3)
-        lora = LoraConfig(r=4, target_modules=lora_modules(model, "projector"), init_lora_weights=False)
+        lora = LoraConfig(r=4, target_modules=find_lora_modules(model, "projector"), init_lora_weights=False)
         peft_model = get_peft_model(model, lora).eval()
-        yield captioner_of(peft_model, processor)
+        yield make_captioner(peft_model, processor)
         peft_model.unload()
     model.requires_grad_(True)
 
 
-def test_a_frozen_tower_before_a_trained_projector_runs_once_an_image(projecting):
+def test_a_frozen_vision_encoder_before_a_trained_projector_runs_once_per_image(projecting):
     assert_runs_once_an_image(projecting)
 
 
-def test_what_a_tower_gave_is_what_it_gives(projecting, monkeypatch):
+def test_recorded_vision_states_equal_those_of_a_new_run(projecting, monkeypatch):
     pictures = images(3, SIDES)
     prompts = projecting.prepare(pictures, INSTRUCTIONS)
     if projecting.kind == "vision-encoder-decoder":
         assert prompts[0].features is not None, "its projection comes after the states that are kept"
-        monkeypatch.setattr(projecting, "language", list)
+        monkeypatch.setattr(projecting, "language_modules", list)
     with monkeypatch.context() as patch:
         patch.setattr(projecting, "vision_encoder", None)
         running = projecting.prepare(pictures, INSTRUCTIONS)
-    assert all(p.features is None and p.seen is None for p in running)
+    assert all(p.features is None and p.vision_states is None for p in running)
     ids, mask = some_captions(projecting.model, 6)
     rows = [slice(2 * i, 2 * i + 2) for i in range(3)]  # one by one, as it was with those that are kept
     singles = [projecting.log_probs([p], ids[r], mask[r]).log_probs for p, r in zip(running, rows, strict=True)]
     expected = torch.cat(singles)
-    wanted = gradients(projecting.model, (expected * weights(mask)).sum())
+    expected_gradients = gradients(projecting.model, (expected * weights(mask)).sum())
     for shared in (True, False):
-        found = projecting.log_probs(prompts, ids, mask, shared=shared).log_probs
-        assert torch.allclose(found, expected, atol=1e-5, rtol=0)
-        assert_same_gradients(gradients(projecting.model, (found * weights(mask)).sum()), wanted)
+        actual = projecting.log_probs(prompts, ids, mask, shared=shared).log_probs
+        assert torch.allclose(actual, expected, atol=1e-5, rtol=0)
+        assert_same_gradients(gradients(projecting.model, (actual * weights(mask)).sum()), expected_gradients)
     first = [projecting.generate(p[:1], 1, max_new_tokens=6, temperature=0).ids for p in (prompts, running)]
     assert torch.equal(*first)
 
@@ -303,26 +301,26 @@ def test_checkpointed_layers_share_too(adapted):
     model, _, captioner = adapted
     prompts = captioner.prepare(images(2, SIDES), INSTRUCTIONS[:2])
     ids, mask = some_captions(model, 4)
-    wanted = captioner.log_probs(prompts, ids, mask).log_probs
-    expected = gradients(model, (wanted * weights(mask)).sum())
+    expected_log_probs = captioner.log_probs(prompts, ids, mask).log_probs
+    expected = gradients(model, (expected_log_probs * weights(mask)).sum())
     model.gradient_checkpointing_enable({"use_reentrant": False})
     captioner.base.disable_input_require_grads()  # as the trainer does
     model.train()
     try:
         if isinstance(captioner, EncoderDecoderCaptioner):
-            with pytest.warns(UserWarning, match="read anew for each caption: gradient checkpointing"):
-                found = captioner.log_probs(prompts, ids, mask).log_probs
-            assert torch.allclose(found, wanted, atol=1e-5, rtol=0)
+            with pytest.warns(UserWarning, match="runs its whole prompt again: gradient checkpointing"):
+                actual = captioner.log_probs(prompts, ids, mask).log_probs
+            assert torch.allclose(actual, expected_log_probs, atol=1e-5, rtol=0)
             return
         runs = []
-        layer = checkpointed(captioner.layers)[0]
+        layer = select_checkpointed(captioner.layers)[0]
         key = next(part for name, part in layer.named_modules() if name.endswith(("k_proj", "key")))
         handle = key.register_forward_pre_hook(lambda *_: runs.append(1))
         assert captioner.prefix_sharing_blocker() is None
-        found = captioner.log_probs(prompts, ids, mask).log_probs
-        assert torch.allclose(found, wanted, atol=1e-5, rtol=0)
+        actual = captioner.log_probs(prompts, ids, mask).log_probs
+        assert torch.allclose(actual, expected_log_probs, atol=1e-5, rtol=0)
         assert len(runs) == 2, "once for the prefix, once for the captions"
-        assert_same_gradients(gradients(model, (found * weights(mask)).sum()), expected)
+        assert_same_gradients(gradients(model, (actual * weights(mask)).sum()), expected)
         assert len(runs) == 4, "and again in the backward pass"
         handle.remove()
     finally:
@@ -334,7 +332,7 @@ def test_bfloat16(loaded):
     model, processor = loaded
     model.bfloat16()
     try:
-        captioner = captioner_of(model, processor)
+        captioner = make_captioner(model, processor)
         prompts = captioner.prepare(images(2, SIDES), INSTRUCTIONS[:2])
         written = captioner.generate(prompts, 2, max_new_tokens=5)
         with torch.no_grad():
@@ -357,7 +355,7 @@ def test_trainable_names(loaded):
     model = loaded[0]
     kind = model.config.model_type
     side = LANGUAGE.get(kind, ("model.language_model.",))
-    language, everything = (set(lora_modules(model, choice)) for choice in ("lora-language", "lora-all"))
+    language, everything = (set(find_lora_modules(model, choice)) for choice in ("lora-language", "lora-all"))
     linear = {name for name, part in model.named_modules() if isinstance(part, torch.nn.Linear | Conv1D)}
     head = {name for name in linear if name.endswith(("lm_head", "predictions.decoder")) or name == "output"}
     assert len(head) == 1
@@ -365,9 +363,9 @@ def test_trainable_names(loaded):
     assert language == {name for name in everything if name.startswith(side)}
     if kind in ("gemma3", "blip"):  # the one's projector is a bare matrix, the other has none
         with pytest.raises(ConfigError, match="matches no linear module"):
-            lora_modules(model, "projector")
+            find_lora_modules(model, "projector")
     else:
-        projector = set(lora_modules(model, "projector"))
+        projector = set(find_lora_modules(model, "projector"))
         assert projector <= everything - language
         assert {name for name in linear if "merger" in name} <= projector  # Qwen3-VL has several
 
@@ -376,10 +374,10 @@ def test_log_probs_need_no_logits_at_once(adapted, monkeypatch):
     _, _, captioner = adapted
     prompts = captioner.prepare(images(2, SIDES), INSTRUCTIONS[:2])
     ids, mask = some_captions(captioner.model, 4)
-    wanted = captioner.log_probs(prompts, ids, mask).log_probs
-    expected = gradients(captioner.model, (wanted * weights(mask)).sum())
-    monkeypatch.setattr("rlcap.policy.language_head.FLOATS", 200)
-    found = captioner.log_probs(prompts, ids, mask).log_probs
-    assert separable_head(captioner.writer()) is not None
-    assert torch.allclose(found, wanted, atol=1e-5, rtol=0)
-    assert_same_gradients(gradients(captioner.model, (found * weights(mask)).sum()), expected)
+    expected_log_probs = captioner.log_probs(prompts, ids, mask).log_probs
+    expected = gradients(captioner.model, (expected_log_probs * weights(mask)).sum())
+    monkeypatch.setattr("rlcap.policy.language_head.MAX_LOGITS", 200)
+    actual = captioner.log_probs(prompts, ids, mask).log_probs
+    assert find_separable_head(captioner.text_model()) is not None
+    assert torch.allclose(actual, expected_log_probs, atol=1e-5, rtol=0)
+    assert_same_gradients(gradients(captioner.model, (actual * weights(mask)).sum()), expected)

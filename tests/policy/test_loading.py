@@ -1,4 +1,4 @@
-"""What can't be loaded is told in one line that names the key, the value and what to give instead."""
+"""A loading error is one line that names the key, the value and the fix."""
 
 import shutil
 from pathlib import Path
@@ -50,13 +50,13 @@ def cut(asset, tmp_path):
 
 
 def test_weights_that_are_half_written(tmp_path):
-    with pytest.raises(ConfigError, match=r"model.base '.*captioner': its weights are broken or half written"):
+    with pytest.raises(ConfigError, match=r"model.base '.*captioner': its weights are broken or incomplete"):
         load_policy(ModelConfig(base=cut("captioner", tmp_path)))
-    with pytest.raises(ConfigError, match=r"model.adapter '.*adapter': its weights are broken or half written"):
+    with pytest.raises(ConfigError, match=r"model.adapter '.*adapter': its weights are broken or incomplete"):
         load_policy(ModelConfig(adapter=cut("adapter", tmp_path)))
-    with pytest.raises(ConfigError, match=r"NLI model '.*nli': its weights are broken or half written"):
+    with pytest.raises(ConfigError, match=r"NLI model '.*nli': its weights are broken or incomplete"):
         NliScorer.load(cut("nli", tmp_path))
-    with pytest.raises(ConfigError, match=r"CLIP '.*retriever': its weights are broken or half written"):
+    with pytest.raises(ConfigError, match=r"CLIP '.*retriever': its weights are broken or incomplete"):
         ClipScorer.load(f"local-dir:{cut('retriever', tmp_path)}")
 
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 
-from rlcap.policy.threads import threads_for
+from rlcap.policy.threads import limit_threads
 
 
 @pytest.fixture(autouse=True)
@@ -16,27 +16,27 @@ def two_threads_that_sleep(monkeypatch):
 
 @pytest.mark.parametrize(("rows", "threads"), [(64, 1), (64_000, 2)])
 def test_small_layers_take_one_thread(rows, threads):
-    with threads_for(torch.nn.Sequential(torch.nn.Linear(128, 320), torch.nn.Linear(320, 128)), rows):
+    with limit_threads(torch.nn.Sequential(torch.nn.Linear(128, 320), torch.nn.Linear(320, 128)), rows):
         assert torch.get_num_threads() == threads
     assert torch.get_num_threads() == 2
 
 
 def test_threads_that_spin_are_left_alone(monkeypatch):
     monkeypatch.delenv("OMP_WAIT_POLICY")
-    with threads_for(torch.nn.Linear(128, 320), 64):
+    with limit_threads(torch.nn.Linear(128, 320), 64):
         assert torch.get_num_threads() == 2
 
 
 def test_adapters_change_nothing():
     base = torch.nn.Sequential(torch.nn.Linear(2000, 2000), torch.nn.Linear(2000, 2000))
     adapted = get_peft_model(base, LoraConfig(r=4, target_modules=["0", "1"]))
-    with threads_for(adapted, 7):  # 56 million a layer; a third of that with the adapter's among them
+    with limit_threads(adapted, 7):  # 56 million a layer; a third of that with the adapter's among them
         assert torch.get_num_threads() == 2
 
 
 def test_threads_come_back_after_an_error_and_a_model_without_layers_changes_nothing():
-    with pytest.raises(RuntimeError), threads_for(torch.nn.Linear(2, 2), 1):
+    with pytest.raises(RuntimeError), limit_threads(torch.nn.Linear(2, 2), 1):
         raise RuntimeError
     assert torch.get_num_threads() == 2
-    with threads_for(torch.nn.Conv2d(1, 1, 1), 1):
+    with limit_threads(torch.nn.Conv2d(1, 1, 1), 1):
         assert torch.get_num_threads() == 2

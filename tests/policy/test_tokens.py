@@ -3,13 +3,13 @@ import math
 import pytest
 import torch
 
-from rlcap.policy.tokens import draw, entropy, keep_nucleus, token_log_probs
+from rlcap.policy.tokens import entropy, keep_nucleus, sample_tokens, token_log_probs
 
 
 def test_log_probs_by_hand():
     logits = torch.tensor([[[0.0, math.log(3)], [0.0, 0.0]]])
-    found = token_log_probs(logits, torch.tensor([[1, 0]]))
-    assert torch.allclose(found, torch.tensor([[math.log(0.75), math.log(0.5)]]))
+    actual = token_log_probs(logits, torch.tensor([[1, 0]]))
+    assert torch.allclose(actual, torch.tensor([[math.log(0.75), math.log(0.5)]]))
 
 
 def test_temperature_divides_the_logits():
@@ -20,9 +20,9 @@ def test_temperature_divides_the_logits():
 def test_half_precision_is_summed_in_single():
     logits = torch.randn(3, 5, 1000).bfloat16()
     ids = torch.randint(0, 1000, (3, 5))
-    wanted = logits.double().log_softmax(-1).gather(-1, ids[..., None])[..., 0]
+    expected = logits.double().log_softmax(-1).gather(-1, ids[..., None])[..., 0]
     assert token_log_probs(logits, ids).dtype == torch.float32
-    assert torch.allclose(token_log_probs(logits, ids).double(), wanted, atol=1e-5)
+    assert torch.allclose(token_log_probs(logits, ids).double(), expected, atol=1e-5)
 
 
 def test_entropy_of_equals_is_the_logarithm_of_their_number():
@@ -38,13 +38,13 @@ def test_nucleus(top_p, kept):
 def test_draws_follow_the_distribution():
     sampling_uniforms = torch.arange(6000, dtype=torch.double) / 6000
     logits = torch.tensor([[0.5, 0.3, 0.2]]).log().expand(6000, 3)
-    shares = draw(logits, 1.0, 1.0, sampling_uniforms).bincount(minlength=3) / 6000
+    shares = sample_tokens(logits, 1.0, 1.0, sampling_uniforms).bincount(minlength=3) / 6000
     assert torch.allclose(shares, torch.tensor([0.5, 0.3, 0.2]), atol=1e-3)
-    assert set(draw(logits, 1.0, 0.7, sampling_uniforms).tolist()) == {0, 1}
-    assert set(draw(logits, 0, 1.0, sampling_uniforms).tolist()) == {0}
+    assert set(sample_tokens(logits, 1.0, 0.7, sampling_uniforms).tolist()) == {0, 1}
+    assert set(sample_tokens(logits, 0, 1.0, sampling_uniforms).tolist()) == {0}
 
 
 def test_what_is_ruled_out_is_never_drawn():
     sampling_uniforms = torch.arange(5000, dtype=torch.double) / 5000
     logits = torch.full((5000, 4), -torch.inf).index_fill(1, torch.tensor([1, 2]), 0.0)
-    assert set(draw(logits, 1.0, 1.0, sampling_uniforms).tolist()) == {1, 2}
+    assert set(sample_tokens(logits, 1.0, 1.0, sampling_uniforms).tolist()) == {1, 2}

@@ -16,8 +16,8 @@ from captioners import build, images
 from peft import LoraConfig, get_peft_model
 from torch.nn.parallel import DistributedDataParallel
 from transformers.utils import logging
-from rlcap.policy.families.registry import captioner_of
-from rlcap.policy.loading import lora_modules
+from rlcap.policy.families.registry import make_captioner
+from rlcap.policy.loading import find_lora_modules
 
 logging.disable_progress_bar()
 rank, folder = int(os.environ["RANK"]), sys.argv[1]
@@ -26,9 +26,9 @@ dist.init_process_group("gloo")  # from here on transformers saves on one proces
 for family, (whole, processor) in built.items():
     for trainable in ("lora-language",) if family == "blip" else ("lora-language", "projector"):
         torch.manual_seed(0)
-        lora = LoraConfig(r=2, target_modules=lora_modules(whole, trainable), init_lora_weights=False)
+        lora = LoraConfig(r=2, target_modules=find_lora_modules(whole, trainable), init_lora_weights=False)
         adapted = get_peft_model(whole, lora)
-        captioner = captioner_of(DistributedDataParallel(adapted, find_unused_parameters=True), processor)
+        captioner = make_captioner(DistributedDataParallel(adapted, find_unused_parameters=True), processor)
         prompts = captioner.prepare(images(2)[rank : rank + 1], "describe")
         ids = torch.arange(20, 28).view(2, 4) + rank
         captioner.log_probs(prompts, ids, torch.ones_like(ids)).log_probs.sum().backward()
@@ -55,8 +55,8 @@ def test_gradients_are_those_of_both(tmp_path):
         [*command, str(tmp_path), *names], env=environment, capture_output=True, text=True, timeout=240
     )
     assert done.returncode == 0, done.stdout + done.stderr[-2000:]
-    told = [line for line in done.stdout.splitlines() if line.endswith(("True", "False"))]
-    assert told == [
+    results = [line for line in done.stdout.splitlines() if line.endswith(("True", "False"))]
+    assert results == [
         f"{name} {trainable} True True"
         for name in names
         for trainable in ("lora-language", "projector")

@@ -1,4 +1,4 @@
-"""The critic of every family: shared is plain, the policy is left alone, and what is saved is what is loaded."""
+"""The value model of every family: the shared path equals the plain one, the policy is unchanged, saving is exact."""
 
 import pytest
 import torch
@@ -7,19 +7,19 @@ from peft import LoraConfig, PeftModel, get_peft_model
 
 from rlcap.errors import ConfigError
 from rlcap.policy.adapters import using_adapter
-from rlcap.policy.families.registry import captioner_of
-from rlcap.policy.loading import lora_modules
+from rlcap.policy.families.registry import make_captioner
+from rlcap.policy.loading import find_lora_modules
 from rlcap.policy.value_model import ValueModel
 
 SIDES = (56, (56, 28))
 
 
 def lora(model, trainable="lora-language"):
-    return LoraConfig(r=4, target_modules=lora_modules(model, trainable), init_lora_weights=False)
+    return LoraConfig(r=4, target_modules=find_lora_modules(model, trainable), init_lora_weights=False)
 
 
 def shaken(value_model):
-    """A critic that has an opinion, and whose adapter is no longer the policy's."""
+    """A value model with random values, whose adapter differs from the policy's."""
     generator = torch.Generator().manual_seed(7)
     with torch.no_grad():
         for parameter in value_model.named_parameters().values():
@@ -29,12 +29,12 @@ def shaken(value_model):
 
 @pytest.fixture
 def policy(loaded):
-    """(peft model, captioner, critic)"""
+    """(peft model, captioner, value model)"""
     model, processor = loaded
     torch.manual_seed(3)
     peft_model = get_peft_model(model, lora(model)).eval()
-    captioner = captioner_of(peft_model, processor)
-    yield peft_model, captioner, shaken(ValueModel.over(peft_model, captioner))
+    captioner = make_captioner(peft_model, processor)
+    yield peft_model, captioner, shaken(ValueModel.attach(peft_model, captioner))
     peft_model.unload()
     model.requires_grad_(True)
 
@@ -53,7 +53,7 @@ def load(folder, trainable="lora-language"):
     model = AutoModelForImageTextToText.from_pretrained(folder).eval()
     torch.manual_seed(1)
     peft_model = get_peft_model(model, lora(model, trainable))
-    return peft_model, captioner_of(peft_model.to(DEVICE), AutoProcessor.from_pretrained(folder))
+    return peft_model, make_captioner(peft_model.to(DEVICE), AutoProcessor.from_pretrained(folder))
 
 
 def some_captions(count, length=6):
@@ -63,9 +63,9 @@ def some_captions(count, length=6):
 
 
 def gradients(model, value):
-    wanted = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    found = torch.autograd.grad(value, list(wanted.values()), allow_unused=True)
-    return {name: g for name, g in zip(wanted, found, strict=True) if g is not None and g.any()}
+    trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    actual = torch.autograd.grad(value, list(trained.values()), allow_unused=True)
+    return {name: g for name, g in zip(trained, actual, strict=True) if g is not None and g.any()}
 
 
 def weighted(values, mask):
@@ -96,7 +96,7 @@ def test_shared_is_plain_and_the_policy_gets_no_gradient(policy):
 
 def test_a_value_is_of_the_state_before_its_token(folder):
     model, captioner = load(folder)
-    value_model = shaken(ValueModel.over(model, captioner))
+    value_model = shaken(ValueModel.attach(model, captioner))
     prompts, (ids, mask) = captioner.prepare(images(1), "describe"), some_captions(1)
     values = value_model.values(captioner, prompts, ids, torch.ones_like(mask))
     other = ids.clone()
@@ -108,11 +108,11 @@ def test_a_value_is_of_the_state_before_its_token(folder):
 def test_starts_as_the_policy_and_says_nothing(folder):
     model, captioner = load(folder)
     prompts, (ids, mask) = captioner.prepare(images(2), "describe"), some_captions(4)
-    value_model = ValueModel.over(model, captioner)
+    value_model = ValueModel.attach(model, captioner)
     assert not value_model.values(captioner, prompts, ids, mask).any()
     with using_adapter(model, "critic"):
-        as_critic = captioner.log_probs(prompts, ids, mask).log_probs
-    assert torch.equal(as_critic, captioner.log_probs(prompts, ids, mask).log_probs)
+        with_value_adapter = captioner.log_probs(prompts, ids, mask).log_probs
+    assert torch.equal(with_value_adapter, captioner.log_probs(prompts, ids, mask).log_probs)
     own = sum(p.numel() for p in value_model.named_parameters().values())
     assert own == sum(p.numel() for name, p in model.named_parameters() if ".default." in name) + 32 + 1
     assert f"{own:,} parameters" in value_model.describe()
@@ -120,7 +120,7 @@ def test_starts_as_the_policy_and_says_nothing(folder):
 
 def test_choosing_an_adapter_freezes_none(folder):
     model, captioner = load(folder)
-    ValueModel.over(model, captioner)
+    ValueModel.attach(model, captioner)
     model.add_adapter("ref", model.peft_config["default"])
     trained = {name for name, p in model.named_parameters() if p.requires_grad}
     assert any(".critic." in name for name in trained)
@@ -142,31 +142,31 @@ def test_choosing_an_adapter_freezes_none(folder):
 
 
 @pytest.mark.parametrize("trainable", ["lora-language", "lora-all"])
-def test_checkpointed_layers_are_run_again_with_the_critics_adapter(folder, trainable):
+def test_checkpointed_layers_are_run_again_with_the_value_models_adapter(folder, trainable):
     model, captioner = load(folder, trainable)
-    value_model = shaken(ValueModel.over(model, captioner))
+    value_model = shaken(ValueModel.attach(model, captioner))
     prompts, (ids, mask) = captioner.prepare(images(2, SIDES), INSTRUCTIONS[:2]), some_captions(4)
 
-    def found():
+    def compute_gradients():
         values = value_model.values(captioner, prompts, ids, mask)
         return gradients(model, weighted(values, mask) + captioner.log_probs(prompts, ids, mask).log_probs.sum())
 
-    wanted = found()
+    expected = compute_gradients()
     model.gradient_checkpointing_enable({"use_reentrant": False})
     model.train()
-    again = found()
-    assert again.keys() == wanted.keys()
-    for name, gradient in wanted.items():
+    again = compute_gradients()
+    assert again.keys() == expected.keys()
+    for name, gradient in expected.items():
         assert torch.allclose(again[name], gradient, rtol=1e-4, atol=1e-6), name
 
 
 def test_saved_is_loaded(folder, tmp_path):
     model, captioner = load(folder)
-    value_model = shaken(ValueModel.over(model, captioner))
+    value_model = shaken(ValueModel.attach(model, captioner))
     prompts, (ids, mask) = captioner.prepare(images(2), "describe"), some_captions(4)
     value_model.save(tmp_path)
     other_model, other_captioner = load(folder)
-    other = ValueModel.over(other_model, other_captioner)
+    other = ValueModel.attach(other_model, other_captioner)
     other.load(tmp_path)
     assert torch.equal(
         value_model.values(captioner, prompts, ids, mask), other.values(other_captioner, prompts, ids, mask)
@@ -176,12 +176,12 @@ def test_saved_is_loaded(folder, tmp_path):
     )
 
 
-def test_the_policys_adapter_is_saved_without_the_critic(folder, tmp_path):
+def test_the_policys_adapter_is_saved_without_the_value_model(folder, tmp_path):
     from transformers import AutoModelForImageTextToText
 
     model, captioner = load(folder)
     plain = captioner.log_probs
-    value_model = shaken(ValueModel.over(model, captioner))
+    value_model = shaken(ValueModel.attach(model, captioner))
     model.save_pretrained(tmp_path, selected_adapters=["default"])
     assert not (tmp_path / "critic").exists()
     fresh = PeftModel.from_pretrained(AutoModelForImageTextToText.from_pretrained(folder), tmp_path).eval()
@@ -190,20 +190,20 @@ def test_the_policys_adapter_is_saved_without_the_critic(folder, tmp_path):
     assert value_model.values(captioner, prompts, ids, mask).any()
     assert torch.equal(
         plain(prompts, ids, mask).log_probs,
-        captioner_of(fresh, captioner.processor).log_probs(prompts, ids, mask).log_probs,
+        make_captioner(fresh, captioner.processor).log_probs(prompts, ids, mask).log_probs,
     )
 
 
 def test_errors(folder, tmp_path):
     model, captioner = load(folder)
     with pytest.raises(ConfigError, match="trainable=full freezes nothing"):
-        ValueModel.over(model.get_base_model(), captioner)
-    value_model = ValueModel.over(model, captioner)
+        ValueModel.attach(model.get_base_model(), captioner)
+    value_model = ValueModel.attach(model, captioner)
     with pytest.raises(ConfigError, match="already has an adapter called 'critic'"):
-        ValueModel.over(model, captioner)
-    with pytest.raises(ConfigError, match="not a checkpoint of PPO"):
+        ValueModel.attach(model, captioner)
+    with pytest.raises(ConfigError, match="not a PPO checkpoint"):
         value_model.load(tmp_path)
     everything, other_captioner = load(folder, "lora-all")
-    ValueModel.over(everything, other_captioner).save(tmp_path)
-    with pytest.raises(ConfigError, match=r"is of another model: .* more don't match"):
+    ValueModel.attach(everything, other_captioner).save(tmp_path)
+    with pytest.raises(ConfigError, match=r"belongs to another model: .* more parameters don't match"):
         value_model.load(tmp_path)

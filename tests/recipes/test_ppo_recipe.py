@@ -35,7 +35,7 @@ def whole(tmp_path_factory):
     tmp = tmp_path_factory.mktemp("ppo")
     done = subprocess.run(command(tmp / "whole"), cwd=ROOT, env=environment(tmp), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
-    assert "parameters of the critic are trained" in done.stdout
+    assert "parameters of the value model are trained" in done.stdout
     return tmp / "whole"
 
 

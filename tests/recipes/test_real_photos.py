@@ -89,12 +89,12 @@ def test_short_captions_take_turns_and_what_is_missing_is_named():
 
 
 def test_frozen_batch_norm_keeps_its_statistics_in_training():
-    from rlcap.policy.loading import keep_frozen_statistics
+    from rlcap.policy.loading import freeze_batch_norm_statistics
 
     torch.manual_seed(0)
     model = torch.nn.Sequential(torch.nn.BatchNorm2d(3), torch.nn.BatchNorm2d(3), torch.nn.Dropout())
     model[0].requires_grad_(False)
-    keep_frozen_statistics(model)
+    freeze_batch_norm_statistics(model)
     model.train()
     model(torch.randn(4, 3, 5, 5) + 7)
     assert model[0].running_mean.tolist() == [0, 0, 0]

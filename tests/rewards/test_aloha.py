@@ -16,7 +16,7 @@ from rlcap.judge.templates import delimit, extract_delimited
 from rlcap.lab.oracles.objects import OracleObjects, named
 from rlcap.rewards.aloha import Aloha, aloha
 from rlcap.rewards.aloha.parsing import MOST, Named, head, known_objects, objects_text, parse_objects
-from rlcap.scorers.objects.matching import Vectors, matched, partners, similarities
+from rlcap.scorers.objects.matching import NameVectors, assign_partners, compute_similarities, match_objects
 from rlcap.types import RewardBatch, Sample
 
 LIST = "<objects>\n- Young  boy.\n- cup or jug\n- notebook (possibly)\n- young boy\n</objects>"
@@ -80,10 +80,10 @@ def test_golden():
 
 def test_golden_partners():
     """The largest sum: the second object leaves the first one's best partner to it only where that pays."""
-    assert partners(np.array([[0.9, 0.8], [0.8, 0.1]])) == [1, 0]
-    assert partners(np.array([[0.9, 0.8], [0.8, 0.75]])) == [0, 1]
-    assert matched(np.array([[0.5], [0.9], [0.7]])) == [(None, 0.0), (0, 0.9), (None, 0.0)]
-    assert partners(np.zeros((0, 3))) == []
+    assert assign_partners(np.array([[0.9, 0.8], [0.8, 0.1]])) == [1, 0]
+    assert assign_partners(np.array([[0.9, 0.8], [0.8, 0.75]])) == [0, 1]
+    assert match_objects(np.array([[0.5], [0.9], [0.7]])) == [(None, 0.0), (0, 0.9), (None, 0.0)]
+    assert assign_partners(np.zeros((0, 3))) == []
 
 
 def test_partners_have_the_largest_sum_of_all():
@@ -91,7 +91,7 @@ def test_partners_have_the_largest_sum_of_all():
     for n in range(200):
         rows, columns = (int(size) for size in rng.integers(1, 5, 2))
         table = np.round(rng.random((rows, columns)), n % 3 + 1)  # with ties
-        found = partners(table)
+        found = assign_partners(table)
         pairs = [(row, column) for row, column in enumerate(found) if column is not None]
         assert len(pairs) == len({column for _, column in pairs}) == min(rows, columns)
         wide = table if rows <= columns else table.T
@@ -103,7 +103,9 @@ def test_partners_have_the_largest_sum_of_all():
 
 
 def test_an_object_that_may_be_several_is_the_best_of_them():
-    found = similarities(Vectors(Circle()), [("dog", "cat"), ("ball",)], [("kitten",), ("puppy", "red ball")])
+    found = compute_similarities(
+        NameVectors(Circle()), [("dog", "cat"), ("ball",)], [("kitten",), ("puppy", "red ball")]
+    )
     assert found == pytest.approx(
         np.array([[cosine("cat", "kitten"), cosine("dog", "puppy")], [cosine("ball", "kitten"), cosine("ball", "red ball")]])
     )  # fmt: skip
@@ -145,12 +147,12 @@ def test_references_are_asked_about_once_in_one_text():
 
 def test_a_name_is_encoded_once_as_long_as_it_is_kept():
     encoder = Circle()
-    vectors = Vectors(encoder, most=2)
-    assert vectors.of(["dog", "cat"]).shape == (2, 2)
-    vectors.of(["dog"])
+    vectors = NameVectors(encoder, most=2)
+    assert vectors.get(["dog", "cat"]).shape == (2, 2)
+    vectors.get(["dog"])
     assert encoder.read == ["dog", "cat"]
-    vectors.of(["ball"])  # and the cat goes, which was last asked for first
-    vectors.of(["dog", "cat"])
+    vectors.get(["ball"])  # and the cat goes, which was last asked for first
+    vectors.get(["dog", "cat"])
     assert encoder.read == ["dog", "cat", "ball", "cat"]
 
 

@@ -8,7 +8,7 @@ import torch
 from rlcap.rewards.hallucination import Hallucination, adequacy, fidelity
 from rlcap.scorers.claims import claim_costs, sentence_cost
 from rlcap.scorers.grounding import Grounding
-from rlcap.scorers.text.hedges import bare_claim, is_hedged
+from rlcap.scorers.text.hedges import is_hedged, strip_hedges
 from rlcap.types import RewardBatch, Sample
 
 REAL = Path(__file__).parents[2].parent / "shared" / "real" / "nli-minilm"
@@ -132,12 +132,12 @@ def test_a_hedged_truth_costs_like_an_unsupported_claim():
 
 
 def test_hedges_are_taken_off_and_plain_speech_is_left_alone():
-    assert bare_claim("There might possibly be a dog.") == "there is a dog."
-    assert bare_claim("It could be a cat") == "It is a cat"
-    assert bare_claim("I think that the ball is red.") == "the ball is red."
+    assert strip_hedges("There might possibly be a dog.") == "there is a dog."
+    assert strip_hedges("It could be a cat") == "It is a cat"
+    assert strip_hedges("I think that the ball is red.") == "the ball is red."
     for plain in ("A dog can be seen.", "A can of soda.", "Most of the sky is blue.", "A doctor."):
         assert not is_hedged(plain)
-        assert bare_claim(plain) == plain
+        assert strip_hedges(plain) == plain
 
 
 def test_saying_a_truth_twice_does_not_dilute_a_falsehood():

@@ -160,7 +160,7 @@ def test_several_retrievers_give_the_mean_of_their_values():
     output = both.score(batch("0:0.30 1:0.29"))
     assert output[0].value == pytest.approx(sum(alone) / 2)
     assert output.metrics["bag_recall_at_1"] == 1.0
-    with pytest.raises(ValueError, match="one pretrained tag a model: 1 for 2"):
+    with pytest.raises(ValueError, match="one pretrained tag per model: got 1 for 2"):
         SelfRetrieval(["ViT-B-32", "ViT-B-16"], pretrained=["openai"])
 
 

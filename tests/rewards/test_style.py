@@ -8,7 +8,7 @@ from photo_texts import photo_texts
 
 from rlcap.probing.perturbations import INJECTION, PRAISE
 from rlcap.rewards.style import Style, penalty
-from rlcap.scorers.text.phrases import flagged
+from rlcap.scorers.text.phrases import count_flagged_sentences
 from rlcap.types import RewardBatch, Sample
 
 REAL = Path(__file__).parents[3] / "shared" / "real"
@@ -41,7 +41,7 @@ def value(caption, **options):
     ],
 )
 def test_flagged(kind, text):
-    assert flagged(text)[kind], flagged(text)
+    assert count_flagged_sentences(text)[kind], count_flagged_sentences(text)
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_flagged(kind, text):
     ],
 )  # fmt: skip
 def test_plain_descriptions_pass(text):
-    assert not flagged(text), flagged(text)
+    assert not count_flagged_sentences(text), count_flagged_sentences(text)
     assert value(text) == 0
 
 
@@ -88,7 +88,7 @@ def test_human_captions_are_hardly_ever_flagged():
     path = REAL / "coco" / "annotations" / "captions_val2017.json"
     if not path.exists():
         pytest.skip("no real data")
-    found = [flagged(row["caption"]) for row in json.loads(path.read_text())["annotations"]]
+    found = [count_flagged_sentences(row["caption"]) for row in json.loads(path.read_text())["annotations"]]
     assert not any(counts[kind] for counts in found for kind in ("praise", "judge", "markup"))
     assert sum(bool(counts["hedge"]) for counts in found) / len(found) < 0.005
     assert sum(bool(counts["opening"]) for counts in found) / len(found) < 0.02

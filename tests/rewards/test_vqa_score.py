@@ -11,7 +11,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor, BatchFeatur
 
 from rlcap.errors import ConfigError
 from rlcap.rewards.vqa_score import VqaScore
-from rlcap.scorers.vqa_yes_probability import YesScorer
+from rlcap.scorers.vqa_yes_probability import YesProbabilityScorer
 from rlcap.types import RewardBatch, Sample
 
 
@@ -73,14 +73,14 @@ def yes_share(*pieces):
 def test_golden_probability_is_that_of_yes_among_all_tokens(photos):
     """Neither "No" nor the rest is left out below, and every spelling of yes counts above."""
     model = Answering()
-    (score,) = judge(VqaScore(YesScorer(model, model)), ["A bus."], photos[0])
+    (score,) = judge(VqaScore(YesProbabilityScorer(model, model)), ["A bus."], photos[0])
     assert score.value == pytest.approx(yes_share("Yes", "yes", "▁Yes", "▁yes"), abs=1e-6)
     assert model.seen == ['Does this figure show "A bus."? Please answer yes or no.']
 
 
 def test_a_space_before_the_answer_is_no_yes(photos):
     model = Answering(parted=True)
-    (score,) = judge(VqaScore(YesScorer(model, model)), ["A bus."], photos[0])
+    (score,) = judge(VqaScore(YesProbabilityScorer(model, model)), ["A bus."], photos[0])
     assert score.value == pytest.approx(yes_share("Yes", "yes"), abs=1e-6)
 
 
@@ -113,7 +113,7 @@ def test_probability_is_that_of_the_first_token_whatever_the_batch(tmp_path, pho
     model, processor = AutoModelForImageTextToText.from_pretrained(tmp_path), AutoProcessor.from_pretrained(tmp_path)
     processor.tokenizer.add_tokens(["Yes"])
     model.resize_token_embeddings(len(processor.tokenizer))
-    scorer = YesScorer(model, processor)
+    scorer = YesProbabilityScorer(model, processor)
     asked = ["a red ball ?", "a red ball and a red ball and a red ball ?"]
     both = scorer.probabilities(images(2), asked)
     assert both == pytest.approx(

@@ -164,10 +164,10 @@ def test_the_scale_and_that_it_is_frozen(scorer):
 
 
 def test_hollow_weights_are_refused(scorer):
-    hollow = torch.nn.Linear(2, 2)
-    hollow.weight = torch.nn.Parameter(torch.empty(0))
+    empty = torch.nn.Linear(2, 2)
+    empty.weight = torch.nn.Parameter(torch.empty(0))
     with pytest.raises(RuntimeError, match=r"'weight'.*ZeRO-3"):
-        ClipScorer(hollow, None, scorer.tokenizer, "x", scorer._cache_dir, 1)
+        ClipScorer(empty, None, scorer.tokenizer, "x", scorer._cache_dir, 1)
 
 
 def test_refusals(folder, tmp_path):

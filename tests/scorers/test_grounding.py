@@ -34,8 +34,8 @@ def test_power_mean_golden():
 
 
 def test_the_best_reference_counts_word_by_word_and_empty_words_claim_nothing():
-    found = grounding().support(["There is a red dog on the sofa."], [["A red ball", "dog on sofa"]])[0]
-    assert found == [("red", 1.0), ("dog", 1.0), ("on", 1.0), ("sofa", 1.0)]
+    actual = grounding().support(["There is a red dog on the sofa."], [["A red ball", "dog on sofa"]])[0]
+    assert actual == [("red", 1.0), ("dog", 1.0), ("on", 1.0), ("sofa", 1.0)]
     assert grounding().doubts(["red dog on cat"], [["red dog on sofa"]]) == [pytest.approx(0.25)]
     assert grounding(power=2.0).doubts(["red dog on cat"], [["red dog on sofa"]]) == [pytest.approx(0.5)]
 
@@ -67,11 +67,11 @@ def test_sentences_are_judged_alone_and_saying_one_twice_changes_nothing():
 
 
 @pytest.mark.parametrize(
-    ("numbers", "told"),
-    [({"chance": 1.0}, "chance lies in"), ({"power": 0.5}, "power is at least 1"), ({"worst": 0}, "worst is at least 1"), ({"share": 2}, "share lies in")],
+    ("numbers", "message"),
+    [({"chance": 1.0}, "chance must lie in"), ({"power": 0.5}, "power must be at least 1"), ({"worst": 0}, "worst must be at least 1"), ({"share": 2}, "share must lie in")],
 )  # fmt: skip
-def test_bad_numbers_are_refused(numbers, told):
-    with pytest.raises(ValueError, match=told):
+def test_bad_numbers_are_refused(numbers, message):
+    with pytest.raises(ValueError, match=message):
         grounding(**numbers)
 
 
@@ -133,8 +133,8 @@ def test_true_sentences_do_not_dilute_a_false_one():
 
 
 def test_coverage_golden():
-    # red, ball (twice), two, cup: of five words three are told
-    found = grounding().coverage(["a red ball", "", "Two cups"], [["red ball", "two ball cup"]] * 3)
-    assert found == pytest.approx([3 / 5, 0, 1 / 5])
+    # red, ball (twice), two, cup: three of the five words are covered
+    actual = grounding().coverage(["a red ball", "", "Two cups"], [["red ball", "two ball cup"]] * 3)
+    assert actual == pytest.approx([3 / 5, 0, 1 / 5])
     assert grounding(chance=0.5).coverage(["red"], [["red cup"]]) == pytest.approx([0.5])
     assert grounding().coverage(["red", "red"], [["it is", "!"], []]) == [None, None]

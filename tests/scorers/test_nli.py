@@ -8,7 +8,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
 
 from rlcap.errors import ConfigError
-from rlcap.scorers.nli import NliScorer, label_columns
+from rlcap.scorers.nli import NliScorer, find_label_columns
 
 REAL = Path(__file__).parents[2].parent / "shared" / "real" / "nli-minilm"
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "a", "red", "blue", "ball", "dog", "the", "sleeps"]
@@ -44,23 +44,23 @@ def tiny(labels=("contradiction", "entailment", "neutral"), max_tokens=24):
 
 
 def test_labels_are_read_by_name_in_any_order_and_case():
-    assert label_columns({0: "CONTRADICTION", 1: "NEUTRAL", 2: "ENTAILMENT"}) == (2, 1, 0)
-    assert label_columns({0: "entail", 1: "contra", 2: "neutral"}) == (0, 2, 1)
+    assert find_label_columns({0: "CONTRADICTION", 1: "NEUTRAL", 2: "ENTAILMENT"}) == (2, 1, 0)
+    assert find_label_columns({0: "entail", 1: "contra", 2: "neutral"}) == (0, 2, 1)
 
 
 @pytest.mark.parametrize("labels", [{0: "LABEL_0", 1: "LABEL_1", 2: "LABEL_2"}, {0: "entailment", 1: "not_entailment"}])
 def test_other_models_are_refused_with_their_labels(labels):
     with pytest.raises(ValueError, match=f"not a three-way NLI model: its labels are .*{labels[0]}"):
-        label_columns(labels)
+        find_label_columns(labels)
 
 
 def test_columns_are_entailment_neutral_contradiction():
     model, tokenizer = tiny()
     encoded = tokenizer("a red ball", "a dog", return_tensors="pt")
     own = model.eval()(**encoded).logits.softmax(-1)[0]
-    found = NliScorer(model, tokenizer).probabilities(["a red ball"], ["a dog"])
-    torch.testing.assert_close(found[0], own[[1, 2, 0]])
-    assert found.sum() == pytest.approx(1)
+    actual = NliScorer(model, tokenizer).probabilities(["a red ball"], ["a dog"])
+    torch.testing.assert_close(actual[0], own[[1, 2, 0]])
+    assert actual.sum() == pytest.approx(1)
 
 
 def test_batches_padding_and_order_change_nothing_and_equal_pairs_are_equal_to_the_bit():
@@ -85,11 +85,11 @@ def test_each_pair_is_judged_once():
 
 def test_a_long_premise_is_cut_before_the_claim_and_counted():
     scorer = NliScorer(*tiny(max_tokens=24))
-    found = scorer.probabilities(["a " * 100, "a"], ["the dog sleeps", "the dog"])
+    actual = scorer.probabilities(["a " * 100, "a"], ["the dog sleeps", "the dog"])
     assert scorer.truncated_share == 0.5
     kept = scorer.probabilities(["a " * 18], ["the dog sleeps"])  # 18 + 3 words + 3 special tokens = 24
     assert scorer.truncated_share == 0
-    torch.testing.assert_close(found[0], kept[0])
+    torch.testing.assert_close(actual[0], kept[0])
     scorer.probabilities(["a"], ["dog " * 5000])
     assert scorer.truncated_share == 1
 
@@ -102,24 +102,24 @@ def test_lengths_must_match():
 def test_empty_weights_are_refused():
     model, tokenizer = tiny()
     model.classifier.weight = torch.nn.Parameter(torch.zeros(3, 0))
-    with pytest.raises(ValueError, match=r"weights without elements .classifier\.weight"):
+    with pytest.raises(ValueError, match=r"some weights are empty .classifier\.weight"):
         NliScorer(model, tokenizer)
 
 
-def test_a_model_that_is_not_there_is_told_in_one_line():
-    with pytest.raises(ConfigError, match="NLI model '/nowhere': there is no such file or folder") as told:
+def test_a_missing_model_is_reported_in_one_line():
+    with pytest.raises(ConfigError, match="NLI model '/nowhere': there is no such file or folder") as error:
         NliScorer.load("/nowhere")
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="no real NLI model")
 def test_real_model():
     scorer = NliScorer.load(str(REAL))
-    found = scorer.probabilities(
+    actual = scorer.probabilities(
         ["A man plays a guitar on stage."] * 3,
         ["A man plays an instrument.", "The man is famous.", "The man is sleeping in bed."],
     )
-    assert found.argmax(1).tolist() == [0, 1, 2]
+    assert actual.argmax(1).tolist() == [0, 1, 2]
 
 
 def test_a_pair_that_is_cut_changes_none_behind_it():

@@ -2,7 +2,7 @@
 
 import pytest
 
-from rlcap.scorers.text.numbers import spelled
+from rlcap.scorers.text.numbers import spell_out_counts
 
 
 @pytest.mark.parametrize(
@@ -18,4 +18,4 @@ from rlcap.scorers.text.numbers import spelled
     ],
 )
 def test_golden(text, words):
-    assert spelled(text) == words
+    assert spell_out_counts(text) == words

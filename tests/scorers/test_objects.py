@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from rlcap.scorers.objects.vocabulary import COCO_80, NO_OBJECT, Vocabulary, folded, singular
+from rlcap.scorers.objects.vocabulary import COCO_80, NO_OBJECT, Vocabulary, fold_words, singular
 from rlcap.scorers.text.ngrams import tokenize
 
 REAL = Path(__file__).parents[3] / "shared" / "real"
 
 
 @pytest.mark.parametrize(
-    ("text", "found"),
+    ("text", "expected"),
     [
         ("Two men on a train track watch a hot dog stand.", ["person", "hot dog"]),
         ("A glass of wine and two glasses of wine", ["wine glass", "wine glass"]),
@@ -28,15 +28,15 @@ REAL = Path(__file__).parents[3] / "shared" / "real"
         ("", []),
     ],
 )
-def test_mentions(text, found):
-    assert Vocabulary.coco().mentions(text) == found
+def test_mentions(text, expected):
+    assert Vocabulary.coco().mentions(text) == expected
 
 
 def test_singular():
     words = tokenize("dogs boxes puppies knives buses glasses bus glass tennis sheep horses couches vases people geese")
     expected = tokenize("dog box puppy knife bus glass bus glass tennis sheep horse couch vase person goose")
     assert [singular(word) for word in words] == expected
-    assert folded("Two DOGS' bowls") == ("two", "dog", "bowl")
+    assert fold_words("Two DOGS' bowls") == ("two", "dog", "bowl")
 
 
 def test_all_80_classes_go_by_their_own_name():

@@ -7,7 +7,7 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
-from rlcap.scorers.token_matching import AdequacyScorer, greedy_f1, idf_weights, rescale
+from rlcap.scorers.token_matching import TokenMatchingScorer, greedy_f1, idf_weights, rescale
 
 X, Y = [1.0, 0.0], [0.0, 1.0]
 
@@ -33,7 +33,7 @@ def test_no_tokens_and_opposite_tokens_give_zero():
 def test_rescale_golden():
     assert rescale(0.85, 0.7) == pytest.approx(0.5)
     assert rescale(1.0, 0.7) == 1
-    with pytest.raises(ValueError, match="a baseline lies in"):
+    with pytest.raises(ValueError, match="a baseline must lie in"):
         rescale(0.5, 1.0)
 
 
@@ -69,19 +69,19 @@ def parts():
 
 
 def test_itself_is_perfect_and_the_best_reference_counts(parts):
-    scorer = AdequacyScorer(*parts)
+    scorer = TokenMatchingScorer(*parts)
     same, other = scorer.best_f1(["a red ball", "a red ball"], [["a dog sleeps", "a red ball"], ["a dog sleeps"]])
     assert same == pytest.approx(1, abs=1e-5)
     assert other < 0.9
 
 
 def test_missing_references_empty_captions_and_baseline(parts):
-    scorer = AdequacyScorer(*parts, baseline=0.5)
+    scorer = TokenMatchingScorer(*parts, baseline=0.5)
     assert scorer.best_f1(["a ball", "a ball", ""], [[], ["", " "], ["a ball"]]) == [None, None, -1.0]
 
 
 def test_neighbours_change_nothing(parts):
-    scorer = AdequacyScorer(*parts, batch_size=2)
+    scorer = TokenMatchingScorer(*parts, batch_size=2)
     captions, references = ["a red ball", "dog", "a dog sleeps a dog"], [["a blue ball"]] * 3
     together = scorer.best_f1(captions, references)
     alone = [scorer.best_f1([c], [r])[0] for c, r in zip(captions, references, strict=True)]
@@ -90,9 +90,9 @@ def test_neighbours_change_nothing(parts):
 
 
 def test_the_layer_defaults_to_a_third_of_the_depth_and_can_be_chosen(parts):
-    assert AdequacyScorer(*parts).layer == 1
+    assert TokenMatchingScorer(*parts).layer == 1
     first, last = (
-        AdequacyScorer(*parts, layer=layer).best_f1(["a red ball"], [["a blue ball"]])[0] for layer in (0, -1)
+        TokenMatchingScorer(*parts, layer=layer).best_f1(["a red ball"], [["a blue ball"]])[0] for layer in (0, -1)
     )
     assert first != last
 
@@ -100,14 +100,14 @@ def test_the_layer_defaults_to_a_third_of_the_depth_and_can_be_chosen(parts):
 def test_idf_weighs_rare_words_more(parts):
     tokenizer = parts[1]
     common, rare = (tokenizer.convert_tokens_to_ids(word) for word in ("a", "dog"))
-    plain = AdequacyScorer(*parts, layer=0)
-    weighted = AdequacyScorer(*parts, layer=0, idf={common: 0.1, rare: 5.0})
+    plain = TokenMatchingScorer(*parts, layer=0)
+    weighted = TokenMatchingScorer(*parts, layer=0, idf={common: 0.1, rare: 5.0})
     caption, references = ["a ball"], [["a dog"]]
     assert weighted.best_f1(caption, references)[0] < plain.best_f1(caption, references)[0]
 
 
 def test_unrelated_baseline_lies_below_one_and_long_texts_are_counted(parts):
-    scorer = AdequacyScorer(*parts)
+    scorer = TokenMatchingScorer(*parts)
     assert 0 < scorer.unrelated_f1(["a red ball", "a dog sleeps", "blue"]) < 1
     with pytest.raises(ValueError, match="at least two images"):
         scorer.unrelated_f1(["a"])

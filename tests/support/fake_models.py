@@ -13,7 +13,7 @@ from rlcap.judge.templates import extract_delimited
 from rlcap.probing.perturbations import content_words
 from rlcap.rewards.claims.parsing import Claim, claims_text
 from rlcap.scorers.text.ngrams import tokenize
-from rlcap.scorers.text.phrases import flagged
+from rlcap.scorers.text.phrases import count_flagged_sentences
 from rlcap.scorers.text.sentences import split_sentences
 
 
@@ -140,7 +140,12 @@ class WordClaims(FakeBackend):
         shares = [len(words & fact) / max(len(words), 1) for fact in facts]
         best = max(range(len(facts)), key=lambda i: shares[i])
         true = True if shares[best] >= 0.6 else None if shares[best] > 0.25 else False
-        return Claim(sentence.replace("|", "/").replace("\n", " "), true, not flagged(sentence), best if true else None)
+        return Claim(
+            sentence.replace("|", "/").replace("\n", " "),
+            true,
+            not count_flagged_sentences(sentence),
+            best if true else None,
+        )
 
 
 class OneHot:

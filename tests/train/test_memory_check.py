@@ -8,7 +8,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from rlcap.data.batching import plan
 from rlcap.errors import BatchingError
-from rlcap.policy.families.registry import captioner_of
+from rlcap.policy.families.registry import make_captioner
 from rlcap.train.memory_check import check_memory
 
 
@@ -16,7 +16,7 @@ from rlcap.train.memory_check import check_memory
 def captioner(tmp_path_factory):
     folder = tmp_path_factory.mktemp("model")
     build("qwen2_5_vl", folder)
-    return captioner_of(AutoModelForImageTextToText.from_pretrained(folder), AutoProcessor.from_pretrained(folder))
+    return make_captioner(AutoModelForImageTextToText.from_pretrained(folder), AutoProcessor.from_pretrained(folder))
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 from rlcap.config.schema import PPOConfig, PPOTrainConfig
 from rlcap.data.batching import plan
 from rlcap.data.curriculum import Constant
-from rlcap.policy.loading import lora_modules
+from rlcap.policy.loading import find_lora_modules
 from rlcap.reward.base import Reward, RewardOutput
 from rlcap.reward.mix import RewardMix, RewardTerm
 from rlcap.train.ppo import PPOTrainer
@@ -51,7 +51,7 @@ def trainer(material, tmp_path, components=None, **train):
     torch.manual_seed(0)
     model = AutoModelForImageTextToText.from_pretrained(material / "model")
     processor = AutoProcessor.from_pretrained(material / "model", padding_side="left")
-    policy = get_peft_model(model, LoraConfig(r=4, target_modules=lora_modules(model, "lora-language")))
+    policy = get_peft_model(model, LoraConfig(r=4, target_modules=find_lora_modules(model, "lora-language")))
     config = PPOConfig(
         train=PPOTrainConfig(
             **{"steps": 4, "images_per_step": 2, "captions_per_image": 4, "micro_batch": 4, "save_every": 2,

@@ -5,7 +5,7 @@ import torch
 from captioners import build, images
 
 from rlcap.data.sampler import sampling_uniforms
-from rlcap.policy.families.registry import captioner_of
+from rlcap.policy.families.registry import make_captioner
 from rlcap.train.rollout import mean_of_all, micro_batches, prepare, write
 
 
@@ -66,7 +66,7 @@ def test_captions_do_not_depend_on_the_order_of_images_or_on_what_was_drawn_befo
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
     build("llava", tmp_path)
-    captioner = captioner_of(
+    captioner = make_captioner(
         AutoModelForImageTextToText.from_pretrained(tmp_path).eval(), AutoProcessor.from_pretrained(tmp_path)
     )
     rows = []

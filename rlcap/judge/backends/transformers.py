@@ -56,14 +56,14 @@ class TransformersBackend(JudgeBackend):
     ) -> None:
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
-        from rlcap.scorers.loading import named
+        from rlcap.scorers.loading import explain_load_errors
 
         if batch_size < 1:
             raise ConfigError(f"batch_size is at least 1, got {batch_size}")
         if gguf_file and importlib.util.find_spec("gguf") is None:
             raise ConfigError(f"gguf_file={gguf_file} needs the package gguf: pip install gguf")
         source: dict[str, Any] = {"gguf_file": gguf_file} if gguf_file else {}
-        with named("transformers:", model, "give the folder or hub name of a chat model"):
+        with explain_load_errors("transformers:", model, "give the folder or hub name of a chat model"):
             self._tokenizer = AutoTokenizer.from_pretrained(model, trust_remote_code=False, **source)
             self._model = AutoModelForCausalLM.from_pretrained(
                 model, trust_remote_code=False, dtype=dtype, **(source or {"use_safetensors": True})

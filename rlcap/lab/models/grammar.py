@@ -16,7 +16,7 @@ from rlcap.lab.source import draw_scene
 from rlcap.lab.world.experts import paragraph
 from rlcap.lab.world.language import references
 from rlcap.lab.world.truth import grammatical_share
-from rlcap.scorers.training.grammar import LABELS, usable
+from rlcap.scorers.training.grammar import LABELS, select_usable_sentences
 
 LENGTH = 96
 """Tokens of a sentence at most."""
@@ -28,7 +28,7 @@ def sentences(rng: random.Random, scenes: int, split: str = "train") -> list[str
     for _ in range(scenes):
         scene = draw_scene(rng, split, breaking=True if rng.random() < 0.5 else None)
         texts += [*references(scene, rng, 5), paragraph(scene, rng), base_caption(scene, rng)]
-    return [text for text in usable(texts) if well_formed(text)]
+    return [text for text in select_usable_sentences(texts) if well_formed(text)]
 
 
 def well_formed(text: str) -> bool:

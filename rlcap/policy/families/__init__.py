@@ -1,0 +1,1 @@
+"""Captioner classes for the supported model families, and the registry that chooses one by the model's config."""

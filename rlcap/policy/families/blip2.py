@@ -1,7 +1,7 @@
-"""BLIP-2 and InstructBLIP: query tokens stand before the prompt, in OPT or LLaMA, or in T5's encoder.
+"""BLIP-2 and InstructBLIP: query tokens precede the prompt in OPT or LLaMA, or in the encoder of T5.
 
-The instruction is the caption's beginning as the model was trained on it: "a photo of", "Question: … Answer:", or
-nothing.
+The instruction is a beginning of captions that the model was trained on: "a photo of", "Question: … Answer:", or the
+empty text.
 """
 
 from __future__ import annotations
@@ -13,24 +13,26 @@ import torch
 from PIL.Image import Image
 from transformers.modeling_outputs import BaseModelOutput
 
-from rlcap.policy.families.chat import ChatCaptioner, as_outputs
+from rlcap.policy.families.chat import ChatCaptioner, make_encoder_outputs
 from rlcap.policy.families.encoder_decoder import EncoderDecoderCaptioner
-from rlcap.policy.prompt import Prompt, join_features, join_pixels, join_seen, join_tokens
+from rlcap.policy.prompt import Prompt, join_features, join_pixels, join_tokens, join_vision_states
 
 
-def unseen(base: torch.nn.Module) -> dict[str, None]:
-    """The arguments that the forward demands although the images have been seen."""
-    questions = {"qformer_input_ids": None} if base.config.model_type == "instructblip" else {}
-    return {"pixel_values": None, **questions}
+def absent_image_inputs(base: torch.nn.Module) -> dict[str, None]:
+    """Return the image arguments that the forward requires although the image features are known already."""
+    qformer_inputs = {"qformer_input_ids": None} if base.config.model_type == "instructblip" else {}
+    return {"pixel_values": None, **qformer_inputs}
 
 
 class Blip2Captioner(ChatCaptioner):
-    """A chat model but for three things: no template, a forward that insists on an image, a decoder of its own config."""
+    """A chat model without a template, with a forward that requires an image and a decoder with its own config."""
 
-    def writer(self) -> torch.nn.Module:
+    def text_model(self) -> torch.nn.Module:
+        """Return the language model."""
         return self.base.language_model
 
     def vision_module(self) -> torch.nn.Module:
+        """Return the module that holds the vision encoder."""
         return self.base
 
     def _process(self, images: list[Image], instruction: str) -> Any:
@@ -38,30 +40,33 @@ class Blip2Captioner(ChatCaptioner):
 
     def _run(self, **inputs: Any) -> torch.Tensor:
         if inputs.get("attention_mask") is None:
-            # the forward would make a mask of the ids alone, without what the cache has
+            # without a mask, the forward would build one for the ids alone and forget the cache
             rows, tokens = inputs["input_ids"].shape
             before = inputs["cache"].get_seq_length() if "cache" in inputs else 0
             inputs["attention_mask"] = inputs["input_ids"].new_ones(rows, before + tokens)
         if inputs.get("pixel_values") is not None:
             return super()._run(**inputs)
         if "mm_encoder_outputs" not in inputs:
-            # captions hold no query tokens, so that no features are what they need
+            # captions contain no query tokens, so they need an empty set of features
             width = self.base.config.text_config.hidden_size
-            nothing = torch.empty(0, width, device=self.base.device, dtype=self.base.dtype)
-            inputs["mm_encoder_outputs"] = {"image": as_outputs(pooler_output=nothing)}
-        return super()._run(**unseen(self.base), **inputs)
+            no_features = torch.empty(0, width, device=self.base.device, dtype=self.base.dtype)
+            inputs["mm_encoder_outputs"] = {"image": make_encoder_outputs(pooler_output=no_features)}
+        return super()._run(**absent_image_inputs(self.base), **inputs)
 
 
 class Blip2Seq2SeqCaptioner(EncoderDecoderCaptioner):
-    """BLIP-2 and InstructBLIP with T5: query tokens stand before the prompt in the text encoder."""
+    """BLIP-2 and InstructBLIP with T5: query tokens precede the prompt in the text encoder."""
 
-    def writer(self) -> torch.nn.Module:
+    def text_model(self) -> torch.nn.Module:
+        """Return the language model."""
         return self.base.language_model
 
-    def language(self) -> list[torch.nn.Module | None]:
+    def language_modules(self) -> list[torch.nn.Module | None]:
+        """Return the modules whose training leaves stored vision features valid."""
         return [self.base.language_model]
 
     def vision_module(self) -> torch.nn.Module:
+        """Return the module that holds the vision encoder."""
         return self.base
 
     def _process(self, images: list[Image], instruction: str) -> Any:
@@ -73,14 +78,14 @@ class Blip2Seq2SeqCaptioner(EncoderDecoderCaptioner):
     def _inputs(self, prompts: Sequence[Prompt]) -> dict[str, Any]:
         tokens = join_tokens(prompts, self.pad_id, "right")
         if prompts[0].features is None:
-            return tokens | join_pixels(prompts) | {"seen": join_seen(prompts)}
-        features = as_outputs(pooler_output=join_features([p.features for p in prompts]))
-        return tokens | unseen(self.base) | {"mm_encoder_outputs": {"image": features}}
+            return tokens | join_pixels(prompts) | {"vision_states": join_vision_states(prompts)}
+        features = make_encoder_outputs(pooler_output=join_features([p.features for p in prompts]))
+        return tokens | absent_image_inputs(self.base) | {"mm_encoder_outputs": {"image": features}}
 
-    def _again(self, states: torch.Tensor, seen: torch.Tensor) -> dict[str, Any]:
-        # the forward embeds a prompt whatever comes of it: one pad token each, no features, and the states instead
-        nothing = as_outputs(pooler_output=states[:0, 0])
-        return unseen(self.base) | {
-            "input_ids": torch.full_like(seen[:, :1], self.pad_id), "attention_mask": seen,
-            "mm_encoder_outputs": {"image": nothing}, "encoder_outputs": BaseModelOutput(last_hidden_state=states),
+    def _inputs_from_states(self, states: torch.Tensor, mask: torch.Tensor) -> dict[str, Any]:
+        # the forward embeds a prompt even if it is not used: pass one pad token per row, no features, and the states
+        no_features = make_encoder_outputs(pooler_output=states[:0, 0])
+        return absent_image_inputs(self.base) | {
+            "input_ids": torch.full_like(mask[:, :1], self.pad_id), "attention_mask": mask,
+            "mm_encoder_outputs": {"image": no_features}, "encoder_outputs": BaseModelOutput(last_hidden_state=states),
         }  # fmt: skip

@@ -1,6 +1,6 @@
-"""Captioners whose encoder has read image and instruction before a decoder writes: the encoder's pass is what is shared.
+"""Encoder-decoder captioners: an encoder reads image and instruction, and captions share its pass.
 
-The keys and values that the decoder's cross attention makes of the encoder's states are shared with it.
+They also share the keys and values that the decoder's cross attention computes from the encoder's states.
 """
 
 from __future__ import annotations
@@ -14,93 +14,99 @@ import torch
 from PIL.Image import Image
 from transformers.modeling_outputs import BaseModelOutput
 
-from rlcap.policy.captioner import Captioner, Prefix, evaluating
+from rlcap.policy.captioner import Captioner, Prefix, evaluation_mode
 from rlcap.policy.families.chat import PLACEHOLDERS, TOKENS
 from rlcap.policy.frozen import is_frozen
-from rlcap.policy.prompt import Prompt, join_features, join_pixels, join_seen, join_tokens
-from rlcap.policy.shared_prefix.checkpointing import checkpointed, layers_of
-from rlcap.policy.shared_prefix.kv_cache import recording
-from rlcap.policy.shared_prefix.vision_encoder import see, vision_encoder_of
+from rlcap.policy.prompt import Prompt, join_features, join_pixels, join_tokens, join_vision_states
+from rlcap.policy.shared_prefix.checkpointing import find_checkpointable_layers, select_checkpointed
+from rlcap.policy.shared_prefix.kv_cache import recording_cache
+from rlcap.policy.shared_prefix.vision_encoder import encode_frozen_vision, find_vision_encoder
 
 
 class EncoderDecoderCaptioner(Captioner):
-    """What T5-style BLIP-2, Florence-2 and ViT-GPT2 have in common."""
+    """Base class of the encoder-decoder captioners, such as BLIP-2 with T5, Florence-2 and ViT-GPT2."""
 
     def __init__(self, model: torch.nn.Module, processor: Any) -> None:
         super().__init__(model, processor)
         vision_module = self.vision_module()
-        self.vision_encoder = None if vision_module is None else vision_encoder_of(vision_module)
+        self.vision_encoder = None if vision_module is None else find_vision_encoder(vision_module)
 
     def vision_module(self) -> torch.nn.Module | None:
-        """The module that has tower and projector; None where the tower's states are kept whatever comes after them."""
+        """Return the module with vision encoder and projector; None where the encoder's states are kept in any case."""
         return None
 
     @abstractmethod
-    def language(self) -> list[torch.nn.Module | None]:
-        """The modules that may be trained while kept vision features stay right."""
+    def language_modules(self) -> list[torch.nn.Module | None]:
+        """Return the modules whose training leaves stored vision features valid."""
 
     @abstractmethod
     def _process(self, images: list[Image], instruction: str) -> Any:
-        """The processor's tensors for one prompt."""
+        """Return the processor's tensors for one prompt."""
 
     @abstractmethod
     def _encode_image(self, pixels: dict[str, torch.Tensor]) -> Any:
-        """The vision features of one prompt, nested as `prompt.join_features` takes them."""
+        """Return the vision features of one prompt, nested as `prompt.join_features` expects."""
 
     @abstractmethod
     def _inputs(self, prompts: Sequence[Prompt]) -> dict[str, Any]:
-        """What the model takes besides the decoder's tokens."""
+        """Return the forward's arguments other than the decoder's tokens."""
 
     @abstractmethod
-    def _again(self, states: torch.Tensor, seen: torch.Tensor) -> dict[str, Any]:
-        """The same for N rows of encoder states (N, S, D) that it has already, `seen` (N, S) the encoder's mask."""
+    def _inputs_from_states(self, states: torch.Tensor, mask: torch.Tensor) -> dict[str, Any]:
+        """Return the same arguments for known encoder states (N, S, D) with the encoder's mask (N, S)."""
 
     def prepare(self, images: Sequence[Image | Sequence[Image]], instruction: str | Sequence[str]) -> list[Prompt]:
-        asked = [instruction] * len(images) if isinstance(instruction, str) else instruction
-        fixed = is_frozen(self.base, *self.language())
-        with evaluating(self.model):
-            return [self._prepare(mine, text, fixed) for mine, text in zip(images, asked, strict=True)]
+        """Make one prompt per image, or per sequence of images; see `Captioner.prepare`."""
+        instructions = [instruction] * len(images) if isinstance(instruction, str) else instruction
+        keep_features = is_frozen(self.base, *self.language_modules())
+        with evaluation_mode(self.model):
+            return [self._prepare(own, text, keep_features) for own, text in zip(images, instructions, strict=True)]
 
-    def _prepare(self, images: Image | Sequence[Image], instruction: str, fixed: bool) -> Prompt:
+    def _prepare(self, images: Image | Sequence[Image], instruction: str, keep_features: bool) -> Prompt:
         inputs = self._process(list(images) if isinstance(images, list | tuple) else [images], instruction)
         inputs = {name: value.to(self.base.device) for name, value in inputs.items() if torch.is_tensor(value)}
         tokens = {name: inputs.pop(name)[0] for name in TOKENS if name in inputs}
         pixels = {n: v.to(self.base.dtype) if v.is_floating_point() else v for n, v in inputs.items()}
-        if fixed:
+        if keep_features:
             with torch.no_grad():
                 return Prompt(tokens, {}, self._encode_image(pixels))
-        pixels, seen = see(self.vision_encoder, self._encode_image, pixels)
-        return Prompt(tokens, pixels, seen=seen)
+        pixels, vision_states = encode_frozen_vision(self.vision_encoder, self._encode_image, pixels)
+        return Prompt(tokens, pixels, vision_states=vision_states)
 
     def prefill(self, prompts: Sequence[Prompt]) -> Prefix:
-        inputs, cache = self._inputs(prompts), recording(encoder_decoder=True)
-        ids, mask = self._start(prompts)
-        logits, states = self._decode(inputs, ids, mask, cache)
-        seen = inputs.get("attention_mask")
-        seen = torch.ones(states.shape[:2], dtype=torch.long, device=states.device) if seen is None else seen
-        return Prefix(logits[:, -1], cache, mask, mask.sum(-1), {"states": states, "seen": seen})
+        """Run the encoder and the decoder's first token once for each prompt."""
+        inputs, cache = self._inputs(prompts), recording_cache(encoder_decoder=True)
+        ids, decoder_mask = self._start(prompts)
+        logits, states = self._decode(inputs, ids, decoder_mask, cache)
+        mask = inputs.get("attention_mask")
+        mask = torch.ones(states.shape[:2], dtype=torch.long, device=states.device) if mask is None else mask
+        return Prefix(logits[:, -1], cache, decoder_mask, decoder_mask.sum(-1), {"states": states, "mask": mask})
 
     def decode_step(self, prefix: Prefix, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        return self._decode(self._again(**prefix.extra), ids, mask, prefix.cache)[0]
+        """Return (N, C, V) logits of the token after each of the (N, C) ids; see `Captioner.decode_step`."""
+        return self._decode(self._inputs_from_states(**prefix.extra), ids, mask, prefix.cache)[0]
 
-    def whole(self, prompts: Sequence[Prompt], ids: torch.Tensor) -> torch.Tensor:
-        start, before = self._start(prompts)
+    def forward_unshared(self, prompts: Sequence[Prompt], ids: torch.Tensor) -> torch.Tensor:
+        """Return (N, C, V) logits of the (N, C) ids after N prompts, in one forward pass that shares nothing."""
+        start, start_mask = self._start(prompts)
         ids = torch.cat([start, ids[:, :-1]], 1)
-        mask = torch.cat([before, before.new_ones(len(ids), ids.shape[1] - start.shape[1])], 1)
+        mask = torch.cat([start_mask, start_mask.new_ones(len(ids), ids.shape[1] - start.shape[1])], 1)
         return self._decode(self._inputs(prompts), ids, mask, None)[0][:, start.shape[1] - 1 :]
 
-    def unsuitable_ids(self) -> list[int]:
+    def forbidden_token_ids(self) -> list[int]:
+        """Return the ids of the placeholder tokens."""
         return sorted({i for name in PLACEHOLDERS if (i := getattr(self.base.config, name, None)) is not None})
 
     def prefix_sharing_blocker(self) -> str | None:
-        if checkpointed(layers_of(self.base)):
-            # cross attention asks its cache whether it has been filled, and does not fill it when it is run again
+        """Return why the shared prefix can't be used: checkpointing does not repeat the cross attention."""
+        if select_checkpointed(find_checkpointable_layers(self.base)):
+            # a recomputed layer finds the cache of its cross attention marked as filled, and does not fill it again
             return f"gradient checkpointing would not repeat the cross attention of {type(self.base).__name__}"
         return None
 
     def _start(self, prompts: Sequence[Prompt]) -> tuple[torch.Tensor, torch.Tensor]:
-        """(B, P) ids and mask of what the decoder is given before a caption: the one token that all begin with."""
-        config = self.writer().generation_config
+        """Return (B, P) ids and mask of the decoder tokens before a caption: the start token of all captions."""
+        config = self.text_model().generation_config
         first = config.bos_token_id if config.decoder_start_token_id is None else config.decoder_start_token_id
         ids = torch.full((len(prompts), 1), first, device=self.base.device, dtype=torch.long)
         return ids, torch.ones_like(ids)
@@ -108,9 +114,10 @@ class EncoderDecoderCaptioner(Captioner):
     def _decode(
         self, inputs: dict[str, Any], ids: torch.Tensor, mask: torch.Tensor, cache: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """(B, P, V) logits of the decoder's tokens, and the encoder's states (B, S, D); `mask` counts the cache's too."""
-        seen, inputs = inputs.get("seen"), {name: value for name, value in inputs.items() if name != "seen"}
-        with nullcontext() if seen is None else self.vision_encoder.answering(seen):
+        """Return the decoder's logits (B, P, V) and the encoder's states (B, S, D); `mask` covers the cache too."""
+        vision_states = inputs.get("vision_states")
+        inputs = {name: value for name, value in inputs.items() if name != "vision_states"}
+        with nullcontext() if vision_states is None else self.vision_encoder.replay_states(vision_states):
             out = self.model(
                 **inputs, decoder_input_ids=ids, decoder_attention_mask=mask, cache=cache,
                 use_cache=cache is not None,
@@ -120,12 +127,14 @@ class EncoderDecoderCaptioner(Captioner):
 
 
 class Florence2Captioner(EncoderDecoderCaptioner):
-    """Florence-2: image tokens stand before the task's prompt in a BART encoder."""
+    """Florence-2: image tokens precede the prompt of the task in a BART encoder."""
 
-    def language(self) -> list[torch.nn.Module | None]:
+    def language_modules(self) -> list[torch.nn.Module | None]:
+        """Return the modules whose training leaves stored vision features valid."""
         return [self.base.model.language_model, self.base.get_output_embeddings()]
 
     def vision_module(self) -> torch.nn.Module:
+        """Return the module that holds the vision encoder."""
         return self.base.model
 
     def _process(self, images: list[Image], instruction: str) -> Any:
@@ -137,21 +146,22 @@ class Florence2Captioner(EncoderDecoderCaptioner):
     def _inputs(self, prompts: Sequence[Prompt]) -> dict[str, Any]:
         tokens = join_tokens(prompts, self.pad_id, "right")
         if prompts[0].features is None:
-            return tokens | join_pixels(prompts) | {"seen": join_seen(prompts)}
+            return tokens | join_pixels(prompts) | {"vision_states": join_vision_states(prompts)}
         ids = tokens.pop("input_ids")
         embedded = self.base.get_input_embeddings()(ids)
         features = join_features([p.features for p in prompts]).to(embedded.dtype)
         image = (ids == self.base.config.image_token_id)[..., None]
         return tokens | {"inputs_embeds": embedded.masked_scatter(image, features)}
 
-    def _again(self, states: torch.Tensor, seen: torch.Tensor) -> dict[str, Any]:
-        return {"attention_mask": seen, "encoder_outputs": BaseModelOutput(last_hidden_state=states)}
+    def _inputs_from_states(self, states: torch.Tensor, mask: torch.Tensor) -> dict[str, Any]:
+        return {"attention_mask": mask, "encoder_outputs": BaseModelOutput(last_hidden_state=states)}
 
 
 class VisionEncoderDecoderCaptioner(EncoderDecoderCaptioner):
-    """A vision encoder and a text decoder (ViT-GPT2): there is no prompt, and the instruction is ignored."""
+    """A vision encoder with a text decoder (ViT-GPT2). It has no prompt and ignores the instruction."""
 
-    def language(self) -> list[torch.nn.Module | None]:
+    def language_modules(self) -> list[torch.nn.Module | None]:
+        """Return the modules whose training leaves stored vision features valid."""
         return [self.base.decoder, getattr(self.base, "enc_to_dec_proj", None)]
 
     def _process(self, images: list[Image], instruction: str) -> Any:
@@ -167,12 +177,12 @@ class VisionEncoderDecoderCaptioner(EncoderDecoderCaptioner):
         states = join_features([p.features for p in prompts])
         return {"encoder_outputs": BaseModelOutput(last_hidden_state=states)}
 
-    def _again(self, states: torch.Tensor, seen: torch.Tensor) -> dict[str, Any]:
+    def _inputs_from_states(self, states: torch.Tensor, mask: torch.Tensor) -> dict[str, Any]:
         return {"encoder_outputs": BaseModelOutput(last_hidden_state=states)}
 
 
 class BlipCaptioner(EncoderDecoderCaptioner):
-    """BLIP: the text decoder looks at the image's patches; the instruction is how every caption begins."""
+    """BLIP: the text decoder attends to the image's patches; every caption begins with the instruction."""
 
     def __init__(self, model: torch.nn.Module, processor: Any) -> None:
         super().__init__(model, processor)
@@ -181,10 +191,12 @@ class BlipCaptioner(EncoderDecoderCaptioner):
             self.base.config.text_config.pad_token_id,
         )
 
-    def writer(self) -> torch.nn.Module:
+    def text_model(self) -> torch.nn.Module:
+        """Return the language model."""
         return self.base.text_decoder
 
-    def language(self) -> list[torch.nn.Module | None]:
+    def language_modules(self) -> list[torch.nn.Module | None]:
+        """Return the modules whose training leaves stored vision features valid."""
         return [self.base.text_decoder]
 
     def _process(self, images: list[Image], instruction: str) -> Any:
@@ -205,13 +217,13 @@ class BlipCaptioner(EncoderDecoderCaptioner):
             return {"encoder_hidden_states": self._encode_image(join_pixels(prompts))}
         return {"encoder_hidden_states": join_features([p.features for p in prompts])}
 
-    def _again(self, states: torch.Tensor, seen: torch.Tensor) -> dict[str, Any]:
+    def _inputs_from_states(self, states: torch.Tensor, mask: torch.Tensor) -> dict[str, Any]:
         return {"encoder_hidden_states": states}
 
     def _decode(
         self, inputs: dict[str, Any], ids: torch.Tensor, mask: torch.Tensor, cache: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        out = self.by_way_of_the_whole(
+        out = self.forward_part(
             self.base.text_decoder,
             **inputs, input_ids=ids, attention_mask=mask, cache=cache, use_cache=cache is not None,
             position_ids=(mask.cumsum(-1) - 1).clamp(min=0)[:, -ids.shape[1] :],

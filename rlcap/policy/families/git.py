@@ -1,4 +1,4 @@
-"""GIT: the image's patches stand before the text in one decoder, without tokens of their own."""
+"""GIT: the image's patches precede the text in one decoder, without placeholder tokens."""
 
 from __future__ import annotations
 
@@ -11,16 +11,19 @@ from rlcap.policy.families.chat import ChatCaptioner
 
 
 class GitCaptioner(ChatCaptioner):
-    """The instruction is how every caption begins; masks and positions count text alone, as the model has them."""
+    """A captioner whose captions begin with the instruction; masks and positions count only the text."""
 
     def vision_module(self) -> torch.nn.Module:
+        """Return the module that holds the vision encoder."""
         return self.base.git
 
     def find_decoder(self) -> torch.nn.Module:
+        """Return the decoder, which reads image, prompt and caption."""
         return self.base.git.encoder
 
     def vision_is_frozen(self) -> bool:
-        return False  # the forward takes images in no other way than through its encoder; see `vision_encoder`
+        """Return False: the forward accepts images only through its encoder, whose output `vision_encoder` replays."""
+        return False
 
     def _process(self, images: list[Image], instruction: str) -> Any:
         tokenizer = self.processor.tokenizer

@@ -1,4 +1,4 @@
-"""Which captioner class a model takes, by its config."""
+"""The registry of model families: it chooses the captioner class by a model's config."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from rlcap.errors import ConfigError
-from rlcap.policy.captioner import Captioner, base_of
+from rlcap.policy.captioner import Captioner, unwrap_model
 from rlcap.policy.families.blip2 import Blip2Captioner, Blip2Seq2SeqCaptioner
 from rlcap.policy.families.chat import ChatCaptioner
 from rlcap.policy.families.encoder_decoder import BlipCaptioner, Florence2Captioner, VisionEncoderDecoderCaptioner
@@ -34,18 +34,22 @@ FAMILIES: dict[str, type[Captioner]] = {
     "smolvlm": ChatCaptioner,
     "vision-encoder-decoder": VisionEncoderDecoderCaptioner,
 }
-"""Family → class, of those that tests/policy holds to their own `generate` and to the unshared path."""
+"""Family → class. tests/policy compares each family with the `generate` of transformers and with the unshared path."""
 
 
-def family_of(config: Any) -> str:
-    """The config's `model_type`, and of models that come with two kinds of language model, which."""
+def get_family(config: Any) -> str:
+    """Return the config's `model_type`, with the kind of language model where a type comes with two kinds."""
     with_t5 = config.model_type in ("blip-2", "instructblip") and not config.use_decoder_only_language_model
     return config.model_type + " with t5" * with_t5
 
 
 def check_family(config: Any) -> str:
-    """The family of a model's config. ConfigError for one that isn't tested, naming those that are."""
-    family = family_of(config)
+    """Return the family of a model's config.
+
+    Raises:
+        ConfigError: the family is not tested; the message names those that are.
+    """
+    family = get_family(config)
     if family not in FAMILIES:
         raise ConfigError(
             f"model.base is a {family!r}, a family that rlcap has not been tested with; "
@@ -54,6 +58,10 @@ def check_family(config: Any) -> str:
     return family
 
 
-def captioner_of(model: torch.nn.Module, processor: Any) -> Captioner:
-    """The captioner of a model, in peft or not. Raises ConfigError for a family that isn't tested, naming those that are."""
-    return FAMILIES[check_family(base_of(model).config)](model, processor)
+def make_captioner(model: torch.nn.Module, processor: Any) -> Captioner:
+    """Return the captioner of a model, which may be in peft.
+
+    Raises:
+        ConfigError: the family is not tested; the message names those that are.
+    """
+    return FAMILIES[check_family(unwrap_model(model).config)](model, processor)

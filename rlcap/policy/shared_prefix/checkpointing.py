@@ -1,7 +1,8 @@
 """Gradient checkpointing over a shared prefix.
 
-transformers takes the cache away from a checkpointed layer, since most caches would grow once more when the layer is
-run again in the backward pass. Those of `prefix_cache` answer the same however often they are asked, and keep it.
+transformers removes the cache from a checkpointed layer, since most caches would grow a second time when the backward
+pass runs the layer again. The caches of `rlcap.policy.shared_prefix.kv_cache` return the same result for each call, so
+they can be kept.
 """
 
 from __future__ import annotations
@@ -15,24 +16,28 @@ from torch import nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 
-def layers_of(model: nn.Module) -> list[GradientCheckpointingLayer]:
-    """The layers that can be checkpointed. To be kept by whoever asks for each token: finding them takes milliseconds."""
+def find_checkpointable_layers(model: nn.Module) -> list[GradientCheckpointingLayer]:
+    """Return the layers that can be checkpointed. The search takes milliseconds: do it once, not per token."""
     return [layer for layer in model.modules() if isinstance(layer, GradientCheckpointingLayer)]
 
 
-def checkpointed(layers: Sequence[GradientCheckpointingLayer]) -> list[GradientCheckpointingLayer]:
-    """Those that would be run again in the backward pass, as things are now (none in evaluation mode)."""
+def select_checkpointed(layers: Sequence[GradientCheckpointingLayer]) -> list[GradientCheckpointingLayer]:
+    """Return the layers that the backward pass would run again in the current mode (none in evaluation mode)."""
     return [layer for layer in layers if layer.gradient_checkpointing and layer.training]
 
 
 def is_reentrant(layer: GradientCheckpointingLayer) -> bool:
-    """Whether torch's old variant is in use: it gives no gradient to what a layer reads from a cache."""
+    """Return whether the layer uses torch's reentrant variant, which gives cached values no gradient."""
     return bool(getattr(layer._gradient_checkpointing_func, "keywords", {}).get("use_reentrant", True))
 
 
 @contextmanager
-def keeping_the_cache(layers: Sequence[GradientCheckpointingLayer]) -> Iterator[None]:
-    """Within, checkpointed layers read and fill the cache that they are given. `layers`: as from `checkpointed`."""
+def keep_cache(layers: Sequence[GradientCheckpointingLayer]) -> Iterator[None]:
+    """Inside this context, checkpointed layers use the cache that is passed to them.
+
+    Args:
+        layers: the layers, as from `select_checkpointed`.
+    """
     for layer in layers:
         layer._can_checkpoint_with_cache = True
     try:
@@ -43,15 +48,16 @@ def keeping_the_cache(layers: Sequence[GradientCheckpointingLayer]) -> Iterator[
 
 
 @contextmanager
-def recomputing_in(model: nn.Module, context: Callable[[nn.Module], AbstractContextManager]) -> Iterator[None]:
-    """Forwards within are run again in the backward pass inside `context(layer)`, whatever holds for the model by then.
+def recompute_within(model: nn.Module, context: Callable[[nn.Module], AbstractContextManager]) -> Iterator[None]:
+    """Recompute the checkpointed layers of forwards in this context inside `context(layer)`.
 
-    Otherwise a layer that was run with one adapter would be run again with the one that is active when the gradient comes.
+    Without it, a layer that ran with one adapter would be recomputed with the adapter that is active during the
+    backward pass.
     """
-    layers = checkpointed(layers_of(model))
+    layers = select_checkpointed(find_checkpointable_layers(model))
     before = [layer._gradient_checkpointing_func for layer in layers]
     for layer, checkpoint in zip(layers, before, strict=True):
-        # a partial with the same keywords: `is_reentrant` reads them
+        # keep the keywords: `is_reentrant` reads them
         keywords = getattr(checkpoint, "keywords", {})
         layer._gradient_checkpointing_func = partial(_checkpoint_in, checkpoint, context, layer, **keywords)
     try:

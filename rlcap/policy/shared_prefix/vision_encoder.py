@@ -1,12 +1,13 @@
-"""A frozen vision tower before a trained projector: run once an image, and what it gave is read anew by each pass.
+"""A frozen vision encoder before a trained projector: it runs once per image, and each pass replays its output.
 
-    tower = tower_of(seer)                   # `vision_module`: the module that has the vision side
-    pixels, seen = see(tower, look, pixels)  # `seen` holds what the projector reads, and nothing else
-    with tower.answering(seen):
-        model(**pixels, …)                   # the model's own forward, but for the tower, which gives `seen`
+    encoder = find_vision_encoder(vision_module)                          # the module that holds the vision side
+    pixels, states = encode_frozen_vision(encoder, encode_image, pixels)  # `states`: the inputs of the projector
+    with encoder.replay_states(states):
+        model(**pixels, …)                                                # the model's forward with recorded states
 
-Models have no way in for what lies between tower and projector. So the tower is taken out for the time of a forward, and
-a module that answers stands in its place. Gradient checkpointing never asks it again: nothing in it has a gradient.
+Models accept no input between vision encoder and projector. So a module that returns the recorded states replaces the
+vision encoder during a forward. Gradient checkpointing never runs this module again, since nothing in it has a
+gradient.
 """
 
 from __future__ import annotations
@@ -23,110 +24,117 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 from rlcap.policy.frozen import is_frozen
 
 NAMES = ("vision_tower", "vision_model", "image_encoder")
-"""What the tower is called by the module that has it."""
+"""Names under which a module holds its vision encoder."""
 
 
 class FrozenVisionEncoder(ABC):
-    """The part of a model's vision side that comes before its projector."""
+    """The part of a model's vision side before its projector."""
 
     @abstractmethod
     def is_frozen(self) -> bool:
-        """Whether what it gives stays the same for the whole run."""
+        """Return whether the output stays the same for the whole run."""
 
     @abstractmethod
-    def watched(self) -> Iterator[dict[Any, Any]]:
-        """Context: a dictionary that a forward within fills with what the projector reads, as `prompt.join_features` takes it."""
+    def record_states(self) -> Iterator[dict[Any, Any]]:
+        """Record in this context the states that the projector reads, as `prompt.join_features` takes them."""
 
     @abstractmethod
-    def answering(self, seen: Mapping[Any, Any]) -> Iterator[None]:
-        """Context: forwards within get `seen` from the tower, which does not run."""
+    def replay_states(self, states: Mapping[Any, Any]) -> Iterator[None]:
+        """Replay `states` as the output of the vision encoder, which does not run in this context."""
 
 
 class VisionEncoderModule(FrozenVisionEncoder):
-    """A module of its own, `name` of `owner`; the projector reads its last states, or those of the hidden `layers`."""
+    """A vision encoder that is the module `name` of `owner`; the projector reads its last states or `layers`."""
 
     def __init__(self, owner: nn.Module, name: str, layers: Sequence[int] = ()) -> None:
         self.owner, self.name, self.layers = owner, name, layers
 
     def is_frozen(self) -> bool:
+        """Return whether the module is frozen."""
         return is_frozen(getattr(self.owner, self.name))
 
     @contextmanager
-    def watched(self) -> Iterator[dict[str, Any]]:
-        seen: dict[str, Any] = {}
+    def record_states(self) -> Iterator[dict[str, Any]]:
+        """Record the last states or the chosen hidden states, by the names of the module's output."""
+        states: dict[str, Any] = {}
 
-        def keep(_module: nn.Module, _inputs: Any, found: Any) -> None:
-            hidden = {i: found.hidden_states[i] for i in self.layers} if found.hidden_states is not None else {}
+        def record(_module: nn.Module, _inputs: Any, output: Any) -> None:
+            hidden = {i: output.hidden_states[i] for i in self.layers} if output.hidden_states is not None else {}
             if hidden:
-                seen["hidden_states"] = hidden
-            if not hidden or -1 in hidden:  # some families take the last one from here
-                seen["last_hidden_state"] = found.last_hidden_state
+                states["hidden_states"] = hidden
+            if not hidden or -1 in hidden:  # some families read the last states from here
+                states["last_hidden_state"] = output.last_hidden_state
 
-        handle = getattr(self.owner, self.name).register_forward_hook(keep)
+        handle = getattr(self.owner, self.name).register_forward_hook(record)
         try:
-            yield seen
+            yield states
         finally:
             handle.remove()
 
     @contextmanager
-    def answering(self, seen: Mapping[str, Any]) -> Iterator[None]:
-        with replaced(self.owner, self.name, Answer(BaseModelOutputWithPooling(**seen))):
+    def replay_states(self, states: Mapping[str, Any]) -> Iterator[None]:
+        """Replace the module by one that returns the recorded output."""
+        with swap_module(self.owner, self.name, ConstantModule(BaseModelOutputWithPooling(**states))):
             yield
 
 
 class VisionEncoderBlocks(FrozenVisionEncoder):
-    """Patches and blocks inside a module whose forward ends with the projector (`visual` of the Qwen models)."""
+    """A vision encoder made of patches and blocks inside a module that ends with the projector (`visual` of Qwen)."""
 
     def __init__(self, visual: nn.Module) -> None:
         self.visual = visual
         last = len(visual.blocks) - 1
-        self.read = sorted({*getattr(visual, "deepstack_visual_indexes", ()), last})
+        self.recorded_blocks = sorted({*getattr(visual, "deepstack_visual_indexes", ()), last})
 
     def is_frozen(self) -> bool:
+        """Return whether everything but the projector is frozen."""
         return is_frozen(self.visual, self.visual.merger, getattr(self.visual, "deepstack_merger_list", None))
 
     @contextmanager
-    def watched(self) -> Iterator[dict[int, torch.Tensor]]:
-        seen: dict[int, torch.Tensor] = {}
+    def record_states(self) -> Iterator[dict[int, torch.Tensor]]:
+        """Record the states after each block that the projector reads, by the number of the block."""
+        states: dict[int, torch.Tensor] = {}
         with ExitStack() as handles:
-            for i in self.read:
-                keep = self.visual.blocks[i].register_forward_hook(lambda *call, i=i: seen.update({i: call[-1]}))
-                handles.callback(keep.remove)
-            yield seen
+            for i in self.recorded_blocks:
+                hook = self.visual.blocks[i].register_forward_hook(lambda *call, i=i: states.update({i: call[-1]}))
+                handles.callback(hook.remove)
+            yield states
 
     @contextmanager
-    def answering(self, seen: Mapping[int, torch.Tensor]) -> Iterator[None]:
-        # patches of the right shape are all that a block which nothing reads has to give on
-        patches = Answer(seen[self.read[-1]])
-        blocks = nn.ModuleList(Answer(seen.get(i)) for i in range(len(self.visual.blocks)))
-        with replaced(self.visual, "patch_embed", patches), replaced(self.visual, "blocks", blocks):
+    def replay_states(self, states: Mapping[int, torch.Tensor]) -> Iterator[None]:
+        """Replace patches and blocks by modules that return the recorded states."""
+        # a block whose output nothing reads only has to pass on patches of the right shape
+        patches = ConstantModule(states[self.recorded_blocks[-1]])
+        blocks = nn.ModuleList(ConstantModule(states.get(i)) for i in range(len(self.visual.blocks)))
+        with swap_module(self.visual, "patch_embed", patches), swap_module(self.visual, "blocks", blocks):
             yield
 
 
-class Answer(nn.Module):
-    """Gives `answer` whatever it is asked, or what it was given where that is None."""
+class ConstantModule(nn.Module):
+    """A module that returns `output` for any input, or its first input where `output` is None."""
 
-    def __init__(self, answer: Any) -> None:
+    def __init__(self, output: Any) -> None:
         super().__init__()
-        self.answer = answer
+        self.output = output
 
     def forward(self, *inputs: Any, **_: Any) -> Any:
-        return inputs[0] if self.answer is None else self.answer
+        """Return the constant output, or the first input."""
+        return inputs[0] if self.output is None else self.output
 
 
 @contextmanager
-def replaced(owner: nn.Module, name: str, module: nn.Module) -> Iterator[None]:
-    """Within, `module` is `name` of `owner`."""
-    own = getattr(owner, name)
+def swap_module(owner: nn.Module, name: str, module: nn.Module) -> Iterator[None]:
+    """Inside this context, `module` replaces the attribute `name` of `owner`."""
+    original = getattr(owner, name)
     setattr(owner, name, module)
     try:
         yield
     finally:
-        setattr(owner, name, own)
+        setattr(owner, name, original)
 
 
-def vision_encoder_of(vision_module: nn.Module) -> FrozenVisionEncoder | None:
-    """The tower in the module that has the vision side; None where there is none under a known name."""
+def find_vision_encoder(vision_module: nn.Module) -> FrozenVisionEncoder | None:
+    """Return the vision encoder of the module that holds the vision side; None where no known name exists."""
     if hasattr(vision_module, "visual"):
         return VisionEncoderBlocks(vision_module.visual)
     name = next((name for name in NAMES if hasattr(vision_module, name)), None)
@@ -137,19 +145,26 @@ def vision_encoder_of(vision_module: nn.Module) -> FrozenVisionEncoder | None:
     return VisionEncoderModule(vision_module, name, (layers,) if isinstance(layers, int) else tuple(layers))
 
 
-def see(
+def encode_frozen_vision(
     vision_encoder: FrozenVisionEncoder | None,
-    look: Callable[[dict[str, torch.Tensor]], Any],
+    encode_image: Callable[[dict[str, torch.Tensor]], Any],
     pixels: dict[str, torch.Tensor],
 ) -> tuple[dict[str, torch.Tensor], Any]:
-    """What a prompt keeps of its images: (pixels, what the tower gave). `look` runs the vision side on pixels.
+    """Run a frozen vision encoder on pixels, and return what the prompt keeps of its images.
 
-    (pixels, None) where the tower is trained, or not known, and has to run in each pass. Else only the shape is left of the
-    pixels, since models count images by it; no zeros, as an image of zeros would count as padding.
+    Args:
+        vision_encoder: the vision encoder; None where the model has no known one.
+        encode_image: runs the vision side on pixels.
+        pixels: the processor's image tensors of one prompt.
+
+    Returns:
+        (pixels, states). The states are None where the vision encoder is trained or unknown and has to run in each
+        pass. Otherwise only the shape of the pixels remains, since models count images by it. The filler is not zero,
+        because models treat images of zeros as padding.
     """
     if vision_encoder is None or not vision_encoder.is_frozen():
         return pixels, None
-    with torch.no_grad(), vision_encoder.watched() as seen:
-        look(pixels)
+    with torch.no_grad(), vision_encoder.record_states() as states:
+        encode_image(pixels)
     shapes = {n: v.new_ones(()).expand(v.shape) if v.is_floating_point() else v for n, v in pixels.items()}
-    return shapes, seen
+    return shapes, states

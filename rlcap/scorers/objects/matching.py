@@ -1,11 +1,11 @@
-"""Objects that a caption names, each given a partner among the objects that are known, one to one.
+"""One-to-one matching of the objects that a caption mentions with known objects.
 
-    similarity of two objects = highest cosine of a name of the one and a name of the other, at least 0
-    partners                  = the assignment with the largest sum of similarities; who gets none has 0
+    similarity of two objects = highest cosine between a name of one and a name of the other, at least 0
+    partners                  = the assignment with the largest sum of similarities; an object without a partner has 0
 
-ALOHa (Petryk et al., NAACL 2024), section 3. There "a cup or jug" is tried once as a cup and once as a jug, in every
-combination with whatever else is undecided, and the best result is kept. As an object has one partner at most, the best
-name for each pair comes to the same sum, without the combinations.
+The source is ALOHa (Petryk et al., NAACL 2024), section 3. The paper evaluates "a cup or jug" once as a cup and once as
+a jug, in every combination with other alternatives, and keeps the best result. An object has at most one partner, so
+taking the best name for each pair gives the same sum without the combinations.
 """
 
 from __future__ import annotations
@@ -20,50 +20,60 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 DIGITS = 5
-"""Cosines are rounded to so many: what differs by less is rounding of the encoder, which must not choose partners."""
+"""Digits to which cosines are rounded, so that rounding errors of the encoder do not decide between partners."""
 
 
 class Encoder(Protocol):
-    """What is asked of a sentence encoder: see `rlcap.scorers.sentence_vectors.SentenceEncoder`."""
+    """The interface of a sentence encoder; see `rlcap.scorers.sentence_vectors.SentenceEncoder`."""
 
-    def vectors(self, texts: Sequence[str]) -> Tensor: ...
+    def vectors(self, texts: Sequence[str]) -> Tensor:
+        """Return (N, D) unit vectors of N texts."""
+        ...
 
 
-class Vectors:
-    """Unit vectors of names, the last `most` of them kept: captions of one image, and their references, name the same things
-    again and again."""
+class NameVectors:
+    """A cache of the unit vectors of the `most` names used last.
+
+    The captions of one image, and their references, mention the same objects again and again.
+    """
 
     def __init__(self, encoder: Encoder, most: int = 20_000) -> None:
         self.encoder, self.most, self.kept = encoder, most, OrderedDict[str, np.ndarray]()
 
-    def of(self, names: Sequence[str]) -> np.ndarray:
-        """N different names → (N, D); those not kept are encoded in one call."""
+    def get(self, names: Sequence[str]) -> np.ndarray:
+        """Return (N, D) unit vectors of N different names; missing ones are encoded in one call."""
         if new := [name for name in names if name not in self.kept]:
             self.kept.update(zip(new, self.encoder.vectors(new).double().cpu().numpy(), strict=True))
-        found = np.stack([self.kept[name] for name in names])
+        vectors = np.stack([self.kept[name] for name in names])
         for name in names:
             self.kept.move_to_end(name)
         while len(self.kept) > self.most:
             self.kept.popitem(last=False)
-        return found
+        return vectors
 
 
-def similarities(
-    vectors: Vectors, said: Sequence[Sequence[str]], known: Sequence[Sequence[str]]
+def compute_similarities(
+    vectors: NameVectors, mentioned: Sequence[Sequence[str]], known: Sequence[Sequence[str]]
 ) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
-    """(S, K) in [0, 1] of S and K ≥ 1 objects, each with its names, at least one."""
-    names = list(dict.fromkeys(name for thing in (*said, *known) for name in thing))
+    """Return the (S, K) similarities in [0, 1] of S mentioned and K ≥ 1 known objects.
+
+    Args:
+        vectors: the vectors of names.
+        mentioned: the names of each of S objects, at least one name each.
+        known: the names of each of K objects, at least one name each.
+    """
+    names = list(dict.fromkeys(name for item in (*mentioned, *known) for name in item))
     place = {name: i for i, name in enumerate(names)}
-    rows = vectors.of(names)
+    rows = vectors.get(names)
     cosines = np.round(rows @ rows.T, DIGITS).clip(0.0, 1.0)
-    found = np.zeros((len(said), len(known)))
-    for i, one in enumerate(said):
+    similarity = np.zeros((len(mentioned), len(known)))
+    for i, one in enumerate(mentioned):
         for j, other in enumerate(known):
-            found[i, j] = cosines[np.ix_([place[name] for name in one], [place[name] for name in other])].max()
-    return found
+            similarity[i, j] = cosines[np.ix_([place[name] for name in one], [place[name] for name in other])].max()
+    return similarity
 
 
-def partners(similarity: np.ndarray) -> list[int | None]:
+def assign_partners(similarity: np.ndarray) -> list[int | None]:
     """Assign objects to partners so that the sum of similarities is largest.
 
     Args:
@@ -79,9 +89,9 @@ def partners(similarity: np.ndarray) -> list[int | None]:
     return [partner_of.get(row) for row in range(len(similarity))]
 
 
-def matched(similarity: np.ndarray) -> list[tuple[int | None, float]]:
-    """Of each of the S objects its partner's column and their similarity in [0, 1]; (None, 0) without one."""
+def match_objects(similarity: np.ndarray) -> list[tuple[int | None, float]]:
+    """Return for each of S objects its partner's column and their similarity in [0, 1]; (None, 0) without partner."""
     return [
         (column, 0.0 if column is None else float(similarity[row, column]))
-        for row, column in enumerate(partners(similarity))
+        for row, column in enumerate(assign_partners(similarity))
     ]

@@ -1,11 +1,11 @@
-"""Finding the objects that a text mentions, by a vocabulary of names: no parser, no model, any vocabulary.
+"""Objects that a text mentions, found with a vocabulary of names, without a parser or a model.
 
-    vocabulary = Vocabulary.coco()                        # or .read("synonyms.txt"), or Vocabulary({"cup": ["cup", "mug"]})
+    vocabulary = Vocabulary.coco()          # or .read("synonyms.txt"), or Vocabulary({"cup": ["cup", "mug"]})
     vocabulary.mentions("Two men on a train track watch a hot dog stand.")      # ["person", "hot dog"]
 
-The longest name at each place wins, so that "hot dog" is no dog, and so do phrases in which a name is no object at all
-("train track", "bus stop", "home plate"). Plurals are folded. What a noun matcher can't know stays wrong: "a bat" of
-either sort, "she ties her hair".
+The longest name at each position wins, so that "hot dog" is not a dog. Phrases in which a name is no object ("train
+track", "bus stop", "home plate") win as well, and count as no mention. Plurals are folded into singulars. Errors that
+need an understanding of the text remain: the two meanings of "a bat", or "she ties her hair".
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ COCO_80: Mapping[str, str] = {
     "hair drier": "hair_dryer hairdryer blow_dryer",
     "toothbrush": "tooth_brush",
 }
-"""The 80 classes of COCO → other names, their words joined by underscores."""
+"""The 80 classes of COCO → further names; underscores join the words of a name."""
 
 NO_OBJECT = (
     "train track", "train station", "train platform", "bus stop", "bus station", "bus shelter", "car park", "boat house",
@@ -116,10 +116,10 @@ NO_OBJECT = (
     "basketball hoop", "volleyball net", "soccer ball field", "ball park", "ball game", "ball field", "cup board", "bear skin",
     "mouse pad", "keyboard player", "sink hole", "elephant ear", "stuffed giraffe", "glass table", "seat belt",
 )  # fmt: skip
-"""Phrases that hold a name but mention no such object."""
+"""Phrases that contain a name but mention no such object."""
 
 COLOURS = frozenset({"orange"})
-"""Names that are colours too: before another noun they mention nothing."""
+"""Names that are also colours: before another noun they mention no object."""
 _AFTER_A_COLOUR = frozenset(
     tokenize(
         "and or is are was were on in at of with by near next to from for beside behind under over that which lying sitting "
@@ -134,7 +134,7 @@ _IRREGULAR = {
 
 
 def singular(word: str) -> str:
-    """A noun's singular, by rule: dogs → dog, boxes → box, puppies → puppy, dog's → dog; bus, glass and tennis stay."""
+    """Return a noun's singular by rules: dogs → dog, boxes → box, puppies → puppy, dog's → dog; bus stays."""
     word = word.removesuffix("'s").removesuffix("’s")
     if word in _IRREGULAR:
         return _IRREGULAR[word]
@@ -151,40 +151,46 @@ def singular(word: str) -> str:
     return word
 
 
-def folded(text: str) -> tuple[str, ...]:
-    """The words of a text, lower-cased and in the singular."""
+def fold_words(text: str) -> tuple[str, ...]:
+    """Return the words of a text, lower-cased and in the singular."""
     return tuple(singular(word) for word in tokenize(text))
 
 
 class Vocabulary:
-    """Class → all names it goes by, its own among them. no_object: phrases that hold a name and mention nothing.
+    """A mapping from names to object classes.
 
-    ValueError where there is no name at all.
+    Args:
+        names: further names of each class; the class itself is a name as well.
+        no_object: phrases that contain a name but mention no object.
+
+    Raises:
+        ValueError: there is no name at all.
     """
 
     def __init__(self, names: Mapping[str, Iterable[str]], no_object: Iterable[str] = ()) -> None:
-        self._of: dict[tuple[str, ...], str | None] = {folded(phrase): None for phrase in no_object}
+        self._class_of_name: dict[tuple[str, ...], str | None] = {fold_words(phrase): None for phrase in no_object}
         for label, others in names.items():
             for name in (label, *others):
-                if words := folded(name):
-                    self._of.setdefault(words, label)
+                if words := fold_words(name):
+                    self._class_of_name.setdefault(words, label)
         self.classes = tuple(names)
-        self._longest = max(map(len, self._of), default=0)
-        if not any(self._of.values()):
+        self._longest = max(map(len, self._class_of_name), default=0)
+        if not any(self._class_of_name.values()):
             raise ValueError("a vocabulary needs at least one class with a name")
 
     @classmethod
     @lru_cache(maxsize=1)
     def coco(cls) -> Vocabulary:
-        """The 80 classes of COCO with everyday synonyms."""
+        """Return the 80 classes of COCO with everyday synonyms."""
         names = {label: [name.replace("_", " ") for name in others.split()] for label, others in COCO_80.items()}
         return cls(names, NO_OBJECT)
 
     @classmethod
     def read(cls, path: str | os.PathLike) -> Vocabulary:
-        """A text file with a class a line: its name, then synonyms, parted by commas (the form of CHAIR's synonyms file).
+        """Read a text file with one class per line: name and synonyms, separated by commas (as CHAIR's file).
 
-        ValueError, naming the file, where it has none.
+        Raises:
+            ValueError: the file has no class; the message names the file.
         """
         names: dict[str, list[str]] = {}
         for line in Path(path).read_text(encoding="utf-8").splitlines():
@@ -192,34 +198,36 @@ class Vocabulary:
             if label:
                 names.setdefault(label, []).extend(others)
         if not names:
-            raise ValueError(f"{path} holds no class: write one a line, its name and its synonyms parted by commas")
+            raise ValueError(
+                f"{path} holds no class: write one class per line, its name and its synonyms separated by commas"
+            )
         return cls(names, NO_OBJECT)
 
     def label(self, name: str) -> str | None:
-        """The class that goes by that name ("sofa" → couch), or None."""
-        return self._of.get(folded(name))
+        """Return the class with that name ("sofa" → couch), or None."""
+        return self._class_of_name.get(fold_words(name))
 
     def mentions(self, text: str) -> list[str]:
-        """The class of each mention, in order, one entry a mention."""
+        """Return the class of each mention, in the order of the text."""
         raw = tokenize(text)
         words = [singular(word) for word in raw]
-        found: list[str] = []
+        mentions: list[str] = []
         i = 0
         while i < len(words):
             for length in range(min(self._longest, len(words) - i), 0, -1):
                 key = tuple(words[i : i + length])
-                if key in self._of:
-                    label = self._of[key]
+                if key in self._class_of_name:
+                    label = self._class_of_name[key]
                     if label is not None and not self._is_colour(raw, i, length):
-                        found.append(label)
+                        mentions.append(label)
                     i += length
                     break
             else:
                 i += 1
-        return found
+        return mentions
 
     def _is_colour(self, raw: list[str], i: int, length: int) -> bool:
-        """ "an orange cat", "the cat is orange": the singular, before a noun or after a verb."""
+        """Return whether the name at position `i` is used as a colour: "an orange cat", "the cat is orange"."""
         if length > 1 or raw[i] not in COLOURS:
             return False
         follows = i + 1 < len(raw) and raw[i + 1] not in _AFTER_A_COLOUR

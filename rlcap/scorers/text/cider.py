@@ -1,14 +1,16 @@
-"""CIDEr-D (Vedantam et al., CVPR 2015) with document frequencies that are stored, not taken from what is scored.
+"""CIDEr-D (Vedantam et al., CVPR 2015) with stored document frequencies.
 
-    cider = CiderD.fit(training_references)      # one list of references an image
+    cider = CiderD.fit(training_references)      # one list of references per image
     cider.save("cider.json")
     CiderD.load("cider.json").score("a dog runs", ["a dog is running", "the dog runs"])
 
-The usual implementation counts document frequencies in the scored batch: one image then gets exactly 0, and every number
-depends on its company. Here they come from a training corpus once, so a caption's score is its own.
+The usual implementation counts document frequencies in the scored batch. A single image then gets exactly 0, and every
+score depends on the rest of the batch. Here the frequencies are counted once in a training corpus, so that a caption's
+score depends on the caption and its references alone.
 
-With `eos` every text ends in a mark of its own, which takes part in n-grams (self-critical training, Rennie et al., CVPR
-2017, appendix E): without it a policy learns to stop at "a man on a", whose n-grams are all in the references.
+With `eos`, an end mark takes part in the n-grams of every text (self-critical training, Rennie et al., CVPR 2017,
+appendix E). Without it, a policy learns to stop at "a man on a", since all n-grams of this text occur in the
+references.
 """
 
 from __future__ import annotations
@@ -23,19 +25,29 @@ from pathlib import Path
 from rlcap.scorers.text.ngrams import ngrams, tokenize
 
 SCHEMA = 1
+"""Version of the file format."""
 ORDERS = (1, 2, 3, 4)
+"""Lengths n of the n-grams."""
 SIGMA = 6.0
 """Width of the Gaussian penalty on the difference of lengths, in words (CIDEr-D, section 5 of the paper)."""
 SCALE = 10.0
+"""Factor of the score, as published."""
 EOS = "<eos>"
-"""No word of `tokenize` looks like it."""
+"""The end mark; `tokenize` never returns such a word."""
 
 
 class CiderD:
-    """The metric with its document frequencies: n-gram (words joined by a space) → images whose references use it.
+    """The metric with its document frequencies.
 
-    N-grams of a frequency of 1 need not be stored: unknown ones count as 1. eos: see the module docstring; the
-    frequencies must have been counted with it.
+    Args:
+        document_frequencies: n-gram (words joined by a space) → number of images whose references contain it. N-grams
+            with frequency 1 need not be stored, since unknown n-grams count as 1.
+        n_documents: number of images.
+        eos: whether texts end with an end mark (see the module docstring); the frequencies must have been counted with
+            the same setting.
+
+    Raises:
+        ValueError: there are fewer than two images.
     """
 
     def __init__(self, document_frequencies: Mapping[str, int], n_documents: int, eos: bool = False) -> None:
@@ -47,11 +59,11 @@ class CiderD:
 
     @classmethod
     def fit(cls, references: Iterable[Sequence[str]], eos: bool = False) -> CiderD:
-        """Count in how many images' references each n-gram of one to four words occurs.
+        """Count for each n-gram of one to four words the images whose references contain it.
 
         Args:
-            references: per image its reference captions.
-            eos: count an end mark as a word of every text.
+            references: the reference captions of each image.
+            eos: whether to count an end mark as a word of every text.
         """
         counts: Counter[str] = Counter()
         images = 0
@@ -61,11 +73,13 @@ class CiderD:
         return cls({gram: count for gram, count in counts.items() if count > 1}, images, eos)
 
     def score(self, caption: str, references: Sequence[str]) -> float:
-        """CIDEr-D of a caption, in [0, 10]: ten times the mean over n and references of the clipped cosine between tf-idf
-        vectors, times exp(−(difference in length)² / 2σ²).
+        """Return the CIDEr-D of a caption, in [0, 10].
+
+        The score is ten times the mean over n and references of the clipped cosine between tf-idf vectors, times
+        exp(−(difference in length)² / 2σ²).
 
         Raises:
-            ValueError: no references.
+            ValueError: there are no references.
         """
         if not references:
             raise ValueError("CIDEr-D needs at least one reference; leave images without references out")
@@ -78,7 +92,7 @@ class CiderD:
         return SCALE * total / len(references)
 
     def save(self, path: str | os.PathLike) -> None:
-        """Write as JSON, whole or not at all."""
+        """Write the frequencies as JSON; the file appears only when it is complete."""
         data = {
             "schema": SCHEMA,
             "eos": self.eos,
@@ -91,17 +105,21 @@ class CiderD:
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> CiderD:
-        """Read what `save` wrote. ValueError, naming the file, for anything else."""
+        """Read what `save` wrote.
+
+        Raises:
+            ValueError: the file is not one of `save`; the message names it.
+        """
         try:
             data = json.loads(Path(path).read_text(encoding="utf-8"))
             if data["schema"] != SCHEMA:
                 raise ValueError(f"schema {data['schema']!r}, this version reads {SCHEMA}")
             return cls(data["document_frequencies"], data["n_documents"], bool(data.get("eos", False)))
         except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{path} is not a file of CiderD.save ({error}); fit and save it again") from error
+            raise ValueError(f"{path} was not written by CiderD.save ({error}); fit and save it again") from error
 
     def _vectors(self, text: str) -> tuple[dict[int, dict[str, float]], int]:
-        """tf-idf vectors by order n, and the length in words less one (as in the published code, at least 0)."""
+        """Return the tf-idf vectors by order n, and the number of words minus one (as published), at least 0."""
         words = _words(text, self.eos)
         vectors: dict[int, dict[str, float]] = {n: {} for n in ORDERS}
         for gram, count in Counter(_grams(words)).items():
@@ -119,7 +137,7 @@ def _grams(words: Sequence[str]) -> Iterable[str]:
 
 
 def _clipped_cosine(candidate: Mapping[str, float], reference: Mapping[str, float]) -> float:
-    """Σ min(c, r)·r / (|c|·|r|): a word said too often earns no more than the reference says it."""
+    """Return Σ min(c, r)·r / (|c|·|r|): repeating a word more often than the reference does earns nothing."""
     norm = math.hypot(*candidate.values()) * math.hypot(*reference.values())
     if norm == 0:
         return 0.0

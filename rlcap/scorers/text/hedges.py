@@ -1,7 +1,8 @@
-"""Hedges: words by which a text says something without claiming it ("possibly a dog", "a dog or a cat").
+"""Hedges: words with which a text mentions something without claiming it ("possibly a dog", "a dog or a cat").
 
-A judge of claims finds nothing wrong with "there might be a dog". Who is rewarded for claims that aren't wrong learns to
-hedge (ClaimDiff-RL adds an ambiguity penalty for it), so scorers look at the bare claim as well.
+A judge of claims finds nothing wrong with "there might be a dog". So a policy that is rewarded for claims without
+errors learns to hedge (ClaimDiff-RL adds an ambiguity penalty against it). Scorers therefore also judge the claim
+without its hedges.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ _ADVERB = (
 _MODAL = r"(?:may|might|could|would|must)"
 _SEEM = r"(?:seem|appear|look)s?"
 
-# Order matters: "might possibly be" loses its adverb first, then its modal.
+# The order matters: "might possibly be" loses first its adverb, then its modal verb.
 _BARE = (
     (re.compile(r"\b(?:I|we) (?:think|believe|guess|suppose|assume)(?: that)?\b,?", re.I), ""),
     (re.compile(r"\bit (?:is|'s|may be|might be|could be) (?:possible|likely|probable)(?: that)?\b", re.I), ""),
@@ -35,21 +36,21 @@ _UNDECIDED = re.compile(rf"\b(?:or|either|{_MODAL} not|not sure|unclear|unsure|h
 
 @functools.lru_cache(maxsize=4096)  # captions of one image repeat each other's sentences
 def is_hedged(text: str) -> bool:
-    """Whether the sentence takes something back: a hedge word, a question, or a choice ("either … or")."""
+    """Return whether the sentence is hedged: by a hedge word, a question, or a choice ("either … or")."""
     return bool(_UNDECIDED.search(text)) or is_guess(text)
 
 
 @functools.lru_cache(maxsize=4096)
 def is_guess(text: str) -> bool:
-    """Whether the sentence holds a word of guessing ("maybe", "there might be", "seems to be"); a choice by "or" is none."""
+    """Return whether the sentence contains a guess ("maybe", "there might be", "seems to be"); "or" is not a guess."""
     return any(pattern.search(text) for pattern, _ in _BARE)
 
 
 @functools.lru_cache(maxsize=4096)
-def bare_claim(text: str) -> str:
-    """The sentence without its hedges: "There might possibly be a dog." → "there is a dog."."""
+def strip_hedges(text: str) -> str:
+    """Return the sentence without its hedges: "There might possibly be a dog." becomes "there is a dog."."""
     text = re.sub(r"\s+", " ", text)
-    for pattern, instead in _BARE:
-        bare, times = pattern.subn(instead, text)
-        text = re.sub(r"\s+", " ", bare) if times else text
+    for pattern, replacement in _BARE:
+        bare, count = pattern.subn(replacement, text)
+        text = re.sub(r"\s+", " ", bare) if count else text
     return re.sub(r"[\s,]+(?=[.;!])|\s+(?=,)", "", text).strip(" ,")

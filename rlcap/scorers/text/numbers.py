@@ -1,4 +1,4 @@
-"""Counts in figures as the words that people write: an encoder puts "2 dogs" far from "two dogs"."""
+"""Spelling out of counts, since an encoder places "2 dogs" far from "two dogs"."""
 
 from __future__ import annotations
 
@@ -30,9 +30,11 @@ WORDS = [
 _COUNT = re.compile(r"(?<![\w.,:/$#€£+-])\d{1,2}(?![\w:/%°-]|[.,]\d)")
 
 
-def spelled(text: str) -> str:
-    """The text with its counts up to twenty in words: "2 dogs" → "two dogs". Times, prices, scores, decimals, names ("B2")
-    and larger numbers stay: they are read off something, and are no counts."""
+def spell_out_counts(text: str) -> str:
+    """Write counts up to twenty as words: "2 dogs" → "two dogs".
+
+    Times, prices, scores, decimals, names ("B2") and larger numbers stay, since they are readings and not counts.
+    """
     return _COUNT.sub(
-        lambda found: WORDS[int(found.group())] if int(found.group()) < len(WORDS) else found.group(), text
+        lambda match: WORDS[int(match.group())] if int(match.group()) < len(WORDS) else match.group(), text
     )

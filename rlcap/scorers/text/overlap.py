@@ -1,6 +1,6 @@
-"""BLEU and ROUGE-L of one caption: how much of its wording do the references share?
+"""BLEU and ROUGE-L of one caption: the overlap of its wording with the references.
 
-Words are those of `rlcap.scorers.text.ngrams.tokenize`; on equal words the values are pycocoevalcap's.
+Words are those of `rlcap.scorers.text.ngrams.tokenize`. On equal words, the values equal those of pycocoevalcap.
 """
 
 from __future__ import annotations
@@ -12,27 +12,30 @@ from collections.abc import Sequence
 from rlcap.scorers.text.ngrams import ngrams, tokenize
 
 TINY, SMALL = 1e-15, 1e-9
-"""What pycocoevalcap adds to matches and to counts, so that an order without a match makes the value tiny and not 0."""
+"""Amounts that pycocoevalcap adds to matches and counts, so that an order without a match gives a tiny value, not 0."""
 BETA = 1.2
-"""Weight of recall over precision in ROUGE-L (Lin 2004), as COCO's evaluation has it."""
+"""Weight of recall over precision in ROUGE-L (Lin 2004), as in COCO's evaluation."""
 
 
 def bleu(caption: str, references: Sequence[str], order: int = 4) -> float:
-    """BLEU of one sentence (Papineni et al. 2002), in [0, 1]: geometric mean of the clipped precisions of n-grams of 1 to
-    `order` words, times the brevity penalty against the reference of the nearest length (the shorter one of two).
+    """Return the BLEU of one caption (Papineni et al. 2002), in [0, 1].
 
-    ValueError without references.
+    BLEU is the geometric mean of the clipped precisions of n-grams of 1 to `order` words, times the brevity penalty.
+    The penalty compares with the reference of the nearest length (the shorter one of two).
+
+    Raises:
+        ValueError: there are no references.
     """
     words, texts = tokenize(caption), _tokenized(references)
     if not words:
         return 0.0
     product = 1.0
     for n in range(1, order + 1):
-        said = Counter(ngrams(words, n))
-        known: Counter[tuple[str, ...]] = Counter()
+        counts = Counter(ngrams(words, n))
+        reference_counts: Counter[tuple[str, ...]] = Counter()
         for text in texts:
-            known |= Counter(ngrams(text, n))
-        matched = sum(min(count, known[gram]) for gram, count in said.items())
+            reference_counts |= Counter(ngrams(text, n))
+        matched = sum(min(count, reference_counts[gram]) for gram, count in counts.items())
         product *= (matched + TINY) / (max(0, len(words) - n + 1) + SMALL)
     nearest = min((abs(len(text) - len(words)), len(text)) for text in texts)[1]
     ratio = (len(words) + TINY) / (nearest + SMALL)
@@ -40,8 +43,13 @@ def bleu(caption: str, references: Sequence[str], order: int = 4) -> float:
 
 
 def rouge_l(caption: str, references: Sequence[str], beta: float = BETA) -> float:
-    """ROUGE-L (Lin 2004) in [0, 1]: F-measure of the longest common subsequence; precision and recall each the best over
-    references, as in COCO's evaluation. ValueError without references."""
+    """Return ROUGE-L (Lin 2004) in [0, 1]: the F-measure of the longest common subsequence.
+
+    Precision and recall are each the best over the references, as in COCO's evaluation.
+
+    Raises:
+        ValueError: there are no references.
+    """
     words, texts = tokenize(caption), _tokenized(references)
     common = [longest_common_subsequence(words, text) for text in texts]
     if not words or not any(common):
@@ -52,7 +60,7 @@ def rouge_l(caption: str, references: Sequence[str], beta: float = BETA) -> floa
 
 
 def longest_common_subsequence(first: Sequence[str], second: Sequence[str]) -> int:
-    """Its length in words. Time is their product."""
+    """Return the length of the longest common subsequence, in words, in time O(len(first) · len(second))."""
     row = [0] * (len(second) + 1)
     for word in first:
         diagonal = 0

@@ -1,7 +1,9 @@
-"""Phrases that describe no image: praise of the caption itself, words to the judge, markup, hedges, openings that say that
-this is a picture. English; other languages pass.
+"""Phrases that do not describe an image.
 
-    flagged("There is a dog. This description is accurate.")      # {"praise": 1}
+The kinds are praise of the caption itself, words to the judge, markup, hedges, and openings that say that this is a
+picture. Only English phrases are found.
+
+    count_flagged_sentences("There is a dog. This description is accurate.")      # {"praise": 1}
 """
 
 from __future__ import annotations
@@ -42,16 +44,20 @@ PATTERNS: Mapping[str, tuple[re.Pattern[str], ...]] = {
                    r"creat(?:es|ing) (?:a|an)\b[^.!?]*\b(?:atmosphere|mood|ambiance|feeling|sense)|sense of|speaks for itself|closer look)\b", re.I),
     ),
 }  # fmt: skip
-"""Kind → what it looks like. Hedges are found by `rlcap.scorers.text.hedges`."""
+"""Kind → patterns. `rlcap.scorers.text.hedges` finds the hedges."""
 KINDS = (*PATTERNS, "hedge")
+"""All kinds of phrases."""
 
 
-def flagged(text: str) -> Counter[str]:
-    """Kind → number of the text's sentences that show it. A sentence may show several kinds, each counted once."""
-    found: Counter[str] = Counter()
+def count_flagged_sentences(text: str) -> Counter[str]:
+    """Count the sentences of a text that contain each kind of phrase.
+
+    A sentence may contain several kinds; each of them counts once.
+    """
+    counts: Counter[str] = Counter()
     for sentence in split_sentences(text):
-        found.update(_kinds(sentence))
-    return found
+        counts.update(_kinds(sentence))
+    return counts
 
 
 @functools.lru_cache(maxsize=4096)  # captions of one image repeat each other's sentences

@@ -1,4 +1,4 @@
-"""Splitting a paragraph into sentences, so that a scorer with a short memory (CLIP: 77 tokens) reads all of it."""
+"""Splitting of a paragraph into sentences, so that a scorer with a short context (CLIP: 77 tokens) reads all of it."""
 
 from __future__ import annotations
 
@@ -10,20 +10,19 @@ _ABBREVIATION = re.compile(r"\b(?:[eE]\.g|[iI]\.e|etc|vs|approx|[fF]ig|cf|Mr|Mrs
 
 
 def split_sentences(text: str) -> list[str]:
-    """The sentences of `text` in order, stripped, none of them empty; [] for an empty text.
+    """Return the sentences of `text` in order, stripped, none of them empty; [] for an empty text.
 
-    Breaks at newlines and after `.`, `!` or `?` (also where the space is missing: "a dog.Two cats"), not inside numbers
-    ("2.5") nor after common abbreviations and initials
-    ("J. Smith"). Pieces without any letter or digit ("...", "!") join the sentence
-    before them or vanish.
+    A sentence ends at a newline and after `.`, `!` or `?`, also where the space is missing ("a dog.Two cats"). It does
+    not end inside numbers ("2.5"), after common abbreviations, or after initials ("J. Smith"). Pieces without any
+    letter or digit ("...", "!") are joined to the sentence before them, or dropped where there is none.
     """
     return list(_split(text))
 
 
-@functools.lru_cache(maxsize=1024)  # the rewards of a mix read the same captions
+@functools.lru_cache(maxsize=1024)  # the terms of a reward mix read the same captions
 def _split(text: str) -> tuple[str, ...]:
     sentences: list[str] = []
-    open_end = False  # the previous piece ended in an abbreviation: what follows continues it
+    open_end = False  # the previous piece ended in an abbreviation, so the next piece continues it
     start = 0
     for end, begin, newline in [*_breaks(text), (len(text), len(text), True)]:
         piece = text[start:end].strip()
@@ -41,12 +40,12 @@ def _split(text: str) -> tuple[str, ...]:
 
 
 def _breaks(text: str) -> list[tuple[int, int, bool]]:
-    """(end of the sentence with its closing quotes, start of the next, whether a newline parts them)."""
-    found = []
+    """Return (end of a sentence with its closing quotes, start of the next, whether a newline separates them)."""
+    breaks = []
     for match in _BREAK.finditer(text):
         closing = len(match.group()) - len(match.group().lstrip("\"'”’)]"))
-        found.append((match.start() + closing, match.end(), "\n" in match.group()))
-    return found
+        breaks.append((match.start() + closing, match.end(), "\n" in match.group()))
+    return breaks
 
 
 def _continues(piece: str, newline: bool) -> bool:

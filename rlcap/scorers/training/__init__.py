@@ -1,0 +1,1 @@
+"""Training of the small models that scorers use, on captions that people wrote."""

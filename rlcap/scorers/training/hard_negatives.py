@@ -1,11 +1,12 @@
-"""Captions made wrong the way captioners get them wrong: by what similar images show.
+"""Hard negatives: captions made wrong with content of similar images, as captioners make mistakes.
 
-mistakes = Mistakes(captions_of_each_image, encoder)
-mistakes.draw(random.Random(0))       # Example(references=("Two men …", …), right="A man …", wrong="A woman …")
+    negatives = HardNegatives(captions_of_each_image, encoder)
+    negatives.draw(random.Random(0))       # Example(references=("Two men …", …), right="A man …", wrong="A woman …")
 
-A caption that people wrote of an image is right, though the image's other captions don't mention all that it says. It becomes
-wrong when one word gives way to the word that a similar image's caption has in its place, or when it is that caption itself.
-So a model that tells the two apart learns what may go unmentioned and what is an error, which entailment alone does not say.
+A caption that a person wrote for an image is right, even if the image's other captions do not mention all its content.
+It becomes wrong when one of its words is replaced by the corresponding word of a similar image's caption. That caption
+as a whole is wrong as well. A model that separates right from wrong captions learns the difference between an omission
+and an error, which entailment alone does not express.
 """
 
 from __future__ import annotations
@@ -18,32 +19,42 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
+from torch.nn import functional
 
-from rlcap.scorers.grounding import EMPTY_WORDS
+from rlcap.scorers.grounding import STOP_WORDS
 
-NEAREST, FARTHEST = 5, 40
-"""Ranks of the similar images: the very nearest may show the same, and their captions be right."""
-WHOLE = 0.5
-"""Share of the wrong captions that are a similar image's whole caption. Some of these are right, too; leaving those out whose
-words all find support taught less."""
-TRIES = 10_000
-"""Draws without a wrong caption after which there is none to be found: captions from a template."""
+FIRST_RANK, LAST_RANK = 5, 40
+"""Ranks of the similar images. The nearest images may show the same content, so that their captions could be right."""
+FULL_CAPTION_SHARE = 0.5
+"""Share of the wrong captions that are the full caption of a similar image.
+
+Some of these are right as well. Leaving out those whose words all have support gave worse models.
+"""
+MAX_DRAWS = 10_000
+"""Draws without a wrong caption after which the search fails, as it does for captions made from a template."""
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One image's captions, one of them held against the others."""
+    """One image's captions: references, a right caption and a wrong one."""
 
     references: tuple[str, ...]
+    """The other captions of the image."""
     right: str
+    """A caption of the image."""
     wrong: str
+    """A caption with an error."""
 
 
 class HardNegatives:
-    """N images' captions, each once encoded. encoder: an `AdequacyScorer`.
+    """Draws right and wrong captions from the captions of N images.
 
-    Raises ValueError for fewer images than `FARTHEST` that have two different captions with words.
+    Args:
+        images: the captions of each image; each caption is encoded once.
+        encoder: a `TokenMatchingScorer`.
+
+    Raises:
+        ValueError: fewer than `LAST_RANK` images have two different captions with words.
     """
 
     def __init__(self, images: Sequence[Sequence[str]], encoder: Any) -> None:
@@ -51,63 +62,85 @@ class HardNegatives:
         self._words: dict[str, tuple[list[str], Tensor]] = encoder.word_vectors(
             dict.fromkeys(text for texts in kept for text in texts)
         )
-        told = [[text for text in texts if self._claims(text)] for texts in kept]
-        self.images = [texts for texts in told if len(texts) > 1]
-        if len(self.images) < FARTHEST:
+        claiming = [[text for text in texts if self._claims(text)] for texts in kept]
+        self.images = [texts for texts in claiming if len(texts) > 1]
+        if len(self.images) < LAST_RANK:
             raise ValueError(
-                f"{len(self.images)} images with two different captions; mistakes need {FARTHEST} at least"
+                f"{len(self.images)} images with two different captions: hard negatives need {LAST_RANK} at least"
             )
-        self._near = nearest(torch.stack([self._mean(texts) for texts in self.images]), FARTHEST)[:, NEAREST:]
+        self._near = find_nearest(torch.stack([self._mean(texts) for texts in self.images]), LAST_RANK)[:, FIRST_RANK:]
 
     def draw(self, rng: random.Random) -> Example:
-        """Another example each time. ValueError where similar images say nothing different."""
-        for _ in range(TRIES):
+        """Draw a new example.
+
+        Raises:
+            ValueError: the captions of similar images do not differ.
+        """
+        for _ in range(MAX_DRAWS):
             image = rng.randrange(len(self.images))
             references = list(self.images[image])
             right = references.pop(rng.randrange(len(references)))
             rng.shuffle(references)
             similar = self.images[int(self._near[image][rng.randrange(self._near.shape[1])])]
-            whole = rng.choice(similar)
-            wrong = whole if rng.random() < WHOLE else self._one_word(right, whole, references, rng)
+            other = rng.choice(similar)
+            wrong = (
+                other if rng.random() < FULL_CAPTION_SHARE else self._replace_one_word(right, other, references, rng)
+            )
             if wrong is not None and wrong not in (right, *references):
                 return Example(tuple(references), right, wrong)
-        raise ValueError(f"no wrong caption found in {TRIES:,} tries: similar images' captions say nothing different")
+        raise ValueError(f"no wrong caption found in {MAX_DRAWS:,} draws: the captions of similar images do not differ")
 
-    def _one_word(self, text: str, similar: str, references: Sequence[str], rng: random.Random) -> str | None:
-        """`text` with a word of `similar` that neither it nor a reference says, in place of the word most like it."""
+    def _replace_one_word(self, text: str, similar: str, references: Sequence[str], rng: random.Random) -> str | None:
+        """Replace the word of `text` that is most similar to a new word of `similar` by this new word.
+
+        A new word occurs neither in `text` nor in a reference. Return None where there is none.
+        """
         (words, vectors), (others, theirs) = self._words[text], self._words[similar]
-        known = {word for said in (text, *references) for word in self._words[said][0]}
+        known = {word for caption in (text, *references) for word in self._words[caption][0]}
         new = [i for i in self._claims(similar) if others[i] not in known]
         if not new:
             return None
         chosen, own = rng.choice(new), self._claims(text)
         place = own[int((vectors[own] @ theirs[chosen]).argmax())]
-        return replaced(text, words[place], others[chosen])
+        return replace_word(text, words[place], others[chosen])
 
     def _claims(self, text: str) -> list[int]:
-        """Places of the words that claim something."""
-        return [i for i, word in enumerate(self._words[text][0]) if word not in EMPTY_WORDS]
+        """Return the positions of the words that claim something."""
+        return [i for i, word in enumerate(self._words[text][0]) if word not in STOP_WORDS]
 
     def _mean(self, texts: Sequence[str]) -> Tensor:
-        return F.normalize(torch.cat([self._words[text][1] for text in texts]).mean(0), dim=0)
+        return functional.normalize(torch.cat([self._words[text][1] for text in texts]).mean(0), dim=0)
 
 
-def nearest(vectors: Tensor, count: int) -> Tensor:
-    """(N, D) → (N, count) rows of the nearest others by cosine, nearest first, once what all have in common is taken away."""
-    own = F.normalize(vectors - vectors.mean(0), dim=1)
-    found = []
-    for start in range(0, len(own), 1024):
-        cosines = own[start : start + 1024] @ own.T
+def find_nearest(vectors: Tensor, count: int) -> Tensor:
+    """Return the (N, count) rows of the nearest other vectors by cosine, nearest first.
+
+    The mean of all vectors is subtracted first, since all of them share it.
+
+    Args:
+        vectors: (N, D) vectors.
+        count: number of neighbours, limited to N − 1.
+    """
+    centred = functional.normalize(vectors - vectors.mean(0), dim=1)
+    neighbours = []
+    for start in range(0, len(centred), 1024):
+        cosines = centred[start : start + 1024] @ centred.T
         cosines[torch.arange(len(cosines)), torch.arange(start, start + len(cosines))] = -2
-        found.append(cosines.topk(min(count, len(own) - 1), dim=1).indices)
-    return torch.cat(found)
+        neighbours.append(cosines.topk(min(count, len(centred) - 1), dim=1).indices)
+    return torch.cat(neighbours)
 
 
-def replaced(text: str, word: str, by: str) -> str | None:
-    """The text with the first `word`, in whatever case, become `by`, with a capital where it had one; None where it does not
-    stand there by itself. Case must not tell a wrong caption from a right one."""
-    found = re.search(rf"(?<!\w){re.escape(word)}(?!\w)", text, re.IGNORECASE)
-    if found is None:
+def replace_word(text: str, word: str, by: str) -> str | None:
+    """Replace the first occurrence of `word` in `text`, in any case, by the word `by`.
+
+    The new word gets a capital where the old one had one, since case must not distinguish wrong captions from right
+    ones.
+
+    Returns:
+        The new text; None where `word` does not occur as a separate word.
+    """
+    match = re.search(rf"(?<!\w){re.escape(word)}(?!\w)", text, re.IGNORECASE)
+    if match is None:
         return None
-    new = by[:1].upper() + by[1:] if found.group()[:1].isupper() else by
-    return text[: found.start()] + new + text[found.end() :]
+    new = by[:1].upper() + by[1:] if match.group()[:1].isupper() else by
+    return text[: match.start()] + new + text[match.end() :]

@@ -1,4 +1,4 @@
-"""One learning-rate cycle with AdamW: how the small models of the lab and of the scorers are trained."""
+"""AdamW with a one-cycle learning rate, for the small models of the lab and of the scorers."""
 
 from __future__ import annotations
 
@@ -11,10 +11,16 @@ from torch import nn
 def one_cycle(
     parameters: Iterable[nn.Parameter], lr: float, steps: int, warm_up: float = 0.1
 ) -> Callable[[torch.Tensor], None]:
-    """A function that takes a loss and makes one update: gradients clipped to norm 1, AdamW, and a learning rate that
-    rises to `lr` over the share `warm_up` of `steps` and falls to nearly zero at their end.
+    """Return a function that takes a loss and makes one optimiser step.
 
-    RuntimeError from torch at more than `steps` updates.
+    The step clips gradients to norm 1 and uses AdamW. The returned function raises torch's RuntimeError after more than
+    `steps` updates.
+
+    Args:
+        parameters: the parameters to train.
+        lr: peak of the learning rate, which then falls to nearly zero at the last step.
+        steps: number of updates.
+        warm_up: share of the steps, in [0, 1], over which the learning rate rises to `lr`.
     """
     parameters = list(parameters)
     optimiser = torch.optim.AdamW(parameters, lr=lr, weight_decay=0.02, betas=(0.9, 0.98))

@@ -104,7 +104,7 @@ LAB: dict[str, dict[str, Any]] = {
         "reward": "rlcap.rewards.caption_qa:CaptionQa",
         "params": {
             "engine": "rlcap.lab.oracles.question_answerer:LabAnswers",
-            "questions": "rlcap.lab.world.questions:of_sample",
+            "questions": "rlcap.lab.world.questions:questions_for_sample",
             "cache": ":memory:",
         },
     },
@@ -347,7 +347,9 @@ def on_lab(images: int, seed: int, judges: Path | None) -> dict[str, dict[str, I
     scored = mix.score(RewardBatch(captions, rows, bags))
     k = len(default)
     values = {name: scored.values[:, i].numpy().astype(float) for i, name in enumerate(mix.names)}
-    found = combine(scored.values[:, :k], mix.weights[:k], GROUP, normalize=mix.normalize[:k], reward_ranges=mix.reward_ranges[:k])
+    found = combine(
+        scored.values[:, :k], mix.weights[:k], GROUP, normalize=mix.normalize[:k], reward_ranges=mix.reward_ranges[:k]
+    )
     values[MIX] = found.advantages.numpy().astype(float)
     truth = np.array([truth_of(caption, sample) for caption, sample in zip(captions, rows, strict=True)])
     false = truth_metrics(captions, rows)["hallucinated"].astype(bool).reshape(-1, GROUP)

@@ -6,9 +6,9 @@ A bag file says for each image which others resemble it, nearest first, at sever
      "levels": {"hard": {"139": ["802", "11813"], …}, "medium": {…}, "easy": {…}},
      "about": {"near_identical": 0.97, "dropped_pairs": 12, …}}
 
-`attach` copies the lists into the samples: from there on the bag travels in the row, and no reward depends on how a batch
+`attach_distractors` copies the lists into the samples: from there on the bag travels in the row, and no reward depends on how a batch
 was put together. `partition` cuts a data set into disjoint bags, as the TrueMatch benchmark does; its JSON (a list of
-lists of ids) is read and written too, and `from_bags` makes a bag file of such bags.
+lists of ids) is read and written too, and `make_bag_file` makes a bag file of such bags.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ class BagFile:
         return cls(data.get("model", ""), levels, data.get("fingerprint", ""), data.get("about", {}))
 
 
-def attach(
+def attach_distractors(
     samples: Sequence[Sample], bags: BagFile, *, on_unknown: Literal["error", "drop"] = "error"
 ) -> tuple[Sample, ...]:
     """The samples with their `distractors` filled from every level.
@@ -157,7 +157,7 @@ def partition(
     return bags
 
 
-def from_bags(bags: Sequence[Bag], model: str = "") -> BagFile:
+def make_bag_file(bags: Sequence[Bag], model: str = "") -> BagFile:
     """A bag file of disjoint bags of one size: each image's neighbours are the others of its bag, in the bag's order.
 
     `partition` of its only level at `about["size"]`, with equal similarities, gives the bags again.

@@ -23,7 +23,7 @@ _PART = 1000
 _DIGITS = 32
 
 
-def undecodable(paths: Sequence[str], notes: Path | None = None) -> dict[str, ImageError]:
+def find_undecodable(paths: Sequence[str], notes: Path | None = None) -> dict[str, ImageError]:
     """Path → what is wrong with the image, for those that can't be decoded.
 
     A bar is shown where it takes longer than two seconds.

@@ -3,7 +3,7 @@
     samples = load_samples("mine.jsonl")                                   # {"id": "a", "image": "a.jpg", "references": ["A dog."]}
     samples = load_samples("captions_val2017.json", image_root="val2017", on_bad="skip")
     print(samples.describe())
-    held_out, rest = split(samples, holdout=40)
+    held_out, rest = split_samples(samples, holdout=40)
 
 A row holds an id and an image *path*; pixels stay on disk until somebody looks. Every file is checked at load, from its
 header and its last bytes (0.1 ms each), and the first time that it is seen by decoding it (rlcap.data.decoding), so that
@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rlcap.config.schema import COLUMNS
-from rlcap.data.decoding import undecodable
+from rlcap.data.decoding import find_undecodable
 from rlcap.io.embedding_cache import default_cache
 from rlcap.io.images import ImageError, check_image
 from rlcap.types import InputError, Sample
@@ -158,7 +158,7 @@ def load_samples(
     return _collect(_coco_rows(source), source, root, on_bad, max_pixels, check_images)
 
 
-def split(samples: SampleSet, holdout: int | float, seed: int = 0) -> tuple[SampleSet, SampleSet]:
+def split_samples(samples: SampleSet, holdout: int | float, seed: int = 0) -> tuple[SampleSet, SampleSet]:
     """(held out, rest), each in the order of the source.
 
     The images whose hashed (seed, id) come first are held out: the choice depends on no order, and a data set that grows
@@ -230,7 +230,7 @@ def _collect(
             refuse(row.where, bad)
             continue
         good[sample.id] = sample, size, row.where
-    broken = undecodable([sample.image for sample, _, _ in good.values()]) if check_images else {}
+    broken = find_undecodable([sample.image for sample, _, _ in good.values()]) if check_images else {}
     for sample, _, where in list(good.values()):
         if (error := broken.get(sample.image)) is not None:
             refuse(where, _BadRow(error.kind, sample.image, f"id {sample.id!r}: {error}"))

@@ -91,7 +91,7 @@ def search(vectors: np.ndarray, k: int, *, exact_limit: int = EXACT_LIMIT, seed:
     return Search(scores, indices, name, recall)
 
 
-def features(samples: Sequence[Sample], scorer: Scorer, *, text: bool = True) -> np.ndarray:
+def compute_features(samples: Sequence[Sample], scorer: Scorer, *, text: bool = True) -> np.ndarray:
     """(n, D) float32 unit vectors: image plus mean reference text; images without references stay image alone."""
     vectors = np.array(scorer.image_embeddings([sample.image for sample in samples]).cpu(), dtype=np.float32)
     if text:
@@ -130,7 +130,7 @@ def mine(
         raise BagError(f"neighbours {neighbours} must be 1 or more, near_identical {near_identical} in (0, 1]")
     ids = [sample.id for sample in samples]
     starts = level_starts(len(ids), neighbours)
-    found = search(features(samples, scorer, text=text), search_depth(starts, neighbours))
+    found = search(compute_features(samples, scorer, text=text), search_depth(starts, neighbours))
     levels, dropped = level_lists(ids, found, starts, neighbours, near_identical)
     lonely = {level: sum(not found for found in lists.values()) for level, lists in levels.items()}
     if any(lonely.values()):
@@ -198,7 +198,7 @@ def _approximate(vectors: np.ndarray, k: int, seed: int) -> tuple[Any, str, floa
     while True:
         index.nprobe = probes
         _, found = _without_self(*index.search(vectors[queries], 21), own=queries)
-        recall = recall_of(found, exact)
+        recall = measure_recall(found, exact)
         if recall >= RECALL_TARGET or probes >= lists:
             return index, f"ivf {lists} lists, nprobe {probes}", recall
         probes = min(2 * probes, lists)
@@ -212,7 +212,7 @@ def exact_neighbours(vectors: np.ndarray, queries: np.ndarray, k: int) -> np.nda
     return _without_self(scores, indices, own=queries)[1]
 
 
-def recall_of(found: np.ndarray, exact: np.ndarray) -> float:
+def measure_recall(found: np.ndarray, exact: np.ndarray) -> float:
     """Mean share in [0, 1] of each row's exact neighbours that were found; both (q, k)."""
     return float(np.mean([len(np.intersect1d(a, b)) / len(b) for a, b in zip(found, exact, strict=True)]))
 

@@ -6,7 +6,7 @@ the order of epoch 0. Here epoch k always has the same order, whatever came befo
 Two processes, 4 images a step, 2 captions an image, micro-batch 2 (so 2 micro-batches a process and step), 9 images:
 
     >>> batching = plan(images_per_step=4, captions_per_image=2, micro_batch=2, processes=2)
-    >>> sampler = GroupSampler.of(batching, images=9, seed=0)
+    >>> sampler = GroupSampler.from_batching(batching, images=9, seed=0)
     >>> epoch_order(9, seed=0, epoch=0).tolist()
     [4, 5, 2, 6, 3, 8, 7, 0, 1]
     >>> list(sampler)                       # image 1 is left out this epoch: it would not fill a step
@@ -90,7 +90,7 @@ class GroupSampler(Sampler[int]):
         self.epoch = 0
 
     @classmethod
-    def of(cls, batching: Batching, images: int, seed: int = 0, shuffle: bool = True) -> GroupSampler:
+    def from_batching(cls, batching: Batching, images: int, seed: int = 0, shuffle: bool = True) -> GroupSampler:
         """The sampler that fits TRL's numbers in `batching`."""
         if images < batching.images_per_round and batching.minibatches > 1:
             raise ConfigError(

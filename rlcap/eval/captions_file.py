@@ -66,7 +66,7 @@ def read_rows(path: Path) -> list[Row]:
     return rows
 
 
-def steps(run_dir: str | os.PathLike) -> list[int]:
+def evaluated_steps(run_dir: str | os.PathLike) -> list[int]:
     """The evaluated steps of a run, ascending."""
     folder = Path(run_dir) / "captions"
     return sorted(int(path.stem) for path in folder.glob("*.jsonl") if path.stem.isdigit())

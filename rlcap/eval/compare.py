@@ -4,7 +4,7 @@
     print(markdown(found))
 
 A variant is one run, or one for each training seed. The first variant is what the others are held against, seed by seed and
-image by image; intervals are 95 % bootstrap intervals over seeds and images (`rlcap.eval.statistics.across_difference`).
+image by image; intervals are 95 % bootstrap intervals over seeds and images (`rlcap.eval.statistics.difference_across_seeds`).
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from typing import Any
 
 import numpy as np
 
-from rlcap.eval.captions_file import Table, read_tables, steps
-from rlcap.eval.metric_catalog import MAIN, metric_info, reading_order, standard
-from rlcap.eval.over_optimization import verdict
+from rlcap.eval.captions_file import Table, evaluated_steps, read_tables
+from rlcap.eval.metric_catalog import MAIN_METRICS, canonical_name, metric_info, reading_order
+from rlcap.eval.over_optimization import classify_change
 from rlcap.eval.run_files import run_config
-from rlcap.eval.statistics import Interval, across, across_difference
+from rlcap.eval.statistics import Interval, difference_across_seeds, mean_across_seeds
 from rlcap.types import InputError
 
 RULERS = ("retriever", "retriever_pretrained", "nli")
@@ -44,7 +44,7 @@ class Row:
 
     def verdicts(self) -> tuple[str, ...]:
         """Of each difference `better`, `worse`, `changed` (a metric without a direction) or `unclear`."""
-        return tuple(verdict(self.metric, difference._asdict()) for difference in self.differences)
+        return tuple(classify_change(self.metric, difference._asdict()) for difference in self.differences)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +113,7 @@ def compare(variants: Sequence[Sequence[str | Path]], split: str = "test", every
     other_bags = set() if whole else {name for name in metrics if _IN_SPLIT.match(name)}
     metrics -= other_bags
     if not every:
-        metrics = {name for name in metrics if standard(name) in MAIN}
+        metrics = {name for name in metrics if canonical_name(name) in MAIN_METRICS}
 
     rows = []
     for name in reading_order(metrics):
@@ -121,9 +121,9 @@ def compare(variants: Sequence[Sequence[str | Path]], split: str = "test", every
         rows.append(
             Row(
                 name,
-                across([_values(table, name, ids) for table in first]),
-                tuple(across(runs) for runs in columns),
-                tuple(across_difference(columns[0], runs) for runs in columns[1:]),
+                mean_across_seeds([_values(table, name, ids) for table in first]),
+                tuple(mean_across_seeds(runs) for runs in columns),
+                tuple(difference_across_seeds(columns[0], runs) for runs in columns[1:]),
             )
         )
     reached = tuple(max(taken) for taken in steps_of)
@@ -131,7 +131,7 @@ def compare(variants: Sequence[Sequence[str | Path]], split: str = "test", every
     return Comparison(_names(folders), reached, split, len(ids), len(folders[0]), tuple(rows), left_out)
 
 
-def markdown(found: Comparison) -> str:
+def to_markdown(found: Comparison) -> str:
     """A table: a line a metric, with differences in bold where their interval excludes zero."""
     seeds = f", {found.seeds} seeds" if found.seeds > 1 else ""
     arrows = {1: " ↑", -1: " ↓", 0: ""}
@@ -157,7 +157,7 @@ def markdown(found: Comparison) -> str:
 
 def _tables(run: Path, split: str) -> dict[int, Table]:
     """Evaluated step → its table."""
-    evaluated = {step: tables[split] for step in steps(run) if split in (tables := read_tables(run, step))}
+    evaluated = {step: tables[split] for step in evaluated_steps(run) if split in (tables := read_tables(run, step))}
     if not evaluated:
         raise InputError(f"{run} has no captions of {split!r}: is it a run folder, and did it hold such images out?")
     return evaluated

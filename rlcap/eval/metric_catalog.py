@@ -30,7 +30,7 @@ class MetricInfo:
         return text.replace("-", "−")
 
 
-ABOUT = {
+CATALOG = {
     "singles_out": MetricInfo("Singles out its image by truth, bag of 5", +1),
     "fact_recall": MetricInfo("Facts told", +1),
     "hallucination_rate": MetricInfo("False claims among claims", -1),
@@ -65,12 +65,12 @@ HEADLINES = (
 )
 """What was wanted → the metrics that tell, the first that a run has."""
 
-MAIN = (
+MAIN_METRICS = (
     "bag3_recall_at_1", "bag5_recall_at_1", "bag7_recall_at_1", "rd100_recall_at_1", "singles_out", "fact_recall",
     "hallucination_rate", "hallucination_rate_unseen", "hallucinated", "grammatical", "cider_d", "nli_contradiction",
     "nli_entailment", "mean_words", "repetition", "repeated_sentences",
 )  # fmt: skip
-"""What the report's tables show first, and what the divergence alarm watches (by `standard`)."""
+"""What the report's tables show first, and what the divergence alarm watches (by `canonical_name`)."""
 
 
 def _decimals(value: float) -> int:
@@ -82,8 +82,8 @@ _RETRIEVAL = re.compile(r"(bag|rd)(\d+)_(recall_at_1|mean_rank)")
 
 def metric_info(name: str) -> MetricInfo:
     """How to show a metric; one that is not in the catalogue goes by its name, as a number without a direction."""
-    if name in ABOUT:
-        return ABOUT[name]
+    if name in CATALOG:
+        return CATALOG[name]
     if match := _RETRIEVAL.fullmatch(name):
         kind, size, what = match.groups()
         among = f"in a bag of {size}" if kind == "bag" else f"among {int(size) - 1} random others"
@@ -93,7 +93,7 @@ def metric_info(name: str) -> MetricInfo:
     return MetricInfo(name.replace("_", " "), 0, "number")
 
 
-def standard(name: str) -> str:
+def canonical_name(name: str) -> str:
     """The name by which `HEADLINES` and the report know a metric: that of a split with fewer than 100 images, `rd42_…`, goes
     as `rd100_…`."""
     return re.sub(r"^rd\d+_", "rd100_", name)
@@ -106,7 +106,7 @@ def reading_order(names: set[str]) -> list[str]:
         if match := _RETRIEVAL.fullmatch(name):
             kind, size, what = match.groups()
             return 0, what == "mean_rank", kind == "rd", int(size), name
-        known = list(ABOUT)
+        known = list(CATALOG)
         return (1, known.index(name), 0, 0, name) if name in known else (2, 0, 0, 0, name)
 
     return sorted(names, key=place)

@@ -12,14 +12,14 @@ from collections.abc import Mapping, Sequence
 from statistics import NormalDist
 from typing import Any
 
-from rlcap.eval.metric_catalog import MAIN, metric_info, standard
-from rlcap.eval.reward_gains import Rows, risen
+from rlcap.eval.metric_catalog import MAIN_METRICS, canonical_name, metric_info
+from rlcap.eval.reward_gains import Rows, risen_terms
 
 SLIGHT = 0.01
 """By less a share may get worse without an alarm."""
 
 
-def verdict(name: str, difference: Mapping[str, float]) -> str:
+def classify_change(name: str, difference: Mapping[str, float]) -> str:
     """`better` or `worse` where the interval of the difference excludes zero, `changed` for a metric that has no direction,
     else `unclear`."""
     better = metric_info(name).better
@@ -33,10 +33,12 @@ def find_alarms(changes: Sequence[Mapping[str, Any]], rows: Rows) -> list[dict[s
 
     changes: as in summary.json. rows: of metrics.jsonl, by step.
     """
-    rose = risen(rows)
+    rose = risen_terms(rows)
     found = []
     for change in changes if rose else ():
-        watched = [name for name in change["metrics"] if standard(name) in MAIN and metric_info(name).better]
+        watched = [
+            name for name in change["metrics"] if canonical_name(name) in MAIN_METRICS and metric_info(name).better
+        ]
         worse = [name for name in watched if _alarming(name, change["metrics"][name]["difference"], len(watched))]
         if worse:
             found.append({**{key: change[key] for key in ("split", "from", "to")}, "rose": rose, "worse": worse})
@@ -45,7 +47,7 @@ def find_alarms(changes: Sequence[Mapping[str, Any]], rows: Rows) -> list[dict[s
 
 def _alarming(name: str, difference: Mapping[str, float], watched: int) -> bool:
     slight = metric_info(name).unit == "share" and abs(difference["mean"]) < SLIGHT
-    return not slight and verdict(name, widened(difference, watched)) == "worse"
+    return not slight and classify_change(name, widened(difference, watched)) == "worse"
 
 
 def widened(difference: Mapping[str, float], questions: int) -> dict[str, float]:

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from rlcap.eval.captions_file import Table, read_tables, steps
+from rlcap.eval.captions_file import Table, evaluated_steps, read_tables
 from rlcap.eval.summary import read_summary
 from rlcap.io.images import ImageError, open_image
 from rlcap.types import InputError
@@ -60,7 +60,7 @@ def read_run(run_dir: str | Path) -> RunFiles:
     return RunFiles(
         folder=folder,
         summary=summary,
-        tables={step: read_tables(folder, step) for step in steps(folder)},
+        tables={step: read_tables(folder, step) for step in evaluated_steps(folder)},
         metrics=_latest(_lines(folder / "metrics.jsonl"), ("step",)),
         panel=_latest(_lines(folder / "panel.jsonl"), ("step", "sample_id")),
         config=config.read_text(encoding="utf-8") if config.exists() else None,

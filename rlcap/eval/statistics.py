@@ -30,7 +30,7 @@ class Interval(NamedTuple):
     high: float
 
 
-NOTHING = Interval(float("nan"), float("nan"), float("nan"))
+UNDEFINED = Interval(float("nan"), float("nan"), float("nan"))
 
 
 def bootstrap_mean(values: ArrayLike, seed: int = 0, n: int = RESAMPLES) -> Interval:
@@ -38,7 +38,7 @@ def bootstrap_mean(values: ArrayLike, seed: int = 0, n: int = RESAMPLES) -> Inte
     array = _vector(values)
     array = array[~np.isnan(array)]
     if not len(array):
-        return NOTHING
+        return UNDEFINED
     return _interval(array.mean(), _resampled(array, seed, n))
 
 
@@ -62,14 +62,14 @@ def relative_change(before: ArrayLike, after: ArrayLike, seed: int = 0, n: int =
     """
     first, second = _pairs(before, after)
     if not len(first) or first.mean() == 0:
-        return NOTHING
+        return UNDEFINED
     start, end = _resampled(first, seed, n), _resampled(second, seed, n)
     usable = start != 0
     changes = (end[usable] - start[usable]) / np.abs(start[usable])
     return _interval((second.mean() - first.mean()) / abs(first.mean()), changes)
 
 
-def across(seeds: Sequence[ArrayLike], seed: int = 0, n: int = RESAMPLES) -> Interval:
+def mean_across_seeds(seeds: Sequence[ArrayLike], seed: int = 0, n: int = RESAMPLES) -> Interval:
     """Mean over training seeds of the mean over images, by a hierarchical bootstrap: resample the seeds, then the images.
 
     Args:
@@ -79,22 +79,22 @@ def across(seeds: Sequence[ArrayLike], seed: int = 0, n: int = RESAMPLES) -> Int
     rows = [_vector(values) for values in seeds]
     rows = [row for row in rows if not np.isnan(row).all()]
     if not rows:
-        return NOTHING
+        return UNDEFINED
     return _interval(np.mean([np.nanmean(row) for row in rows]), _hierarchical(rows, seed, n))
 
 
-def across_difference(
+def difference_across_seeds(
     befores: Sequence[ArrayLike], afters: Sequence[ArrayLike], seed: int = 0, n: int = RESAMPLES
 ) -> Interval:
-    """mean(after) − mean(before) over training seeds and images, each seed against its own start (see `across`)."""
+    """mean(after) − mean(before) over training seeds and images, each seed against its own start (see `mean_across_seeds`)."""
     pairs = zip(befores, afters, strict=True)
-    return across([_vector(after) - _vector(before) for before, after in pairs], seed, n)
+    return mean_across_seeds([_vector(after) - _vector(before) for before, after in pairs], seed, n)
 
 
-def across_relative_change(
+def relative_change_across_seeds(
     befores: Sequence[ArrayLike], afters: Sequence[ArrayLike], seed: int = 0, n: int = RESAMPLES
 ) -> Interval:
-    """Relative change of the mean over training seeds and images, each seed against its own start (see `across`)."""
+    """Relative change of the mean over training seeds and images, each seed against its own start (see `mean_across_seeds`)."""
     first, second = [], []
     for before, after in zip(befores, afters, strict=True):
         one, two = _vector(before), _vector(after)
@@ -104,7 +104,7 @@ def across_relative_change(
             second.append(np.where(unpaired, np.nan, two))
     start = float(np.mean([np.nanmean(row) for row in first])) if first else 0.0
     if start == 0:
-        return NOTHING
+        return UNDEFINED
     end = float(np.mean([np.nanmean(row) for row in second]))
     starts, ends = _hierarchical(first, seed, n), _hierarchical(second, seed, n)
     usable = np.isfinite(starts) & (starts != 0)
@@ -168,6 +168,6 @@ def _interval(mean: float, resamples: np.ndarray) -> Interval:
     tail = (1 - COVERAGE) / 2
     usable = resamples[np.isfinite(resamples)]
     if not len(usable):
-        return NOTHING
+        return UNDEFINED
     low, high = np.quantile(usable, [tail, 1 - tail])
     return Interval(float(mean), float(low), float(high))

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from rlcap.eval.captions_file import Table, read_tables, steps, write_atomically
+from rlcap.eval.captions_file import Table, evaluated_steps, read_tables, write_atomically
 from rlcap.eval.over_optimization import find_alarms
 from rlcap.eval.statistics import Interval, bootstrap_mean, paired_difference, relative_change
 
@@ -42,12 +42,12 @@ def summarise(run_dir: str | os.PathLike, seconds: float | None = None, n_steps:
         FileNotFoundError: the folder has no captions.
     """
     run_dir = Path(run_dir)
-    evaluated = steps(run_dir)
+    evaluated = evaluated_steps(run_dir)
     if not evaluated:
         raise FileNotFoundError(f"{run_dir / 'captions'} has no <step>.jsonl; evaluate the run first")
     tables = {step: read_tables(run_dir, step) for step in evaluated}
-    rows = metric_rows(run_dir)
-    last, changes = rows[-1] if rows else {}, changes_of(tables)
+    rows = read_metric_rows(run_dir)
+    last, changes = rows[-1] if rows else {}, compute_changes(tables)
     summary = {
         "schema": SCHEMA,
         "seconds": _seconds(run_dir, last) if seconds is None else seconds,
@@ -88,7 +88,7 @@ def _means(table: Table) -> dict[str, dict[str, float]]:
     return {name: _json(interval) for name, interval in found.items() if not math.isnan(interval.mean)}
 
 
-def changes_of(tables: dict[int, dict[str, Table]]) -> list[dict[str, Any]]:
+def compute_changes(tables: dict[int, dict[str, Table]]) -> list[dict[str, Any]]:
     """Of each split that was evaluated at two steps, what changed from its first to its last."""
     changes = []
     for split in dict.fromkeys(split for splits in tables.values() for split in splits):
@@ -128,7 +128,7 @@ def _json(interval: Interval) -> dict[str, float]:
     return interval._asdict()
 
 
-def metric_rows(run_dir: str | os.PathLike) -> list[dict[str, Any]]:
+def read_metric_rows(run_dir: str | os.PathLike) -> list[dict[str, Any]]:
     """The rows of metrics.jsonl, by step; of a step that a resumed run took again, the later one."""
     path = Path(run_dir) / "metrics.jsonl"
     found = {}

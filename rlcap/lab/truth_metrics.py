@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from rlcap.lab.world.scene import Scene
-from rlcap.lab.world.truth import Assertion, Verdict, grammatical_share, judge, singles_out
+from rlcap.lab.world.truth import Assertion, Verdict, check_caption, grammatical_share, singles_out
 from rlcap.types import Sample
 
 CATEGORIES: dict[str, tuple[str, ...]] = {
@@ -44,7 +44,7 @@ def truth_metrics(captions: Sequence[str], samples: Sequence[Sample]) -> dict[st
       NaN where fewer than four are among the samples.
     """
     scenes = {sample.id: scene_of(sample) for sample in samples}
-    verdicts = [judge(caption, scenes[sample.id]) for caption, sample in zip(captions, samples, strict=False)]
+    verdicts = [check_caption(caption, scenes[sample.id]) for caption, sample in zip(captions, samples, strict=False)]
     metrics = {
         "fact_recall": [verdict.recall for verdict in verdicts],
         "hallucination_rate": [verdict.hallucination_rate for verdict in verdicts],
@@ -63,11 +63,11 @@ def truth_metrics(captions: Sequence[str], samples: Sequence[Sample]) -> dict[st
 
 def false_sentences(caption: str, scene: Scene) -> list[tuple[int, int, str]]:
     """(start, end, what is false) of each sentence that makes a false claim; positions are of characters in `caption`."""
-    wrong = set(judge(caption, scene).wrong)
+    wrong = set(check_caption(caption, scene).wrong)
     found = []
     for match in _SENTENCE.finditer(caption):
         # by what the caption as a whole got wrong: a sentence alone could mean another of two balls
-        false = [claim for claim in judge(match.group(), scene).claims if claim in wrong]
+        false = [claim for claim in check_caption(match.group(), scene).claims if claim in wrong]
         if false:
             start = match.start() + len(match.group()) - len(match.group().lstrip())
             found.append((start, match.end(), "; ".join(describe(claim) for claim in false)))

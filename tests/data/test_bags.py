@@ -5,9 +5,9 @@ import pytest
 from rlcap.data.bags import (
     BagError,
     BagFile,
-    attach,
-    from_bags,
+    attach_distractors,
     is_bag_file,
+    make_bag_file,
     partition,
     random_distractors,
     read_truematch,
@@ -56,7 +56,7 @@ def test_files_that_are_none(tmp_path):
 
 
 def test_attaching():
-    a, b, _ = attach(samples(), BagFile("clip", LEVELS))
+    a, b, _ = attach_distractors(samples(), BagFile("clip", LEVELS))
     assert a.distractors == {"hard": ("b", "c"), "easy": ("c",)}
     assert b.distractors == {"hard": ("a",), "easy": ("c",)}
 
@@ -64,12 +64,12 @@ def test_attaching():
 def test_attaching_to_a_part_of_the_images():
     bags = BagFile("clip", LEVELS)
     with pytest.raises(BagError, match=r"level 'hard' of the bag file names 'c'.*drop"):
-        attach(samples("ab"), bags)
+        attach_distractors(samples("ab"), bags)
     with pytest.raises(BagError, match="no list for 'd'"):
-        attach(samples("abcd"), bags)
+        attach_distractors(samples("abcd"), bags)
     with pytest.raises(BagError, match="another data set"):
-        attach(samples("xyz"), bags)
-    a, d = attach(samples("ad"), bags, on_unknown="drop")
+        attach_distractors(samples("xyz"), bags)
+    a, d = attach_distractors(samples("ad"), bags, on_unknown="drop")
     assert a.distractors == d.distractors == {"hard": (), "easy": ()}
 
 
@@ -119,7 +119,7 @@ def test_truematch(tmp_path):
 
 def test_disjoint_bags_as_a_bag_file_and_back(tmp_path):
     bags = [Bag(("a", "b", "c")), Bag(("f", "e", "d"))]
-    file = from_bags(bags, "TrueMatch")
+    file = make_bag_file(bags, "TrueMatch")
     assert file.levels == {"hard": {"a": ("b", "c"), "b": ("a", "c"), "c": ("a", "b"), "f": ("e", "d"), "e": ("f", "d"),
                                     "d": ("f", "e")}}  # fmt: skip
     file.write(tmp_path / "bags.json")
@@ -129,6 +129,6 @@ def test_disjoint_bags_as_a_bag_file_and_back(tmp_path):
     write_truematch(bags, tmp_path / "3.json")
     assert (is_bag_file(tmp_path / "bags.json"), is_bag_file(tmp_path / "3.json")) == (True, False)
     with pytest.raises(BagError, match="'a' stand in more than one bag"):
-        from_bags([*bags, Bag(("x", "a", "y"))])
+        make_bag_file([*bags, Bag(("x", "a", "y"))])
     with pytest.raises(BagError, match="no bags"):
-        from_bags([])
+        make_bag_file([])

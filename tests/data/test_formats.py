@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rlcap.data.formats import DataError, load_samples, split
+from rlcap.data.formats import DataError, load_samples, split_samples
 from rlcap.data.prompts import caption_prompt
 
 REAL = Path(__file__).parents[2] / ".." / "shared" / "real" / "coco"
@@ -289,17 +289,17 @@ def test_the_fingerprint_follows_texts_ids_and_images(tmp_path):
 
 def test_a_split_depends_on_ids_alone(tmp_path):
     rows = [row(tmp_path, f"n{i}") for i in range(10)]
-    held, rest = split(load_samples(jsonl(tmp_path, rows)), holdout=4)
+    held, rest = split_samples(load_samples(jsonl(tmp_path, rows)), holdout=4)
     assert (len(held), len(rest)) == (4, 6)
     assert not set(held.by_id) & set(rest.by_id)
-    turned, _ = split(load_samples(jsonl(tmp_path, rows[::-1])), holdout=0.4)
+    turned, _ = split_samples(load_samples(jsonl(tmp_path, rows[::-1])), holdout=0.4)
     assert set(turned.by_id) == set(held.by_id)
-    other, _ = split(load_samples(jsonl(tmp_path, rows)), holdout=4, seed=1)
+    other, _ = split_samples(load_samples(jsonl(tmp_path, rows)), holdout=4, seed=1)
     assert set(other.by_id) != set(held.by_id)
     assert len(held.pixels) == 4
     for holdout in (0, 10, 0.0):
         with pytest.raises(DataError, match="both need some"):
-            split(rest if holdout == 10 else held, holdout)
+            split_samples(rest if holdout == 10 else held, holdout)
 
 
 def test_prompts_are_conversations():
@@ -316,7 +316,7 @@ def test_real_photos():
     assert len(samples) == 159
     assert samples.skipped == {"missing image": 4841}
     assert min(len(sample.references) for sample in samples) == 5
-    held, rest = split(samples, holdout=40)
+    held, rest = split_samples(samples, holdout=40)
     assert (len(held), len(rest)) == (40, 119)
 
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from rlcap.data.bags import BagError, attach
-from rlcap.data.mining import exact_neighbours, features, level_lists, mine, recall_of, search
+from rlcap.data.bags import BagError, attach_distractors
+from rlcap.data.mining import compute_features, exact_neighbours, level_lists, measure_recall, mine, search
 from rlcap.types import Sample
 
 
@@ -62,13 +62,13 @@ def test_an_approximate_index_reaches_its_recall():
     found = search(vectors, 20, exact_limit=1000)
     assert found.index.startswith("ivf")
     queries = np.arange(0, 4000, 7)
-    measured = recall_of(found.indices[queries], exact_neighbours(vectors, queries, 20))
+    measured = measure_recall(found.indices[queries], exact_neighbours(vectors, queries, 20))
     assert measured >= 0.95
     assert found.recall == pytest.approx(measured, abs=0.02)
 
 
 def test_recall_of():
-    assert recall_of(np.array([[1, 2], [3, 4]]), np.array([[2, 1], [3, 9]])) == 0.75
+    assert measure_recall(np.array([[1, 2], [3, 4]]), np.array([[2, 1], [3, 9]])) == 0.75
 
 
 def test_features_add_the_mean_reference():
@@ -76,8 +76,8 @@ def test_features_add_the_mean_reference():
     ruler = Ruler({"a": circle(0)[0], "b": circle(0)[0]}, texts)
     rows = [Sample("a", "a", ("x", "y")), Sample("b", "b")]
     # (1, 0) + ((0, 1) + (1, 0)) / 2 = (1.5, .5)
-    np.testing.assert_allclose(features(rows, ruler), [unit(np.array([1.5, 0.5])), [1, 0]], rtol=1e-6)
-    np.testing.assert_allclose(features(rows, ruler, text=False), [[1, 0], [1, 0]])
+    np.testing.assert_allclose(compute_features(rows, ruler), [unit(np.array([1.5, 0.5])), [1, 0]], rtol=1e-6)
+    np.testing.assert_allclose(compute_features(rows, ruler, text=False), [[1, 0], [1, 0]])
 
 
 def test_near_identical_pairs_are_dropped_and_counted():
@@ -88,7 +88,7 @@ def test_near_identical_pairs_are_dropped_and_counted():
     assert bags.levels["hard"]["a"] == ("b", "c", "far")
     assert bags.levels["hard"]["twin"] == ("b", "c", "far")
     assert bags.levels["hard"]["b"] == ("twin", "a", "c")
-    assert attach(rows, bags)[0].distractors["hard"] == ("b", "c", "far")
+    assert attach_distractors(rows, bags)[0].distractors["hard"] == ("b", "c", "far")
     assert bags.model == "ruler"
 
 

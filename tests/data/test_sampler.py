@@ -18,7 +18,7 @@ def example():
     batching = plan(images_per_step=4, captions_per_image=2, micro_batch=2, processes=2)
     with pytest.warns(UserWarning, match="captions_per_image is 2"):
         plan(images_per_step=4, captions_per_image=2, micro_batch=2, processes=2)
-    return batching, GroupSampler.of(batching, images=9, seed=0)
+    return batching, GroupSampler.from_batching(batching, images=9, seed=0)
 
 
 def loaders(sampler, batch_size, processes):
@@ -56,12 +56,12 @@ def test_the_order_is_a_function_of_seed_and_epoch():
 
 def test_minibatches_come_from_one_round():
     batching = plan(2, 4, 8, num_iterations=2, minibatches=3)
-    sampler = GroupSampler.of(batching, images=13)
+    sampler = GroupSampler.from_batching(batching, images=13)
     rounds = np.array(list(sampler)).reshape(2, 3 * 2, 6 * 4)  # 2 rounds, gone through twice, of 6 images
     assert (rounds == rounds[:, :1]).all()
     assert len(set(rounds[:, 0].ravel().tolist())) == 12
     with pytest.raises(ConfigError, match="5 images but a round needs 2 × 3 minibatches"):
-        GroupSampler.of(batching, images=5)
+        GroupSampler.from_batching(batching, images=5)
 
 
 def test_the_layout_is_that_of_trl():
@@ -169,7 +169,10 @@ def test_a_resumed_trainer_sees_the_same_rows(tmp_path):
 def test_a_step_of_a_round_learns_from_the_same_images_on_however_many_processes():
     def steps(processes):
         batching = plan(4, 4, 4, processes=processes, minibatches=3)
-        (first, *_), share = zip(*[iter(GroupSampler.of(batching, images=12))] * 48, strict=True), 48 // processes
+        (first, *_), share = (
+            zip(*[iter(GroupSampler.from_batching(batching, images=12))] * 48, strict=True),
+            48 // processes,
+        )
         local = [first[p * share :][:share] for p in range(processes)]
         size = share // 3
         return [{image for rows in local for image in rows[m * size :][:size]} for m in range(3)]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from rlcap.eval.captions_file import write_rows
-from rlcap.eval.compare import compare, markdown
+from rlcap.eval.compare import compare, to_markdown
 from rlcap.types import InputError
 
 IDS = [f"image-{i}" for i in range(40)]
@@ -40,7 +40,7 @@ def test_a_difference_is_paired_by_image(tmp_path):
     assert row.differences[0].mean == pytest.approx(0.01)
     assert row.differences[0].low > 0
     assert row.verdicts() == ("better",)
-    assert "**+1.0 [+1.0, +1.0]** better" in markdown(found)
+    assert "**+1.0 [+1.0, +1.0]** better" in to_markdown(found)
 
 
 def test_images_are_matched_by_name_and_only_common_ones_count(tmp_path):
@@ -49,7 +49,7 @@ def test_images_are_matched_by_name_and_only_common_ones_count(tmp_path):
     found = compare([[a], [b]])
     assert found.images == 30
     assert found.left_out == ("bag5_recall_at_1",)  # an image's bag is drawn among the others that were held out
-    assert "left out, since the runs held out different images: bag5_recall_at_1" in markdown(found)
+    assert "left out, since the runs held out different images: bag5_recall_at_1" in to_markdown(found)
     assert {row.metric: row for row in found.rows}["fact_recall"].differences[0] == (0, 0, 0)
 
 
@@ -94,7 +94,7 @@ def test_a_variants_runs_end_alike_and_variants_need_not(tmp_path):
         compare([a, b])
     found = compare([[a[0]], [b[0]]])
     assert found.steps == (9, 4)
-    assert "| a-0, step 9 | b-0, step 4 |" in markdown(found)
+    assert "| a-0, step 9 | b-0, step 4 |" in to_markdown(found)
 
 
 def test_half_a_file_is_told(tmp_path):

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from tiny import captioner, lab_samples, retriever
 
-from rlcap.eval.captions_file import captions_path, read_rows, read_tables, steps
+from rlcap.eval.captions_file import captions_path, evaluated_steps, read_rows, read_tables
 from rlcap.eval.evaluator import Evaluator
 from rlcap.eval.summary import read_summary, summarise
-from rlcap.lab.world.language import tell_all
+from rlcap.lab.world.language import describe_scene
 from rlcap.lab.world.scene import Scene
 from rlcap.scorers.text.cider import CiderD
 
@@ -37,7 +37,7 @@ def evaluator(made, out, **options):
 def truthful(samples):
     import random
 
-    return [tell_all(Scene.from_json(sample.meta["scene"]), random.Random(0)) for sample in samples]
+    return [describe_scene(Scene.from_json(sample.meta["scene"]), random.Random(0)) for sample in samples]
 
 
 def test_a_run_writes_rows_with_metrics_per_image(made, tmp_path):
@@ -97,7 +97,7 @@ def test_splits_and_limit_and_a_second_run_of_a_step(made, tmp_path):
     ruler.run(model, processor, 5, splits=["test"], limit=4)
     tables = read_tables(tmp_path, 5)
     assert {split: len(table.ids) for split, table in tables.items()} == {"breaking": 3, "test": 4}
-    assert steps(tmp_path) == [5]
+    assert evaluated_steps(tmp_path) == [5]
     assert [path.name for path in (tmp_path / "captions").iterdir()] == ["5.jsonl"]
     with pytest.raises(KeyError, match="unknown split 'val'"):
         ruler.run(model, processor, 5, splits=["val"])

@@ -33,13 +33,13 @@ def change(**means):
     ],
 )  # fmt: skip
 def test_worse_beyond_the_chance_of_any(monkeypatch, means, worse):
-    monkeypatch.setattr("rlcap.eval.over_optimization.risen", lambda rows: ["clip"])
+    monkeypatch.setattr("rlcap.eval.over_optimization.risen_terms", lambda rows: ["clip"])
     found = find_alarms([change(**means)], [])
     assert [alarm["worse"] for alarm in found] == ([worse] if worse else [])
 
 
 def test_a_slight_loss_is_none_however_sure(monkeypatch):
-    monkeypatch.setattr("rlcap.eval.over_optimization.risen", lambda rows: ["clip"])
+    monkeypatch.setattr("rlcap.eval.over_optimization.risen_terms", lambda rows: ["clip"])
     for metric, mean, alarmed in (("grammatical", -0.009, 0), ("grammatical", -0.011, 1), ("cider_d", -0.009, 1)):
         sure = {"mean": mean, "low": mean - 0.001, "high": mean + 0.001}
         change = {"split": "test", "from": 0, "to": 50, "metrics": {metric: {"difference": sure}}}
@@ -47,5 +47,5 @@ def test_a_slight_loss_is_none_however_sure(monkeypatch):
 
 
 def test_no_reward_rose_no_alarm(monkeypatch):
-    monkeypatch.setattr("rlcap.eval.over_optimization.risen", lambda rows: [])
+    monkeypatch.setattr("rlcap.eval.over_optimization.risen_terms", lambda rows: [])
     assert find_alarms([change(hallucination_rate=0.5)], []) == []

@@ -116,7 +116,7 @@ def test_each_file_is_decoded_once_until_it_changes(tmp_path, monkeypatch):
 
     def found():
         looked.clear()
-        return list(decoding.undecodable([str(good), str(broken), str(good)], tmp_path / "deep" / "notes.txt"))
+        return list(decoding.find_undecodable([str(good), str(broken), str(good)], tmp_path / "deep" / "notes.txt"))
 
     assert found() == [str(broken)]
     assert sorted(looked) == sorted([str(good), str(broken)])

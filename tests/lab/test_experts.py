@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from rlcap.lab.world.experts import fuse, look, paragraph
+from rlcap.lab.world.experts import fuse, run_experts, sample_paragraph
 from rlcap.lab.world.scene import Scene, Thing, holds, sample_scene
-from rlcap.lab.world.truth import grammatical_share, judge
+from rlcap.lab.world.truth import check_caption, grammatical_share
 from rlcap.lab.world.vocabulary import CONFUSABLE, THEMES, USUAL
 
 # An unusual cup (usual: blue, small, dotted, middle or bottom or right) beside a usual tree: no theme is all but there.
@@ -18,7 +18,7 @@ LOOKS = 3000
 
 
 def looks(scene):
-    return [look(scene, random.Random(seed)) for seed in range(LOOKS)]
+    return [run_experts(scene, random.Random(seed)) for seed in range(LOOKS)]
 
 
 def test_the_tagger_says_the_usual_of_the_unusual_at_the_stated_rates():
@@ -62,7 +62,7 @@ def test_the_usual_companion_is_seen_where_it_is_not():
 def test_the_relation_tagger_says_the_opposite_at_its_rate():
     told = wrong = 0
     for seed in range(1500):
-        experts = look(sample_scene(random.Random(seed)), random.Random(seed))
+        experts = run_experts(sample_scene(random.Random(seed)), random.Random(seed))
         for i, relation, j in experts.relations:
             told += 1
             wrong += not holds(relation, experts.detections[i], experts.detections[j])
@@ -72,7 +72,7 @@ def test_the_relation_tagger_says_the_opposite_at_its_rate():
 
 def test_outputs_are_json_and_functions_of_their_seed():
     scene = sample_scene(random.Random(1))
-    one, two = look(scene, random.Random(4)), look(scene, random.Random(4))
+    one, two = run_experts(scene, random.Random(4)), run_experts(scene, random.Random(4))
     assert one == two
     assert json.loads(json.dumps(one.to_json())) == one.to_json()
     assert fuse(one, random.Random(1)) == fuse(one, random.Random(1))
@@ -83,9 +83,9 @@ def test_paragraphs_omit_and_hallucinate_as_such_data_does():
         found = []
         for seed in range(600):
             scene = sample_scene(random.Random(seed), breaking)
-            text = paragraph(scene, random.Random(seed))
+            text = sample_paragraph(scene, random.Random(seed))
             assert grammatical_share(text) == 1.0, text
-            found.append(judge(text, scene))
+            found.append(check_caption(text, scene))
         claims = sum(len(v.claims) for v in found)
         return (
             sum(v.recall for v in found) / len(found),

@@ -75,9 +75,9 @@ def captions(split):
 
 def test_maximum_likelihood_writes_well_omits_and_hallucinates(split, captions):
     from rlcap.lab.world.scene import Scene
-    from rlcap.lab.world.truth import grammatical_share, judge
+    from rlcap.lab.world.truth import check_caption, grammatical_share
 
-    verdicts = [judge(c, Scene.from_json(s.meta["scene"])) for c, s in zip(captions, split, strict=True)]
+    verdicts = [check_caption(c, Scene.from_json(s.meta["scene"])) for c, s in zip(captions, split, strict=True)]
     assert sum(map(grammatical_share, captions)) / len(captions) > 0.85
     recall = sum(v.recall for v in verdicts) / len(verdicts)
     claims = sum(len(v.claims) for v in verdicts)
@@ -109,10 +109,10 @@ def recall_at_1(name, texts, split, size):
 
 @pytest.fixture(scope="module")
 def paragraphs(split):
-    from rlcap.lab.world.language import tell_all
+    from rlcap.lab.world.language import describe_scene
     from rlcap.lab.world.scene import Scene
 
-    return [tell_all(Scene.from_json(s.meta["scene"]), random.Random(i)) for i, s in enumerate(split)]
+    return [describe_scene(Scene.from_json(s.meta["scene"]), random.Random(i)) for i, s in enumerate(split)]
 
 
 def test_the_judges_retriever_is_better_than_the_rewards_and_another_one(split, paragraphs):
@@ -129,7 +129,7 @@ def test_the_judges_retriever_is_better_than_the_rewards_and_another_one(split, 
 
 def test_the_rewards_retriever_reads_words_and_hardly_their_order(split):
     """Real CLIP's weakness: with its two nouns exchanged a caption is nearly as good to it; with another noun it is not."""
-    from rlcap.lab.world.language import relation_between, tell_relation
+    from rlcap.lab.world.language import describe_relation, relation_between
     from rlcap.lab.world.scene import Scene
     from rlcap.lab.world.vocabulary import KINDS
     from rlcap.scorers.clip import ClipScorer
@@ -142,7 +142,7 @@ def test_the_rewards_retriever_reads_words_and_hardly_their_order(split):
         if one.kind != two.kind:
             relation = relation_between(one, two, rng)
             told = [(one, two), (two, one), (one, absent)]
-            rows.append((sample.image, *(tell_relation(a, relation, b, ("colour",)) for a, b in told)))
+            rows.append((sample.image, *(describe_relation(a, relation, b, ("colour",)) for a, b in told)))
     scorer = ClipScorer.load(f"local-dir:{asset('retriever')}")
     images = scorer.image_embeddings([row[0] for row in rows])
     right, turned, wrong = ((images * scorer.text_embeddings([r[k] for r in rows]).vectors).sum(1) for k in (1, 2, 3))

@@ -5,8 +5,8 @@ import random
 import pytest
 
 from rlcap.lab.oracles.question_answerer import LabAnswers, choose, said
-from rlcap.lab.world.language import tell_all
-from rlcap.lab.world.questions import of_sample, questions
+from rlcap.lab.world.language import describe_scene
+from rlcap.lab.world.questions import questions, questions_for_sample
 from rlcap.lab.world.scene import Scene, Thing, sample_scene
 from rlcap.rewards.caption_qa.questions import ELSE, UNTOLD, questions_of
 from rlcap.types import InputError, Sample
@@ -31,16 +31,16 @@ def test_questions_are_a_function_of_scene_and_seed():
     assert questions(SCENE, seed=1) != questions(SCENE)
     assert questions(SCENE, count=3) == questions(SCENE)[:3]
     assert [row["question"] for row in questions(SCENE, count=100) if "cup" in row["question"]] == [COUNT[0]]
-    assert of_sample(Sample("a", "", meta={"scene": SCENE.to_json()})) == questions(SCENE)
+    assert questions_for_sample(Sample("a", "", meta={"scene": SCENE.to_json()})) == questions(SCENE)
     with pytest.raises(InputError, match="'a' has no scene"):
-        of_sample(Sample("a", ""))
+        questions_for_sample(Sample("a", ""))
 
 
 def test_a_caption_that_tells_all_answers_all_and_the_form_is_sound():
     rng = random.Random(3)
     for _ in range(40):
         scene = sample_scene(rng)
-        caption, rows = tell_all(scene, rng), questions(scene)
+        caption, rows = describe_scene(scene, rng), questions(scene)
         assert len(questions_of(rows, "a")) == len(rows) == len({str(row) for row in rows})
         assert 3 <= len(rows) <= 5  # of a scene with one kind of things there is little to ask
         for row in rows:

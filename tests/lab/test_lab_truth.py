@@ -6,9 +6,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rlcap.lab.world.language import tell_all, vocabulary
+from rlcap.lab.world.language import describe_scene, vocabulary
 from rlcap.lab.world.scene import Scene, Thing, sample_scene
-from rlcap.lab.world.truth import Assertion, facts, fit, grammatical_share, judge, read, sentences, singles_out
+from rlcap.lab.world.truth import (
+    Assertion,
+    check_caption,
+    facts,
+    fit_score,
+    grammatical_share,
+    parse_caption,
+    sentences,
+    singles_out,
+)
 
 # column:      left              middle             right
 # top                            1 large blue ball
@@ -74,23 +83,25 @@ def test_the_facts_of_a_scene():
 
 @pytest.mark.parametrize(("caption", "claims", "wrong", "told"), GOLDEN, ids=[row[0][:40] or "empty" for row in GOLDEN])
 def test_golden_judgements(caption, claims, wrong, told):
-    verdict = judge(caption, SCENE)
+    verdict = check_caption(caption, SCENE)
     assert len(verdict.claims) == claims, verdict.claims
     assert [(claim.what, claim.subject, claim.value) for claim in verdict.wrong] == wrong
-    assert len(verdict.told) == told, verdict.told
+    assert len(verdict.stated) == told, verdict.stated
     assert verdict.recall == told / 25
     assert verdict.hallucination_rate == (len(wrong) / claims if claims else 0.0)
 
 
 def test_a_relation_names_the_other_thing_too():
-    assert judge("the boat is to the left of the tree.", SCENE).claims[Assertion("relation", "boat", "left of", "tree")]
+    assert check_caption("the boat is to the left of the tree.", SCENE).claims[
+        Assertion("relation", "boat", "left of", "tree")
+    ]
 
 
 def test_singling_out_by_truth():
     red = Scene("grass", SCENE.things[:1] + SCENE.things[2:])
     blue = Scene("grass", (Thing("ball", "blue", "small", "striped", "bottom left"), *SCENE.things[2:]))
-    assert fit("a red ball", red) == 2
-    assert fit("a red ball", blue) == 0
+    assert fit_score("a red ball", red) == 2
+    assert fit_score("a red ball", blue) == 0
     assert singles_out("a red ball and a tree.", red, [blue])
     assert not singles_out("a ball and a tree.", red, [blue])  # a tie is no success
     assert not singles_out("a blue ball", red, [blue])
@@ -121,14 +132,14 @@ def test_grammatical_share(caption, share):
 
 
 def check(text):
-    mentions, relations, _ = read(text)
+    mentions, relations, _ = parse_caption(text)
     assert all(0 <= i < len(mentions) and 0 <= j < len(mentions) for i, _, j in relations)
-    verdict = judge(text, SCENE)
+    verdict = check_caption(text, SCENE)
     assert 0 <= verdict.recall <= 1
     assert 0 <= verdict.hallucination_rate <= 1
-    assert verdict.told <= set(facts(SCENE))
+    assert verdict.stated <= set(facts(SCENE))
     assert 0 <= grammatical_share(text) <= 1
-    assert judge(text, SCENE) == verdict
+    assert check_caption(text, SCENE) == verdict
 
 
 @given(st.lists(st.sampled_from([*vocabulary(), "!", "?", "the", "left of", "right of", "\n"]), max_size=80))
@@ -154,8 +165,8 @@ def test_ten_thousand_words_are_read_in_seconds():
 def test_joined_captions_claim_no_more_than_their_parts():
     for seed in range(100):
         scene = sample_scene(random.Random(seed))
-        text = tell_all(scene, random.Random(seed))
-        assert judge(f"{text} {text}", scene).claims == judge(text, scene).claims
+        text = describe_scene(scene, random.Random(seed))
+        assert check_caption(f"{text} {text}", scene).claims == check_caption(text, scene).claims
 
 
 def test_sentences_keep_words_and_drop_marks():

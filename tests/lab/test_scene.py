@@ -6,7 +6,7 @@ from habits import unusual_share
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rlcap.lab.world.scene import Scene, Thing, distance, family, holds, misread, sample_scene, sibling
+from rlcap.lab.world.scene import Scene, Thing, distance, holds, misread, sample_family, sample_scene, sample_sibling
 from rlcap.lab.world.vocabulary import (
     BACKGROUNDS,
     COLOURS,
@@ -89,13 +89,13 @@ def test_siblings_differ_in_exactly_so_many_attributes(differences):
     for seed in range(400):
         rng = random.Random(seed)
         scene = sample_scene(rng)
-        other = sibling(scene, rng, differences)
+        other = sample_sibling(scene, rng, differences)
         assert distance(scene, other) == distance(other, scene) == differences
         assert len({thing.place for thing in other.things}) == len(other.things)
 
 
 def test_a_family_is_a_base_and_its_siblings_nearest_first():
-    scenes = family(random.Random(3), 7)
+    scenes = sample_family(random.Random(3), 7)
     assert len(set(scenes)) == 7
     assert [distance(scenes[0], other) for other in scenes[1:]] == [1, 1, 2, 2, 3, 3]
 

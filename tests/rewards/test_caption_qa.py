@@ -8,7 +8,7 @@ from rlcap.config.imports import build
 from rlcap.judge.judge import JudgeError
 from rlcap.judge.templates import extract_delimited
 from rlcap.lab.oracles.question_answerer import LabAnswers
-from rlcap.lab.world.language import tell_all
+from rlcap.lab.world.language import describe_scene
 from rlcap.lab.world.scene import sample_scene
 from rlcap.rewards.caption_qa import CaptionQa, credit
 from rlcap.rewards.caption_qa.questions import ELSE, UNTOLD, QuestionError
@@ -144,12 +144,15 @@ LAB = [
 
 
 def test_it_runs_on_the_lab_with_questions_made_from_the_scene():
-    engine, questions = "rlcap.lab.oracles.question_answerer:LabAnswers", "rlcap.lab.world.questions:of_sample"
+    engine, questions = (
+        "rlcap.lab.oracles.question_answerer:LabAnswers",
+        "rlcap.lab.world.questions:questions_for_sample",
+    )
     reward = build(CaptionQa, {"engine": engine, "questions": questions, "cache": ":memory:"})
     rng = random.Random(0)
     scenes = [sample_scene(rng) for _ in range(6)]
     samples = [Sample(str(i), "", meta={"scene": scene.to_json()}) for i, scene in enumerate(scenes)]
-    own = [tell_all(scene, rng) for scene in scenes]
+    own = [describe_scene(scene, rng) for scene in scenes]
     assert [score.value for score in reward.score(RewardBatch(own, samples))] == [1.0] * 6
     assert all(score.value < 0.7 for score in reward.score(RewardBatch([*own[1:], own[0]], samples)))
     with pytest.raises(InputError, match="'b' has no scene"):

@@ -18,8 +18,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from rlcap.eval.captions_file import Table, write_atomically
-from rlcap.eval.metric_catalog import HEADLINES, MAIN, metric_info, reading_order, standard
-from rlcap.eval.over_optimization import describe_alarm, verdict
+from rlcap.eval.metric_catalog import HEADLINES, MAIN_METRICS, canonical_name, metric_info, reading_order
+from rlcap.eval.over_optimization import classify_change, describe_alarm
 from rlcap.eval.report.charts import swatch
 from rlcap.eval.report.training_charts import held_out_chart, other_charts, reward_chart
 from rlcap.eval.run_files import RunFiles, read_run, thumbnail
@@ -82,10 +82,12 @@ def page_of(files: RunFiles) -> dict[str, Any]:
 def _cards(change: dict[str, Any]) -> list[dict[str, Any]]:
     cards = []
     for wanted, names in HEADLINES:
-        name = next((found for name in names for found in change["metrics"] if standard(found) == name), None)
+        name = next((found for name in names for found in change["metrics"] if canonical_name(found) == name), None)
         if name:
             found = change["metrics"][name]
-            cards.append({"wanted": wanted, "verdict": verdict(name, found["difference"]), **_cells(name, found)})
+            cards.append(
+                {"wanted": wanted, "verdict": classify_change(name, found["difference"]), **_cells(name, found)}
+            )
     return cards
 
 
@@ -126,7 +128,11 @@ def _comparison(summary: dict[str, Any], change: dict[str, Any]) -> dict[str, An
     rows = []
     for name in reading_order(set(change["metrics"])):
         found, what = change["metrics"][name], metric_info(name)
-        row = {"verdict": verdict(name, found["difference"]), "main": standard(name) in MAIN, **_cells(name, found)}
+        row = {
+            "verdict": classify_change(name, found["difference"]),
+            "main": canonical_name(name) in MAIN_METRICS,
+            **_cells(name, found),
+        }
         for key, values in (("before_interval", first), ("after_interval", last)):
             one = values.get(name)
             row[key] = f"{what.format(one['low'])} – {what.format(one['high'])}" if one else ""
@@ -145,7 +151,7 @@ def _single(summary: dict[str, Any]) -> list[dict[str, Any]]:
             row = {
                 "name": name,
                 "label": what.label,
-                "main": standard(name) in MAIN,
+                "main": canonical_name(name) in MAIN_METRICS,
                 "verdict": "",
                 "n": evaluation["n"],
             }

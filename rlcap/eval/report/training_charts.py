@@ -6,7 +6,7 @@ from collections import Counter
 
 from rlcap.eval.metric_catalog import metric_info
 from rlcap.eval.report.charts import Chart, Line, line_chart, smooth
-from rlcap.eval.reward_gains import components, gain, series, window
+from rlcap.eval.reward_gains import metric_series, reward_gain, reward_terms, smoothing_window
 from rlcap.eval.run_files import RunFiles
 
 HELD_OUT = ("bag5_recall_at_1", "fact_recall", "hallucination_rate", "nli_contradiction", "nli_entailment")
@@ -19,18 +19,18 @@ def _x_range(files: RunFiles) -> tuple[float, float]:
 def reward_chart(files: RunFiles) -> Chart | None:
     """Every component on one scale, with rules where the bags grew; None without rewards."""
     lines = []
-    for component in components(files.metrics):
-        raw, rise = series(files.metrics, f"reward/{component}/mean"), gain(files.metrics, component)
-        ends = smooth(raw, window(raw))
+    for component in reward_terms(files.metrics):
+        raw, rise = metric_series(files.metrics, f"reward/{component}/mean"), reward_gain(files.metrics, component)
+        ends = smooth(raw, smoothing_window(raw))
         lines.append(
             Line(
                 component,
-                smooth(rise, window(rise)),
+                smooth(rise, smoothing_window(rise)),
                 note=f"{ends[0][1]:.3g} → {ends[-1][1]:.3g}".replace("-", "−"),
                 faint=rise,
             )
         )
-    bags = series(files.metrics, "stage/bag_size")
+    bags = metric_series(files.metrics, "stage/bag_size")
     grown = [(step, f"bags of {size:g}") for (step, size), (_, old) in zip(bags[1:], bags, strict=False) if size != old]
     title = "Rewards in training: rise since the start, in standard deviations within a group"
     return line_chart(title, lines, _x_range(files), show=_signed, floor=0, rules=grown)
@@ -78,13 +78,13 @@ def _percent(value: float) -> str:
 def other_charts(files: RunFiles) -> list[Chart]:
     """Length, CIDEr-D, abstentions and the health of the training: what the run has of them."""
     split = _split(files)
-    words = series(files.metrics, "completions/mean_words")
-    length = [Line("sampled in training", smooth(words, window(words)), faint=words)] if words else []
+    words = metric_series(files.metrics, "completions/mean_words")
+    length = [Line("sampled in training", smooth(words, smoothing_window(words)), faint=words)] if words else []
     if held := _held_out(files, split, "mean_words"):
         length.append(Line("greedy, held out", held.points, held.band, held.note, dots=True))
-    abstain_rates = {c: series(files.metrics, f"reward/{c}/abstain_rate") for c in components(files.metrics)}
+    abstain_rates = {c: metric_series(files.metrics, f"reward/{c}/abstain_rate") for c in reward_terms(files.metrics)}
     abstained = [
-        Line(component, smooth(points, window(points)))
+        Line(component, smooth(points, smoothing_window(points)))
         for component, points in abstain_rates.items()
         if any(value for _, value in points)
     ]
@@ -97,8 +97,10 @@ def other_charts(files: RunFiles) -> list[Chart]:
         ("kl", "KL divergence from the reference"),
         ("grad_norm", "Gradient norm"),
     ):
-        points = series(files.metrics, name)
+        points = metric_series(files.metrics, name)
         charts.append(
-            line_chart(title, [Line("", smooth(points, window(points)), faint=points)], _x_range(files), floor=0)
+            line_chart(
+                title, [Line("", smooth(points, smoothing_window(points)), faint=points)], _x_range(files), floor=0
+            )
         )
     return [chart for chart in charts if chart]

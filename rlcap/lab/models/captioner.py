@@ -31,12 +31,12 @@ from rlcap.lab.models.corpus import Corpus
 from rlcap.lab.models.tokenizer import BOS, EOS, IMAGE, PAD, SPECIAL, build_tokenizer
 from rlcap.lab.world.language import (
     INSTRUCTION,
+    describe_background,
+    describe_count,
+    describe_relation,
+    describe_thing,
     reading_order,
     relation_between,
-    tell_background,
-    tell_count,
-    tell_relation,
-    tell_thing,
 )
 from rlcap.lab.world.renderer import SIDE
 from rlcap.lab.world.scene import Scene
@@ -157,15 +157,15 @@ def base_caption(scene: Scene, rng: random.Random) -> str:
     detail = rng.choice((0.35, 0.6, 0.85, 1.0))
     things = [t for t in reading_order(scene) if rng.random() < 0.5 + detail / 2] or list(scene.things[:1])
     names = ("size", "fill", "colour", "place")
-    sentences = [tell_thing(t, [a for a in names if rng.random() < detail], rng) for t in things]
+    sentences = [describe_thing(t, [a for a in names if rng.random() < detail], rng) for t in things]
     for kind in dict.fromkeys(t.kind for t in things):
         if scene.count(kind) > 1 and rng.random() < detail:
-            sentences.append(tell_count(kind, scene.count(kind)))
+            sentences.append(describe_count(kind, scene.count(kind)))
     for first, second in itertools.pairwise(things):
         if first.kind != second.kind and rng.random() < detail * 0.6:
-            sentences.append(tell_relation(first, relation_between(first, second, rng), second))
+            sentences.append(describe_relation(first, relation_between(first, second, rng), second))
     if rng.random() < detail:
-        sentences.append(tell_background(scene.background))
+        sentences.append(describe_background(scene.background))
     return " ".join(sentences)
 
 

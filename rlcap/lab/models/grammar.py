@@ -13,8 +13,8 @@ from transformers import BertConfig, BertForSequenceClassification
 from rlcap.lab.models.captioner import base_caption
 from rlcap.lab.models.tokenizer import PAD, build_tokenizer
 from rlcap.lab.source import draw_scene
-from rlcap.lab.world.experts import paragraph
-from rlcap.lab.world.language import references
+from rlcap.lab.world.experts import sample_paragraph
+from rlcap.lab.world.language import sample_references
 from rlcap.lab.world.truth import grammatical_share
 from rlcap.scorers.training.grammar import LABELS, usable
 
@@ -27,7 +27,7 @@ def sentences(rng: random.Random, scenes: int, split: str = "train") -> list[str
     texts: list[str] = []
     for _ in range(scenes):
         scene = draw_scene(rng, split, breaking=True if rng.random() < 0.5 else None)
-        texts += [*references(scene, rng, 5), paragraph(scene, rng), base_caption(scene, rng)]
+        texts += [*sample_references(scene, rng, 5), sample_paragraph(scene, rng), base_caption(scene, rng)]
     return [text for text in usable(texts) if well_formed(text)]
 
 

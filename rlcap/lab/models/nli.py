@@ -17,10 +17,10 @@ from transformers import BertConfig, BertForSequenceClassification
 from rlcap.lab.models.captioner import base_caption
 from rlcap.lab.models.tokenizer import PAD, build_tokenizer
 from rlcap.lab.source import draw_scene
-from rlcap.lab.world.experts import paragraph
-from rlcap.lab.world.language import references
-from rlcap.lab.world.scene import sibling
-from rlcap.lab.world.truth import read
+from rlcap.lab.world.experts import sample_paragraph
+from rlcap.lab.world.language import sample_references
+from rlcap.lab.world.scene import sample_sibling
+from rlcap.lab.world.truth import parse_caption
 from rlcap.lab.world.vocabulary import OPPOSITE
 from rlcap.scorers.training.schedule import one_cycle
 
@@ -34,7 +34,7 @@ def label(premise: str, hypothesis: str) -> int:
     entailed if every claim is stated; else neutral."""
     stated: dict[tuple[str, str], set[str]] = defaultdict(set)
     relations: set[tuple[str, str, str]] = set()
-    mentions, links, grounds = read(premise)
+    mentions, links, grounds = parse_caption(premise)
     for mention in mentions:
         stated[mention.kind, "object"].add(mention.kind)
         for name, value in mention.attributes.items():
@@ -47,7 +47,7 @@ def label(premise: str, hypothesis: str) -> int:
     for ground in grounds:
         stated["", "background"].add(ground)
 
-    mentions, links, grounds = read(hypothesis)
+    mentions, links, grounds = parse_caption(hypothesis)
     claims = [((m.kind, "object"), m.kind) for m in mentions]
     claims += [((m.kind, name), value) for m in mentions for name, value in m.attributes.items()]
     claims += [((m.kind, "count"), str(m.count)) for m in mentions if m.count > 1]
@@ -73,14 +73,14 @@ def sample_pair(rng: random.Random, split: str = "train") -> tuple[str, str, int
     """(premise, hypothesis, label): one to five references of a scene, and one to three sentences about it, about a
     near-duplicate, or from a fused paragraph."""
     scene = draw_scene(rng, split)
-    premise = " ".join(references(scene, rng, 5)[: rng.choice((1, 3, 5, 5, 5))])
+    premise = " ".join(sample_references(scene, rng, 5)[: rng.choice((1, 3, 5, 5, 5))])
     choice = rng.random()
     if choice < 0.4:
         text = base_caption(scene, rng)
     elif choice < 0.8:
-        text = base_caption(sibling(scene, rng, rng.choice((1, 2, 3))), rng)
+        text = base_caption(sample_sibling(scene, rng, rng.choice((1, 2, 3))), rng)
     else:
-        text = paragraph(scene, rng)
+        text = sample_paragraph(scene, rng)
     parts = [part.strip() + "." for part in text.split(".") if part.strip()]
     first = rng.randrange(len(parts))
     hypothesis = " ".join(parts[first : first + rng.choice((1, 1, 1, 2, 3))])

@@ -27,9 +27,9 @@ from rlcap.lab.world.language import (
     PLACE_PHRASES,
     PLURALS,
     RELATION_PHRASES,
+    describe_background,
+    describe_scene,
     noun_phrase,
-    tell_all,
-    tell_background,
 )
 from rlcap.lab.world.renderer import SIDE
 from rlcap.lab.world.scene import Scene
@@ -75,13 +75,13 @@ def alt_text(scene: Scene, rng: random.Random) -> str:
     if absent and rng.random() < 0.25:
         text += f" and a {rng.choice(absent)}"
     if rng.random() < 0.25:
-        return f"{text}. {tell_background(scene.background)}"
+        return f"{text}. {describe_background(scene.background)}"
     return f"there is {text}." if rng.random() < 0.5 else f"{text}."
 
 
-def detailed(scene: Scene, rng: random.Random) -> str:
+def detailed_caption(scene: Scene, rng: random.Random) -> str:
     """A true caption, every other one of everything: only details tell siblings apart."""
-    return tell_all(scene, rng) if rng.random() < 0.5 else base_caption(scene, rng)
+    return describe_scene(scene, rng) if rng.random() < 0.5 else base_caption(scene, rng)
 
 
 def _sentences(text: str) -> list[str]:
@@ -183,7 +183,7 @@ def train_retriever(
     family = 4 if which == "evaluation" else 1
     presence_head = nn.Linear(cfg["embed_dim"], len(KINDS) * (1 + len(COLOURS)))
     presence = _presence(corpus.scenes)
-    tell, auxiliary = (alt_text, 20.0) if which == "reward" else (detailed, 0.0)
+    tell, auxiliary = (alt_text, 20.0) if which == "reward" else (detailed_caption, 0.0)
     parameters = [*model.parameters(), *presence_head.parameters()]
     update = one_cycle(parameters, lr, steps)
     groups = len(corpus) // family

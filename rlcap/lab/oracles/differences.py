@@ -13,7 +13,7 @@ from typing import Any
 from rlcap.judge.templates import extract_delimited
 from rlcap.lab.oracles.grader import say_claim
 from rlcap.lab.world.scene import Scene, scene_of
-from rlcap.lab.world.truth import Assertion, judge
+from rlcap.lab.world.truth import Assertion, check_caption
 from rlcap.rewards.claim_diff.parsing import WRONG, Difference, differences_text
 from rlcap.types import Sample
 
@@ -42,7 +42,7 @@ class LabDifferences:
 
 def differ(caption: str, reference: str, scene: Scene) -> list[Difference]:
     """What the two claim differently of a scene, by what it is about, in order of appearance."""
-    first, second = judge(caption, scene).claims, judge(reference, scene).claims
+    first, second = check_caption(caption, scene).claims, check_caption(reference, scene).claims
     own = _about({claim: true for claim, true in first.items() if claim not in second})
     other = _about({claim: true for claim, true in second.items() if claim not in first})
     found = []

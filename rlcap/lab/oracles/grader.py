@@ -16,7 +16,7 @@ from rlcap.judge.parsing import Verdict as JudgeVerdict
 from rlcap.judge.templates import extract_delimited
 from rlcap.lab.world.language import PLACE_PHRASES, RELATION_PHRASES, article
 from rlcap.lab.world.scene import Scene, misread, scene_of
-from rlcap.lab.world.truth import Assertion, Verdict, facts, judge
+from rlcap.lab.world.truth import Assertion, Verdict, check_caption, facts
 from rlcap.types import Sample
 
 MOST_MISSING = 6
@@ -65,7 +65,9 @@ def read_caption(content: Any, sample: Sample, misreads: float = 0.0) -> tuple[V
     """What the caption in a prompt says of the sample's scene, and the scene; both as it looks to one who takes that share of
     its attributes for others. ValueError for a sample without one."""
     scene = misread(scene_of(sample), random.Random(f"misread/{sample.id}"), misreads)
-    return judge(extract_delimited("caption", content if isinstance(content, str) else content[0]), scene), scene
+    return check_caption(
+        extract_delimited("caption", content if isinstance(content, str) else content[0]), scene
+    ), scene
 
 
 class LabCritic:
@@ -86,7 +88,7 @@ class LabCritic:
         """A critique in the strict format of `rlcap.judge.parsing`. ValueError for a sample without a scene."""
         verdict, scene = read_caption(content, sample, self.misreads)
         wrong = tuple(dict.fromkeys(say_claim(claim) for claim in verdict.wrong))
-        open_facts = [say_fact(fact, scene) for fact in facts(scene) if fact not in verdict.told]
+        open_facts = [say_fact(fact, scene) for fact in facts(scene) if fact not in verdict.stated]
         missing = tuple(dict.fromkeys(open_facts))[:MOST_MISSING]
         advice = f"take back that {wrong[0]}" if wrong else "nothing it says is wrong"
         advice += f"; add {missing[0]}" if missing else "; nothing important is missing"

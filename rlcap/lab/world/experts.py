@@ -10,7 +10,13 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, replace
 
-from rlcap.lab.world.language import reading_order, tell_background, tell_count, tell_relation, tell_thing
+from rlcap.lab.world.language import (
+    describe_background,
+    describe_count,
+    describe_relation,
+    describe_thing,
+    reading_order,
+)
 from rlcap.lab.world.scene import Scene, Thing, sample_thing
 from rlcap.lab.world.vocabulary import CONFUSABLE, OPPOSITE, PLACES, RELATIONS, THEMES, USUAL
 
@@ -45,7 +51,7 @@ def _tag(thing: Thing, rng: random.Random) -> Thing:
     return tagged
 
 
-def look(scene: Scene, rng: random.Random) -> ExpertOutputs:
+def run_experts(scene: Scene, rng: random.Random) -> ExpertOutputs:
     """Run the experts: a detector that misses and confuses, a tagger that assumes, a relation tagger that guesses."""
     detections = []
     for thing in scene.things:
@@ -82,19 +88,19 @@ def fuse(experts: ExpertOutputs, rng: random.Random) -> str:
     told = [thing for thing in experts.detections if rng.random() < 0.8] or list(experts.detections[:1])
     for thing in told:
         shares = (("size", 0.3), ("fill", 0.35), ("colour", 0.75), ("place", 0.45))
-        sentences.append(tell_thing(thing, [name for name, p in shares if rng.random() < p], rng))
+        sentences.append(describe_thing(thing, [name for name, p in shares if rng.random() < p], rng))
     for kind in dict.fromkeys(thing.kind for thing in told):
         count = sum(thing.kind == kind for thing in experts.detections)
         if count > 1 and rng.random() < 0.4:
-            sentences.append(tell_count(kind, count))
+            sentences.append(describe_count(kind, count))
     for i, relation, j in experts.relations:
         if experts.detections[i] in told and experts.detections[j] in told and rng.random() < 0.3:
-            sentences.append(tell_relation(experts.detections[i], relation, experts.detections[j]))
+            sentences.append(describe_relation(experts.detections[i], relation, experts.detections[j]))
     if rng.random() < 0.5 or not sentences:
-        sentences.append(tell_background(experts.background))
+        sentences.append(describe_background(experts.background))
     return " ".join(sentences)
 
 
-def paragraph(scene: Scene, rng: random.Random) -> str:
+def sample_paragraph(scene: Scene, rng: random.Random) -> str:
     """A fused paragraph of the scene from a fresh look of the experts."""
-    return fuse(look(scene, rng), rng)
+    return fuse(run_experts(scene, rng), rng)

@@ -83,7 +83,7 @@ def noun_phrase(thing: Thing, attributes: Collection[str] = (), determiner: str 
     return article(text) if determiner == "a" else f"{determiner} {text}"
 
 
-def tell_thing(thing: Thing, attributes: Collection[str], rng: random.Random) -> str:
+def describe_thing(thing: Thing, attributes: Collection[str], rng: random.Random) -> str:
     """A sentence of one thing; `attributes` may include `place`."""
     phrase = noun_phrase(thing, attributes)
     if "place" not in attributes:
@@ -92,18 +92,18 @@ def tell_thing(thing: Thing, attributes: Collection[str], rng: random.Random) ->
     return f"there is {phrase} {place}." if rng.random() < 0.8 else f"{phrase} is {place}."
 
 
-def tell_relation(first: Thing, relation: str, second: Thing, attributes: Collection[str] = ()) -> str:
+def describe_relation(first: Thing, relation: str, second: Thing, attributes: Collection[str] = ()) -> str:
     """`the ball is to the left of the boat.`"""
     one, two = noun_phrase(first, attributes, "the"), noun_phrase(second, attributes, "the")
     return f"{one} is {RELATION_PHRASES[relation]} {two}."
 
 
-def tell_count(kind: str, count: int) -> str:
+def describe_count(kind: str, count: int) -> str:
     """`there are two boats.`; `count` is 2 to 5."""
     return f"there are {NUMBERS[count]} {PLURALS[kind]}."
 
 
-def tell_background(background: str) -> str:
+def describe_background(background: str) -> str:
     return f"the background is {background}."
 
 
@@ -119,18 +119,20 @@ def reading_order(scene: Scene) -> list[Thing]:
     return sorted(scene.things, key=lambda thing: PLACES.index(thing.place))
 
 
-def tell_all(scene: Scene, rng: random.Random) -> str:
+def describe_scene(scene: Scene, rng: random.Random) -> str:
     """A paragraph of everything: each thing with all attributes, counts, the background, one relation a pair in order."""
     things = reading_order(scene)
-    sentences = [tell_thing(t, ("size", "fill", "colour", "place"), rng) for t in things]
-    sentences += [tell_count(k, scene.count(k)) for k in dict.fromkeys(t.kind for t in things) if scene.count(k) > 1]
+    sentences = [describe_thing(t, ("size", "fill", "colour", "place"), rng) for t in things]
+    sentences += [
+        describe_count(k, scene.count(k)) for k in dict.fromkeys(t.kind for t in things) if scene.count(k) > 1
+    ]
     for first, second in itertools.pairwise(things):
         if first.kind != second.kind:
-            sentences.append(tell_relation(first, relation_between(first, second, rng), second))
-    return " ".join([*sentences, tell_background(scene.background)])
+            sentences.append(describe_relation(first, relation_between(first, second, rng), second))
+    return " ".join([*sentences, describe_background(scene.background)])
 
 
-def reference(scene: Scene, rng: random.Random) -> str:
+def sample_reference(scene: Scene, rng: random.Random) -> str:
     """A short human-like caption: true, and of a part of the scene only."""
     things = list(scene.things)
     rng.shuffle(things)
@@ -158,9 +160,9 @@ def reference(scene: Scene, rng: random.Random) -> str:
     return f"{text} on {scene.background}." if rng.random() < 0.35 else f"{text}."
 
 
-def references(scene: Scene, rng: random.Random, count: int = 5) -> tuple[str, ...]:
+def sample_references(scene: Scene, rng: random.Random, count: int = 5) -> tuple[str, ...]:
     """`count` different references, as five annotators would write them."""
     found: dict[str, None] = {}
     while len(found) < count:
-        found[reference(scene, rng)] = None
+        found[sample_reference(scene, rng)] = None
     return tuple(found)

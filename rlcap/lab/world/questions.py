@@ -19,8 +19,8 @@ from rlcap.types import Sample
 
 MOST_WRONG = 3
 """Wrong options of a question; there are fewer where the lab has no more words of that sort."""
-ASKED = {"colour": "What colour", "size": "What size", "fill": "Which pattern"}
-AMOUNTS = {1: "one", **NUMBERS}
+ATTRIBUTE_QUESTIONS = {"colour": "What colour", "size": "What size", "fill": "Which pattern"}
+COUNT_WORDS = {1: "one", **NUMBERS}
 
 
 def questions(scene: Scene, seed: int = 0, count: int = 5) -> list[dict]:
@@ -45,7 +45,7 @@ def questions(scene: Scene, seed: int = 0, count: int = 5) -> list[dict]:
     return found[:count]
 
 
-def of_sample(sample: Sample) -> list[dict]:
+def questions_for_sample(sample: Sample) -> list[dict]:
     """The questions about a sample of the lab. InputError for one without a scene."""
     return questions(scene_of(sample))
 
@@ -61,15 +61,17 @@ def _all(scene: Scene, rng: random.Random) -> Iterator[tuple[str, str, str, list
         likely = [CONFUSABLE[kind]] if CONFUSABLE[kind] in absent else []
         yield "object", "Which of these is there?", article(kind), [article(k) for k in [*likely, *_mixed(absent, rng)]]
         if scene.count(kind) > 1:
-            amount = AMOUNTS[scene.count(kind)]
-            others = sorted((n for n in AMOUNTS if AMOUNTS[n] != amount), key=lambda n: abs(n - scene.count(kind)))
-            yield "count", f"How many {PLURALS[kind]} are there?", amount, [AMOUNTS[n] for n in others]
+            amount = COUNT_WORDS[scene.count(kind)]
+            others = sorted(
+                (n for n in COUNT_WORDS if COUNT_WORDS[n] != amount), key=lambda n: abs(n - scene.count(kind))
+            )
+            yield "count", f"How many {PLURALS[kind]} are there?", amount, [COUNT_WORDS[n] for n in others]
     for thing in single:
         for name, values in ATTRIBUTES.items():
             usual = USUAL[thing.kind][("colour", "size", "fill").index(name)]
             others = [usual, *_mixed(values, rng)]
             value = getattr(thing, name)
-            yield name, f"{ASKED[name]} is the {thing.kind}?", value, [v for v in others if v != value]
+            yield name, f"{ATTRIBUTE_QUESTIONS[name]} is the {thing.kind}?", value, [v for v in others if v != value]
         places = [p for p in [*USUAL[thing.kind][3], *_mixed(PLACES, rng)] if p != thing.place]
         yield "place", f"Where is the {thing.kind}?", PLACE_PHRASES[thing.place], [PLACE_PHRASES[p] for p in places]
         for other in single:

@@ -91,7 +91,7 @@ def sample_scene(rng: random.Random, breaking: bool | None = None) -> Scene:
     return Scene(background, tuple(things))
 
 
-def change(
+def change_attribute(
     scene: Scene, rng: random.Random, taken: set[tuple[int, str]] = frozenset()
 ) -> tuple[Scene, tuple[int, str]]:
     """The scene with one attribute changed, and which: (index of the thing or -1, attribute). Skips those in `taken`."""
@@ -125,22 +125,22 @@ def _changed(scene: Scene, rng: random.Random, index: int, attribute: str) -> Sc
     return replace(scene, things=tuple(things))
 
 
-def sibling(scene: Scene, rng: random.Random, differences: int) -> Scene:
+def sample_sibling(scene: Scene, rng: random.Random, differences: int) -> Scene:
     """A near-duplicate that differs in exactly `differences` attributes (1, 2 or 3), each of another slot."""
     taken: set[tuple[int, str]] = set()
     result = scene
     for _ in range(differences):
-        result, slot = change(result, rng, taken)
+        result, slot = change_attribute(result, rng, taken)
         taken.add(slot)
     return result
 
 
-def family(rng: random.Random, size: int, breaking: bool | None = None) -> list[Scene]:
+def sample_family(rng: random.Random, size: int, breaking: bool | None = None) -> list[Scene]:
     """A base scene and `size` − 1 different siblings, one, two or three differences away from it, nearest first."""
     base = sample_scene(rng, breaking)
     scenes = [base]
     while len(scenes) < size:
-        fresh = sibling(base, rng, 1 + (len(scenes) - 1) * 3 // max(size - 1, 1))
+        fresh = sample_sibling(base, rng, 1 + (len(scenes) - 1) * 3 // max(size - 1, 1))
         if fresh not in scenes:
             scenes.append(fresh)
     return scenes

@@ -31,7 +31,7 @@ class Mention:
     count: int = 1
     definite: bool = False
     things: tuple[int, ...] = ()
-    """Indices of the scene's things it was bound to by `judge`; empty where there is none."""
+    """Indices of the scene's things it was bound to by `check_caption`; empty where there is none."""
     possible: tuple[int, ...] = ()
     """Indices of all things that it fits as well as those: a relation is true if it holds for any of them."""
 
@@ -53,7 +53,7 @@ class Verdict:
 
     claims: dict[Assertion, bool]
     """Each different claim, in order of appearance, and whether it is true."""
-    told: frozenset[tuple]
+    stated: frozenset[tuple]
     """The facts of the scene (`facts`) that the caption states."""
     total: int
     """How many facts the scene has."""
@@ -65,7 +65,7 @@ class Verdict:
     @property
     def recall(self) -> float:
         """Facts told over facts, in [0, 1]."""
-        return len(self.told) / self.total
+        return len(self.stated) / self.total
 
     @property
     def hallucination_rate(self) -> float:
@@ -88,7 +88,7 @@ def sentences(text: str) -> list[list[str]]:
     return [sentence for sentence in result if sentence]
 
 
-def read(text: str) -> tuple[list[Mention], list[tuple[int, str, int]], list[str]]:
+def parse_caption(text: str) -> tuple[list[Mention], list[tuple[int, str, int]], list[str]]:
     """(mentions, relations between mentions by index, backgrounds) that a caption states."""
     mentions: list[Mention] = []
     relations: list[tuple[int, str, int]] = []
@@ -195,9 +195,9 @@ def _bind(mention: Mention, scene: Scene, seen: set[int]) -> None:
     mention.possible = tuple(i for i in candidates if right(i) == right(candidates[0]))
 
 
-def judge(caption: str, scene: Scene) -> Verdict:
+def check_caption(caption: str, scene: Scene) -> Verdict:
     """Judge every claim of a caption. A claim made twice counts once; a claim about an absent thing is false."""
-    mentions, relations, grounds = read(caption)
+    mentions, relations, grounds = parse_caption(caption)
     claims: dict[Assertion, bool] = {}
     told: set[tuple] = set()
     seen: set[int] = set()
@@ -238,16 +238,16 @@ def judge(caption: str, scene: Scene) -> Verdict:
     return Verdict(claims, frozenset(told & set(known)), len(known))
 
 
-def fit(caption: str, scene: Scene) -> float:
+def fit_score(caption: str, scene: Scene) -> float:
     """How well a caption fits a scene: true claims minus false ones."""
-    verdict = judge(caption, scene)
+    verdict = check_caption(caption, scene)
     return sum(1 if true else -1 for true in verdict.claims.values())
 
 
 def singles_out(caption: str, scene: Scene, others: Iterable[Scene]) -> bool:
     """Whether the caption fits its own scene strictly better than every other one of the bag."""
-    own = fit(caption, scene)
-    return all(fit(caption, other) < own for other in others)
+    own = fit_score(caption, scene)
+    return all(fit_score(caption, other) < own for other in others)
 
 
 _CLASS = {

@@ -13,7 +13,7 @@ from rlcap.eval.statistics import (
 )
 
 
-def test_a_constant_has_no_width_and_nothing_has_no_mean():
+def test_a_constant_has_no_width_and_no_values_have_no_mean():
     assert bootstrap_mean([2.0, 2.0, 2.0]) == (2.0, 2.0, 2.0)
     assert all(np.isnan(bootstrap_mean([np.nan, np.nan])))
     assert all(np.isnan(bootstrap_mean([])))
@@ -42,9 +42,9 @@ def test_missing_values_are_left_out_in_pairs():
     assert bootstrap_mean([1.0, np.nan]).mean == 1.0
 
 
-def test_pairing_removes_what_is_hard_about_an_image():
-    hard = np.random.default_rng(3).normal(0, 5, 200)
-    before, after = hard, hard + 0.5
+def test_pairing_removes_the_difficulty_of_an_image():
+    difficulty = np.random.default_rng(3).normal(0, 5, 200)
+    before, after = difficulty, difficulty + 0.5
     assert paired_difference(before, after) == pytest.approx((0.5, 0.5, 0.5))
     assert paired_difference(before, np.random.default_rng(4).permutation(after)).low < 0
 

@@ -6,9 +6,10 @@ A bag file lists, for each image, similar images in order of decreasing similari
      "levels": {"hard": {"139": ["802", "11813"], …}, "medium": {…}, "easy": {…}},
      "about": {"near_identical": 0.97, "dropped_pairs": 12, …}}
 
-`attach_distractors` copies the lists into the samples: from there on the bag travels in the row, and no reward depends on how a batch
-was put together. `partition` cuts a data set into disjoint bags, as the TrueMatch benchmark does; its JSON (a list of
-lists of ids) is read and written too, and `make_bag_file` makes a bag file of such bags.
+`attach_distractors` copies the lists into the samples. From then on the bag is part of the row, so that no reward
+depends on the composition of a batch. `partition` divides a data set into disjoint bags, as the TrueMatch benchmark
+does. This module also reads and writes TrueMatch JSON (a list of lists of ids), and `make_bag_file` turns such bags into
+a bag file.
 """
 
 from __future__ import annotations
@@ -111,8 +112,9 @@ def attach_distractors(
     Args:
         samples: The samples of a data set or of one split.
         bags: The bag file.
-        on_unknown: With `drop`, neighbours that are not among `samples` are left out, as in a file that was mined before
-            the data set was split, and an image without a list gets no distractors. With `error`, both raise an error.
+        on_unknown: With `drop`, neighbours that are not among `samples` are left out, as in a file that was mined
+            before the data set was split, and an image without a list gets no distractors. With `error`, both raise an
+            error.
 
     Raises:
         BagError: The file and the samples have no image in common, or `on_unknown` is `error` and an image is unknown.
@@ -120,8 +122,9 @@ def attach_distractors(
     known = {sample.id for sample in samples}
     if not known & bags.ids:
         raise BagError(
-            f"the bag file ({len(bags.ids)} images, such as {next(iter(sorted(bags.ids)))!r}) belongs to another data set than "
-            f"the samples ({len(known)} images, such as {next(iter(sorted(known)), None)!r}); mine bags for this data set"
+            f"the bag file ({len(bags.ids)} images, such as {next(iter(sorted(bags.ids)))!r}) belongs to another data "
+            f"set than the samples ({len(known)} images, such as {next(iter(sorted(known)), None)!r}); mine bags for "
+            "this data set"
         )
     if on_unknown == "error":
         if missing := sorted(known - bags.ids):
@@ -153,8 +156,8 @@ def partition(
     """Partition images into disjoint bags by the greedy algorithm of algorithms.md §1.8, the most similar images first.
 
     The anchors come in descending order of the sum of their n−1 highest similarities. Each anchor takes its nearest n−1
-    images that are in no bag yet. An anchor with fewer such images in its list makes no bag, but a later anchor may still
-    take its image.
+    images that are in no bag yet. An anchor with fewer such images in its list makes no bag, but a later anchor may
+    still take its image.
 
     Args:
         neighbours: Id → ids of similar images, nearest first.
@@ -182,8 +185,8 @@ def partition(
 def make_bag_file(bags: Sequence[Bag], model: str = "") -> BagFile:
     """Make a bag file of disjoint bags of one size.
 
-    The neighbours of an image are the other images of its bag, in the order of the bag. `partition` of the only level of
-    the file, with the size `about["size"]` and equal similarities, returns the same bags.
+    The neighbours of an image are the other images of its bag, in the order of the bag. `partition` of the only level
+    of the file, with the size `about["size"]` and equal similarities, returns the same bags.
 
     Raises:
         BagError: There are no bags, or an image is in two bags or twice in one.
@@ -253,7 +256,7 @@ def read_truematch(path: str | os.PathLike, known: Iterable[str] | None = None) 
 
 
 def write_truematch(bags: Iterable[Bag], path: str | os.PathLike) -> None:
-    """Write the bags as TrueMatch JSON; ids that are plain whole numbers become numbers, like the COCO ids in that format."""
+    """Write the bags as TrueMatch JSON; ids that are plain whole numbers become numbers, as COCO ids are."""
     _write_json(path, [[int(id) if id.isdigit() and str(int(id)) == id else id for id in bag.ids] for bag in bags])
 
 

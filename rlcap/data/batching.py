@@ -2,8 +2,8 @@
 
 A user states how many images an optimiser step learns from, how many captions are sampled for each image, and how many
 captions fit into one forward and backward pass of a device (the micro-batch). TRL uses other numbers
-(`per_device_train_batch_size`, `gradient_accumulation_steps`, `steps_per_generation`, `num_generations`). `plan` derives
-them, and `Batching.describe` prints the arithmetic:
+(`per_device_train_batch_size`, `gradient_accumulation_steps`, `steps_per_generation`, `num_generations`). `plan`
+derives them, and `Batching.describe` prints the arithmetic:
 
     8 images × 8 captions = 64 captions per step, on 2 processes 32 each = 4 micro-batches of 8
 
@@ -18,8 +18,7 @@ from dataclasses import dataclass
 from rlcap.types import InputError
 
 MIN_GROUP = 4
-"""The number of captions per image below which most groups teach nothing, because few captions often score equally
-(pitfalls 7)."""
+"""With fewer captions per image, most groups teach nothing, because their captions often score equally (pitfalls 7)."""
 
 
 class BatchingError(InputError):
@@ -89,9 +88,11 @@ class Batching:
     def describe(self) -> str:
         """Return the arithmetic as text, for the start of a run."""
         lines = [
-            f"{self.images_per_step} images × {self.captions_per_image} captions = {self.captions_per_step} captions per step",
-            f"on {self.processes} process{'es' * (self.processes > 1)}: {self.images_per_step // self.processes} images, "
-            f"{self.captions_per_step // self.processes} captions each = {self.accumulation} × a micro-batch of {self.micro_batch}",
+            f"{self.images_per_step} images × {self.captions_per_image} captions = "
+            f"{self.captions_per_step} captions per step",
+            f"on {self.processes} process{'es' * (self.processes > 1)}: "
+            f"{self.images_per_step // self.processes} images, {self.captions_per_step // self.processes} captions "
+            f"each = {self.accumulation} × a micro-batch of {self.micro_batch}",
         ]
         if self.minibatches > 1:
             lines.append(
@@ -139,8 +140,8 @@ def plan(
             raise BatchingError(f"{name} is {value!r}; it must be a whole number of {least} or more")
     if captions_per_image < MIN_GROUP:
         warnings.warn(
-            f"captions_per_image is {captions_per_image}: with fewer than {MIN_GROUP} captions, all captions of many groups "
-            "score equally, and such groups teach nothing; 8 is the usual choice",
+            f"captions_per_image is {captions_per_image}: with fewer than {MIN_GROUP} captions, all captions of many "
+            "groups score equally, and such groups teach nothing; 8 is the usual choice",
             stacklevel=2,
         )
     if images_per_step % processes:
@@ -151,22 +152,22 @@ def plan(
             ),
         )
         raise BatchingError(
-            f"images_per_step {images_per_step} can't be divided evenly among {processes} processes without splitting the "
-            f"captions of an image; nearest possible with micro_batch {micro_batch}: images_per_step {_join(near)}"
+            f"images_per_step {images_per_step} can't be divided evenly among {processes} processes without splitting "
+            f"the captions of an image; nearest possible with micro_batch {micro_batch}: images_per_step {_join(near)}"
         )
     local = images_per_step // processes * captions_per_image
     if not _fits(micro_batch, local, captions_per_image):
         near = _nearest(micro_batch, lambda n: _fits(n, local, captions_per_image), most=local)
         raise BatchingError(
             f"micro_batch {micro_batch} does not divide the {local} captions of a process "
-            f"({images_per_step} images / {processes} × {captions_per_image} captions) into whole groups, or one group into "
-            f"equal parts; nearest possible: micro_batch {_join(near)}"
+            f"({images_per_step} images / {processes} × {captions_per_image} captions) into whole groups, or one group "
+            f"into equal parts; nearest possible: micro_batch {_join(near)}"
         )
     return Batching(images_per_step, captions_per_image, micro_batch, processes, num_iterations, minibatches)
 
 
 def _fits(micro_batch: int, captions: int, group: int) -> bool:
-    """Return whether micro-batches divide the captions evenly, and consist of whole groups or of equal parts of one group.
+    """Return whether micro-batches divide the captions evenly into whole groups or into equal parts of groups.
 
     The model encodes the image and the instruction of a group once per micro-batch.
     """

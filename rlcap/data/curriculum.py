@@ -1,4 +1,4 @@
-"""Curricula over bags: they map the progress of a run to a stage, as pure functions, so that a resumed run needs no more.
+"""Curricula over bags: pure functions from the progress of a run to a stage, so that resuming needs only the progress.
 
 A stage says how many similar images a caption must be distinguished from. BagCurri (algorithms.md §1.7) grows the bag
 from 2 to 20 images over 20 epochs; here the same schedule is a function of the progress in [0, 1].
@@ -6,8 +6,8 @@ from 2 to 20 images over 20 epochs; here the same schedule is a function of the 
     curriculum = parse("bagcurri")                          # or {0.0: 2, 0.15: 3, 0.4: 5}, or {"bag_size": 5}
     curriculum.stage_at(0.5).bag_size                       # 7
 
-`Adaptive` grows the bag when captions find their image often enough. Its small immutable state belongs in the checkpoint.
-Every curriculum has `stage_at(progress, state)`, so that a trainer handles all of them alike.
+`Adaptive` grows the bag when captions find their image often enough. Its small immutable state belongs in the
+checkpoint. Every curriculum has `stage_at(progress, state)`, so that a trainer handles all of them alike.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class BagCurri:
         return cls(tuple(start / epochs for start in starts), stages)
 
     def stage_at(self, progress: float, state: AdaptiveState | None = None) -> Stage:
-        """Return the stage at `progress` = completed steps / all steps; values outside [0, 1] take the nearest stage."""
+        """Return the stage at `progress`, the share of completed steps; outside [0, 1], the nearest stage."""
         # The tolerance makes a progress such as 3/20 reach its boundary, which floats can miss by an ulp.
         return self.stages[max(0, bisect.bisect_right(self.starts, progress + 1e-9) - 1)]
 
@@ -128,8 +128,8 @@ class AdaptiveState:
 class Adaptive:
     """A curriculum that grows the bag when the mean of the last `window` in-bag R@1 values reaches `target`.
 
-    The bag never shrinks. After it grows, the window starts empty, because recalls in the smaller bag say nothing about the
-    larger one.
+    The bag never shrinks. After it grows, the window starts empty, because recalls in the smaller bag say nothing about
+    the larger one.
     """
 
     sizes: tuple[int, ...] = (2, 3, 5, 7, 10, 15, 20)

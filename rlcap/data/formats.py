@@ -1,14 +1,14 @@
 """Reads samples from JSON Lines files, COCO captions JSON and Hugging Face data sets on disk.
 
-    samples = load_samples("mine.jsonl")                                   # {"id": "a", "image": "a.jpg", "references": ["A dog."]}
+    samples = load_samples("mine.jsonl")          # {"id": "a", "image": "a.jpg", "references": ["A dog."]}
     samples = load_samples("captions_val2017.json", image_root="val2017", on_bad="skip")
     print(samples.describe())
     held_out, rest = split_samples(samples, holdout=40)
 
-A sample holds an id and the *path* of its image; the pixels are read only when they are needed. Loading checks every image
-file from its header and its last bytes (0.1 ms each), and decodes each file once when it first sees the file
-(rlcap.data.decoding). So a missing or broken photo stops a run at its start and not hours later. A bad row raises an error
-that names the row and the file, or with `on_bad="skip"` is left out and counted.
+A sample holds an id and the *path* of its image; the pixels are read only when they are needed. Loading checks every
+image file from its header and its last bytes (0.1 ms each), and decodes each file once when it first sees the file
+(rlcap.data.decoding). So a missing or broken photo stops a run at its start and not hours later. A bad row raises an
+error that names the row and the file, or with `on_bad="skip"` is left out and counted.
 """
 
 from __future__ import annotations
@@ -135,8 +135,8 @@ def load_samples(
             limit of the process.
         cache_dir: The folder for images that a data set stores as bytes. Each is written once, under a digest of its
             content.
-        check_images: Whether to check the image files; False where only the texts are needed, so that image files may be
-            broken or missing.
+        check_images: Whether to check the image files; False where only the texts are needed, so that image files may
+            be broken or missing.
 
     Raises:
         DataError: A row is bad and `on_bad` is `error`, the source can't be read, or it has no good row.
@@ -165,8 +165,8 @@ def load_samples(
         )
     if columns:
         raise DataError(
-            f"data.columns is for .jsonl files and data sets, but {source} is a COCO captions file, whose columns are fixed; "
-            "remove data.columns"
+            f"data.columns is for .jsonl files and data sets, but {source} is a COCO captions file, whose columns are "
+            "fixed; remove data.columns"
         )
     return _collect(_coco_rows(source), source, root, on_bad, max_pixels, check_images)
 
@@ -174,8 +174,8 @@ def load_samples(
 def split_samples(samples: SampleSet, holdout: int | float, seed: int = 0) -> tuple[SampleSet, SampleSet]:
     """Split samples into (held out, rest), each in the order of the source.
 
-    The images are sorted by a hash of (seed, id), and the first ones are held out. So the choice does not depend on the order
-    of the source, and mostly remains the same when the data set grows.
+    The images are sorted by a hash of (seed, id), and the first ones are held out. So the choice does not depend on the
+    order of the source, and mostly remains the same when the data set grows.
 
     Args:
         samples: The samples to split.
@@ -188,7 +188,8 @@ def split_samples(samples: SampleSet, holdout: int | float, seed: int = 0) -> tu
     count = round(holdout * len(samples)) if isinstance(holdout, float) else holdout
     if not 0 < count < len(samples):
         raise DataError(
-            f"holdout {holdout} splits {len(samples)} images into {count} and {len(samples) - count}; both parts need images"
+            f"holdout {holdout} splits {len(samples)} images into {count} and {len(samples) - count}; both parts need "
+            "images"
         )
     ranked = sorted(samples.by_id, key=lambda id: hashlib.sha256(f"{seed}:{id}".encode()).digest())
     held_out = set(ranked[:count])
@@ -267,7 +268,10 @@ def _check_row(row: _Row, source: Path, root: Path, max_pixels: int | None, chec
     if row.problem is not None:
         raise row.problem
     if not isinstance(row.image, str) or not row.image.strip():
-        detail = f"the row has no image path (found {row.image!r}); if the column has another name, write data.columns={{image: NAME}}"
+        detail = (
+            f"the row has no image path (found {row.image!r}); if the column has another name, write "
+            "data.columns={image: NAME}"
+        )
         raise _BadRowError("no image", str(source), detail)
     id = str(row.id) if row.id is not None and str(row.id).strip() else row.image
     if not isinstance(row.references, str | list | tuple | None):
@@ -293,7 +297,7 @@ def _check_row(row: _Row, source: Path, root: Path, max_pixels: int | None, chec
 
 
 def _row_from_mapping(where: str, record: Mapping[str, Any], names: Mapping[str, str], source: Path) -> _Row:
-    """Return the row of a mapping; keys that are no column go to `meta`, except misspelt columns, which are a problem."""
+    """Return the row of a mapping; other keys than the columns go to `meta`, but a misspelt column is a problem."""
     meta = {key: value for key, value in record.items() if key not in names.values()}
     for key in meta:
         # Where the record has a column, a similar key is no misspelling of it: image_id beside image.
@@ -367,8 +371,8 @@ def _hf_rows(source: Path, names: Mapping[str, str], split: str | None, cache: P
     if isinstance(data, datasets.DatasetDict):
         if split not in data:
             raise DataError(
-                f"{source} has the splits {', '.join(data)} but data.split is {split!r}; choose one of them, for instance "
-                f"data.split={next(iter(data), 'NAME')}"
+                f"{source} has the splits {', '.join(data)} but data.split is {split!r}; choose one of them, for "
+                f"instance data.split={next(iter(data), 'NAME')}"
             )
         data = data[split]
     elif split is not None:

@@ -1,16 +1,16 @@
 """Mining of bags: finds images that look alike and have similar references.
 
-The published method (algorithms.md §1.8) compares images by the inner product of f = normalise(v + mean of t), where v is
-the unit vector of the image and t are the unit vectors of its references. If two images are nearly the same picture, no
-caption can distinguish them. Pairs with a similarity above `near_identical` are therefore removed from each other's lists
-and counted.
+The published method (algorithms.md §1.8) compares images by the inner product of f = normalise(v + mean of t), where v
+is the unit vector of the image and t are the unit vectors of its references. If two images are nearly the same picture,
+no caption can distinguish them. Pairs with a similarity above `near_identical` are therefore removed from each other's
+lists and counted.
 
     bags = mine(samples, ClipScorer.load(…), neighbours=32)
     bags.write("bags.json")
 
 Each image ranks the n − 1 other images. With m = `neighbours`, `hard` contains m ranks from rank 1 on, `medium` m ranks
-from rank 4·m + 1 on, and `easy` m ranks from rank 16·m + 1 on. In a smaller data set, medium starts after a third of the
-ranking and easy after two thirds; the lists may then overlap or be shorter.
+from rank 4·m + 1 on, and `easy` m ranks from rank 16·m + 1 on. In a smaller data set, medium starts after a third of
+the ranking and easy after two thirds; the lists may then overlap or be shorter.
 """
 
 from __future__ import annotations
@@ -27,8 +27,7 @@ from rlcap.data.bags import BagError, BagFile
 from rlcap.types import Sample
 
 EXACT_LIMIT = 50_000
-"""The number of vectors up to which search is exact. It then takes 20 s at 512 dimensions on two cores; the time grows with
-the square of the number."""
+"""Up to this number of vectors, search is exact: 20 s at 512 dimensions on two cores, growing with its square."""
 RECALL_TARGET = 0.98
 """Recall@20 against exact search on a sample of queries that an approximate index is tuned to."""
 
@@ -38,7 +37,7 @@ _SPARE = 16
 """Extra ranks to search, because near-identical images will be removed."""
 
 _CHUNK = 8192
-"""Queries per call of faiss, which limits the memory for its results: they are twice as wide as the part that is kept."""
+"""Queries per call of faiss, to limit the memory for its results, which are twice as wide as the part that is kept."""
 
 
 class Scorer(Protocol):
@@ -71,9 +70,9 @@ class Search:
 def search(vectors: np.ndarray, k: int, *, exact_limit: int = EXACT_LIMIT, seed: int = 0) -> Search:
     """Find the k nearest other vectors of each vector, by inner product.
 
-    The search is exact up to `exact_limit` vectors. Above, it uses an inverted file (faiss IVF) and doubles `nprobe` until
-    the recall@20 against exact search, on 1,000 sampled queries, reaches `RECALL_TARGET`. In the worst case it searches all
-    lists, which is exact.
+    The search is exact up to `exact_limit` vectors. Above, it uses an inverted file (faiss IVF) and doubles `nprobe`
+    until the recall@20 against exact search, on 1,000 sampled queries, reaches `RECALL_TARGET`. In the worst case it
+    searches all lists, which is exact.
 
     Args:
         vectors: (n, d) float32; of unit length if the scores shall be cosines.

@@ -9,8 +9,8 @@ INSTRUCTION = "Describe the image in one detailed paragraph."
 def caption_prompt(instruction: str = INSTRUCTION) -> list[dict[str, str]]:
     """Return the prompt as a list with one user message, the form that TRL's trainers expect.
 
-    TRL inserts the image of the row before the text. A plain string would bypass the chat template, and the run would learn
-    nothing (pitfalls 15).
+    TRL inserts the image of the row before the text. A plain string would bypass the chat template, and the run would
+    learn nothing (pitfalls 15).
 
     Raises:
         ValueError: The instruction is empty.

@@ -42,8 +42,8 @@ def epoch_order(n: int, seed: int, epoch: int) -> np.ndarray:
 def sampling_uniforms(seed: int, step: int, sample_id: str, captions: int, tokens: int) -> np.ndarray:
     """Return the random numbers that decide the captions of an image in a step: (captions, tokens) float64 in [0, 1).
 
-    They depend only on the arguments. With equal weights, a resumed run, a run with another number of processes and a batch
-    with another order of images therefore sample the same captions.
+    They depend only on the arguments. With equal weights, a resumed run, a run with another number of processes and a
+    batch with another order of images therefore sample the same captions.
     """
     image = int.from_bytes(hashlib.sha256(sample_id.encode("utf-8", "surrogatepass")).digest()[:8])
     return np.random.Generator(np.random.PCG64([seed, step, image])).random((captions, tokens))
@@ -53,8 +53,8 @@ class GroupSampler(Sampler[int]):
     """A sampler that yields the indices of an epoch in the layout of TRL.
 
     An epoch consists of steps of `images_per_step` images. Each image occurs `group` times in a row, and each step is
-    repeated `repeats` times. All steps have the same size: the last `n % images_per_step` images in the order of an epoch
-    are left out of that epoch. Another epoch leaves out other images.
+    repeated `repeats` times. All steps have the same size: the last `n % images_per_step` images in the order of an
+    epoch are left out of that epoch. Another epoch leaves out other images.
 
     Args:
         n: Images of the data set.
@@ -100,8 +100,8 @@ class GroupSampler(Sampler[int]):
         """
         if images < batching.images_per_round and batching.minibatches > 1:
             raise ConfigError(
-                f"the data set has {images} images but a round needs {batching.images_per_step} × {batching.minibatches} "
-                f"minibatches; reduce images_per_step or minibatches"
+                f"the data set has {images} images but a round needs {batching.images_per_step} × "
+                f"{batching.minibatches} minibatches; reduce images_per_step or minibatches"
             )
         repeats = batching.accumulation * batching.minibatches * batching.num_iterations
         shares = batching.minibatches, batching.processes
@@ -125,10 +125,10 @@ class GroupSampler(Sampler[int]):
 def set_epoch(dataloader: Any, epoch: int) -> None:
     """Set the epoch of the `GroupSampler` inside a prepared DataLoader, however deeply it is wrapped.
 
-    accelerate 1.15 reaches a sampler through one wrapper only. A run on several processes that resumes in the middle of an
-    epoch has two wrappers (SkipBatchSampler around BatchSamplerShard). Then accelerate's call does not reach the sampler,
-    and the resumed epoch would follow the order of epoch 0. Call this function, or `GroupSampler.set_epoch` on the sampler
-    itself, at the start of each epoch and before the first batch is requested.
+    accelerate 1.15 reaches a sampler through one wrapper only. A run on several processes that resumes in the middle of
+    an epoch has two wrappers (SkipBatchSampler around BatchSamplerShard). Then accelerate's call does not reach the
+    sampler, and the resumed epoch would follow the order of epoch 0. Call this function, or `GroupSampler.set_epoch` on
+    the sampler itself, at the start of each epoch and before the first batch is requested.
 
     Raises:
         TypeError: The DataLoader contains no `GroupSampler`.

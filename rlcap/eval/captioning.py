@@ -29,9 +29,9 @@ def caption_samples(
 ) -> list[str]:
     """Return the captions of N samples, in order, without leading and trailing space.
 
-    Decoding is greedy, in evaluation mode and in the precision of the model. Afterwards each module has the same training
-    flag and every global random state is the same as before. So an evaluation in between does not change a training run
-    by a single bit.
+    Decoding is greedy, in evaluation mode and in the precision of the model. Afterwards each module has the same
+    training flag and every global random state is the same as before. So an evaluation in between does not change a
+    training run by a single bit.
 
     Args:
         model: A model of a family that `rlcap.policy.families.registry` supports, also as a PeftModel, but not inside a

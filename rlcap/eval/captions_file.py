@@ -1,7 +1,7 @@
 """The files `captions/<step>.jsonl` of a run folder: the captions of an evaluated step with their metrics.
 
-A row is {"sample_id", "image", "caption", "split", "metrics": {name: value}}. A metric that does not apply is null. Where
-the truth is known, a row also has "false": [[start, end, what is false], …], the character positions of its false
+A row is {"sample_id", "image", "caption", "split", "metrics": {name: value}}. A metric that does not apply is null.
+Where the truth is known, a row also has "false": [[start, end, what is false], …], the character positions of its false
 sentences. The summary, the report and comparisons can be computed from these files alone.
 """
 
@@ -31,7 +31,7 @@ class Table(NamedTuple):
     metrics: dict[str, np.ndarray]
     """Name → (N,) values, NaN where the metric does not apply."""
     false: list[list[tuple[int, int, str]]]
-    """Per caption (start, end, what is false) of each false sentence; [] where no sentence is false or the truth is unknown."""
+    """Per caption (start, end, what is false) of each false sentence; [] where there is none or the truth is unknown."""
 
 
 def captions_path(run_dir: str | os.PathLike, step: int) -> Path:

@@ -104,8 +104,8 @@ def compare(variants: Sequence[Sequence[str | Path]], split: str = "test", every
     if len(folders) < 2 or len({len(runs) for runs in folders}) != 1 or not folders[0]:
         counts = ", ".join(str(len(runs)) for runs in folders)
         raise InputError(
-            f"the comparison needs two or more variants with equally many runs, one per training seed; got {counts} runs; "
-            "write runs/a runs/b, or runs/a-0,runs/a-1 runs/b-0,runs/b-1"
+            "the comparison needs two or more variants with equally many runs, one per training seed; "
+            f"got {counts} runs; write runs/a runs/b, or runs/a-0,runs/a-1 runs/b-0,runs/b-1"
         )
     _check_evaluation_models([run for runs in folders for run in runs])
     evaluations = [[_read_evaluations(run, split) for run in runs] for runs in folders]
@@ -113,8 +113,8 @@ def compare(variants: Sequence[Sequence[str | Path]], split: str = "test", every
     for runs, steps in zip(folders, last_steps, strict=True):
         if steps == {0} or len(steps) > 1:
             raise InputError(
-                f"{', '.join(map(str, runs))}: {split} was captioned last at step {', '.join(map(str, sorted(steps)))}; a run "
-                "must have ended, and all runs of a variant at the same step; resume=auto continues a run"
+                f"{', '.join(map(str, runs))}: {split} was captioned last at step "
+                f"{', '.join(map(str, sorted(steps)))}; a run must have ended, and all runs of a variant at the same step; resume=auto continues a run"
             )
     last = [[tables[max(tables)] for tables in runs] for runs in evaluations]
     first = [tables[min(tables)] for tables in evaluations[0]]
@@ -123,7 +123,8 @@ def compare(variants: Sequence[Sequence[str | Path]], split: str = "test", every
     ids = [id for id in tables[0].ids if id in common]
     if not ids:
         raise InputError(
-            f"the runs have no image of {split!r} in common; check that data.source, data.seed and data.{split} are equal"
+            f"the runs have no image of {split!r} in common; check that data.source, data.seed and data.{split} are "
+            "equal"
         )
     metrics = set.intersection(*(set(table.metrics) for table in tables))
     same_images = all(len(table.ids) == len(ids) for table in tables)
@@ -167,7 +168,8 @@ def to_markdown(comparison: Comparison) -> str:
         cells = [info.label + arrows[info.better], info.format(row.start.mean)]
         cells += [info.format(value.mean) for value in row.values]
         for difference, verdict in zip(row.differences, row.verdicts(), strict=True):
-            text = f"{info.format_change(difference.mean)} [{info.format_change(difference.low)}, {info.format_change(difference.high)}]"
+            mean, low, high = map(info.format_change, difference)
+            text = f"{mean} [{low}, {high}]"
             cells.append(
                 text if verdict == "unclear" else f"**{text}**" + ("" if verdict == "changed" else f" {verdict}")
             )
@@ -205,8 +207,8 @@ def _check_evaluation_models(runs: Sequence[Path]) -> None:
         for key, one, two in zip(EVALUATION_MODELS, models_of_run[first], models, strict=True):
             if one != two:
                 raise InputError(
-                    f"evaluation.{key} is {one!r} in {first} and {two!r} in {run}; numbers from different evaluation models "
-                    "can't be compared"
+                    f"evaluation.{key} is {one!r} in {first} and {two!r} in {run}; numbers from different evaluation "
+                    "models can't be compared"
                 )
 
 

@@ -58,7 +58,7 @@ CATALOG = {
     "repetition": MetricInfo("Repeated 4-grams", -1),
     "repeated_sentences": MetricInfo("Repeated sentences", -1),
 }
-"""Metric → how to show it, in reading order. `metric_info` also describes the retrieval metrics `bag<k>_…` and `rd<k>_…`."""
+"""Metric → how to show it, in reading order; `metric_info` also knows the retrieval metrics `bag<k>_…` and `rd<k>_…`."""
 
 HEADLINES = (
     ("More distinctive", ("bag5_recall_at_1", "bag3_recall_at_1", "rd100_recall_at_1")),
@@ -83,7 +83,7 @@ _RETRIEVAL = re.compile(r"(bag|rd)(\d+)_(recall_at_1|mean_rank)")
 
 
 def metric_info(name: str) -> MetricInfo:
-    """Return how to show a metric; one that is not in the catalog is a number without a direction, labelled by its name."""
+    """Return how to show a metric; an unknown metric is a number without a direction, labelled by its name."""
     if name in CATALOG:
         return CATALOG[name]
     if match := _RETRIEVAL.fullmatch(name):

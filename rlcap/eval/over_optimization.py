@@ -3,9 +3,9 @@
 That is what a hacked reward looks like from outside. An alarm names the reward terms that rose and the held-out metrics
 that got worse. A metric counts as worse if the interval of its paired difference to the start lies on the bad side of
 zero. The intervals hold with 95 % for all watched metrics of the split together (Bonferroni): with separate 95 %
-intervals, one of fifteen unchanged metrics would look worse in every third run. A share must also be worse by at least a
-percentage point, because over enough images every difference becomes significant. `rlcap probe` may show how the reward
-was hacked.
+intervals, one of fifteen unchanged metrics would look worse in every third run. A share must also be worse by at least
+a percentage point, because over enough images every difference becomes significant. `rlcap probe` may show how the
+reward was hacked.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """Means, differences and relative changes with 95 % bootstrap intervals, from per-image values.
 
-The intervals are percentile bootstrap intervals (Efron 1979) over images: resample the images with replacement, recompute
-the estimate, and take the 2.5th and the 97.5th percentile. Values before and after are *paired*: both belong to the same
-images, and each resample draws the same images for both, so that the difficulty of an image cancels out. Images without a
-value (NaN) are left out, from both sides of a pair. All functions are pure: they use their own generator and leave the
-global random state untouched.
+The intervals are percentile bootstrap intervals (Efron 1979) over images: resample the images with replacement,
+recompute the estimate, and take the 2.5th and the 97.5th percentile. Values before and after are *paired*: both belong
+to the same images, and each resample draws the same images for both, so that the difficulty of an image cancels out.
+Images without a value (NaN) are left out, from both sides of a pair. All functions are pure: they use their own
+generator and leave the global random state untouched.
 
 >>> bootstrap_mean([1.0, 1.0, 1.0])
 Interval(mean=1.0, low=1.0, high=1.0)
@@ -57,9 +57,9 @@ def paired_difference(before: ArrayLike, after: ArrayLike, seed: int = 0, n: int
 
 
 def relative_change(before: ArrayLike, after: ArrayLike, seed: int = 0, n: int = RESAMPLES) -> Interval:
-    """Return (mean(after) − mean(before)) / |mean(before)| over the images that have both values; −0.3 is a fall by 30 %.
+    """Return the relative change of the mean, over the images that have both values; −0.3 is a fall by 30 %.
 
-    The result is `UNDEFINED` where the mean before is zero. Resamples in which that mean is zero are left out.
+    The change is (mean(after) − mean(before)) / |mean(before)|. The result is `UNDEFINED` where the mean before is zero. Resamples in which that mean is zero are left out.
 
     Raises:
         ValueError: The lengths differ.
@@ -79,9 +79,9 @@ def mean_across_seeds(seeds: Sequence[ArrayLike], seed: int = 0, n: int = RESAMP
     The interval comes from a hierarchical bootstrap, which resamples the seeds and the images.
 
     Args:
-        seeds: Per-image values (N,) for each training seed. Where all have the same length, they must belong to the same
-            images in the same order, and a resample draws the same images for every seed. Otherwise the images are drawn
-            for each seed separately.
+        seeds: Per-image values (N,) for each training seed. Where all have the same length, they must belong to the
+            same images in the same order, and a resample draws the same images for every seed. Otherwise the images are
+            drawn for each seed separately.
         seed: Seed of the resampling.
         n: The number of resamples.
     """
@@ -137,7 +137,8 @@ def _pairs(before: ArrayLike, after: ArrayLike) -> tuple[np.ndarray, np.ndarray]
     first, second = _vector(before), _vector(after)
     if len(first) != len(second):
         raise ValueError(
-            f"{len(first)} values before and {len(second)} after can't be paired; give both for the same images, in order"
+            f"{len(first)} values before and {len(second)} after can't be paired; give both for the same images, in "
+            "the same order"
         )
     both = ~(np.isnan(first) | np.isnan(second))
     return first[both], second[both]
@@ -154,7 +155,7 @@ def _counts(images: int, seed: int, n: int) -> np.ndarray:
 
 
 def _resampled(values: np.ndarray, seed: int, n: int) -> np.ndarray:
-    """Return the (n,) means of the resampled values; calls with equal numbers of values and equal seeds draw the same images."""
+    """Return the (n,) means of the resampled values; equal lengths and equal seeds draw the same images."""
     rows = max(1, 20_000_000 // len(values))
     if n <= rows:
         return _counts(len(values), seed, n) @ values / len(values)

@@ -81,7 +81,7 @@ def read_summary(run_dir: str | os.PathLike) -> dict[str, Any]:
 
 
 def pair_values(before: Table, after: Table, metric: str) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """Return (before, after, ids) of the n images for which both tables have a value of the metric; both values (n,)."""
+    """Return (before, after, ids), (n,) each, of the n images for which both tables have a value of the metric."""
     first = dict(zip(before.ids, before.metrics.get(metric, ()), strict=False))
     second = dict(zip(after.ids, after.metrics.get(metric, ()), strict=False))
     ids = [id for id in first if id in second and not math.isnan(first[id]) and not math.isnan(second[id])]

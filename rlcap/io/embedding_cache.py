@@ -1,17 +1,17 @@
 """A cache of vectors on disk, keyed by content and read through a memory map.
 
-A frozen model always embeds an image as the same vector. The vector is therefore computed once per (model, image bytes) and
-shared by mining, training, evaluation and every process of a run.
+A frozen model always embeds an image as the same vector. The vector is therefore computed once per (model, image bytes)
+and shared by mining, training, evaluation and every process of a run.
 
     cache = EmbeddingCache(default_cache() / "embeddings", "ViT-B-32 laion2b", dim=512)
     found, vectors = cache.get(keys)           # (N,) bool, (N, 512); missing rows are zeros
     cache.put(missing_keys, new_vectors)
 
-The cache consists of two files that only grow: `vectors` with rows of numbers, and `keys` with one record per row (sha256 of
-the key, crc32 of the row). A row exists as soon as its record is complete, and the record is written only after the row has
-reached the disk. Data after the last complete record, which a crash may leave, is ignored by readers and removed by the next
-writer. A row that fails its checksum counts as missing. Any number of processes may read and write: a file lock serialises
-the writers, and readers need no lock.
+The cache consists of two files that only grow: `vectors` with rows of numbers, and `keys` with one record per row
+(sha256 of the key, crc32 of the row). A row exists as soon as its record is complete, and the record is written only
+after the row has reached the disk. Data after the last complete record, which a crash may leave, is ignored by readers
+and removed by the next writer. A row that fails its checksum counts as missing. Any number of processes may read and
+write: a file lock serialises the writers, and readers need no lock.
 """
 
 from __future__ import annotations
@@ -73,8 +73,8 @@ class EmbeddingCache:
         """Look up N keys.
 
         Returns:
-            Whether each key was found, (N,) bool, and the vectors, (N, dim) in the cache's dtype, as a copy; a missing vector
-            is zero.
+            Whether each key was found, (N,) bool, and the vectors, (N, dim) in the cache's dtype, as a copy; a missing
+            vector is zero.
         """
         digests = [_digest(key) for key in keys]
         if any(digest not in self._rows for digest in digests):

@@ -1,7 +1,8 @@
 """Opens image files safely, checks them quickly, and identifies them by their content.
 
-No other module decodes pixels. A file with too many pixels is refused because of its header, before any pixel is decoded, so
-that a decompression bomb does no harm. Every failure raises an `ImageError` that names the file, the value seen and the fix.
+No other module decodes pixels. A file with too many pixels is refused because of its header, before any pixel is
+decoded, so that a decompression bomb does no harm. Every failure raises an `ImageError` that names the file, the value
+seen and the fix.
 
     limit_pixels(200_000_000)                  # for this process, from data.max_pixels of the configuration
     image = open_image("photo.jpg")            # RGB, upright
@@ -44,8 +45,8 @@ _limit = MAX_PIXELS
 def limit_pixels(max_pixels: int) -> None:
     """Set the default limit for all images that this process opens later.
 
-    Rewards, metrics, trainer and report open the same files without access to the configuration. So the limit applies to the
-    process, like Pillow's own limit, which this function raises where necessary.
+    Rewards, metrics, trainer and report open the same files without access to the configuration. So the limit applies
+    to the process, like Pillow's own limit, which this function raises where necessary.
     """
     global _limit
     _limit = max_pixels
@@ -71,9 +72,9 @@ def open_image(path: str | os.PathLike, *, max_pixels: int | None = None) -> Ima
 def decode_image(path: str | os.PathLike) -> None:
     """Decode the whole file and discard the pixels, to find damage in the middle of the file.
 
-    A JPEG is decoded at an eighth of its size, which reads every bit but computes less. This takes 2 ms for a photo of 0.3
-    megapixels and 20 ms for one of 12 megapixels; a PNG takes 40 ms per megapixel. Damage that the decoder silently replaces
-    by grey pixels remains undetected.
+    A JPEG is decoded at an eighth of its size, which reads every bit but computes less. This takes 2 ms for a photo of
+    0.3 megapixels and 20 ms for one of 12 megapixels; a PNG takes 40 ms per megapixel. Damage that the decoder silently
+    replaces by grey pixels remains undetected.
 
     Raises:
         ImageError: See `open_image`.
@@ -86,8 +87,8 @@ def decode_image(path: str | os.PathLike) -> None:
 def check_image(path: str | os.PathLike, *, max_pixels: int | None = None) -> tuple[int, int]:
     """Check that a file is complete, and return its stored (width, height). This typically takes 0.1 ms.
 
-    JPEG, PNG, GIF and WebP files have a mark at their end or state their length, so that their last bytes show a truncation
-    without decoding. Where the end looks unusual, and for every other format, the file is decoded.
+    JPEG, PNG, GIF and WebP files have a mark at their end or state their length, so that their last bytes show a
+    truncation without decoding. Where the end looks unusual, and for every other format, the file is decoded.
 
     Raises:
         ImageError: See `open_image`.
@@ -157,7 +158,7 @@ def _decode(image: Image.Image, path: str | os.PathLike) -> Image.Image:
 
 
 def _open_header(path: str | os.PathLike, max_pixels: int | None) -> Image.Image:
-    """Open a file without decoding its pixels. Raises ImageError where its header can't be read or has too many pixels."""
+    """Open a file without decoding its pixels. Raises ImageError for a bad header or too many pixels."""
     max_pixels = _limit if max_pixels is None else max_pixels
     try:
         if not os.path.getsize(path):

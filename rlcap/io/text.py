@@ -23,7 +23,8 @@ def read_rows(
         error: The type of the errors.
 
     Raises:
-        error: The file is missing or empty, a line is not JSON, or a row has a problem; the message names file and line.
+        error: The file is missing or empty, a line is not JSON, or a row has a problem; the message names file and
+            line.
     """
     if not path.is_file():
         raise error(f"there is no {what} file {path}; {form}")

@@ -13,7 +13,7 @@ from rlcap.types import Sample
 
 
 class Nli(Protocol):
-    """The interface of an NLI model, such as `rlcap.scorers.nli.NliScorer`; it must not be a model that a reward uses."""
+    """The interface of an NLI model that no reward uses; `rlcap.scorers.nli.NliScorer` implements it."""
 
     def probabilities(self, premises: Sequence[str], hypotheses: Sequence[str]):
         """Return (N, 3) probabilities of entailment, neutral and contradiction."""

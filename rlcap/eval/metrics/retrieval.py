@@ -1,8 +1,8 @@
 """Retrieval metrics: does a retriever that took no part in training find the image of a caption among others?
 
 All functions are pure functions of embeddings. A bag is a tuple of row indices of `image`, and its first index is the
-caption's own image. The chance level is 1/size: 33.3 % in bags of 3, 20 % in bags of 5 and 14.3 % in bags of 7, the sizes
-of the TrueMatch benchmark.
+caption's own image. The chance level is 1/size: 33.3 % in bags of 3, 20 % in bags of 5 and 14.3 % in bags of 7, the
+sizes of the TrueMatch benchmark.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ Bag = tuple[int, ...]
 def ranks(text: ArrayLike, image: ArrayLike, bags: Sequence[Bag]) -> np.ndarray:
     """Return the (N,) ranks of the captions' own images by similarity; 1 is best, NaN stands for an empty bag.
 
-    An image that is as similar as the own image ranks before it, so that ties never count as hits: for an empty caption,
-    which is equally similar to all images, the own image is last.
+    An image that is as similar as the own image ranks before it, so that ties never count as hits: for an empty
+    caption, which is equally similar to all images, the own image is last.
 
     Args:
         text: (N, D) caption vectors.

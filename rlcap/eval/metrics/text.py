@@ -35,9 +35,9 @@ def text_metrics(captions: Sequence[str]) -> dict[str, np.ndarray]:
 def corpus_distinct(texts: Sequence[Sequence[str]], n: int) -> list[float]:
     """Return the contribution of each tokenised text to the distinct-n of the corpus.
 
-    The mean of the contributions is (different n-grams) / (all n-grams). Each occurrence of an n-gram that occurs c times
-    counts 1/c, so that the sum is the number of different n-grams. An interval over the contributions shows how much the
-    texts differ; it does not show that the ratio falls in a larger corpus.
+    The mean of the contributions is (different n-grams) / (all n-grams). Each occurrence of an n-gram that occurs c
+    times counts 1/c, so that the sum is the number of different n-grams. An interval over the contributions shows how
+    much the texts differ; it does not show that the ratio falls in a larger corpus.
     """
     text_ngrams = [list(ngrams(tokens, n)) for tokens in texts]
     counts = Counter(ngram for own in text_ngrams for ngram in own)

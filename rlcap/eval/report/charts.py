@@ -1,8 +1,8 @@
 """Line charts as inline SVG and HTML, without scripts. They stretch to any width while their text keeps its size.
 
 The SVG contains only lines and bands, in a square of 1000 units that the page stretches. The ticks are HTML beside it.
-Lines differ by colour (Okabe and Ito's palette, which is safe for colour-blind readers and set in the style sheet) *and*
-by dash pattern.
+Lines differ by colour (Okabe and Ito's palette, which is safe for colour-blind readers and set in the style sheet)
+*and* by dash pattern.
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ def swatch(style: int) -> Markup:
 
 
 def smooth(points: Sequence[tuple[float, float]], window: int) -> list[tuple[float, float]]:
-    """Return the centred moving average over `window` points, fewer at the ends; values that are not finite are left out."""
+    """Return the centred moving average over `window` points, fewer at the ends, without values that are not finite."""
     finite = [(x, y) for x, y in points if math.isfinite(y)]
     half = window // 2
     result = []

@@ -2,8 +2,8 @@
 
     write_report("runs/lab")        # → runs/lab/report.html
 
-The page shows what got better and by how much, the rewards over training together with the held-out metrics, the captions
-of the same images during training, the worst regressions, and the configuration and versions of the run.
+The page shows what got better and by how much, the rewards over training together with the held-out metrics, the
+captions of the same images during training, the worst regressions, and the configuration and versions of the run.
 """
 
 from __future__ import annotations

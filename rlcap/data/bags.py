@@ -8,8 +8,8 @@ A bag file lists, for each image, similar images in order of decreasing similari
 
 `attach_distractors` copies the lists into the samples. From then on the bag is part of the row, so that no reward
 depends on the composition of a batch. `partition` divides a data set into disjoint bags, as the TrueMatch benchmark
-does. This module also reads and writes TrueMatch JSON (a list of lists of ids), and `make_bag_file` turns such bags into
-a bag file.
+does. This module also reads and writes TrueMatch JSON (a list of lists of ids), and `make_bag_file` turns such bags
+into a bag file.
 """
 
 from __future__ import annotations

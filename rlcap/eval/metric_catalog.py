@@ -58,7 +58,7 @@ CATALOG = {
     "repetition": MetricInfo("Repeated 4-grams", -1),
     "repeated_sentences": MetricInfo("Repeated sentences", -1),
 }
-"""Metric → how to show it, in reading order; `metric_info` also knows the retrieval metrics `bag<k>_…` and `rd<k>_…`."""
+"""Metric → how to show it, in reading order; `metric_info` also knows the retrieval metrics `bag<k>_…`, `rd<k>_…`."""
 
 HEADLINES = (
     ("More distinctive", ("bag5_recall_at_1", "bag3_recall_at_1", "rd100_recall_at_1")),

@@ -1,4 +1,4 @@
-"""The reader and the judge against captions judged by hand."""
+"""Parsing and checking captions, compared with captions that were checked by hand."""
 
 import random
 
@@ -34,7 +34,7 @@ SCENE = Scene(
 )
 
 GOLDEN = [
-    # caption, number of claims, the false ones (what, subject, value), facts told
+    # caption, number of claims, the false claims (what, subject, value), number of stated facts
     ("there is a small striped red ball in the bottom left corner.", 5, [], 5),
     ("a small striped red ball is in the bottom left corner.", 5, [], 5),
     ("a large plain green tree and a boat.", 5, [], 5),
@@ -81,17 +81,19 @@ def test_the_facts_of_a_scene():
     ]
 
 
-@pytest.mark.parametrize(("caption", "claims", "wrong", "told"), GOLDEN, ids=[row[0][:40] or "empty" for row in GOLDEN])
-def test_golden_judgements(caption, claims, wrong, told):
+@pytest.mark.parametrize(
+    ("caption", "claims", "wrong", "stated"), GOLDEN, ids=[row[0][:40] or "empty" for row in GOLDEN]
+)
+def test_golden_verdicts(caption, claims, wrong, stated):
     verdict = check_caption(caption, SCENE)
     assert len(verdict.claims) == claims, verdict.claims
     assert [(claim.what, claim.subject, claim.value) for claim in verdict.wrong] == wrong
-    assert len(verdict.stated) == told, verdict.stated
-    assert verdict.recall == told / 25
+    assert len(verdict.stated) == stated, verdict.stated
+    assert verdict.recall == stated / 25
     assert verdict.hallucination_rate == (len(wrong) / claims if claims else 0.0)
 
 
-def test_a_relation_names_the_other_thing_too():
+def test_a_relation_also_names_the_other_thing():
     assert check_caption("the boat is to the left of the tree.", SCENE).claims[
         Assertion("relation", "boat", "left of", "tree")
     ]
@@ -103,10 +105,10 @@ def test_singling_out_by_truth():
     assert fit_score("a red ball", red) == 2
     assert fit_score("a red ball", blue) == 0
     assert singles_out("a red ball and a tree.", red, [blue])
-    assert not singles_out("a ball and a tree.", red, [blue])  # a tie is no success
+    assert not singles_out("a ball and a tree.", red, [blue])  # a tie does not count
     assert not singles_out("a blue ball", red, [blue])
     assert not singles_out("", red, [blue])
-    assert singles_out("a red ball and a purple kite", red, [blue])  # one slip does not cost it the image
+    assert singles_out("a red ball and a purple kite", red, [blue])  # one false claim does not prevent it
     assert singles_out("anything", red, [])
 
 
@@ -144,17 +146,17 @@ def check(text):
 
 @given(st.lists(st.sampled_from([*vocabulary(), "!", "?", "the", "left of", "right of", "\n"]), max_size=80))
 @settings(max_examples=300, deadline=None)
-def test_word_salad_is_read_without_complaint(salad):
-    check(" ".join(salad))
+def test_shuffled_words_are_parsed_without_error(words):
+    check(" ".join(words))
 
 
 @given(st.text(max_size=300))
 @settings(max_examples=300, deadline=None)
-def test_any_unicode_is_read_without_complaint(text):
+def test_any_unicode_is_parsed_without_error(text):
     check(text)
 
 
-def test_ten_thousand_words_are_read_in_seconds():
+def test_ten_thousand_words_are_parsed_in_seconds():
     rng = random.Random(0)
     words = vocabulary()
     check(" ".join(rng.choice(words) for _ in range(10_000)))

@@ -47,7 +47,7 @@ def test_two_thousand_references_are_true_grammatical_and_partial():
     assert 0.15 < sum(recalls) / len(recalls) < 0.4
 
 
-def test_telling_all_tells_nearly_all_and_nothing_false():
+def test_a_description_states_nearly_all_facts_and_nothing_false():
     for seed, scene in enumerate(scenes(400)):
         text = describe_scene(scene, random.Random(seed))
         verdict = check_caption(text, scene)

@@ -31,7 +31,7 @@ class Table(NamedTuple):
     metrics: dict[str, np.ndarray]
     """Name → (N,) values, NaN where the metric does not apply."""
     false: list[list[tuple[int, int, str]]]
-    """Per caption (start, end, what is false) of each false sentence; [] where none is false or the truth is unknown."""
+    """Per caption (start, end, what is false) of each false sentence; [] if there is none or the truth is unknown."""
 
 
 def captions_path(run_dir: str | os.PathLike, step: int) -> Path:

@@ -114,7 +114,8 @@ def compare(variants: Sequence[Sequence[str | Path]], split: str = "test", every
         if steps == {0} or len(steps) > 1:
             raise InputError(
                 f"{', '.join(map(str, runs))}: {split} was captioned last at step "
-                f"{', '.join(map(str, sorted(steps)))}; a run must have ended, and all runs of a variant at the same step; resume=auto continues a run"
+                f"{', '.join(map(str, sorted(steps)))}; a run must have ended, and all runs of a "
+                "variant at the same step; resume=auto continues a run"
             )
     last = [[tables[max(tables)] for tables in runs] for runs in evaluations]
     first = [tables[min(tables)] for tables in evaluations[0]]

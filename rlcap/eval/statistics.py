@@ -59,7 +59,8 @@ def paired_difference(before: ArrayLike, after: ArrayLike, seed: int = 0, n: int
 def relative_change(before: ArrayLike, after: ArrayLike, seed: int = 0, n: int = RESAMPLES) -> Interval:
     """Return the relative change of the mean, over the images that have both values; −0.3 is a fall by 30 %.
 
-    The change is (mean(after) − mean(before)) / |mean(before)|. The result is `UNDEFINED` where the mean before is zero. Resamples in which that mean is zero are left out.
+    The change is (mean(after) − mean(before)) / |mean(before)|. The result is `UNDEFINED` where the mean before is
+    zero. Resamples in which that mean is zero are left out.
 
     Raises:
         ValueError: The lengths differ.

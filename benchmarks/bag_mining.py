@@ -68,7 +68,7 @@ def measure(count: int, dim: int, neighbours: int, topics: int, spread: float) -
         "exact_seconds": round(exact_seconds, 1),
         "speedup": round(exact_seconds / seconds, 2),
         "peak_rss_mb": round(peak),
-        "recall_at_20": round(mining.recall_of(found.indices[queries, :20], exact), 4),
+        "recall_at_20": round(mining.measure_recall(found.indices[queries, :20], exact), 4),
         "dropped_pairs": dropped,
     }
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from lab_runs import arguments, row, show, train, values, write_json
 
-from rlcap.eval.statistics import across_difference
+from rlcap.eval.statistics import difference_across_seeds
 
 VARIANTS = {"all": [], "random_bags": ["curriculum={bag_size: 20, level: random}"]}
 COLUMNS = (
@@ -37,7 +37,7 @@ def main() -> None:
     for column in COLUMNS:
         split, metric = column.split("/")
         ends = [values(asked.out, name, asked.seeds, split, metric, True) for name in ("random_bags", "all")]
-        gaps[column] = across_difference(*ends)._asdict()
+        gaps[column] = difference_across_seeds(*ends)._asdict()
         print(f"  {column}: {gaps[column]['mean']:+.3f} [{gaps[column]['low']:+.3f}, {gaps[column]['high']:+.3f}]")
     write_json(asked.json, seeds=asked.seeds, results=results, bagcurri_minus_random=gaps, cost=cost)
 

@@ -18,10 +18,10 @@ from lab_runs import ROOT, arguments, row, train, write_json
 from mixes import PARTS
 
 from rlcap.config.schema import GRPOConfig, load_config
-from rlcap.eval.over_optimization import told
+from rlcap.eval.over_optimization import describe_alarm
 from rlcap.eval.report.charts import smooth
-from rlcap.eval.reward_gains import gain, terms, window
-from rlcap.eval.summary import metric_rows
+from rlcap.eval.reward_gains import reward_gain, reward_terms, smoothing_window
+from rlcap.eval.summary import read_metric_rows
 from rlcap.probing.probe import probe
 
 
@@ -66,9 +66,9 @@ def foreseen(changes: list[str], images: int = 42) -> dict[str, float]:
 
 def rise(folder: Path) -> dict[str, float]:
     """Component → how far it rose in training, in standard deviations within a group."""
-    rows = metric_rows(folder)
-    points = {component: gain(rows, component) for component in terms(rows)}
-    return {component: smooth(found, window(found))[-1][1] for component, found in points.items()}
+    rows = read_metric_rows(folder)
+    points = {component: reward_gain(rows, component) for component in reward_terms(rows)}
+    return {component: smooth(found, smoothing_window(found))[-1][1] for component, found in points.items()}
 
 
 def main() -> None:
@@ -99,7 +99,7 @@ def main() -> None:
     for name, by_seed in alarms.items():
         for seed, found in by_seed.items():
             for alarm in found:
-                print(f"{name}, seed {seed}, {alarm['split']}: {told(alarm)}")
+                print(f"{name}, seed {seed}, {alarm['split']}: {describe_alarm(alarm)}")
     write_json(asked.json, seeds=asked.seeds, probes=predicted, results=results, alarms=alarms, rises=rises, cost=cost)
 
 

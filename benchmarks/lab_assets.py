@@ -22,7 +22,7 @@ from rlcap.lab.assets import resolve
 from rlcap.lab.models.nli import LABELS, sample_pair
 from rlcap.lab.source import load_split
 from rlcap.lab.truth_metrics import truth_metrics
-from rlcap.lab.world.language import INSTRUCTION, tell_all, tell_thing
+from rlcap.lab.world.language import INSTRUCTION, describe_scene, describe_thing
 from rlcap.lab.world.scene import Scene
 from rlcap.policy.loading import load_policy
 from rlcap.scorers.clip import ClipScorer
@@ -49,14 +49,14 @@ def retrievers(samples: list) -> dict:
     scenes = [Scene.from_json(sample.meta["scene"]) for sample in samples]
 
     def tell(*attributes: str) -> list[str]:
-        return [" ".join(tell_thing(thing, attributes, rng) for thing in scene.things) for scene in scenes]
+        return [" ".join(describe_thing(thing, attributes, rng) for thing in scene.things) for scene in scenes]
 
     texts = {
         "fused paragraph": [sample.paragraph for sample in samples],
         "kind and colour": tell("colour"),
         "kind, colour, place": tell("colour", "place"),
         "kind, colour, size, fill": tell("colour", "size", "fill"),
-        "everything": [tell_all(scene, rng) for scene in scenes],
+        "everything": [describe_scene(scene, rng) for scene in scenes],
     }
     found: dict = {}
     for name in ("retriever", "judge-retriever"):

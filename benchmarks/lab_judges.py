@@ -34,12 +34,12 @@ from rlcap.cli.arguments import positive
 from rlcap.lab.assets import ASSETS
 from rlcap.lab.models.captioner import base_caption, captioner_processor, normalise, visual_tokens
 from rlcap.lab.models.corpus import draw_corpus
-from rlcap.lab.models.retriever import detailed, retriever_config
+from rlcap.lab.models.retriever import detailed_caption, retriever_config
 from rlcap.lab.models.tokenizer import BOS, EOS, PAD, build_tokenizer
 from rlcap.lab.source import draw_family, draw_scene
 from rlcap.lab.world.renderer import draw
-from rlcap.lab.world.scene import Scene, sibling
-from rlcap.lab.world.truth import judge
+from rlcap.lab.world.scene import Scene, sample_sibling
+from rlcap.lab.world.truth import check_caption
 from rlcap.rewards.vqa_score import QUESTION
 from rlcap.scorers.text.ngrams import tokenize
 from rlcap.scorers.text.sentences import split_sentences
@@ -71,9 +71,9 @@ def claim(scene: Scene, true: bool, rng: random.Random, split: str = "train") ->
     while True:
         told = scene
         if not true:
-            told = sibling(scene, rng, rng.choice((1, 2, 3))) if rng.random() < 0.7 else draw_scene(rng, split)
+            told = sample_sibling(scene, rng, rng.choice((1, 2, 3))) if rng.random() < 0.7 else draw_scene(rng, split)
         sentence = rng.choice(split_sentences(base_caption(told, rng)))
-        found = judge(sentence, scene)
+        found = check_caption(sentence, scene)
         if found.claims and bool(found.wrong) != true:
             return sentence
 
@@ -104,7 +104,7 @@ def make_answerer(out: Path, images: int, steps: int, log: Log, batch: int = 48,
         for n, i in enumerate(rows):
             text = claim(corpus.scenes[i], bool(n % 2), rng)
             words = tokenizer.tokenize(text)
-            so_far = [not judge(" ".join(words[: k + 1]), corpus.scenes[i]).wrong for k in range(len(words))]
+            so_far = [not check_caption(" ".join(words[: k + 1]), corpus.scenes[i]).wrong for k in range(len(words))]
             ids = tokenizer(f"{QUESTION.replace('{caption}', text)} assistant :")["input_ids"]
             after = len(ids) - opening - len(words)
             asked.append(ids)
@@ -199,7 +199,7 @@ def make_chooser(out: Path, images: int, steps: int, log: Log, batch: int = 48, 
             for family in rng.choices(range(len(corpus) // FAMILY), k=batch)
             for i in rng.sample(range(FAMILY), 2)
         ]
-        texts = [detailed(corpus.scenes[chosen], rng) for chosen in pairs[::2]]
+        texts = [detailed_caption(corpus.scenes[chosen], rng) for chosen in pairs[::2]]
         read = processor.tokenizer(texts, padding=True, truncation=True, max_length=CONTEXT, return_tensors="pt")
         seen = model(
             pixel_values=normalise(corpus.pixels[pairs]),
@@ -232,7 +232,7 @@ def quality(folder: Path, count: int) -> dict[str, float]:
             [i for i in images[::2] for _ in range(2)], asked
         )
     )
-    texts = [text for own, _ in families for text in [detailed(own, rng)] * 2]
+    texts = [text for own, _ in families for text in [detailed_caption(own, rng)] * 2]
     near = np.array(PreferenceScorer.load(str(folder / "chooser")).scores(images, texts))
     return {"answerer": float(wins(yes[::2], yes[1::2]).mean()), "chooser": float(wins(near[::2], near[1::2]).mean())}
 

@@ -18,9 +18,9 @@ from pathlib import Path
 
 import numpy as np
 
-from rlcap.eval.captions_file import read_tables, steps
-from rlcap.eval.metric_catalog import ABOUT
-from rlcap.eval.statistics import across, across_difference, across_relative_change
+from rlcap.eval.captions_file import evaluated_steps, read_tables
+from rlcap.eval.metric_catalog import CATALOG
+from rlcap.eval.statistics import difference_across_seeds, mean_across_seeds, relative_change_across_seeds
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -79,7 +79,7 @@ def values(out: Path, name: str, seeds: Sequence[int], split: str, metric: str, 
     found = []
     for seed in seeds:
         folder = out / f"{name}-{seed}"
-        table = read_tables(folder, steps(folder)[-1 if last else 0])[split]
+        table = read_tables(folder, evaluated_steps(folder)[-1 if last else 0])[split]
         found.append(table.metrics[metric])
     return found
 
@@ -89,12 +89,12 @@ def row(out: Path, name: str, seeds: Sequence[int], split: str, metric: str) -> 
     its interval over images."""
     before, after = (values(out, name, seeds, split, metric, last) for last in (False, True))
     intervals = {
-        "start": across(before),
-        "end": across(after),
-        "difference": across_difference(before, after),
-        "relative": across_relative_change(before, after),
+        "start": mean_across_seeds(before),
+        "end": mean_across_seeds(after),
+        "difference": difference_across_seeds(before, after),
+        "relative": relative_change_across_seeds(before, after),
     }
-    alone = [across_difference([one], [two])._asdict() for one, two in zip(before, after, strict=True)]
+    alone = [difference_across_seeds([one], [two])._asdict() for one, two in zip(before, after, strict=True)]
     return {key: value._asdict() for key, value in intervals.items()} | {"difference_by_seed": alone}
 
 
@@ -102,7 +102,8 @@ def show(title: str, results: Mapping[str, Mapping[str, Mapping]], columns: Sequ
     """A Markdown table: a line a variant, a column a metric (end value, and its difference to the start with interval)."""
     print(f"\n{title}\n")
     labels = [
-        getattr(ABOUT.get(column.split("/")[-1]), "label", column) + f" ({column.split('/')[0]})" for column in columns
+        getattr(CATALOG.get(column.split("/")[-1]), "label", column) + f" ({column.split('/')[0]})"
+        for column in columns
     ]
     print("| variant | " + " | ".join(labels) + " |")
     print("|---" * (len(columns) + 1) + "|")

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from lab_runs import arguments, row, show, train, values, write_json
 
-from rlcap.eval.statistics import across_difference
+from rlcap.eval.statistics import difference_across_seeds
 
 COLUMNS = (
     "test/bag5_recall_at_1",
@@ -35,7 +35,7 @@ def main() -> None:
     for column in COLUMNS:
         split, metric = column.split("/")
         ends = [values(asked.out, name, asked.seeds, split, metric, True) for name in ("all", "ppo")]
-        gaps[column] = across_difference(*ends)._asdict()
+        gaps[column] = difference_across_seeds(*ends)._asdict()
         print(f"  {column}: {gaps[column]['mean']:+.3f} [{gaps[column]['low']:+.3f}, {gaps[column]['high']:+.3f}]")
     write_json(asked.json, seeds=asked.seeds, results=results, ppo_minus_grpo=gaps, cost=cost)
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from rlcap.eval.statistics import COVERAGE, NOTHING, Interval
+from rlcap.eval.statistics import COVERAGE, UNDEFINED, Interval
 
 
 def wins(better: np.ndarray, worse: np.ndarray) -> np.ndarray:
@@ -59,7 +59,7 @@ def bootstrap(statistic: Callable[[np.ndarray], float], items: int, seed: int = 
     """The statistic of all items and its 95 % percentile interval over resampled items; `statistic` takes item numbers."""
     whole = statistic(np.arange(items))
     if np.isnan(whole):
-        return NOTHING
+        return UNDEFINED
     rng = np.random.default_rng(seed)
     found = [statistic(rng.integers(0, items, items)) for _ in range(n)]
     low, high = np.nanquantile(found, [(1 - COVERAGE) / 2, (1 + COVERAGE) / 2])

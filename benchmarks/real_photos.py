@@ -31,7 +31,7 @@ from photo_models import build
 from rlcap.cli.arguments import folder, positive
 from rlcap.config.schema import GRPOConfig, SFTConfig, load_config
 from rlcap.data.source import load_splits
-from rlcap.eval.metric_catalog import about, reading_order
+from rlcap.eval.metric_catalog import metric_info, reading_order
 from rlcap.eval.metrics.retrieval import recall_at_1
 from rlcap.eval.summary import read_summary
 from rlcap.scorers.clip import ClipScorer
@@ -199,7 +199,7 @@ def table(runs: Sequence[dict[str, Any]]) -> str:
     seeds = " | ".join(f"seed {seed}: difference, 95 % interval" for seed in range(len(runs)))
     lines = [f"| metric | before | after, mean of seeds | {seeds} |", "| --- " * (len(runs) + 3) + "|"]
     for name in reading_order(set(runs[0])):
-        shown, told = about(name), [run[name] for run in runs]
+        shown, told = metric_info(name), [run[name] for run in runs]
         cells = []
         for row in told:
             low, high = (shown.format_change(row["difference"][end]) for end in ("low", "high"))

@@ -104,7 +104,7 @@ LAB: dict[str, dict[str, Any]] = {
         "reward": "rlcap.rewards.caption_qa:CaptionQa",
         "params": {
             "judge": {"backend": "rlcap.lab.oracles.question_answerer:OracleQuestionAnswerer", "cache": ":memory:"},
-            "questions": "rlcap.lab.world.questions:of_sample",
+            "questions": "rlcap.lab.world.questions:questions_for_sample",
         },
     },
     "aloha": {

@@ -62,7 +62,7 @@ def add(commands: Any) -> None:
 
 def _bags_mine(options: argparse.Namespace) -> None:
     from rlcap.data.bags import partition, write_truematch
-    from rlcap.data.mining import features, mine
+    from rlcap.data.mining import compute_features, mine
     from rlcap.lab.assets import PREFIX, resolve
     from rlcap.scorers.clip import ClipScorer
 
@@ -76,7 +76,7 @@ def _bags_mine(options: argparse.Namespace) -> None:
     bags.write(options.out)
     print(f"{options.out}: {', '.join(f'{key} {value}' for key, value in bags.about.items())}")
     if options.truematch:
-        hard, vectors = bags.levels["hard"], features(samples, scorer, text=options.text)
+        hard, vectors = bags.levels["hard"], compute_features(samples, scorer, text=options.text)
         vector = {sample.id: vectors[row] for row, sample in enumerate(samples)}
         similar = {id: [float(vector[id] @ vector[other]) for other in near] for id, near in hard.items()}
         disjoint = partition(hard, options.size, similar)
@@ -85,7 +85,15 @@ def _bags_mine(options: argparse.Namespace) -> None:
 
 
 def _bags_convert(options: argparse.Namespace) -> None:
-    from rlcap.data.bags import BagFile, from_bags, is_bag_file, partition, read_truematch, write_truematch
+    from rlcap.data.bags import (
+        BagError,
+        BagFile,
+        is_bag_file,
+        make_bag_file,
+        partition,
+        read_truematch,
+        write_truematch,
+    )
     from rlcap.errors import BagError
 
     if is_bag_file(options.source):
@@ -99,6 +107,6 @@ def _bags_convert(options: argparse.Namespace) -> None:
         print(f"{options.out}: TrueMatch's form, {len(disjoint)} disjoint bags of {size} of {len(lists)} images")
     else:
         disjoint = [replace(bag, level=options.level) for bag in read_truematch(options.source)]
-        from_bags(disjoint, model=f"TrueMatch {options.source.name}").write(options.out)
+        make_bag_file(disjoint, model=f"TrueMatch {options.source.name}").write(options.out)
         size = len(disjoint[0].ids)
         print(f"{options.out}: a bag file for data.bags, {len(disjoint)} bags of {size}, level {options.level}")

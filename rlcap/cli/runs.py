@@ -56,10 +56,10 @@ def _eval(options: argparse.Namespace) -> None:
 
 def _compare(options: argparse.Namespace) -> None:
     from rlcap.eval.captions_file import write_atomically
-    from rlcap.eval.compare import compare, markdown
+    from rlcap.eval.compare import compare, to_markdown
 
     found = compare([variant.split(",") for variant in options.runs], options.split, options.every)
-    print(markdown(found))
+    print(to_markdown(found))
     if options.json:
         write_atomically(options.json, json.dumps(found.to_dict(), indent=1, allow_nan=False) + "\n")
 

@@ -1,13 +1,13 @@
-"""Curricula over bags: which stage a step is in. Pure, without torch, so that resuming needs nothing but the progress.
+"""Curricula over bags: pure functions from the progress of a run to a stage, so that resuming needs only the progress.
 
-A stage says how many similar images a caption must be told apart from. BagCurri (algorithms.md §1.7) grows the bag
-from 2 to 20 over 20 epochs; here the same schedule is a function of the progress in [0, 1].
+A stage says how many similar images a caption must be distinguished from. BagCurri (algorithms.md §1.7) grows the bag
+from 2 to 20 images over 20 epochs; here the same schedule is a function of the progress in [0, 1].
 
     curriculum = parse("bagcurri")                          # or {0.0: 2, 0.15: 3, 0.4: 5}, or {"bag_size": 5}
     curriculum.stage_at(0.5).bag_size                       # 7
 
-`Adaptive` grows the bag when the captioner wins often enough; what it remembers is a small frozen state that belongs in
-the checkpoint. Every curriculum answers `stage_at(progress, state)`, so that a trainer need not know which it has.
+`Adaptive` grows the bag when captions find their image often enough. Its small immutable state belongs in the
+checkpoint. Every curriculum has `stage_at(progress, state)`, so that a trainer handles all of them alike.
 """
 
 from __future__ import annotations
@@ -20,19 +20,22 @@ from typing import Any
 from rlcap.errors import ConfigError
 
 LEVELS = ("hard", "medium", "easy", "random")
-"""Where a bag's distractors come from: nearest neighbours, neighbours further away, or chance."""
+"""Where the distractors of a bag come from: nearest neighbours, neighbours further away, or random images."""
 
 _PUBLISHED = ((3, 2), (8, 3), (10, 5), (12, 7), (14, 10), (17, 15), (20, 20))
-"""(epochs before which it holds, bag size): the schedule of NDLB's sr.yml at commit 3db9c82, 0-based epochs."""
+"""Pairs (exclusive 0-based end epoch, bag size): the schedule in sr.yml of NDLB at commit 3db9c82."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """A part of the run with bags of one size (the image itself and `bag_size - 1` distractors) and one level."""
+    """A part of the run with bags of one size and one level."""
 
     name: str
+    """Name of the stage in logs."""
     bag_size: int
+    """Images of a bag: the caption's own image and `bag_size - 1` distractors."""
     level: str = "hard"
+    """One of `LEVELS`."""
 
     def __post_init__(self) -> None:
         if self.bag_size < 2:
@@ -42,15 +45,18 @@ class Stage:
 
     @property
     def distractors(self) -> int:
+        """The number of distractors in a bag."""
         return self.bag_size - 1
 
 
 @dataclass(frozen=True, slots=True)
 class BagCurri:
-    """Stages by progress: `stages[i]` holds from `starts[i]` (in [0, 1], the first 0) until the next one starts."""
+    """A schedule of stages by progress."""
 
     starts: tuple[float, ...]
+    """The progress at which each stage starts, in [0, 1) and increasing; the first is 0."""
     stages: tuple[Stage, ...]
+    """The stages; each lasts until the next one starts."""
 
     def __post_init__(self) -> None:
         if not self.starts or len(self.starts) != len(self.stages):
@@ -62,66 +68,78 @@ class BagCurri:
 
     @classmethod
     def published(cls) -> BagCurri:
-        """NDLB's schedule: sizes 2, 3, 5, 7, 10, 15, 20 over 20 epochs, all `hard`."""
+        """Return the schedule of NDLB: sizes 2, 3, 5, 7, 10, 15, 20 over 20 epochs, all `hard`."""
         return cls.from_epochs(_PUBLISHED)
 
     @classmethod
     def from_epochs(cls, ends: Sequence[tuple[int, int]], level: str = "hard") -> BagCurri:
-        """From (exclusive 0-based end epoch, bag size) in increasing order; the last end is the length of the run."""
+        """Make a schedule from pairs (exclusive 0-based end epoch, bag size) in increasing order.
+
+        The last end epoch is the length of the run in epochs.
+        """
         epochs = ends[-1][0]
         starts = (0, *(end for end, _ in ends[:-1]))
         stages = tuple(Stage(f"bag{size}", size, level) for _, size in ends)
         return cls(tuple(start / epochs for start in starts), stages)
 
     def stage_at(self, progress: float, state: AdaptiveState | None = None) -> Stage:
-        """The stage at `progress` = steps done / steps of the run. Values outside [0, 1] take the nearest stage."""
-        # A share of steps such as 3/20 must land on its boundary although floats can miss it by an ulp.
+        """Return the stage at `progress`, the share of completed steps; outside [0, 1], the nearest stage."""
+        # The tolerance makes a progress such as 3/20 reach its boundary, which floats can miss by an ulp.
         return self.stages[max(0, bisect.bisect_right(self.starts, progress + 1e-9) - 1)]
 
 
 @dataclass(frozen=True, slots=True)
 class Constant:
-    """The same bags throughout."""
+    """A curriculum with the same kind of bags during the whole run."""
 
     bag_size: int = 5
+    """Images of a bag."""
     level: str = "hard"
+    """One of `LEVELS`."""
 
     def __post_init__(self) -> None:
         self.stage_at(0.0)
 
     def stage_at(self, progress: float, state: AdaptiveState | None = None) -> Stage:
+        """Return the only stage."""
         return Stage(f"{self.level}{self.bag_size}", self.bag_size, self.level)
 
 
 @dataclass(frozen=True, slots=True)
 class AdaptiveState:
-    """What an adaptive curriculum remembers: its position in the sizes and the recalls seen since it got there."""
+    """The state of an adaptive curriculum."""
 
     index: int = 0
+    """Index of the present bag size in `Adaptive.sizes`."""
     recent: tuple[float, ...] = ()
+    """The latest in-bag R@1 values at this bag size, at most `Adaptive.window`."""
 
     def to_dict(self) -> dict[str, Any]:
-        """For the checkpoint: plain JSON."""
+        """Return the state as plain JSON values, for the checkpoint."""
         return {"index": self.index, "recent": list(self.recent)}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> AdaptiveState:
+        """Return the state that `to_dict` stored."""
         return cls(int(data["index"]), tuple(float(value) for value in data["recent"]))
 
 
 @dataclass(frozen=True, slots=True)
 class Adaptive:
-    """Grows the bag when the mean of the last `window` in-bag R@1 passes `target`; it never shrinks again.
+    """A curriculum that grows the bag when the mean of the last `window` in-bag R@1 values reaches `target`.
 
-    After a growth the window starts empty: recalls in the smaller bag say nothing about the larger one.
+    The bag never shrinks. After it grows, the window starts empty, because recalls in the smaller bag say nothing about
+    the larger one.
     """
 
     sizes: tuple[int, ...] = (2, 3, 5, 7, 10, 15, 20)
+    """Bag sizes in increasing order."""
     target: float = 0.8
-    """In (0, 1)."""
+    """Mean R@1 in (0, 1) at which the bag grows."""
     window: int = 10
-    """Observations, usually one per optimiser step."""
+    """The number of observations in the mean, usually one per optimiser step."""
     level: str = "hard"
+    """One of `LEVELS`."""
 
     def __post_init__(self) -> None:
         if not self.sizes or any(b <= a for a, b in zip(self.sizes, self.sizes[1:], strict=False)):
@@ -136,10 +154,11 @@ class Adaptive:
             Stage("adaptive", size, self.level)
 
     def start(self) -> AdaptiveState:
+        """Return the state at the start of a run."""
         return AdaptiveState()
 
     def observe(self, state: AdaptiveState, recall: float) -> AdaptiveState:
-        """The state after one more in-bag R@1 in [0, 1] (at the present bag size)."""
+        """Return the state after one more in-bag R@1 in [0, 1], measured at the present bag size."""
         if not 0 <= recall <= 1:
             raise ConfigError(f"Adaptive: R@1 {recall} lies outside [0, 1]; give a share, not a percentage")
         recent = (*state.recent, recall)[-self.window :]
@@ -152,7 +171,7 @@ class Adaptive:
         return replace(state, recent=recent)
 
     def stage_at(self, progress: float, state: AdaptiveState | None = None) -> Stage:
-        """The stage in `state`; the progress plays no part. Without a state, the first stage."""
+        """Return the stage of `state`, whatever the progress; without a state, the first stage."""
         index = min((state or self.start()).index, len(self.sizes) - 1)
         return Stage(f"adaptive{self.sizes[index]}", self.sizes[index], self.level)
 
@@ -161,40 +180,41 @@ Curriculum = BagCurri | Constant | Adaptive
 
 
 def parse(config: str | int | Mapping[Any, Any]) -> Curriculum:
-    """A curriculum from configuration.
+    """Return the curriculum that a configuration describes.
 
-    - `"bagcurri"`: as published;
-    - `5`: bags of 5 throughout;
-    - `{0.0: 2, 0.15: 3, 0.4: "medium 5"}`: starts of progress → bag size, or `"level size"`, or `{bag_size, level}`;
+    - `"bagcurri"`: the published schedule;
+    - `5`: bags of 5 during the whole run;
+    - `{0.0: 2, 0.15: 3, 0.4: "medium 5"}`: the progress at which a stage starts → bag size, `"level size"` or
+      `{bag_size, level}`;
     - `{"bag_size": 5, "level": "random"}`: constant;
     - `{"sizes": [2, 3, 5], "target": 0.8, "window": 20}`: adaptive.
 
     Raises:
-        ValueError: anything else, naming what was seen.
+        ConfigError: The configuration has another form; the message names it.
     """
     if isinstance(config, str) and config == "bagcurri":
         return BagCurri.published()
     if isinstance(config, int) and not isinstance(config, bool):
         return Constant(config)
     if isinstance(config, Mapping) and config:
-        for kind, needed in ((Constant, "bag_size"), (Adaptive, "sizes")):
-            if needed in config:
+        for kind, required_key in ((Constant, "bag_size"), (Adaptive, "sizes")):
+            if required_key in config:
                 return _build(kind, config)
         try:
             by_start = sorted((float(start), stage) for start, stage in config.items())
         except (TypeError, ValueError):
-            pass  # not a schedule either: the error below shows the forms that are
+            pass  # not a schedule either: the error below lists the valid forms
         else:
-            stages = tuple(_stage(value) for _, value in by_start)
+            stages = tuple(_parse_stage(value) for _, value in by_start)
             return BagCurri(tuple(start for start, _ in by_start), stages)
     raise ConfigError(
-        f"curriculum {config!r} is none of: 'bagcurri', a bag size, {{0.0: 2, 0.15: 3}}, "
+        f"curriculum {config!r} is not valid; write one of: 'bagcurri', a bag size, {{0.0: 2, 0.15: 3}}, "
         "{bag_size: 5, level: random}, {sizes: [2, 3, 5], target: 0.8, window: 20}"
     )
 
 
 def describe(curriculum: Curriculum) -> str:
-    """One line for the start of a run."""
+    """Return one line about the curriculum, for the start of a run."""
     match curriculum:
         case BagCurri(starts, stages):
             parts = (
@@ -221,7 +241,8 @@ def _build(kind: type[Constant] | type[Adaptive], config: Mapping[str, Any]) -> 
     return kind(**values)
 
 
-def _stage(value: Any) -> Stage:
+def _parse_stage(value: Any) -> Stage:
+    """Return the stage of a value in a schedule: a bag size, `"level size"` or `{bag_size, level}`."""
     level, size = "hard", value
     if isinstance(value, Mapping):
         level, size = value.get("level", "hard"), value.get("bag_size")
@@ -238,7 +259,7 @@ def _stage(value: Any) -> Stage:
 
 
 def to_dict(curriculum: Curriculum) -> dict[str, Any]:
-    """The form that `parse` reads, for a run's stored configuration."""
+    """Return the form that `parse` reads, for the stored configuration of a run."""
     if isinstance(curriculum, BagCurri):
         pairs = zip(curriculum.starts, curriculum.stages, strict=True)
         return {start: {"bag_size": stage.bag_size, "level": stage.level} for start, stage in pairs}

@@ -1,8 +1,9 @@
-"""Which images can't be decoded: found once, before a run, and remembered.
+"""Finds the images that can't be decoded, before a run starts, and remembers the ones that can.
 
-A file that is broken in its middle has a good header and a good end; only decoding shows it, and training would meet it
-hours later. So each file is decoded once (see `decode_image` for what that costs) on all cores, and those that passed
-are noted in the cache under their path, size and time of change: the next start only looks them up, 0.01 ms each.
+A file that is damaged in the middle has an intact header and an intact end, so that only decoding reveals the damage.
+Without this check, training would fail at the file hours later. Each file is therefore decoded once on all cores (see
+`decode_image` for the time that this takes). The cache records the files that can be decoded by path, size and
+modification time, so that the next start only looks them up, in 0.01 ms per file.
 """
 
 from __future__ import annotations
@@ -19,18 +20,21 @@ from rlcap.errors import ImageError
 from rlcap.io.embedding_cache import default_cache
 from rlcap.io.images import decode_image
 
-_PART = 1000
-"""Images between two notes: what an interrupted check loses at most."""
+_BATCH = 1000
+"""Images between two writes to the record: an interrupted check loses at most these."""
 _DIGITS = 32
+"""Hexadecimal digits of a stamp."""
 
 
-def undecodable(paths: Sequence[str], notes: Path | None = None) -> dict[str, ImageError]:
-    """Path → what is wrong with the image, for those that can't be decoded.
+def find_undecodable(paths: Sequence[str], notes: Path | None = None) -> dict[str, ImageError]:
+    """Return path → error for the images that can't be decoded.
 
-    A bar is shown where it takes longer than two seconds.
+    A progress bar appears when the check takes longer than two seconds.
 
     Args:
-        notes: the file of those that passed; default `default_cache() / "decoded-images.txt"`, which may be deleted.
+        paths: The image files, which must exist.
+        notes: The file that records the images that can be decoded. The default is
+            `default_cache() / "decoded-images.txt"`. The file may be deleted.
     """
     notes = notes if notes is not None else default_cache() / "decoded-images.txt"
     passed = set(notes.read_text().split()) if notes.exists() else set()
@@ -40,20 +44,20 @@ def undecodable(paths: Sequence[str], notes: Path | None = None) -> dict[str, Im
         ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as pool,
         tqdm(total=len(unknown), desc="decoding each image once", unit="image", delay=2) as bar,
     ):
-        for start in range(0, len(unknown), _PART):
-            part = unknown[start : start + _PART]
+        for start in range(0, len(unknown), _BATCH):
+            batch = unknown[start : start + _BATCH]
             good = []
-            for (path, stamp), error in zip(part, pool.map(_attempt, (path for path, _ in part)), strict=True):
+            for (path, stamp), error in zip(batch, pool.map(_try_decoding, (path for path, _ in batch)), strict=True):
                 if error is None:
                     good.append(stamp)
                 else:
                     broken[path] = error
                 bar.update()
-            _note(notes, good)
+            _append_stamps(notes, good)
     return broken
 
 
-def _attempt(path: str) -> ImageError | None:
+def _try_decoding(path: str) -> ImageError | None:
     try:
         decode_image(path)
     except ImageError as error:
@@ -62,12 +66,13 @@ def _attempt(path: str) -> ImageError | None:
 
 
 def _stamp(path: str) -> str:
+    """Return a digest of path, size and modification time."""
     stat = os.stat(path)
     return hashlib.sha256(f"{os.path.abspath(path)}|{stat.st_size}|{stat.st_mtime_ns}".encode()).hexdigest()[:_DIGITS]
 
 
-def _note(notes: Path, stamps: Sequence[str]) -> None:
-    """Append in one write; half a line that a kill leaves behind matches no stamp."""
+def _append_stamps(notes: Path, stamps: Sequence[str]) -> None:
+    """Append the stamps in one write. An incomplete line of a killed process matches no stamp."""
     if stamps:
         notes.parent.mkdir(parents=True, exist_ok=True)
         with notes.open("a") as file:

@@ -1,14 +1,14 @@
-"""Where rows come from: jsonl files, COCO captions JSON, Hugging Face data sets on disk.
+"""Reads samples from JSON Lines files, COCO captions JSON and Hugging Face data sets on disk.
 
-    samples = load_samples("mine.jsonl")                                   # {"id": "a", "image": "a.jpg", "references": ["A dog."]}
+    samples = load_samples("mine.jsonl")          # {"id": "a", "image": "a.jpg", "references": ["A dog."]}
     samples = load_samples("captions_val2017.json", image_root="val2017", on_bad="skip")
     print(samples.describe())
-    held_out, rest = split(samples, holdout=40)
+    held_out, rest = split_samples(samples, holdout=40)
 
-A row holds an id and an image *path*; pixels stay on disk until somebody looks. Every file is checked at load, from its
-header and its last bytes (0.1 ms each), and the first time that it is seen by decoding it (rlcap.data.decoding), so that
-a missing or broken photo stops the start of a run and not its third hour. A bad row is an error that names the row and
-the file, or with `on_bad="skip"` a counted skip.
+A sample holds an id and the *path* of its image; the pixels are read only when they are needed. Loading checks every
+image file from its header and its last bytes (0.1 ms each), and decodes each file once when it first sees the file
+(rlcap.data.decoding). So a missing or broken photo stops a run at its start and not hours later. A bad row raises an
+error that names the row and the file, or with `on_bad="skip"` is left out and counted.
 """
 
 from __future__ import annotations
@@ -26,13 +26,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rlcap.config.schema import COLUMNS
-from rlcap.data.decoding import undecodable
+from rlcap.data.decoding import find_undecodable
 from rlcap.errors import DataError, ImageError
 from rlcap.io.embedding_cache import default_cache
 from rlcap.io.images import check_image
 from rlcap.types import Sample
 
 OnBad = Literal["error", "skip"]
+"""What to do with a bad row: raise an error, or skip and count it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,22 +41,25 @@ class Skip:
     """A row that was left out."""
 
     row: str
-    """Where it stood: "line 3", "image 139"."""
+    """The position of the row in the source: "line 3", "image 139"."""
     file: str
-    """The file at fault: the image's, or the source's."""
+    """The faulty file: an image or the source."""
     reason: str
     """A short stable reason, such as "missing image"."""
 
 
 @dataclass(frozen=True)
 class SampleSet(Sequence[Sample]):
-    """Samples in the order of their source, and what was skipped."""
+    """Samples in the order of their source, with the rows that were skipped."""
 
     samples: tuple[Sample, ...]
+    """The usable samples."""
     skips: tuple[Skip, ...] = ()
+    """The rows that were left out."""
     source: str = ""
+    """Name of the source."""
     pixels: tuple[int, ...] = field(default=(), repr=False)
-    """Width × height of each image, as its header says."""
+    """Width × height of each image according to its header; empty where the images were not checked."""
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -65,16 +69,17 @@ class SampleSet(Sequence[Sample]):
 
     @cached_property
     def by_id(self) -> dict[str, Sample]:
+        """Id → sample."""
         return {sample.id: sample for sample in self.samples}
 
     @property
     def skipped(self) -> dict[str, int]:
-        """Reason → how many rows."""
+        """Reason → the number of rows that were skipped for it."""
         return dict(Counter(skip.reason for skip in self.skips))
 
     @cached_property
     def fingerprint(self) -> str:
-        """sha256 over ids, texts and sizes of the image files, in order: 64 hex digits."""
+        """The sha256 of ids, texts and sizes of the image files, in order: 64 hex digits."""
         digest = hashlib.sha256()
         for sample in self.samples:
             row = [sample.id, list(sample.references), sample.paragraph, os.path.getsize(sample.image)]
@@ -82,17 +87,17 @@ class SampleSet(Sequence[Sample]):
         return digest.hexdigest()
 
     def describe(self) -> str:
-        """One paragraph for the start of a run."""
+        """Return a paragraph about the samples, for the start of a run."""
         references = sum(len(sample.references) for sample in self.samples)
         paragraphs = sum(sample.paragraph is not None for sample in self.samples)
-        bare = sum(not sample.references for sample in self.samples)
+        without_references = sum(not sample.references for sample in self.samples)
         parts = [
             f"{len(self):,} images from {self.source or 'memory'}",
             f"{references:,} references",
             f"{paragraphs:,} paragraphs",
         ]
-        if bare:
-            parts.append(f"{bare:,} images without references")
+        if without_references:
+            parts.append(f"{without_references:,} images without references")
         if self.pixels:
             ordered = sorted(self.pixels)
             parts.append(
@@ -114,21 +119,24 @@ def load_samples(
     cache_dir: str | os.PathLike | None = None,
     check_images: bool = True,
 ) -> SampleSet:
-    """The samples of a source.
+    """Load the samples of a source.
 
     Args:
-        source: a .jsonl file (an object a line), a COCO captions .json, or the folder that `datasets.Dataset.save_to_disk`
-            or `DatasetDict.save_to_disk` wrote.
-        image_root: folder that relative image paths start from; by default the source's own folder.
+        source: A .jsonl file with one object per line, a COCO captions .json, or a folder that
+            `datasets.Dataset.save_to_disk` or `DatasetDict.save_to_disk` wrote.
+        image_root: The folder of relative image paths; by default the folder of the source.
         on_bad: `error` stops at the first bad row, `skip` leaves bad rows out and counts them.
-        columns: our name (id, image, references, paragraph) → the source's, where they differ; not for COCO's.
-        split: the split to take of a folder that holds several.
-        max_pixels: images with more, by their header, are bad rows; None for the process's limit.
-        cache_dir: where images that a data set stores as bytes are written, once, by content.
-        check_images: False where texts alone are wanted: image files may be broken, or not be there.
+        columns: Our name (id, image, references, paragraph) → the name in the source, where they differ; not for COCO.
+        split: The split to load from a folder with several splits.
+        max_pixels: The maximum width × height. Rows whose image header states more are bad rows. None stands for the
+            limit of the process.
+        cache_dir: The folder for images that a data set stores as bytes. Each is written once, under a digest of its
+            content.
+        check_images: Whether to check the image files; False where only the texts are needed, so that image files may
+            be broken or missing.
 
     Raises:
-        DataError: a bad row with `on_bad="error"`, a source that can't be read, or one without any good row.
+        DataError: A row is bad and `on_bad` is `error`, the source can't be read, or it has no good row.
     """
     source = Path(source)
     if not source.exists():
@@ -137,45 +145,53 @@ def load_samples(
         raise DataError(f"on_bad is {on_bad!r}; write 'error' or 'skip'")
     names = {**{name: name for name in COLUMNS}, **(columns or {})}
     if unknown := sorted(set(names) - set(COLUMNS)):
-        raise DataError(f"data.columns: unknown {', '.join(map(repr, unknown))}; known are {', '.join(COLUMNS)}")
+        raise DataError(
+            f"data.columns has the unknown name {', '.join(map(repr, unknown))}; known names are {', '.join(COLUMNS)}"
+        )
     root = Path(image_root) if image_root is not None else (source if source.is_dir() else source.parent)
     if source.is_dir():
         cache = Path(cache_dir) if cache_dir is not None else default_cache() / "images"
         return _collect(_hf_rows(source, names, split, cache), source, root, on_bad, max_pixels, check_images)
     if split is not None:
-        raise DataError(f"data.split is {split!r}, but {source} is one file without splits; leave data.split out")
+        raise DataError(f"data.split is {split!r}, but {source} is a file without splits; remove data.split")
     if source.suffix in (".jsonl", ".ndjson"):
         return _collect(_jsonl_rows(source, names), source, root, on_bad, max_pixels, check_images)
     if source.suffix != ".json":
         raise DataError(
-            f"can't tell what {source} is from its name: .jsonl (an object a line) or .json (COCO captions)"
+            f"the name of {source} does not show its format; use .jsonl (one object per line) or .json (COCO captions)"
         )
     if columns:
-        raise DataError(f"data.columns is for .jsonl files and data sets; {source} is COCO captions, which has its own")
+        raise DataError(
+            f"data.columns is for .jsonl files and data sets, but {source} is a COCO captions file, whose columns are "
+            "fixed; remove data.columns"
+        )
     return _collect(_coco_rows(source), source, root, on_bad, max_pixels, check_images)
 
 
-def split(samples: SampleSet, holdout: int | float, seed: int = 0) -> tuple[SampleSet, SampleSet]:
-    """(held out, rest), each in the order of the source.
+def split_samples(samples: SampleSet, holdout: int | float, seed: int = 0) -> tuple[SampleSet, SampleSet]:
+    """Split samples into (held out, rest), each in the order of the source.
 
-    The images whose hashed (seed, id) come first are held out: the choice depends on no order, and a data set that grows
-    keeps most of it.
+    The images are sorted by a hash of (seed, id), and the first ones are held out. So the choice does not depend on the
+    order of the source, and mostly remains the same when the data set grows.
 
     Args:
-        holdout: a number of images (int), or a share of them (float in (0, 1)).
+        samples: The samples to split.
+        holdout: A number of images (int), or a share of them (float in (0, 1)).
+        seed: Seed of the choice.
 
     Raises:
-        DataError: nothing would be held out, or nothing would remain.
+        DataError: One of the two parts would be empty.
     """
     count = round(holdout * len(samples)) if isinstance(holdout, float) else holdout
     if not 0 < count < len(samples):
         raise DataError(
-            f"holdout {holdout} of {len(samples)} images leaves {count} and {len(samples) - count}; both need some"
+            f"holdout {holdout} splits {len(samples)} images into {count} and {len(samples) - count}; both parts need "
+            "images"
         )
     ranked = sorted(samples.by_id, key=lambda id: hashlib.sha256(f"{seed}:{id}".encode()).digest())
-    held = set(ranked[:count])
+    held_out = set(ranked[:count])
     return (
-        _subset(samples, held, f"held out of {samples.source}"),
+        _subset(samples, held_out, f"held out of {samples.source}"),
         _subset(samples, set(ranked[count:]), samples.source),
     )
 
@@ -188,19 +204,22 @@ def _subset(samples: SampleSet, ids: set[str], source: str) -> SampleSet:
 
 @dataclass(slots=True)
 class _Row:
-    """What a source knows of an image, unchecked."""
+    """An unchecked row of a source."""
 
     where: str
+    """The position of the row in the source, for messages."""
     id: Any = None
     image: Any = None
     references: Any = ()
     paragraph: Any = None
     meta: Mapping[str, Any] = field(default_factory=dict)
-    problem: _BadRow | None = None
-    """Why nothing else could be read."""
+    problem: _BadRowError | None = None
+    """The error that prevented reading the row, if any."""
 
 
-class _BadRow(Exception):
+class _BadRowError(Exception):
+    """A row can't be used. `reason` is a short stable reason, `file` the faulty file."""
+
     def __init__(self, reason: str, file: str, detail: str) -> None:
         super().__init__(detail)
         self.reason, self.file = reason, file
@@ -212,25 +231,25 @@ def _collect(
     good: dict[str, tuple[Sample, int, str]] = {}
     skips: list[Skip] = []
 
-    def refuse(where: str, bad: _BadRow) -> None:
+    def skip_or_raise(where: str, error: _BadRowError) -> None:
         if on_bad == "error":
-            raise DataError(f"{source}, {where}: {bad}; or leave such rows out: data.on_bad=skip") from bad.__cause__
-        skips.append(Skip(where, bad.file, bad.reason))
+            raise DataError(f"{source}, {where}: {error}; or skip such rows with data.on_bad=skip") from error.__cause__
+        skips.append(Skip(where, error.file, error.reason))
 
     for row in rows:
         try:
-            sample, size = _checked(row, source, root, max_pixels, check_images)
+            sample, size = _check_row(row, source, root, max_pixels, check_images)
             if sample.id in good:
-                detail = f"id {sample.id!r} is already that of {good[sample.id][0].image}; give every row its own id"
-                raise _BadRow("duplicate id", str(source), detail)
-        except _BadRow as bad:
-            refuse(row.where, bad)
+                detail = f"id {sample.id!r} is also the id of {good[sample.id][0].image}; give every row its own id"
+                raise _BadRowError("duplicate id", str(source), detail)
+        except _BadRowError as error:
+            skip_or_raise(row.where, error)
             continue
         good[sample.id] = sample, size, row.where
-    broken = undecodable([sample.image for sample, _, _ in good.values()]) if check_images else {}
+    broken = find_undecodable([sample.image for sample, _, _ in good.values()]) if check_images else {}
     for sample, _, where in list(good.values()):
         if (error := broken.get(sample.image)) is not None:
-            refuse(where, _BadRow(error.kind, sample.image, f"id {sample.id!r}: {error}"))
+            skip_or_raise(where, _BadRowError(error.kind, sample.image, f"id {sample.id!r}: {error}"))
             del good[sample.id]
     samples = tuple(sample for sample, _, _ in good.values())
     result = SampleSet(samples, tuple(skips), source.name, tuple(size for _, size, _ in good.values() if size))
@@ -241,46 +260,50 @@ def _collect(
     return result
 
 
-def _checked(row: _Row, source: Path, root: Path, max_pixels: int | None, check_images: bool) -> tuple[Sample, int]:
-    """The sample of a row and its pixels, 0 where nobody looked."""
+def _check_row(row: _Row, source: Path, root: Path, max_pixels: int | None, check_images: bool) -> tuple[Sample, int]:
+    """Return the sample of a row and its number of pixels, which is 0 where images are not checked."""
     if row.problem is not None:
         raise row.problem
     if not isinstance(row.image, str) or not row.image.strip():
-        detail = f"the row has no image path (saw {row.image!r}); where the source calls it otherwise: data.columns={{image: ITS NAME}}"
-        raise _BadRow("no image", str(source), detail)
+        detail = (
+            f"the row has no image path (found {row.image!r}); if the column has another name, write "
+            "data.columns={image: NAME}"
+        )
+        raise _BadRowError("no image", str(source), detail)
     id = str(row.id) if row.id is not None and str(row.id).strip() else row.image
     if not isinstance(row.references, str | list | tuple | None):
-        detail = f"id {id!r} has references {row.references!r}; write a text or a list of texts"
-        raise _BadRow("no text", str(source), detail)
+        detail = f"id {id!r} has the references {row.references!r}; write a text or a list of texts"
+        raise _BadRowError("no text", str(source), detail)
     references = [row.references] if isinstance(row.references, str) else list(row.references or ())
     for text in [*references, *([] if row.paragraph is None else [row.paragraph])]:
         what = "paragraph" if text is row.paragraph else "reference"
         if not isinstance(text, str):
             detail = f"id {id!r} ({row.image}) has the {what} {text!r:.80}, which is not text"
-            raise _BadRow("no text", str(source), detail)
+            raise _BadRowError("no text", str(source), detail)
         if not text.strip():
-            detail = f"id {id!r} ({row.image}) has an empty {what} ({text!r}); write a text or leave it out"
-            raise _BadRow(f"empty {what}", str(source), detail)
-    path = os.path.join(root, row.image)  # an absolute path stays what it is
+            detail = f"id {id!r} ({row.image}) has an empty {what} ({text!r}); write a text or remove it"
+            raise _BadRowError(f"empty {what}", str(source), detail)
+    path = os.path.join(root, row.image)  # an absolute path stays unchanged
     try:
         width, height = check_image(path, max_pixels=max_pixels) if check_images else (0, 0)
     except ImageError as error:
-        raise _BadRow(error.kind, path, f"id {id!r}: {error}") from error
+        raise _BadRowError(error.kind, path, f"id {id!r}: {error}") from error
     texts = tuple(text.strip() for text in references)
     paragraph = row.paragraph.strip() if row.paragraph is not None else None
     return Sample(id, path, texts, paragraph, meta=row.meta), width * height
 
 
-def _from_mapping(where: str, record: Mapping[str, Any], names: Mapping[str, str], source: Path) -> _Row:
+def _row_from_mapping(where: str, record: Mapping[str, Any], names: Mapping[str, str], source: Path) -> _Row:
+    """Return the row of a mapping; other keys than the columns go to `meta`, but a misspelt column is a problem."""
     meta = {key: value for key, value in record.items() if key not in names.values()}
     for key in meta:
-        # A row that has the name itself may have others like it: image beside image_id.
-        near = difflib.get_close_matches(
+        # Where the record has a column, a similar key is no misspelling of it: image_id beside image.
+        similar = difflib.get_close_matches(
             str(key).lower(), [n for n in names.values() if n not in record], 1, cutoff=0.8
         )
-        if near:
-            detail = f"unknown key {key!r}, did you mean {near[0]!r}? Rename it, or map it with data.columns"
-            return _Row(where, problem=_BadRow("misspelt key", str(source), detail))
+        if similar:
+            detail = f"unknown key {key!r}, did you mean {similar[0]!r}? Rename it, or map it with data.columns"
+            return _Row(where, problem=_BadRowError("misspelt key", str(source), detail))
     get = record.get
     return _Row(where, get(names["id"]), get(names["image"]), get(names["references"]), get(names["paragraph"]), meta)
 
@@ -298,39 +321,37 @@ def _jsonl_rows(source: Path, names: Mapping[str, str]) -> Iterator[_Row]:
             except UnicodeDecodeError as error:
                 seen = line[error.start : error.start + 1]
                 detail = f"the line is not UTF-8 (byte {seen!r} at {error.start}); save the file as UTF-8"
-                yield _Row(where, problem=_BadRow("not UTF-8", str(source), detail))
+                yield _Row(where, problem=_BadRowError("not UTF-8", str(source), detail))
             except ValueError as error:
                 detail = f"the line is not a JSON object ({error}); fix or remove it"
-                yield _Row(where, problem=_BadRow("not JSON", str(source), detail))
+                yield _Row(where, problem=_BadRowError("not JSON", str(source), detail))
             else:
-                yield _from_mapping(where, record, names, source)
+                yield _row_from_mapping(where, record, names, source)
 
 
 def _coco_rows(source: Path) -> Iterator[_Row]:
-    needs = "it needs 'images' and 'annotations', lists of objects, in UTF-8"
+    requirement = "it needs 'images' and 'annotations', lists of objects, in UTF-8"
     try:
         data = json.loads(source.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise DataError(f"{source} is not a COCO captions file ({error}); {needs}") from error
+        raise DataError(f"{source} is not a COCO captions file ({error}); {requirement}") from error
     lists = [data.get(name) for name in ("images", "annotations")] if isinstance(data, dict) else []
     if not lists or not all(isinstance(rows, list) and all(isinstance(row, dict) for row in rows) for rows in lists):
-        raise DataError(f"{source} is not a COCO captions file; {needs}")
+        raise DataError(f"{source} is not a COCO captions file; {requirement}")
     images, annotations = lists
     captions: dict[Any, list[str]] = {}
     for number, annotation in enumerate(annotations, 1):
         if "caption" not in annotation:
-            raise DataError(
-                f"{source}: annotation {annotation.get('id')} has no caption; take the captions_*.json file"
-            )
+            raise DataError(f"{source}: annotation {annotation.get('id')} has no caption; use the captions_*.json file")
         if "image_id" not in annotation:
-            detail = f"it has no image_id, only {', '.join(annotation)}"
-            yield _Row(f"annotation {number}", problem=_BadRow("no image_id", str(source), detail))
+            detail = f"the annotation has no image_id, only {', '.join(annotation)}"
+            yield _Row(f"annotation {number}", problem=_BadRowError("no image_id", str(source), detail))
             continue
         captions.setdefault(str(annotation["image_id"]), []).append(annotation["caption"])
     for number, image in enumerate(images, 1):
         if image.get("id") is None:
-            detail = f"it has no id, only {', '.join(image)}: annotations name images by it"
-            yield _Row(f"image number {number}", problem=_BadRow("no id", str(source), detail))
+            detail = f"the image has no id, only {', '.join(image)}, but annotations refer to images by their id"
+            yield _Row(f"image number {number}", problem=_BadRowError("no id", str(source), detail))
             continue
         yield _Row(f"image {image['id']}", image["id"], image.get("file_name"), captions.get(str(image["id"]), ()))
 
@@ -341,35 +362,38 @@ def _hf_rows(source: Path, names: Mapping[str, str], split: str | None, cache: P
     try:
         data = datasets.load_from_disk(str(source))
     except (FileNotFoundError, ValueError) as error:
-        raise DataError(f"{source} is not a data set that save_to_disk of `datasets` wrote ({error})") from error
+        raise DataError(
+            f"{source} is not a folder that save_to_disk of the library `datasets` wrote ({error})"
+        ) from error
     if isinstance(data, datasets.DatasetDict):
         if split not in data:
             raise DataError(
-                f"{source} holds the splits {', '.join(data)}; choose one: data.split={next(iter(data), 'NAME')} (saw {split!r})"
+                f"{source} has the splits {', '.join(data)} but data.split is {split!r}; choose one of them, for "
+                f"instance data.split={next(iter(data), 'NAME')}"
             )
         data = data[split]
     elif split is not None:
-        raise DataError(f"data.split is {split!r}, but {source} was saved without splits; leave data.split out")
-    wanted = {name: column for name, column in names.items() if name == "image" or column != name}
-    for name, column in wanted.items():
+        raise DataError(f"data.split is {split!r}, but {source} was saved without splits; remove data.split")
+    required = {name: column for name, column in names.items() if name == "image" or column != name}
+    for name, column in required.items():
         if column not in data.column_names:
             raise DataError(
-                f"{source} has no column {column!r}; it has {', '.join(data.column_names)}: say which, data.columns.{name}=NAME"
+                f"{source} has no column {column!r}, only {', '.join(data.column_names)}; name the right column with "
+                f"data.columns.{name}=NAME"
             )
     for name, feature in data.features.items():
         if isinstance(feature, datasets.Image):
-            data = data.cast_column(
-                name, datasets.Image(decode=False)
-            )  # decoding every row is 20 times slower (pitfalls 34)
+            # decoding every row would be 20 times slower (pitfalls 34)
+            data = data.cast_column(name, datasets.Image(decode=False))
     for number, record in enumerate(data):
         image = record[names["image"]]
         if isinstance(image, Mapping):
-            record = {**record, names["image"]: _stored_image(image, cache)}
-        yield _from_mapping(f"row {number}", record, names, source)
+            record = {**record, names["image"]: _store_image(image, cache)}
+        yield _row_from_mapping(f"row {number}", record, names, source)
 
 
-def _stored_image(image: Mapping[str, Any], cache: Path) -> str | None:
-    """The path of an image column's entry; bytes are written to a file named by their content, once."""
+def _store_image(image: Mapping[str, Any], cache: Path) -> str | None:
+    """Return the path of an entry of an image column; bytes are first written to a file, whose name is their digest."""
     if image["bytes"] is None:
         return image["path"]
     from PIL import Image, UnidentifiedImageError
@@ -378,7 +402,7 @@ def _stored_image(image: Mapping[str, Any], cache: Path) -> str | None:
         with Image.open(io.BytesIO(image["bytes"])) as header:
             suffix = (header.format or "bin").lower()
     except (UnidentifiedImageError, OSError):
-        suffix = "bin"  # written all the same, so that the check of the row can name it
+        suffix = "bin"  # write the file nevertheless, so that the check of the row can name it
     path = cache.absolute() / f"{hashlib.sha256(image['bytes']).hexdigest()}.{suffix}"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)

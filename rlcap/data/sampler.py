@@ -1,22 +1,23 @@
-"""The order of images in training: a pure function of (seed, epoch), laid out as TRL's GRPOTrainer expects.
+"""The order of images in training: a pure function of (seed, epoch), in the layout that TRL's GRPOTrainer expects.
 
-TRL's RepeatSampler draws each epoch's permutation from one running generator, so that a run resumed in epoch k replays
-the order of epoch 0. Here epoch k always has the same order, whatever came before.
+TRL's RepeatSampler draws the permutation of each epoch from one running generator, so that a run resumed in epoch k
+repeats the order of epoch 0. Here epoch k always has the same order, whatever came before.
 
-Two processes, 4 images a step, 2 captions an image, micro-batch 2 (so 2 micro-batches a process and step), 9 images:
+An example with 9 images, 2 processes, 4 images per step, 2 captions per image and micro-batches of 2, that is 2
+micro-batches per process and step:
 
     >>> batching = plan(images_per_step=4, captions_per_image=2, micro_batch=2, processes=2)
-    >>> sampler = GroupSampler.of(batching, images=9, seed=0)
+    >>> sampler = GroupSampler.from_batching(batching, images=9, seed=0)
     >>> epoch_order(9, seed=0, epoch=0).tolist()
     [4, 5, 2, 6, 3, 8, 7, 0, 1]
-    >>> list(sampler)                       # image 1 is left out this epoch: it would not fill a step
+    >>> list(sampler)                       # image 1 is left out in this epoch: it would not fill a step
     [4, 4, 5, 5, 2, 2, 6, 6,                # step 0, micro-batch 0: process 0 takes 4 4 5 5, process 1 takes 2 2 6 6
-     4, 4, 5, 5, 2, 2, 6, 6,                # step 0, micro-batch 1: the same rows; TRL reuses the captions it has
+     4, 4, 5, 5, 2, 2, 6, 6,                # step 0, micro-batch 1: the same rows; TRL reuses its captions
      3, 3, 8, 8, 7, 7, 0, 0,                # step 1
      3, 3, 8, 8, 7, 7, 0, 0]
 
-The DataLoader's batch is what a process generates at once (`captions_per_process`), so accelerate gives each process
-every second run of 4 indices, and whole groups.
+A batch of the DataLoader is what a process generates at once (`captions_per_process`). So accelerate gives each process
+every second run of 4 indices, which consists of whole groups.
 """
 
 from __future__ import annotations
@@ -33,40 +34,41 @@ from rlcap.errors import ConfigError
 
 
 def epoch_order(n: int, seed: int, epoch: int) -> np.ndarray:
-    """The permutation of range(n) for an epoch (0-based): (n,) int64, the same on every machine and process."""
-    # PCG64 and Generator.permutation are stable across platforms; torch.randperm promises no such thing.
+    """Return the permutation of range(n) for an epoch (0-based): (n,) int64, the same on every machine and process."""
+    # PCG64 and Generator.permutation are stable across platforms; torch.randperm does not promise this.
     return np.random.Generator(np.random.PCG64([seed, epoch])).permutation(n)
 
 
 def sampling_uniforms(seed: int, step: int, sample_id: str, captions: int, tokens: int) -> np.ndarray:
-    """The random numbers that decide the captions of an image in a step: (captions, tokens) float64 in [0, 1).
+    """Return the random numbers that decide the captions of an image in a step: (captions, tokens) float64 in [0, 1).
 
-    A function of its arguments: a resumed run, another number of processes or another order of images in a batch
-    draws the same captions (of the same weights).
+    They depend only on the arguments. With equal weights, a resumed run, a run with another number of processes and a
+    batch with another order of images therefore sample the same captions.
     """
     image = int.from_bytes(hashlib.sha256(sample_id.encode("utf-8", "surrogatepass")).digest()[:8])
     return np.random.Generator(np.random.PCG64([seed, step, image])).random((captions, tokens))
 
 
 class GroupSampler(Sampler[int]):
-    """Indices of an epoch: steps of `images_per_step` images, each image `group` times, each step `repeats` times over.
+    """A sampler that yields the indices of an epoch in the layout of TRL.
 
-    The last `n % images_per_step` images of an epoch's order are left out of that epoch (a step is never smaller than
-    the others); another epoch leaves out others.
+    An epoch consists of steps of `images_per_step` images. Each image occurs `group` times in a row, and each step is
+    repeated `repeats` times. All steps have the same size: the last `n % images_per_step` images in the order of an
+    epoch are left out of that epoch. Another epoch leaves out other images.
 
     Args:
-        n: images of the data set.
-        images_per_step: distinct images of a generation, over all processes.
-        group: captions per image (TRL's mini_repeat_count).
-        repeats: micro-batches per generation times iterations over it (TRL's repeat_count).
-        seed: with the epoch it decides the order.
-        shuffle: False keeps the order of the data set.
-        minibatches: steps that a generation is gone through in, once.
-        processes: that share it. Each takes a run of a generation's images, and these are laid out so that a step learns from
-            the same images on however many processes.
+        n: Images of the data set.
+        images_per_step: Distinct images of one generation, over all processes.
+        group: Captions per image (TRL's mini_repeat_count).
+        repeats: Micro-batches per generation times the iterations over it (TRL's repeat_count).
+        seed: Decides the order, together with the epoch.
+        shuffle: Whether to shuffle; otherwise the order of the data set is kept.
+        minibatches: Optimiser steps of one pass over a generation.
+        processes: The number of processes that share a generation. Each takes a contiguous part of its images, and the
+            layout ensures that a step learns from the same images for every number of processes.
 
     Raises:
-        ValueError: fewer images than one step needs.
+        ConfigError: There are fewer images than one step needs.
     """
 
     def __init__(
@@ -90,19 +92,23 @@ class GroupSampler(Sampler[int]):
         self.epoch = 0
 
     @classmethod
-    def of(cls, batching: Batching, images: int, seed: int = 0, shuffle: bool = True) -> GroupSampler:
-        """The sampler that fits TRL's numbers in `batching`."""
+    def from_batching(cls, batching: Batching, images: int, seed: int = 0, shuffle: bool = True) -> GroupSampler:
+        """Make the sampler that fits `batching`, for a data set of `images` images.
+
+        Raises:
+            ConfigError: There are fewer images than one round needs.
+        """
         if images < batching.images_per_round and batching.minibatches > 1:
             raise ConfigError(
-                f"the data set has {images} images but a round needs {batching.images_per_step} × {batching.minibatches} "
-                f"minibatches; lower one of the two"
+                f"the data set has {images} images but a round needs {batching.images_per_step} × "
+                f"{batching.minibatches} minibatches; reduce images_per_step or minibatches"
             )
         repeats = batching.accumulation * batching.minibatches * batching.num_iterations
         shares = batching.minibatches, batching.processes
         return cls(images, batching.images_per_round, batching.captions_per_image, repeats, seed, shuffle, *shares)
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch (0-based) that the next iteration goes through."""
+        """Choose the epoch (0-based) of the next iteration."""
         self.epoch = epoch
 
     def __iter__(self) -> Iterator[int]:
@@ -117,15 +123,15 @@ class GroupSampler(Sampler[int]):
 
 
 def set_epoch(dataloader: Any, epoch: int) -> None:
-    """Tell the sampler inside a prepared DataLoader its epoch, however deep it is wrapped.
+    """Set the epoch of the `GroupSampler` inside a prepared DataLoader, however deeply it is wrapped.
 
-    accelerate 1.15 reaches a sampler through one wrapper only. A run of several processes that resumes in the middle of
-    an epoch has two (SkipBatchSampler around BatchSamplerShard), the call is lost, and the resumed epoch would follow
-    the order of epoch 0. Call this at each epoch's begin, or `GroupSampler.set_epoch` on the sampler itself: before the
-    first batch is asked for either is in time.
+    accelerate 1.15 reaches a sampler through one wrapper only. A run on several processes that resumes in the middle of
+    an epoch has two wrappers (SkipBatchSampler around BatchSamplerShard). Then accelerate's call does not reach the
+    sampler, and the resumed epoch would follow the order of epoch 0. Call this function, or `GroupSampler.set_epoch` on
+    the sampler itself, at the start of each epoch and before the first batch is requested.
 
     Raises:
-        TypeError: no sampler with `set_epoch` is found inside.
+        TypeError: The DataLoader contains no `GroupSampler`.
     """
     layer = dataloader
     while layer is not None:

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rlcap.config.schema import DataConfig
-from rlcap.data.bags import BagFile, attach
-from rlcap.data.formats import SampleSet, load_samples, split
+from rlcap.data.bags import BagFile, attach_distractors
+from rlcap.data.formats import SampleSet, load_samples, split_samples
 from rlcap.data.prompts import INSTRUCTION
 from rlcap.errors import ConfigError
 from rlcap.io.images import limit_pixels
@@ -63,7 +63,9 @@ def load_splits(config: DataConfig) -> tuple[dict[str, list[Sample]], list[str]]
     splits = {"train": list(train), "validation": list(validation), "test": list(test)}
     if config.bags:
         bags = BagFile.read(Path(config.bags))
-        splits = {name: list(attach(rows, bags, on_unknown="drop")) for name, rows in splits.items() if rows}
+        splits = {
+            name: list(attach_distractors(rows, bags, on_unknown="drop")) for name, rows in splits.items() if rows
+        }
         lines.append(f"bags of {config.bags} attached; {_describe_bags(splits)}")
     lines.append(", ".join(f"{len(rows)} {name}" for name, rows in splits.items()))
     return {name: rows for name, rows in splits.items() if rows}, lines
@@ -75,7 +77,7 @@ def _draw(samples: Sequence[Sample], count: int, seed: int) -> tuple[Sequence[Sa
         return (), samples
     if count >= len(samples):
         return samples, ()
-    return split(samples, holdout=count, seed=seed)
+    return split_samples(samples, holdout=count, seed=seed)
 
 
 def _describe_bags(splits: Mapping[str, Sequence[Sample]], wanted: int = 4) -> str:

@@ -1,0 +1,1 @@
+"""Evaluation of captioners on held-out images: metrics, statistics, comparisons and the report."""

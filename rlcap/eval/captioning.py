@@ -1,4 +1,4 @@
-"""Greedy captions of a data set, one an image, that leave the model and the random state as they were."""
+"""Greedy captions of a data set, one per image, without side effects on the model or the random states."""
 
 from __future__ import annotations
 
@@ -27,38 +27,42 @@ def caption_samples(
     batch_size: int = 64,
     progress: bool = False,
 ) -> list[str]:
-    """The captions of N samples, in order, without leading and trailing space.
+    """Return the captions of N samples, in order, without leading and trailing space.
 
-    Greedy, in eval mode, in the model's own precision; each module's training flag and every global random state are
-    afterwards as before, so that a training run goes on bit for bit the same whatever was evaluated in between.
+    Decoding is greedy, in evaluation mode and in the precision of the model. Afterwards each module has the same
+    training flag and every global random state is the same as before. So an evaluation in between does not change a
+    training run by a single bit.
 
     Args:
-        model: of a family that `rlcap.policy.families.registry` knows, a PeftModel too; unwrapped of DDP and the like.
-        instruction: what is asked of every image; the image goes before it.
-        max_new_tokens: longest caption.
-        batch_size: images captioned at once.
-        progress: show a bar.
+        model: A model of a family that `rlcap.policy.families.registry` supports, also as a PeftModel, but not inside a
+            wrapper such as DDP.
+        processor: The processor of the model.
+        samples: The N samples.
+        instruction: The text that follows every image in the prompt.
+        max_new_tokens: The maximum length of a caption in tokens.
+        batch_size: Images that are captioned at once.
+        progress: Whether to show a progress bar.
 
     Raises:
-        ConfigError: a family that isn't known.
-        ImageError: an image that can't be opened, by name.
+        ConfigError: The family of the model is unknown.
+        ImageError: An image can't be opened; the message names it.
     """
-    # the base alone: on what is wrapped around it, ZeRO-3 waits for the other processes at each forward
+    # Take the base model only: inside a ZeRO-3 wrapper each forward pass waits for the other processes.
     captioner = make_captioner(unwrap_model(model), processor)
     captions: list[str] = []
-    with _random_states_kept(), tqdm(total=len(samples), desc="captions", disable=not progress) as bar:
+    with _preserve_random_states(), tqdm(total=len(samples), desc="captions", disable=not progress) as bar:
         for start in range(0, len(samples), batch_size):
-            part = samples[start : start + batch_size]
+            batch = samples[start : start + batch_size]
             with torch.no_grad():
-                prompts = captioner.prepare([open_image(sample.image) for sample in part], instruction)
-            written = captioner.generate(prompts, 1, max_new_tokens=max_new_tokens, temperature=0)
-            captions += captioner.decode(written.ids)
-            bar.update(len(part))
+                prompts = captioner.prepare([open_image(sample.image) for sample in batch], instruction)
+            generated = captioner.generate(prompts, 1, max_new_tokens=max_new_tokens, temperature=0)
+            captions += captioner.decode(generated.ids)
+            bar.update(len(batch))
     return captions
 
 
 @contextmanager
-def _random_states_kept() -> Iterator[None]:
+def _preserve_random_states() -> Iterator[None]:
     states = random.getstate(), np.random.get_state()
     try:
         with torch.random.fork_rng():

@@ -1,8 +1,8 @@
-"""`captions/<step>.jsonl` of a run folder: what was said at a step, with each caption's metrics.
+"""The files `captions/<step>.jsonl` of a run folder: the captions of an evaluated step with their metrics.
 
-A row is {"sample_id", "image", "caption", "split", "metrics": {name: value}}; a metric that does not apply is null. Where
-the truth is known a row also has "false": [[start, end, what is false], …], the false sentences by their characters.
-Everything that is said of a run afterwards (summary, report, comparisons) can be computed from these files alone.
+A row is {"sample_id", "image", "caption", "split", "metrics": {name: value}}. A metric that does not apply is null.
+Where the truth is known, a row also has "false": [[start, end, what is false], …], the character positions of its false
+sentences. The summary, the report and comparisons can be computed from these files alone.
 """
 
 from __future__ import annotations
@@ -19,28 +19,31 @@ import numpy as np
 from rlcap.errors import InputError
 
 Row = dict[str, Any]
+"""One row of a captions file."""
 
 
 class Table(NamedTuple):
-    """The rows of one split at one step, by column."""
+    """The N rows of one split at one step, as columns."""
 
     ids: list[str]
     images: list[str]
     captions: list[str]
     metrics: dict[str, np.ndarray]
-    """Name → (N,) values, NaN where it does not apply."""
+    """Name → (N,) values, NaN where the metric does not apply."""
     false: list[list[tuple[int, int, str]]]
-    """Per caption (start, end, what is false) of its false sentences; [] where there is none or nobody knows."""
+    """Per caption (start, end, what is false) of each false sentence; [] if there is none or the truth is unknown."""
 
 
 def captions_path(run_dir: str | os.PathLike, step: int) -> Path:
+    """Return the path of the captions file of a step."""
     return Path(run_dir) / "captions" / f"{step}.jsonl"
 
 
 def write_rows(run_dir: str | os.PathLike, step: int, rows: Iterable[Row]) -> Path:
-    """Add rows to a step's file, in place of those of the same split and sample; the file is replaced whole or not at all.
+    """Add rows to the file of a step and return its path.
 
-    So evaluating a step again, after a crash or for another split, leaves one row a caption.
+    A new row replaces an old row of the same split and sample. So the file keeps one row per caption when a step is
+    evaluated again, after a crash or for another split. The file is replaced atomically.
     """
     path = captions_path(run_dir, step)
     merged = {(row["split"], row["sample_id"]): row for row in (read_rows(path) if path.exists() else [])}
@@ -51,7 +54,11 @@ def write_rows(run_dir: str | os.PathLike, step: int, rows: Iterable[Row]) -> Pa
 
 
 def read_rows(path: Path) -> list[Row]:
-    """The rows of a captions file. InputError, naming file and line, for a line that is no row."""
+    """Return the rows of a captions file.
+
+    Raises:
+        InputError: A line is not a row; the message names the file and the line.
+    """
     rows = []
     with path.open(encoding="utf-8") as file:
         for number, line in enumerate(file, 1):
@@ -66,14 +73,14 @@ def read_rows(path: Path) -> list[Row]:
     return rows
 
 
-def steps(run_dir: str | os.PathLike) -> list[int]:
-    """The evaluated steps of a run, ascending."""
+def evaluated_steps(run_dir: str | os.PathLike) -> list[int]:
+    """Return the evaluated steps of a run in ascending order."""
     folder = Path(run_dir) / "captions"
     return sorted(int(path.stem) for path in folder.glob("*.jsonl") if path.stem.isdigit())
 
 
 def read_tables(run_dir: str | os.PathLike, step: int) -> dict[str, Table]:
-    """Split → its table at a step, in the order of the file."""
+    """Return split → table of an evaluated step, in the order of the file."""
     tables: dict[str, list[Row]] = {}
     for row in read_rows(captions_path(run_dir, step)):
         tables.setdefault(row["split"], []).append(row)
@@ -81,13 +88,13 @@ def read_tables(run_dir: str | os.PathLike, step: int) -> dict[str, Table]:
 
 
 def metric_values(metrics: Mapping[str, np.ndarray], row: int) -> dict[str, float | None]:
-    """The metrics of one caption as JSON holds them: NaN is null, six significant digits."""
+    """Return the metrics of the caption at index `row` for JSON: six significant digits, None in place of NaN."""
     values = {name: float(array[row]) for name, array in metrics.items()}
     return {name: float(f"{value:.6g}") if math.isfinite(value) else None for name, value in values.items()}
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Write a file whole or not at all; its folder is made."""
+    """Write a text file atomically and create its folder where it does not exist."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     partial.write_text(text, encoding="utf-8")

@@ -1,10 +1,11 @@
-"""Runs against runs: the same held-out images, the same rulers, and what differs between them beyond chance.
+"""Compares runs on the same held-out images by the same metrics, and shows which differences exceed chance.
 
-    found = compare([["runs/a-0", "runs/a-1"], ["runs/b-0", "runs/b-1"]])
-    print(markdown(found))
+    comparison = compare([["runs/a-0", "runs/a-1"], ["runs/b-0", "runs/b-1"]])
+    print(to_markdown(comparison))
 
-A variant is one run, or one for each training seed. The first variant is what the others are held against, seed by seed and
-image by image; intervals are 95 % bootstrap intervals over seeds and images (`rlcap.eval.statistics.across_difference`).
+A variant is one run, or several runs with one training seed each. The first variant is the baseline: the others are
+compared with it seed by seed and image by image. Intervals are 95 % bootstrap intervals over seeds and images
+(`rlcap.eval.statistics.difference_across_seeds`).
 """
 
 from __future__ import annotations
@@ -19,101 +20,119 @@ from typing import Any
 import numpy as np
 
 from rlcap.errors import InputError
-from rlcap.eval.captions_file import Table, read_tables, steps
-from rlcap.eval.metric_catalog import MAIN, metric_info, reading_order, standard
-from rlcap.eval.over_optimization import verdict
+from rlcap.eval.captions_file import Table, evaluated_steps, read_tables
+from rlcap.eval.metric_catalog import MAIN_METRICS, canonical_name, metric_info, reading_order
+from rlcap.eval.over_optimization import classify_change
 from rlcap.eval.run_files import run_config
-from rlcap.eval.statistics import Interval, across, across_difference
+from rlcap.eval.statistics import Interval, difference_across_seeds, mean_across_seeds
 
-RULERS = ("retriever", "retriever_pretrained", "nli")
-"""Keys of `evaluation:` that two runs must share for their numbers to mean the same."""
+EVALUATION_MODELS = ("retriever", "retriever_pretrained", "nli")
+"""Keys of `evaluation:` in a configuration. Runs are comparable only if they have equal values."""
 
 _IN_SPLIT = re.compile(r"(bag|rd)\d+_|singles_out$")
-"""Metrics of a caption that depend on which other images are in the split."""
+"""Names of metrics that depend on which other images are in the split."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One metric: of each variant its mean at the last evaluated step, and of each but the first its difference to the first."""
+    """One metric of all variants."""
 
     metric: str
     start: Interval
-    """The first variant at its first evaluated step, which is 0 in a run of the recipes."""
+    """The mean of the first variant at its first evaluated step, which is 0 in a run of the recipes."""
     values: tuple[Interval, ...]
+    """The mean of each variant at its last evaluated step."""
     differences: tuple[Interval, ...]
+    """The difference of each variant but the first to the first variant."""
 
     def verdicts(self) -> tuple[str, ...]:
-        """Of each difference `better`, `worse`, `changed` (a metric without a direction) or `unclear`."""
-        return tuple(verdict(self.metric, difference._asdict()) for difference in self.differences)
+        """Return `better`, `worse`, `changed` (a metric without a direction) or `unclear` for each difference."""
+        return tuple(classify_change(self.metric, difference._asdict()) for difference in self.differences)
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What `compare` found."""
+    """The result of `compare`."""
 
     names: tuple[str, ...]
+    """The name of each variant."""
     steps: tuple[int, ...]
-    """Of each variant the step that is compared, its runs' last."""
+    """The compared step of each variant: the last evaluated step of its runs."""
     split: str
+    """The name of the split."""
     images: int
+    """The number of images that all runs have in common."""
     seeds: int
+    """The number of training seeds per variant."""
     rows: tuple[Row, ...]
+    """The compared metrics, in reading order."""
     left_out: tuple[str, ...] = ()
-    """Metrics whose bags differ, since the runs held out different images."""
+    """Metrics that can't be compared because the runs held out different images, so that their bags differ."""
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON: intervals as {mean, low, high}; a number that there is none of is null."""
+        """Return the comparison for JSON: an interval as {mean, low, high}, with None in place of NaN."""
 
-        def plain(value: Any) -> Any:
+        def to_plain(value: Any) -> Any:
             if isinstance(value, Interval):
                 return {key: None if math.isnan(number) else number for key, number in value._asdict().items()}
-            return [plain(inner) for inner in value] if isinstance(value, list | tuple) else value
+            return [to_plain(inner) for inner in value] if isinstance(value, list | tuple) else value
 
         rows = [
-            {"metric": row.metric, **{key: plain(getattr(row, key)) for key in ("start", "values", "differences")}}
+            {"metric": row.metric, **{key: to_plain(getattr(row, key)) for key in ("start", "values", "differences")}}
             for row in self.rows
         ]
         return {**asdict(self), "rows": rows}
 
 
 def compare(variants: Sequence[Sequence[str | Path]], split: str = "test", every: bool = False) -> Comparison:
-    """Two or more variants over the images that all their runs captioned.
+    """Compare two or more variants over the images that all their runs captioned.
 
-    every: all metrics, not only the main ones. Where runs held out different images, what depends on the others of a split (bags,
-    random distractors) is left out. Raises InputError where runs can't be compared: no captions of the split, none after step 0,
-    other rulers, no common image, another number of seeds, last steps that differ within a variant.
+    Where the runs held out different images, the comparison leaves out the metrics that depend on the other images of a
+    split (bags, random distractors).
+
+    Args:
+        variants: Run folders of each variant, one per training seed and in the same order of seeds.
+        split: The name of the split.
+        every: Whether to compare all metrics instead of the main ones (`MAIN_METRICS`).
+
+    Raises:
+        InputError: The runs can't be compared: a run has no captions of the split or none after step 0, the evaluation
+            models differ, the runs have no image in common, the variants have different numbers of seeds, or the last
+            steps differ within a variant.
     """
     folders = [[Path(run) for run in runs] for runs in variants]
     if len(folders) < 2 or len({len(runs) for runs in folders}) != 1 or not folders[0]:
         counts = ", ".join(str(len(runs)) for runs in folders)
         raise InputError(
-            f"two or more variants with one run a seed each, and equally many seeds: got {counts} runs; write runs/a runs/b, or "
-            "runs/a-0,runs/a-1 runs/b-0,runs/b-1"
+            "the comparison needs two or more variants with equally many runs, one per training seed; "
+            f"got {counts} runs; write runs/a runs/b, or runs/a-0,runs/a-1 runs/b-0,runs/b-1"
         )
-    _same_rulers([run for runs in folders for run in runs])
-    found = [[_tables(run, split) for run in runs] for runs in folders]
-    steps_of = [{max(tables) for tables in runs} for runs in found]
-    for runs, taken in zip(folders, steps_of, strict=True):
-        if taken == {0} or len(taken) > 1:
+    _check_evaluation_models([run for runs in folders for run in runs])
+    evaluations = [[_read_evaluations(run, split) for run in runs] for runs in folders]
+    last_steps = [{max(tables) for tables in runs} for runs in evaluations]
+    for runs, steps in zip(folders, last_steps, strict=True):
+        if steps == {0} or len(steps) > 1:
             raise InputError(
-                f"{', '.join(map(str, runs))}: {split} was captioned last at step {', '.join(map(str, sorted(taken)))}; a run "
-                "must have ended (resume=auto goes on with it), and a variant's runs at the same step"
+                f"{', '.join(map(str, runs))}: {split} was captioned last at step "
+                f"{', '.join(map(str, sorted(steps)))}; a run must have ended, and all runs of a "
+                "variant at the same step; resume=auto continues a run"
             )
-    last = [[tables[max(tables)] for tables in runs] for runs in found]
-    first = [tables[min(tables)] for tables in found[0]]
+    last = [[tables[max(tables)] for tables in runs] for runs in evaluations]
+    first = [tables[min(tables)] for tables in evaluations[0]]
     tables = [table for runs in [*last, first] for table in runs]
     common = set.intersection(*(set(table.ids) for table in tables))
     ids = [id for id in tables[0].ids if id in common]
     if not ids:
         raise InputError(
-            f"the runs have no image of {split!r} in common: same data.source, data.seed and data.{split}?"
+            f"the runs have no image of {split!r} in common; check that data.source, data.seed and data.{split} are "
+            "equal"
         )
     metrics = set.intersection(*(set(table.metrics) for table in tables))
-    whole = all(len(table.ids) == len(ids) for table in tables)
-    other_bags = set() if whole else {name for name in metrics if _IN_SPLIT.match(name)}
-    metrics -= other_bags
+    same_images = all(len(table.ids) == len(ids) for table in tables)
+    incomparable = set() if same_images else {name for name in metrics if _IN_SPLIT.match(name)}
+    metrics -= incomparable
     if not every:
-        metrics = {name for name in metrics if standard(name) in MAIN}
+        metrics = {name for name in metrics if canonical_name(name) in MAIN_METRICS}
 
     rows = []
     for name in reading_order(metrics):
@@ -121,73 +140,85 @@ def compare(variants: Sequence[Sequence[str | Path]], split: str = "test", every
         rows.append(
             Row(
                 name,
-                across([_values(table, name, ids) for table in first]),
-                tuple(across(runs) for runs in columns),
-                tuple(across_difference(columns[0], runs) for runs in columns[1:]),
+                mean_across_seeds([_values(table, name, ids) for table in first]),
+                tuple(mean_across_seeds(runs) for runs in columns),
+                tuple(difference_across_seeds(columns[0], runs) for runs in columns[1:]),
             )
         )
-    reached = tuple(max(taken) for taken in steps_of)
-    left_out = tuple(reading_order(other_bags))
-    return Comparison(_names(folders), reached, split, len(ids), len(folders[0]), tuple(rows), left_out)
+    reached = tuple(max(steps) for steps in last_steps)
+    left_out = tuple(reading_order(incomparable))
+    return Comparison(_variant_names(folders), reached, split, len(ids), len(folders[0]), tuple(rows), left_out)
 
 
-def markdown(found: Comparison) -> str:
-    """A table: a line a metric, with differences in bold where their interval excludes zero."""
-    seeds = f", {found.seeds} seeds" if found.seeds > 1 else ""
+def to_markdown(comparison: Comparison) -> str:
+    """Return the comparison as a Markdown table with one line per metric.
+
+    A difference is bold where its interval excludes zero.
+    """
+    seeds = f", {comparison.seeds} seeds" if comparison.seeds > 1 else ""
     arrows = {1: " ↑", -1: " ↓", 0: ""}
     head = [
-        f"{found.split}: {found.images} images{seeds}",
-        f"start of {found.names[0]}",
-        *(f"{name}, step {step}" for name, step in zip(found.names, found.steps, strict=True)),
-        *(f"{name} − {found.names[0]}" for name in found.names[1:]),
+        f"{comparison.split}: {comparison.images} images{seeds}",
+        f"start of {comparison.names[0]}",
+        *(f"{name}, step {step}" for name, step in zip(comparison.names, comparison.steps, strict=True)),
+        *(f"{name} − {comparison.names[0]}" for name in comparison.names[1:]),
     ]
     lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
-    for row in found.rows:
-        shown = metric_info(row.metric)
-        cells = [shown.label + arrows[shown.better], shown.format(row.start.mean)]
-        cells += [shown.format(value.mean) for value in row.values]
-        for difference, word in zip(row.differences, row.verdicts(), strict=True):
-            text = f"{shown.format_change(difference.mean)} [{shown.format_change(difference.low)}, {shown.format_change(difference.high)}]"
-            cells.append(text if word == "unclear" else f"**{text}**" + ("" if word == "changed" else f" {word}"))
+    for row in comparison.rows:
+        info = metric_info(row.metric)
+        cells = [info.label + arrows[info.better], info.format(row.start.mean)]
+        cells += [info.format(value.mean) for value in row.values]
+        for difference, verdict in zip(row.differences, row.verdicts(), strict=True):
+            mean, low, high = map(info.format_change, difference)
+            text = f"{mean} [{low}, {high}]"
+            cells.append(
+                text if verdict == "unclear" else f"**{text}**" + ("" if verdict == "changed" else f" {verdict}")
+            )
         lines.append("| " + " | ".join(cells) + " |")
-    if found.left_out:
-        lines.append(f"\nleft out, since the runs held out different images: {', '.join(found.left_out)}")
+    if comparison.left_out:
+        lines.append(f"\nleft out, since the runs held out different images: {', '.join(comparison.left_out)}")
     return "\n".join(lines)
 
 
-def _tables(run: Path, split: str) -> dict[int, Table]:
-    """Evaluated step → its table."""
-    evaluated = {step: tables[split] for step in steps(run) if split in (tables := read_tables(run, step))}
+def _read_evaluations(run: Path, split: str) -> dict[int, Table]:
+    """Return evaluated step → table of the split. Raises InputError where there is none."""
+    evaluated = {step: tables[split] for step in evaluated_steps(run) if split in (tables := read_tables(run, step))}
     if not evaluated:
-        raise InputError(f"{run} has no captions of {split!r}: is it a run folder, and did it hold such images out?")
+        raise InputError(
+            f"{run} has no captions of {split!r}; check that it is a run folder and that the run held out such images"
+        )
     return evaluated
 
 
 def _values(table: Table, metric: str, ids: Sequence[str]) -> np.ndarray:
-    """(N,) values of a metric, in the order of `ids`."""
-    place = {id: i for i, id in enumerate(table.ids)}
-    return table.metrics[metric][[place[id] for id in ids]]
+    """Return the (N,) values of a metric, in the order of `ids`."""
+    row_of_id = {id: i for i, id in enumerate(table.ids)}
+    return table.metrics[metric][[row_of_id[id] for id in ids]]
 
 
-def _same_rulers(runs: Sequence[Path]) -> None:
-    used = {}
+def _check_evaluation_models(runs: Sequence[Path]) -> None:
+    """Raise InputError where two runs measured with different models."""
+    models_of_run = {}
     for run in runs:
         values = run_config(run)
-        if values is not None:  # captions from elsewhere have none
-            used[run] = tuple(values.get("evaluation", {}).get(key) for key in RULERS)
-    for run, rulers in used.items():
-        first = next(iter(used))
-        for key, one, two in zip(RULERS, used[first], rulers, strict=True):
+        if values is not None:  # captions that no run produced come without a configuration
+            models_of_run[run] = tuple(values.get("evaluation", {}).get(key) for key in EVALUATION_MODELS)
+    for run, models in models_of_run.items():
+        first = next(iter(models_of_run))
+        for key, one, two in zip(EVALUATION_MODELS, models_of_run[first], models, strict=True):
             if one != two:
                 raise InputError(
-                    f"evaluation.{key} is {one!r} in {first} and {two!r} in {run}: measured by other rulers, the numbers can't be "
-                    "compared"
+                    f"evaluation.{key} is {one!r} in {first} and {two!r} in {run}; numbers from different evaluation "
+                    "models can't be compared"
                 )
 
 
-def _names(folders: Sequence[Sequence[Path]]) -> tuple[str, ...]:
-    """Of each variant its folder's name, without the seed that its runs' names end with where it has several; whole paths
-    where names are not distinct."""
+def _variant_names(folders: Sequence[Sequence[Path]]) -> tuple[str, ...]:
+    """Return the name of each variant.
+
+    It is the folder's name. Where a variant has several runs, the seed at the end of the name is left out. Where names
+    are not distinct, they are the paths of the first runs.
+    """
     names = [runs[0].name if len(runs) == 1 else runs[0].name.rstrip("0123456789").rstrip("-_") for runs in folders]
     if len(set(names)) < len(names):
         names = [str(runs[0]) for runs in folders]

@@ -1,4 +1,4 @@
-"""What the metrics mean: name, direction and unit of each, for whoever shows them to people."""
+"""The metric catalog: label, direction and unit of each metric, for tables and charts."""
 
 from __future__ import annotations
 
@@ -12,38 +12,40 @@ class MetricInfo:
     """How to show a metric."""
 
     label: str
+    """The label in tables and charts."""
     better: int = 0
-    """+1: higher is better; −1: lower is; 0: neither by itself."""
+    """+1 where higher is better, −1 where lower is better, 0 where neither is."""
     unit: str = "share"
-    """`share` ([0, 1], shown in percent) or `number`."""
+    """`share` (in [0, 1], shown in percent) or `number`."""
 
     def format(self, value: float) -> str:
+        """Return the value as text; – for a value that is not finite."""
         if not math.isfinite(value):
             return "–"
         return f"{100 * value:.1f}\N{NO-BREAK SPACE}%" if self.unit == "share" else f"{value:.{_decimals(value)}f}"
 
     def format_change(self, value: float) -> str:
-        """With its sign; shares in percentage points."""
+        """Return a difference of values as text with its sign; shares in percentage points without a unit."""
         if not math.isfinite(value):
             return "–"
         text = f"{100 * value:+.1f}" if self.unit == "share" else f"{value:+.{_decimals(value)}f}"
         return text.replace("-", "−")
 
 
-ABOUT = {
-    "singles_out": MetricInfo("Singles out its image by truth, bag of 5", +1),
-    "fact_recall": MetricInfo("Facts told", +1),
+CATALOG = {
+    "singles_out": MetricInfo("Fits its own image best by the known truth, bag of 5", +1),
+    "fact_recall": MetricInfo("Facts stated", +1),
     "hallucination_rate": MetricInfo("False claims among claims", -1),
     "hallucinated": MetricInfo("Captions with a false claim", -1),
     "hallucination_rate_object": MetricInfo("False claims about objects", -1),
     "hallucination_rate_attribute": MetricInfo("False claims about colour, size, pattern", -1),
     "hallucination_rate_background": MetricInfo("False claims about the background", -1),
     "hallucination_rate_unseen": MetricInfo("False claims about relations, places, counts", -1),
-    "wrong_object": MetricInfo("Wrong objects a caption", -1, "number"),
-    "wrong_attribute": MetricInfo("Wrong attributes a caption", -1, "number"),
-    "wrong_background": MetricInfo("Wrong backgrounds a caption", -1, "number"),
-    "wrong_unseen": MetricInfo("Wrong relations, places, counts a caption", -1, "number"),
-    "claims": MetricInfo("Claims a caption", 0, "number"),
+    "wrong_object": MetricInfo("Wrong objects per caption", -1, "number"),
+    "wrong_attribute": MetricInfo("Wrong attributes per caption", -1, "number"),
+    "wrong_background": MetricInfo("Wrong backgrounds per caption", -1, "number"),
+    "wrong_unseen": MetricInfo("Wrong relations, places, counts per caption", -1, "number"),
+    "claims": MetricInfo("Claims per caption", 0, "number"),
     "grammatical": MetricInfo("Grammatical sentences", +1),
     "cider_d": MetricInfo("CIDEr-D", +1, "number"),
     "nli_contradiction": MetricInfo("Sentences that the references contradict", -1),
@@ -56,21 +58,21 @@ ABOUT = {
     "repetition": MetricInfo("Repeated 4-grams", -1),
     "repeated_sentences": MetricInfo("Repeated sentences", -1),
 }
-"""Metric → how to show it, in reading order. `bag<k>_…` and `rd<k>_…` are described by `metric_info`."""
+"""Metric → how to show it, in reading order; `metric_info` also knows the retrieval metrics `bag<k>_…`, `rd<k>_…`."""
 
 HEADLINES = (
     ("More distinctive", ("bag5_recall_at_1", "bag3_recall_at_1", "rd100_recall_at_1")),
     ("More faithful", ("hallucination_rate", "nli_contradiction")),
     ("More detailed", ("fact_recall", "cider_d", "nli_entailment")),
 )
-"""What was wanted → the metrics that tell, the first that a run has."""
+"""Pairs (goal, metrics): the first of the metrics that a run has measures whether the run reached the goal."""
 
-MAIN = (
+MAIN_METRICS = (
     "bag3_recall_at_1", "bag5_recall_at_1", "bag7_recall_at_1", "rd100_recall_at_1", "singles_out", "fact_recall",
     "hallucination_rate", "hallucination_rate_unseen", "hallucinated", "grammatical", "cider_d", "nli_contradiction",
     "nli_entailment", "mean_words", "repetition", "repeated_sentences",
 )  # fmt: skip
-"""What the report's tables show first, and what the divergence alarm watches (by `standard`)."""
+"""Metrics that the report shows first and that the over-optimization alarm watches, by their `canonical_name`."""
 
 
 def _decimals(value: float) -> int:
@@ -81,9 +83,9 @@ _RETRIEVAL = re.compile(r"(bag|rd)(\d+)_(recall_at_1|mean_rank)")
 
 
 def metric_info(name: str) -> MetricInfo:
-    """How to show a metric; one that is not in the catalogue goes by its name, as a number without a direction."""
-    if name in ABOUT:
-        return ABOUT[name]
+    """Return how to show a metric; an unknown metric is a number without a direction, labelled by its name."""
+    if name in CATALOG:
+        return CATALOG[name]
     if match := _RETRIEVAL.fullmatch(name):
         kind, size, what = match.groups()
         among = f"in a bag of {size}" if kind == "bag" else f"among {int(size) - 1} random others"
@@ -93,20 +95,26 @@ def metric_info(name: str) -> MetricInfo:
     return MetricInfo(name.replace("_", " "), 0, "number")
 
 
-def standard(name: str) -> str:
-    """The name by which `HEADLINES` and the report know a metric: that of a split with fewer than 100 images, `rd42_…`, goes
-    as `rd100_…`."""
+def canonical_name(name: str) -> str:
+    """Return the name under which `HEADLINES` and `MAIN_METRICS` list a metric.
+
+    They differ for random distractors: in a split with fewer than 100 images, say 42, `rd100_…` is called `rd42_…`.
+    """
     return re.sub(r"^rd\d+_", "rd100_", name)
 
 
 def reading_order(names: set[str]) -> list[str]:
-    """Retrieval first (bags by size, then random), ranks last of them, then the catalogue's order, then the rest."""
+    """Return metric names in the order in which tables show them.
 
-    def place(name: str) -> tuple:
+    Retrieval comes first: recall in bags by size, recall among random distractors, then mean ranks. The order of the
+    catalog follows, and then all other metrics by name.
+    """
+
+    def position(name: str) -> tuple:
         if match := _RETRIEVAL.fullmatch(name):
             kind, size, what = match.groups()
             return 0, what == "mean_rank", kind == "rd", int(size), name
-        known = list(ABOUT)
-        return (1, known.index(name), 0, 0, name) if name in known else (2, 0, 0, 0, name)
+        catalog_names = list(CATALOG)
+        return (1, catalog_names.index(name), 0, 0, name) if name in catalog_names else (2, 0, 0, 0, name)
 
-    return sorted(names, key=place)
+    return sorted(names, key=position)

@@ -1,9 +1,11 @@
-"""The divergence alarm: rewards rose in training while other rulers, on held-out images, got clearly worse.
+"""The alarm for reward over-optimization: rewards rise in training while held-out metrics get clearly worse.
 
-That is what a hacked reward looks like from outside. An alarm names the rewards that rose and the metrics whose paired
-difference to the start lies on the bad side of zero, by an interval that is 95 % for all of the split's metrics together
-(Bonferroni): of fifteen metrics that did not change, one by one, one is worse in every third run. A share must be worse by
-a percentage point, as over enough images any difference is sure. `rlcap probe` may tell the way it was done.
+That is what a hacked reward looks like from outside. An alarm names the reward terms that rose and the held-out metrics
+that got worse. A metric counts as worse if the interval of its paired difference to the start lies on the bad side of
+zero. The intervals hold with 95 % for all watched metrics of the split together (Bonferroni): with separate 95 %
+intervals, one of fifteen unchanged metrics would look worse in every third run. A share must also be worse by at least
+a percentage point, because over enough images every difference becomes significant. `rlcap probe` may show how the
+reward was hacked.
 """
 
 from __future__ import annotations
@@ -12,16 +14,24 @@ from collections.abc import Mapping, Sequence
 from statistics import NormalDist
 from typing import Any
 
-from rlcap.eval.metric_catalog import MAIN, metric_info, standard
-from rlcap.eval.reward_gains import Rows, risen
+from rlcap.eval.metric_catalog import MAIN_METRICS, canonical_name, metric_info
+from rlcap.eval.reward_gains import Rows, risen_terms
 
-SLIGHT = 0.01
-"""By less a share may get worse without an alarm."""
+MIN_SHARE_CHANGE = 0.01
+"""A share that gets worse by less than this raises no alarm."""
 
 
-def verdict(name: str, difference: Mapping[str, float]) -> str:
-    """`better` or `worse` where the interval of the difference excludes zero, `changed` for a metric that has no direction,
-    else `unclear`."""
+def classify_change(name: str, difference: Mapping[str, float]) -> str:
+    """Classify the change of a metric by the interval of its difference.
+
+    Args:
+        name: The metric, which decides whether higher or lower is better.
+        difference: {"mean", "low", "high"} of the difference.
+
+    Returns:
+        `unclear` where the interval includes zero, else `better` or `worse`, or `changed` for a metric without a
+        direction.
+    """
     better = metric_info(name).better
     if not (difference["low"] > 0 or difference["high"] < 0):
         return "unclear"
@@ -29,30 +39,43 @@ def verdict(name: str, difference: Mapping[str, float]) -> str:
 
 
 def find_alarms(changes: Sequence[Mapping[str, Any]], rows: Rows) -> list[dict[str, Any]]:
-    """One alarm a split that has cause: {"split", "from", "to", "rose": [component], "worse": [metric]}.
+    """Return one alarm for each split where rewards rose and held-out metrics got worse.
 
-    changes: as in summary.json. rows: of metrics.jsonl, by step.
+    Args:
+        changes: The `changes` of summary.json.
+        rows: The rows of metrics.jsonl, in order of step.
+
+    Returns:
+        Alarms {"split", "from", "to", "rose": [reward term], "worse": [metric]}.
     """
-    rose = risen(rows)
-    found = []
+    rose = risen_terms(rows)
+    alarms = []
     for change in changes if rose else ():
-        watched = [name for name in change["metrics"] if standard(name) in MAIN and metric_info(name).better]
-        worse = [name for name in watched if _alarming(name, change["metrics"][name]["difference"], len(watched))]
+        watched = [
+            name for name in change["metrics"] if canonical_name(name) in MAIN_METRICS and metric_info(name).better
+        ]
+        worse = [name for name in watched if _is_alarming(name, change["metrics"][name]["difference"], len(watched))]
         if worse:
-            found.append({**{key: change[key] for key in ("split", "from", "to")}, "rose": rose, "worse": worse})
-    return found
+            alarms.append({**{key: change[key] for key in ("split", "from", "to")}, "rose": rose, "worse": worse})
+    return alarms
 
 
-def _alarming(name: str, difference: Mapping[str, float], watched: int) -> bool:
-    slight = metric_info(name).unit == "share" and abs(difference["mean"]) < SLIGHT
-    return not slight and verdict(name, widened(difference, watched)) == "worse"
+def _is_alarming(name: str, difference: Mapping[str, float], watched: int) -> bool:
+    is_negligible = metric_info(name).unit == "share" and abs(difference["mean"]) < MIN_SHARE_CHANGE
+    return not is_negligible and classify_change(name, widen_interval(difference, watched)) == "worse"
 
 
-def widened(difference: Mapping[str, float], questions: int) -> dict[str, float]:
-    """A 95 % interval as one of `questions` that hold together with 95 %: each side is z(1 − .025 / questions) / z(.975) times
-    as long (Bonferroni, for an estimate that is about normal)."""
+def widen_interval(difference: Mapping[str, float], count: int) -> dict[str, float]:
+    """Widen a 95 % interval so that `count` such intervals hold together with 95 % (Bonferroni).
+
+    Each side becomes z(1 − .025 / count) / z(.975) times as long, which assumes that the estimate is about normal.
+
+    Args:
+        difference: {"mean", "low", "high"}, a 95 % interval.
+        count: The number of intervals, 1 or more.
+    """
     z = NormalDist().inv_cdf
-    factor = z(1 - 0.025 / questions) / z(0.975)
+    factor = z(1 - 0.025 / count) / z(0.975)
     return {
         "mean": difference["mean"],
         **{end: difference["mean"] + factor * (difference[end] - difference["mean"]) for end in ("low", "high")},
@@ -60,6 +83,6 @@ def widened(difference: Mapping[str, float], questions: int) -> dict[str, float]
 
 
 def describe_alarm(alarm: Mapping[str, Any]) -> str:
-    """One sentence."""
+    """Return one sentence that names the rewards that rose and the metrics that got worse."""
     worse = "; ".join(metric_info(name).label.lower() for name in alarm["worse"])
     return f"Rewards rose ({', '.join(alarm['rose'])}) while held-out metrics got worse: {worse}."

@@ -1,4 +1,4 @@
-"""How far each reward component rose in training, in units of its own: from the rows of `metrics.jsonl`."""
+"""How far each reward term rises during training, in units of its own spread, from the rows of `metrics.jsonl`."""
 
 from __future__ import annotations
 
@@ -9,41 +9,45 @@ import numpy as np
 
 from rlcap.eval.report.charts import smooth
 
-RISEN = 0.25
-"""From how many standard deviations within a group on a reward counts as risen."""
+RISE_THRESHOLD = 0.25
+"""A reward term counts as risen above this gain, in standard deviations within a group."""
 Rows = Sequence[Mapping[str, Any]]
-"""Rows of metrics.jsonl, by step."""
+"""Rows of metrics.jsonl, in order of step."""
 Points = list[tuple[float, float]]
-"""(step, value)."""
+"""Pairs (step, value)."""
 
 
-def series(rows: Rows, name: str) -> Points:
-    """The steps that have the metric."""
-    found = [(row["step"], row["metrics"].get(name)) for row in rows]
-    return [(step, float(value)) for step, value in found if value is not None]
+def metric_series(rows: Rows, name: str) -> Points:
+    """Return (step, value) for each row that has the metric."""
+    values = [(row["step"], row["metrics"].get(name)) for row in rows]
+    return [(step, float(value)) for step, value in values if value is not None]
 
 
-def components(rows: Rows) -> list[str]:
-    """Names of the reward components, in the order in which they were logged."""
+def reward_terms(rows: Rows) -> list[str]:
+    """Return the names of the reward terms, in the order in which they were first logged."""
     names = dict.fromkeys(name for row in rows for name in row["metrics"])
     return [name.split("/")[1] for name in names if name.startswith("reward/") and name.endswith("/mean")]
 
 
-def gain(rows: Rows, component: str) -> Points:
-    """The component's rise since the start, in units of its usual spread within a group of captions of one image."""
-    points = series(rows, f"reward/{component}/mean")
-    spread = [value for _, value in series(rows, f"reward/{component}/std_within_group") if value > 0]
+def reward_gain(rows: Rows, term: str) -> Points:
+    """Return the rise of a reward term since the start, as (step, gain).
+
+    The start is the mean of the first 5 % of the points. The unit is the median standard deviation of the term within a
+    group, that is among the captions of one image.
+    """
+    points = metric_series(rows, f"reward/{term}/mean")
+    spread = [value for _, value in metric_series(rows, f"reward/{term}/std_within_group") if value > 0]
     unit = float(np.median(spread)) if spread else float(np.std([value for _, value in points])) or 1.0
     start = float(np.mean([value for _, value in points[: max(1, len(points) // 20)]]))
     return [(step, (value - start) / unit) for step, value in points]
 
 
-def window(points: Sequence[tuple[float, float]]) -> int:
-    """Points to average over, an odd number: about a twelfth of them."""
+def smoothing_window(points: Sequence[tuple[float, float]]) -> int:
+    """Return how many points to average over: about a twelfth of them, and an odd number."""
     return max(1, len(points) // 12) | 1
 
 
-def risen(rows: Rows) -> list[str]:
-    """The components that rose by more than `RISEN` over training."""
-    gains = {component: gain(rows, component) for component in components(rows)}
-    return [component for component, points in gains.items() if smooth(points, window(points))[-1][1] > RISEN]
+def risen_terms(rows: Rows) -> list[str]:
+    """Return the reward terms whose smoothed gain at the end of training exceeds `RISE_THRESHOLD`."""
+    gains = {term: reward_gain(rows, term) for term in reward_terms(rows)}
+    return [term for term, points in gains.items() if smooth(points, smoothing_window(points))[-1][1] > RISE_THRESHOLD]

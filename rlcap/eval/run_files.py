@@ -1,4 +1,4 @@
-"""What a run folder holds, read for the report; every part but the summary may be missing."""
+"""Reads the contents of a run folder for the report. Every part except the summary may be missing."""
 
 from __future__ import annotations
 
@@ -14,33 +14,37 @@ from typing import Any
 import yaml
 
 from rlcap.errors import ImageError, InputError
-from rlcap.eval.captions_file import Table, read_tables, steps
+from rlcap.eval.captions_file import Table, evaluated_steps, read_tables
 from rlcap.eval.summary import read_summary
 from rlcap.io.images import open_image
 
 
 @dataclass(frozen=True, slots=True)
 class RunFiles:
-    """A run folder's contents."""
+    """The contents of a run folder."""
 
     folder: Path
     summary: dict[str, Any]
     tables: dict[int, dict[str, Table]]
-    """Evaluated step → split → captions and metrics."""
+    """Evaluated step → split → captions and metrics of that split."""
     metrics: list[dict[str, Any]]
-    """Lines of metrics.jsonl, by step."""
+    """Lines of metrics.jsonl, in order of step."""
     panel: list[dict[str, Any]]
-    """Lines of panel.jsonl."""
+    """Lines of panel.jsonl, in order of step."""
     config: str | None
-    """config.yaml as it stands."""
+    """The text of config.yaml; None where the file is missing."""
     run: dict[str, Any]
-    """run.json."""
+    """The contents of run.json; empty where the file is missing."""
     missing: tuple[str, ...]
-    """Names of the files that are not there."""
+    """Names of the files and folders that are missing."""
 
 
 def run_config(run_dir: str | Path) -> dict[str, Any] | None:
-    """What config.yaml of a run says; None where there is none. InputError for one that is not YAML."""
+    """Return the parsed config.yaml of a run, or None where the file does not exist.
+
+    Raises:
+        InputError: The file is not YAML.
+    """
     path = Path(run_dir) / "config.yaml"
     if not path.is_file():
         return None
@@ -52,7 +56,12 @@ def run_config(run_dir: str | Path) -> dict[str, Any] | None:
 
 
 def read_run(run_dir: str | Path) -> RunFiles:
-    """Read a run folder. FileNotFoundError, with what to do, where it has no summary."""
+    """Read a run folder.
+
+    Raises:
+        FileNotFoundError: The folder has no summary; the message says how to make one.
+        ValueError: A line of metrics.jsonl or panel.jsonl, other than the last, is not JSON.
+    """
     folder = Path(run_dir)
     summary = read_summary(folder)
     config, run = folder / "config.yaml", folder / "run.json"
@@ -60,9 +69,9 @@ def read_run(run_dir: str | Path) -> RunFiles:
     return RunFiles(
         folder=folder,
         summary=summary,
-        tables={step: read_tables(folder, step) for step in steps(folder)},
-        metrics=_latest(_lines(folder / "metrics.jsonl"), ("step",)),
-        panel=_latest(_lines(folder / "panel.jsonl"), ("step", "sample_id")),
+        tables={step: read_tables(folder, step) for step in evaluated_steps(folder)},
+        metrics=_keep_latest(_read_lines(folder / "metrics.jsonl"), ("step",)),
+        panel=_keep_latest(_read_lines(folder / "panel.jsonl"), ("step", "sample_id")),
         config=config.read_text(encoding="utf-8") if config.exists() else None,
         run=json.loads(run.read_text(encoding="utf-8")) if run.exists() else {},
         missing=tuple(name for name in names if not (folder / name).exists()),
@@ -71,23 +80,27 @@ def read_run(run_dir: str | Path) -> RunFiles:
 
 @lru_cache(maxsize=512)
 def thumbnail(path: str, side: int) -> str | None:
-    """A data URI of the image, at most `side` pixels wide and high; None for a file that can't be opened."""
+    """Return a data URI of the image, at most `side` pixels wide and high, or None for a file that can't be opened.
+
+    Images of at most 128 pixels a side become PNG, larger ones JPEG.
+    """
     try:
         image = open_image(path)
     except ImageError:
-        return None  # the data may have been moved since: the page says so in the image's place
-    small = max(image.size) <= 128
+        return None  # the data may have moved since the run: the page shows a note in place of the image
+    is_small = max(image.size) <= 128
     image.thumbnail((side, side))
     data = io.BytesIO()
-    if small:
+    if is_small:
         image.save(data, "PNG", optimize=True)
     else:
         image.save(data, "JPEG", quality=82, optimize=True)
-    kind = "png" if small else "jpeg"
+    kind = "png" if is_small else "jpeg"
     return f"data:image/{kind};base64,{base64.b64encode(data.getvalue()).decode()}"
 
 
-def _lines(path: Path) -> Iterable[dict[str, Any]]:
+def _read_lines(path: Path) -> Iterable[dict[str, Any]]:
+    """Yield the JSON lines of a file; nothing where it does not exist."""
     if not path.exists():
         return
     lines = path.read_text(encoding="utf-8").splitlines()
@@ -95,11 +108,11 @@ def _lines(path: Path) -> Iterable[dict[str, Any]]:
         try:
             yield json.loads(line)
         except ValueError as error:
-            if number < len(lines):  # a run that was killed may leave half a last line behind
+            if number < len(lines):  # a killed run may leave an incomplete last line
                 raise ValueError(f"{path}, line {number} is not JSON ({error}); remove the line") from error
 
 
-def _latest(rows: Iterable[dict[str, Any]], keys: tuple[str, ...]) -> list[dict[str, Any]]:
-    """By step, the last of the rows that share their keys: a resumed run writes some steps again."""
+def _keep_latest(rows: Iterable[dict[str, Any]], keys: tuple[str, ...]) -> list[dict[str, Any]]:
+    """Return the rows in order of step, and of rows with equal keys only the last: a resumed run repeats some steps."""
     kept = {tuple(row[key] for key in keys): row for row in rows}
     return sorted(kept.values(), key=lambda row: row["step"])

@@ -1,15 +1,15 @@
-"""`summary.json` of a run: every evaluation's means with intervals, and what changed since the start.
+"""The file `summary.json` of a run: the means of every evaluation with intervals, and the changes since the start.
 
     {"schema": 1, "seconds": float, "steps": int,
      "evaluations": [{"step": 0, "split": "test", "n": 300, "metrics": {NAME: {"mean": …, "low": …, "high": …}}}, …],
      "changes": [{"split": "test", "from": 0, "to": 120, "n": 300,
                   "metrics": {NAME: {"n": 300, "before": …, "after": …,
                                      "difference": {"mean": …, "low": …, "high": …}, "relative": {…} or null}}}, …],
-     "alarms": [{"split": "test", "from": 0, "to": 120, "rose": [COMPONENT, …], "worse": [NAME, …]}, …]}
+     "alarms": [{"split": "test", "from": 0, "to": 120, "rose": [TERM, …], "worse": [NAME, …]}, …]}
 
-Intervals are 95 % bootstrap intervals over images; those of changes are paired, over the images that both steps have.
-`summarise(run_dir)` computes it from `captions/*.jsonl`, and alarms with `metrics.jsonl`. A metric that applies to no image
-is left out.
+Intervals are 95 % bootstrap intervals over images. Those of changes are paired, over the images that both steps have.
+`summarise(run_dir)` computes the summary from `captions/*.jsonl`; the alarms also need `metrics.jsonl`. A metric that
+applies to no image is left out.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from rlcap.eval.captions_file import Table, read_tables, steps, write_atomically
+from rlcap.eval.captions_file import Table, evaluated_steps, read_tables, write_atomically
 from rlcap.eval.over_optimization import find_alarms
 from rlcap.eval.statistics import Interval, bootstrap_mean, paired_difference, relative_change
 
@@ -30,24 +30,24 @@ SCHEMA = 1
 
 
 def summarise(run_dir: str | os.PathLike, seconds: float | None = None, n_steps: int | None = None) -> dict[str, Any]:
-    """Write `summary.json` and return what it holds.
+    """Write `summary.json` and return its contents.
 
     Args:
-        run_dir: the run folder.
-        seconds: how long the run took over all its sessions, from start to summary; by default the longer of what an
-            earlier summary and the last line of `metrics.jsonl` say, else 0.
-        n_steps: training steps; by default the last one that `metrics.jsonl` or `captions/` knows.
+        run_dir: The run folder.
+        seconds: The duration of the run from start to summary, summed over all resumed parts. The default is the longer
+            of the durations in an earlier summary and in the last line of `metrics.jsonl`, or 0 without either.
+        n_steps: The number of training steps; by default the last step in `metrics.jsonl` or `captions/`.
 
     Raises:
-        FileNotFoundError: the folder has no captions.
+        FileNotFoundError: The folder has no captions.
     """
     run_dir = Path(run_dir)
-    evaluated = steps(run_dir)
+    evaluated = evaluated_steps(run_dir)
     if not evaluated:
         raise FileNotFoundError(f"{run_dir / 'captions'} has no <step>.jsonl; evaluate the run first")
     tables = {step: read_tables(run_dir, step) for step in evaluated}
-    rows = metric_rows(run_dir)
-    last, changes = rows[-1] if rows else {}, changes_of(tables)
+    rows = read_metric_rows(run_dir)
+    last, changes = rows[-1] if rows else {}, compute_changes(tables)
     summary = {
         "schema": SCHEMA,
         "seconds": _seconds(run_dir, last) if seconds is None else seconds,
@@ -65,7 +65,12 @@ def summarise(run_dir: str | os.PathLike, seconds: float | None = None, n_steps:
 
 
 def read_summary(run_dir: str | os.PathLike) -> dict[str, Any]:
-    """The summary of a run. FileNotFoundError or ValueError says what to do where there is none of this schema."""
+    """Return the summary of a run.
+
+    Raises:
+        FileNotFoundError: The run has no summary; the message says how to make one.
+        ValueError: The summary has another schema.
+    """
     path = Path(run_dir) / "summary.json"
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist; rlcap.eval.summary.summarise(run_dir) makes it from captions/")
@@ -75,8 +80,8 @@ def read_summary(run_dir: str | os.PathLike) -> dict[str, Any]:
     return summary
 
 
-def paired(before: Table, after: Table, metric: str) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """(before, after, ids) of the images for which both tables have a value of the metric; both (n,)."""
+def pair_values(before: Table, after: Table, metric: str) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """Return (before, after, ids), (n,) each, of the n images for which both tables have a value of the metric."""
     first = dict(zip(before.ids, before.metrics.get(metric, ()), strict=False))
     second = dict(zip(after.ids, after.metrics.get(metric, ()), strict=False))
     ids = [id for id in first if id in second and not math.isnan(first[id]) and not math.isnan(second[id])]
@@ -84,24 +89,28 @@ def paired(before: Table, after: Table, metric: str) -> tuple[np.ndarray, np.nda
 
 
 def _means(table: Table) -> dict[str, dict[str, float]]:
-    found = {name: bootstrap_mean(values) for name, values in table.metrics.items()}
-    return {name: _json(interval) for name, interval in found.items() if not math.isnan(interval.mean)}
+    intervals = {name: bootstrap_mean(values) for name, values in table.metrics.items()}
+    return {name: _to_json(interval) for name, interval in intervals.items() if not math.isnan(interval.mean)}
 
 
-def changes_of(tables: dict[int, dict[str, Table]]) -> list[dict[str, Any]]:
-    """Of each split that was evaluated at two steps, what changed from its first to its last."""
+def compute_changes(tables: dict[int, dict[str, Table]]) -> list[dict[str, Any]]:
+    """Return, for each split that was evaluated at two or more steps, the changes from its first to its last step.
+
+    Args:
+        tables: Evaluated step → split → table.
+    """
     changes = []
     for split in dict.fromkeys(split for splits in tables.values() for split in splits):
-        have = [step for step, splits in tables.items() if split in splits]
-        if len(have) > 1:
-            start, end = tables[have[0]][split], tables[have[-1]][split]
-            known = set(end.ids)
+        steps = [step for step, splits in tables.items() if split in splits]
+        if len(steps) > 1:
+            start, end = tables[steps[0]][split], tables[steps[-1]][split]
+            end_ids = set(end.ids)
             changes.append(
                 {
                     "split": split,
-                    "from": have[0],
-                    "to": have[-1],
-                    "n": sum(id in known for id in start.ids),
+                    "from": steps[0],
+                    "to": steps[-1],
+                    "n": sum(id in end_ids for id in start.ids),
                     "metrics": _metric_changes(start, end),
                 }
             )
@@ -109,36 +118,36 @@ def changes_of(tables: dict[int, dict[str, Table]]) -> list[dict[str, Any]]:
 
 
 def _metric_changes(start: Table, end: Table) -> dict[str, dict[str, Any]]:
-    found = {}
+    changes = {}
     for name in start.metrics:
-        before, after, ids = paired(start, end, name)
+        before, after, ids = pair_values(start, end, name)
         if ids:
             relative = relative_change(before, after)
-            found[name] = {
+            changes[name] = {
                 "n": len(ids),
                 "before": float(before.mean()),
                 "after": float(after.mean()),
-                "difference": _json(paired_difference(before, after)),
-                "relative": None if math.isnan(relative.mean) else _json(relative),
+                "difference": _to_json(paired_difference(before, after)),
+                "relative": None if math.isnan(relative.mean) else _to_json(relative),
             }
-    return found
+    return changes
 
 
-def _json(interval: Interval) -> dict[str, float]:
+def _to_json(interval: Interval) -> dict[str, float]:
     return interval._asdict()
 
 
-def metric_rows(run_dir: str | os.PathLike) -> list[dict[str, Any]]:
-    """The rows of metrics.jsonl, by step; of a step that a resumed run took again, the later one."""
+def read_metric_rows(run_dir: str | os.PathLike) -> list[dict[str, Any]]:
+    """Return the rows of metrics.jsonl in order of step; where a resumed run repeated a step, only its last row."""
     path = Path(run_dir) / "metrics.jsonl"
-    found = {}
+    row_of_step = {}
     for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
         try:
             row = json.loads(line)
         except ValueError:
-            continue  # a run that was killed leaves half a line behind
-        found[row["step"]] = row
-    return [found[step] for step in sorted(found)]
+            continue  # a killed run may leave an incomplete line
+        row_of_step[row["step"]] = row
+    return [row_of_step[step] for step in sorted(row_of_step)]
 
 
 def _seconds(run_dir: Path, last: dict[str, Any]) -> float:

@@ -1,16 +1,17 @@
-"""A cache of vectors on disk, keyed by content, read by memory map.
+"""A cache of vectors on disk, keyed by content and read through a memory map.
 
-Embedding an image with a frozen model gives the same vector each time, so it is computed once per (model, image bytes)
+A frozen model always embeds an image as the same vector. The vector is therefore computed once per (model, image bytes)
 and shared by mining, training, evaluation and every process of a run.
 
     cache = EmbeddingCache(default_cache() / "embeddings", "ViT-B-32 laion2b", dim=512)
-    found, vectors = cache.get(keys)           # (N,) bool, (N, 512); rows that are not found hold zeros
+    found, vectors = cache.get(keys)           # (N,) bool, (N, 512); missing rows are zeros
     cache.put(missing_keys, new_vectors)
 
-Two files that only grow: `vectors` (rows of numbers) and `keys` (a record a row: sha256 of the key, crc32 of the row).
-A row exists once its record is whole, and the record is written after the row has reached the disk. Whatever a crash
-leaves behind a whole record is ignored by readers and cut off by the next writer; a row that fails its checksum counts
-as missing. Any number of processes may read and write: writers take turns by a file lock, readers need none.
+The cache consists of two files that only grow: `vectors` with rows of numbers, and `keys` with one record per row
+(sha256 of the key, crc32 of the row). A row exists as soon as its record is complete, and the record is written only
+after the row has reached the disk. Data after the last complete record, which a crash may leave, is ignored by readers
+and removed by the next writer. A row that fails its checksum counts as missing. Any number of processes may read and
+write: a file lock serialises the writers, and readers need no lock.
 """
 
 from __future__ import annotations
@@ -32,21 +33,21 @@ _KEY_BYTES = 32
 
 
 def default_cache() -> Path:
-    """Where caches live unless told otherwise: $RLCAP_CACHE, else ~/.cache/rlcap."""
+    """Return the default folder of caches: $RLCAP_CACHE, or ~/.cache/rlcap where it is not set."""
     return Path(os.environ.get("RLCAP_CACHE") or Path.home() / ".cache" / "rlcap")
 
 
 class EmbeddingCache:
-    """Vectors of `dim` numbers under string keys, for the model called `name`.
+    """A cache of vectors of `dim` numbers under string keys, for the model called `name`.
 
     Args:
-        folder: the parent folder; each (name, dim, dtype) gets its own folder inside.
-        name: whatever decides the vectors besides the key: model, weights, preprocessing.
-        dim: length of a vector.
-        dtype: `float32`, or `float16` for half the disk at a relative error of 5e-4.
+        folder: The parent folder; each (name, dim, dtype) has its own folder inside.
+        name: Everything that decides the vectors besides the key: model, weights, preprocessing.
+        dim: Length of a vector.
+        dtype: `float32`, or `float16`, which needs half the disk space and has a relative error of 5e-4.
 
     Raises:
-        ValueError: another dtype, or a folder that holds something else.
+        ValueError: The dtype is another one, or the folder belongs to another cache.
     """
 
     def __init__(self, folder: str | os.PathLike, name: str, dim: int, dtype: str = "float32") -> None:
@@ -59,9 +60,9 @@ class EmbeddingCache:
         self.folder.mkdir(parents=True, exist_ok=True)
         self._keys, self._vectors = self.folder / "keys", self.folder / "vectors"
         self._rows: dict[bytes, tuple[int, int]] = {}  # key digest → (row, crc); a later record replaces an earlier one
-        self._count = 0  # rows of the files that are in _rows
+        self._count = 0  # rows of the files that _rows covers
         self._map = np.empty((0, dim), self.dtype)
-        self._describe()
+        self._check_description()
         self._refresh()
 
     def __len__(self) -> int:
@@ -69,7 +70,12 @@ class EmbeddingCache:
         return len(self._rows)
 
     def get(self, keys: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-        """(found (N,) bool, vectors (N, dim) in the cache's dtype); the vectors are a copy, zeros where not found."""
+        """Look up N keys.
+
+        Returns:
+            Whether each key was found, (N,) bool, and the vectors, (N, dim) in the cache's dtype, as a copy; a missing
+            vector is zero.
+        """
         digests = [_digest(key) for key in keys]
         if any(digest not in self._rows for digest in digests):
             self._refresh()
@@ -85,10 +91,10 @@ class EmbeddingCache:
         return found, vectors
 
     def put(self, keys: Sequence[str], vectors: np.ndarray) -> None:
-        """Keep vectors (N, dim) under N keys; a key that is there already keeps its vector.
+        """Store vectors (N, dim) under N keys; a key that is already stored keeps its vector.
 
         Raises:
-            ValueError: the shape doesn't fit, or a number is not finite.
+            ValueError: The shape does not fit, or a number is not finite.
         """
         vectors = np.asarray(vectors, dtype=self.dtype)
         if vectors.shape != (len(keys), self.dim):
@@ -101,8 +107,10 @@ class EmbeddingCache:
                 f"EmbeddingCache.put: the vector of {keys[row]!r} is not finite; the model or image is broken"
             )
         with self._lock():
-            there, _ = self.get(keys)
-            new = {_digest(key): row for key, row, known in zip(keys, vectors, there, strict=True) if not known}
+            stored, _ = self.get(keys)
+            new = {
+                _digest(key): row for key, row, is_stored in zip(keys, vectors, stored, strict=True) if not is_stored
+            }
             if not new:
                 return
             rows = [np.ascontiguousarray(row).tobytes() for row in new.values()]
@@ -113,19 +121,20 @@ class EmbeddingCache:
             _append(self._keys, self._count * _RECORD.itemsize, records.tobytes())
             self._refresh()
 
-    def _describe(self) -> None:
+    def _check_description(self) -> None:
+        """Write what the folder contains, or compare it with what an earlier process wrote."""
         about = {"schema": 1, "name": self.name, "dim": self.dim, "dtype": self.dtype.name}
         path = self.folder / "about.json"
         if path.exists():
-            if (seen := json.loads(path.read_text())) != about:
-                raise ValueError(f"{self.folder} holds {seen}, not {about}; delete the folder to rebuild it")
+            if (stored := json.loads(path.read_text())) != about:
+                raise ValueError(f"{self.folder} holds {stored}, not {about}; delete the folder to rebuild it")
             return
-        part = path.with_suffix(f".{os.getpid()}")
-        part.write_text(json.dumps(about))
-        os.replace(part, path)
+        partial = path.with_suffix(f".{os.getpid()}")
+        partial.write_text(json.dumps(about))
+        os.replace(partial, path)
 
     def _refresh(self) -> None:
-        """Read the records that other processes, or this one, have added since the last look."""
+        """Read the records that this or another process has added since the last call."""
         sizes = [path.stat().st_size if path.exists() else 0 for path in (self._keys, self._vectors)]
         total = min(sizes[0] // _RECORD.itemsize, sizes[1] // (self.dim * self.dtype.itemsize))
         if total <= self._count:
@@ -150,11 +159,11 @@ def _digest(key: str) -> bytes:
     return hashlib.sha256(key.encode()).digest()
 
 
-def _append(path: Path, at: int, data: bytes) -> None:
-    """Write at an offset and cut what lies behind: the leftovers of a writer that died."""
+def _append(path: Path, offset: int, data: bytes) -> None:
+    """Write data at an offset, after cutting off what a killed writer may have left there."""
     with path.open("r+b" if path.exists() else "w+b") as file:
-        file.truncate(at)
-        file.seek(at)
+        file.truncate(offset)
+        file.seek(offset)
         file.write(data)
         file.flush()
         os.fsync(file.fileno())

@@ -1,12 +1,12 @@
-"""Image files: opening one safely, checking one cheaply, naming one by its content.
+"""Opens image files safely, checks them quickly, and identifies them by their content.
 
-Pixels are decoded only here. A file is refused from its header when it has too many pixels, before any of them is
-decoded, so that a decompression bomb costs nothing. Every failure is an `ImageError` that names the file, what was
-seen and what to do.
+No other module decodes pixels. A file with too many pixels is refused because of its header, before any pixel is
+decoded, so that a decompression bomb does no harm. Every failure raises an `ImageError` that names the file, the value
+seen and the fix.
 
-    limit_pixels(200_000_000)                  # of this process: what a run's data.max_pixels says
+    limit_pixels(200_000_000)                  # for this process, from data.max_pixels of the configuration
     image = open_image("photo.jpg")            # RGB, upright
-    key = content_key("photo.jpg")             # sha256 of the bytes: the name under which an embedding is cached
+    key = content_key("photo.jpg")             # sha256 of the bytes: the key of a cached embedding
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from rlcap.errors import ImageError
 
 MAX_PIXELS = 50_000_000
-"""Default limit of width × height. 50 megapixels decode to 150 MB of RGB, more than any captioner looks at."""
+"""Default limit of width × height. 50 megapixels decode to 150 MB of RGB, more than any captioner uses."""
 
 V = TypeVar("V")
 _PNG_END = b"\x00\x00\x00\x00IEND\xaeB`\x82"
@@ -34,10 +34,10 @@ _limit = MAX_PIXELS
 
 
 def limit_pixels(max_pixels: int) -> None:
-    """Set the limit of every later opening in this process that names none.
+    """Set the default limit for all images that this process opens later.
 
-    Rewards, metrics, trainer and report open the same files and none of them knows the configuration: the limit is one
-    for the process, as Pillow's own is, which is raised with it.
+    Rewards, metrics, trainer and report open the same files without access to the configuration. So the limit applies
+    to the process, like Pillow's own limit, which this function raises where necessary.
     """
     global _limit
     _limit = max_pixels
@@ -46,46 +46,49 @@ def limit_pixels(max_pixels: int) -> None:
 
 
 def open_image(path: str | os.PathLike, *, max_pixels: int | None = None) -> Image.Image:
-    """The image as RGB, rotated as its EXIF tag says, transparency laid over white.
+    """Open an image as RGB, rotated according to its EXIF tag and with transparent parts over white.
 
     Args:
-        max_pixels: the most pixels (width × height); None for the process's limit (`limit_pixels`, else `MAX_PIXELS`).
+        path: The image file.
+        max_pixels: The maximum width × height; None for the limit of the process (set by `limit_pixels`, by default
+            `MAX_PIXELS`).
 
     Raises:
-        ImageError: missing, empty, truncated, not an image, or more pixels than the limit.
+        ImageError: The file is missing, empty, truncated or not an image, or has more pixels than the limit.
     """
     with _open_header(path, max_pixels) as image:
-        return _decoded(image, path)
+        return _decode(image, path)
 
 
 def decode_image(path: str | os.PathLike) -> None:
-    """Decode the whole file, as `open_image` does, and forget the pixels: finds what is broken in its middle.
+    """Decode the whole file and discard the pixels, to find damage in the middle of the file.
 
-    A JPEG is decoded at an eighth of its size: every bit of it is read, but less computed. 2 ms for a photo of 0.3
-    megapixels, 20 ms for 12; a PNG takes 40 ms a megapixel. What a decoder paints over in grey without a word is not found.
+    A JPEG is decoded at an eighth of its size, which reads every bit but computes less. This takes 2 ms for a photo of
+    0.3 megapixels and 20 ms for one of 12 megapixels; a PNG takes 40 ms per megapixel. Damage that the decoder silently
+    replaces by grey pixels remains undetected.
 
     Raises:
-        ImageError: as `open_image`.
+        ImageError: See `open_image`.
     """
     with _open_header(path, None) as image:
-        image.draft(None, (image.width // 8, image.height // 8))  # does nothing to other formats
-        _decoded(image, path)
+        image.draft(None, (image.width // 8, image.height // 8))  # has no effect for other formats
+        _decode(image, path)
 
 
 def check_image(path: str | os.PathLike, *, max_pixels: int | None = None) -> tuple[int, int]:
-    """(width, height) as stored, after making sure that the file is whole. Typically 0.1 ms.
+    """Check that a file is complete, and return its stored (width, height). This typically takes 0.1 ms.
 
-    JPEG, PNG, GIF and WebP say where they end, so a truncated one is found from its last bytes without decoding; where
-    the end looks unusual, and for every other format, the file is decoded to be sure.
+    JPEG, PNG, GIF and WebP files have a mark at their end or state their length, so that their last bytes show a
+    truncation without decoding. Where the end looks unusual, and for every other format, the file is decoded.
 
     Raises:
-        ImageError: as `open_image`.
+        ImageError: See `open_image`.
     """
     with _open_header(path, max_pixels) as image:
-        if not _ends_as_it_should(image.fp, image.format):
+        if not _has_complete_end(image.fp, image.format):
             try:
                 image.load()
-            except Exception as error:  # see open_image
+            except Exception as error:  # each decoder raises its own types
                 raise _broken(path, error, "truncated image") from error
         return image.size
 
@@ -93,31 +96,40 @@ def check_image(path: str | os.PathLike, *, max_pixels: int | None = None) -> tu
 def embed_readable(
     embed: Callable[[list[str]], Sequence[V]], paths: Iterable[str]
 ) -> tuple[dict[str, V], dict[str, str]]:
-    """(path → vector, path → why its image can't be read). One broken file costs its own rows, not the batch.
+    """Embed the readable images among `paths`, so that one broken file does not fail the whole batch.
 
-    embed: paths → one vector each; raises ImageError where it can't read one.
+    Args:
+        embed: Maps paths to one vector each, and raises ImageError where it can't read an image.
+        paths: The image files, possibly repeated.
+
+    Returns:
+        Path → vector for the readable images, and path → error message for the others.
     """
-    wanted = list(dict.fromkeys(paths))
+    unique = list(dict.fromkeys(paths))
     try:
-        return dict(zip(wanted, embed(wanted) if wanted else (), strict=True)), {}
+        return dict(zip(unique, embed(unique) if unique else (), strict=True)), {}
     except ImageError:
         pass
-    found: dict[str, V] = {}
+    vectors: dict[str, V] = {}
     broken: dict[str, str] = {}
-    for path in wanted:
+    for path in unique:
         try:
-            found[path] = embed([path])[0]
+            vectors[path] = embed([path])[0]
         except ImageError as error:
             broken[path] = str(error)
-    return found, broken
+    return vectors, broken
 
 
 def content_key(path: str | os.PathLike) -> str:
-    """sha256 of the file's bytes as 64 hex digits; remembered until the file's size or modification time changes."""
+    """Return the sha256 of the file's bytes as 64 hex digits, cached until its size or modification time changes.
+
+    Raises:
+        ImageError: The file can't be read.
+    """
     try:
         stat = os.stat(path)
         return _hash_file(os.fspath(path), stat.st_mtime_ns, stat.st_size)
-    except OSError as error:  # not there, a folder, no permission
+    except OSError as error:  # missing, a folder, or without permission
         raise _unreadable(path, error) from error
 
 
@@ -127,7 +139,8 @@ def _hash_file(path: str, mtime_ns: int, size: int) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _decoded(image: Image.Image, path: str | os.PathLike) -> Image.Image:
+def _decode(image: Image.Image, path: str | os.PathLike) -> Image.Image:
+    """Return the upright image as RGB. Raises ImageError where decoding fails."""
     try:
         image.load()
         return _to_rgb(ImageOps.exif_transpose(image))
@@ -136,6 +149,7 @@ def _decoded(image: Image.Image, path: str | os.PathLike) -> Image.Image:
 
 
 def _open_header(path: str | os.PathLike, max_pixels: int | None) -> Image.Image:
+    """Open a file without decoding its pixels. Raises ImageError for a bad header or too many pixels."""
     max_pixels = _limit if max_pixels is None else max_pixels
     try:
         if not os.path.getsize(path):
@@ -144,7 +158,7 @@ def _open_header(path: str | os.PathLike, max_pixels: int | None) -> Image.Image
     except UnidentifiedImageError as error:
         start = Path(path).read_bytes()[:8]
         raise ImageError(
-            "not an image", path, f"it begins with {start!r}", "give a JPEG, PNG, WebP, GIF, BMP or TIFF file"
+            "not an image", path, f"it begins with {start!r}", "use a JPEG, PNG, WebP, GIF, BMP or TIFF file"
         ) from error
     except Image.DecompressionBombError as error:
         raise ImageError("too many pixels", path, str(error), "shrink the image or remove its row") from error
@@ -164,7 +178,7 @@ def _open_header(path: str | os.PathLike, max_pixels: int | None) -> Image.Image
 
 def _unreadable(path: str | os.PathLike, error: OSError) -> ImageError:
     if isinstance(error, FileNotFoundError):
-        return ImageError("missing image", path, "there is no such file", "check the path and image_root")
+        return ImageError("missing image", path, "the file does not exist", "check the path and image_root")
     return ImageError("unreadable image", path, str(error), "check the path and its permissions")
 
 
@@ -172,7 +186,8 @@ def _broken(path: str | os.PathLike, error: Exception, kind: str = "broken image
     return ImageError(kind, path, f"decoding failed ({error})", "fetch the file again or remove its row")
 
 
-def _ends_as_it_should(file: BinaryIO, format: str | None) -> bool:
+def _has_complete_end(file: BinaryIO, format: str | None) -> bool:
+    """Return whether the end of a file shows that it is complete; False for formats whose end does not show it."""
     size = file.seek(0, os.SEEK_END)
     file.seek(max(0, size - 12))
     tail = file.read(12)
@@ -193,7 +208,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "RGB":
         return image
     if image.mode.startswith("I") or image.mode == "F":
-        # Pillow clips wide greys to 255 instead of scaling them: a 16-bit picture would come out white.
+        # Pillow clips grey values above 255 instead of scaling them: a 16-bit picture would become white.
         values = np.nan_to_num(np.asarray(image, dtype=np.float32)).clip(min=0)
         brightest = float(values.max(initial=0))
         ceiling = next(top for top in (255.0, 65535.0, brightest) if brightest <= top)

@@ -1,4 +1,4 @@
-"""Files of a JSON object a line that users bring: what is amiss in one is told with its line."""
+"""Reads users' JSON Lines files. Errors name the file and the line."""
 
 from __future__ import annotations
 
@@ -11,19 +11,23 @@ from rlcap.errors import InputError
 
 
 def read_rows(
-    path: Path, what: str, form: str, flaw: Callable[[Any], str | None], error: type[InputError]
+    path: Path, what: str, form: str, find_problem: Callable[[Any], str | None], error: type[InputError]
 ) -> list[dict[str, Any]]:
-    """The rows of a file of `what`; blank lines are passed over.
+    """Return the rows of a JSON Lines file; blank lines are skipped.
 
     Args:
-        form: what such a file holds, for the message where there is none.
-        flaw: a row → what is wrong with it, or None.
+        path: The file.
+        what: What the rows are, for messages, such as "pairs".
+        form: The expected form of the file, for the message where the file does not exist.
+        find_problem: Returns the problem of a row as text, or None for a good row.
+        error: The type of the errors.
 
     Raises:
-        error: not there, empty, no JSON, or a row with a flaw; the message names file and line.
+        error: The file is missing or empty, a line is not JSON, or a row has a problem; the message names file and
+            line.
     """
     if not path.is_file():
-        raise error(f"no {what} file {path}; {form}")
+        raise error(f"there is no {what} file {path}; {form}")
     rows = []
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         if not line.strip():
@@ -32,8 +36,8 @@ def read_rows(
             row = json.loads(line)
         except ValueError as cause:
             raise error(f"{path}, line {number} is not JSON: {cause}") from cause
-        if found := flaw(row):
-            raise error(f"{path}, line {number}: {found}")
+        if problem := find_problem(row):
+            raise error(f"{path}, line {number}: {problem}")
         rows.append(row)
     if not rows:
         raise error(f"{path} holds no {what}")

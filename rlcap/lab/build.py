@@ -1,6 +1,6 @@
-"""`rlcap lab build`: makes every asset of the lab from a seed, on the CPU, and says how good each is.
+"""Builds every asset of the lab from a seed, on the CPU, and measures its quality (`rlcap lab build`).
 
-Order matters only in that the adapter needs the captioner. Each asset can be built alone with `only`.
+The adapter needs the captioner; otherwise the order does not matter. `only` builds single assets.
 """
 
 from __future__ import annotations
@@ -18,17 +18,18 @@ import torch
 from rlcap.lab.assets import NAMES
 from rlcap.lab.models import captioner, grammar, retriever
 from rlcap.lab.models import nli as entailment
-from rlcap.lab.models.corpus import CROWDED, draw_corpus, join
+from rlcap.lab.models.corpus import CROWDED, concatenate, draw_corpus
 from rlcap.lab.models.tokenizer import build_tokenizer
 from rlcap.scorers.grammar import AcceptabilityScorer
 from rlcap.scorers.training.grammar import accuracy, generate_pairs, train
 from rlcap.scorers.training.schedule import one_cycle
 
-SECONDS = "build.json"
-"""Written beside the assets: seconds and quality of each."""
+RECORD = "build.json"
+"""Name of the file beside the assets that records the build time and the quality of each."""
 Log = Callable[[str], None]
+"""Receives progress messages."""
 Size = Callable[[int], int]
-"""A full number of images or steps → how many this build takes."""
+"""Full number of images or steps → the number in this build."""
 
 
 def build(
@@ -38,18 +39,26 @@ def build(
     log: Callable[[str], None] = print,
     scale: float = 1.0,
 ) -> dict:
-    """Build the assets named in `only` (default: all) into `out`; an asset is replaced once its successor is whole.
+    """Build assets into the folder `out`. A complete new asset replaces the old one.
 
-    scale: share of the images and steps; below 1 the code is tried, and the models are no good.
+    Args:
+        out: The folder of the assets.
+        seed: The seed of the build.
+        only: The names of the assets to build; by default all.
+        log: Receives progress messages.
+        scale: The share of images and training steps to use. Values below 1 only test the code; the models are poor.
 
-    Returns {asset: {"seconds": float, metric: float, …}}, which is also kept in `out/build.json`.
-    ValueError for an unknown name.
+    Returns:
+        {asset: {"seconds": float, metric: float, …}}, which is also written to `out/build.json`.
+
+    Raises:
+        ValueError: A name in `only` is unknown.
     """
-    wanted = list(only or NAMES)
-    if unknown := sorted(set(wanted) - set(NAMES)):
+    names = list(only or NAMES)
+    if unknown := sorted(set(names) - set(NAMES)):
         raise ValueError(f"unknown asset {', '.join(unknown)}; known: {', '.join(NAMES)}")
     out.mkdir(parents=True, exist_ok=True)
-    makers = {
+    builders = {
         "captioner": _captioner,
         "adapter": _adapter,
         "retriever": _reward_retriever,
@@ -57,17 +66,17 @@ def build(
         "nli": _nli,
         "grammar": _grammar,
     }
-    for name in wanted:
+    for name in names:
         start = time.time()
         torch.manual_seed(seed)
         with tempfile.TemporaryDirectory(dir=out) as partial:
-            quality = makers[name](Path(partial) / name, seed, out, log, lambda full: max(8, round(full * scale)))
+            quality = builders[name](Path(partial) / name, seed, out, log, lambda full: max(8, round(full * scale)))
             shutil.rmtree(out / name, ignore_errors=True)
             (Path(partial) / name).rename(out / name)
-        # Read again: builds of other assets may have ended meanwhile.
-        record = json.loads((out / SECONDS).read_text()) if (out / SECONDS).exists() else {}
+        # Read the record again, because builds of other assets may have finished in the meantime.
+        record = json.loads((out / RECORD).read_text()) if (out / RECORD).exists() else {}
         record[name] = {"seconds": round(time.time() - start), **quality}
-        (out / SECONDS).write_text(json.dumps(record, indent=2) + "\n")
+        (out / RECORD).write_text(json.dumps(record, indent=2) + "\n")
         log(f"{name}: {record[name]}")
     return record
 
@@ -75,14 +84,14 @@ def build(
 def _captioner(folder: Path, seed: int, _out: Path, log: Log, size: Size) -> dict:
     plain = draw_corpus("captioner", size(24_000), breaking=0.5)
     crowded = draw_corpus("tower", size(9_000), breaking=CROWDED)
-    tower = captioner.train_tower(join(crowded, plain.head(size(5_000))), size(3_600), log)
-    model = captioner.train_base(tower, plain, size(3_000), seed + 1, log)
+    encoder = captioner.train_vision_encoder(concatenate(crowded, plain.head(size(5_000))), size(3_600), log)
+    model = captioner.train_base(encoder, plain, size(3_000), seed + 1, log)
     captioner.save_base(model, folder)
     return {"parameters": sum(p.numel() for p in model.parameters())}
 
 
 def _adapter(folder: Path, seed: int, out: Path, log: Log, size: Size) -> dict:
-    """What `accelerate launch recipes/sft.py` makes, on the captioner in `out`."""
+    """Train the adapter on the captioner in `out`, as `accelerate launch recipes/sft.py` does."""
     from rlcap.config.schema import DataConfig, ModelConfig, SFTConfig, SFTTrainConfig
     from rlcap.lab.source import load_split
     from rlcap.lab.world.language import INSTRUCTION
@@ -114,7 +123,9 @@ def _reward_retriever(folder: Path, seed: int, _out: Path, log: Log, size: Size)
 
 def _judge_retriever(folder: Path, seed: int, _out: Path, log: Log, size: Size) -> dict:
     model = retriever.new_retriever("evaluation")
-    retriever.teach_to_see(model, draw_corpus("evaluation/see", size(9_000), breaking=CROWDED), size(1_000), log)
+    retriever.pretrain_vision_trunk(
+        model, draw_corpus("evaluation/see", size(9_000), breaking=CROWDED), size(1_000), log
+    )
     corpus = draw_corpus("evaluation/23", size(16_000), breaking=0.5, family=4)
     model = retriever.train_retriever("evaluation", corpus, size(2_600), seed + 23, log, batch=48, model=model)
     retriever.save_retriever(model, "evaluation", folder)

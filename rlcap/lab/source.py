@@ -16,10 +16,10 @@ from pathlib import Path
 
 import numpy as np
 
-from rlcap.lab.world.experts import fuse, look
-from rlcap.lab.world.language import references
+from rlcap.lab.world.experts import fuse, run_experts
+from rlcap.lab.world.language import sample_references
 from rlcap.lab.world.renderer import render
-from rlcap.lab.world.scene import Scene, distance, sample_scene, sibling
+from rlcap.lab.world.scene import Scene, distance, sample_scene, sample_sibling
 from rlcap.types import Sample
 
 BUCKETS = {"train": range(70), "validation": range(70, 80), "test": range(80, 90), "prior_breaking": range(90, 100)}
@@ -49,7 +49,7 @@ def draw_family(rng: random.Random, split: str, size: int = FAMILY) -> list[Scen
     base = draw_scene(rng, split, breaking=True if split == "prior_breaking" else None)
     scenes = [base]
     while len(scenes) < size:
-        fresh = sibling(base, rng, 1 + (len(scenes) - 1) * 3 // max(size - 1, 1))
+        fresh = sample_sibling(base, rng, 1 + (len(scenes) - 1) * 3 // max(size - 1, 1))
         if fresh not in scenes and bucket(fresh) in BUCKETS[split]:
             scenes.append(fresh)
     return scenes
@@ -126,12 +126,12 @@ def load_split(split: str, count: int, seed: int = 0, cache: Path | None = None)
         if not path.exists():
             write_image(scene, seed * 1_000_003 + i, path)
         rng = random.Random(f"{ids[i]}/texts")
-        experts = look(scene, rng)
+        experts = run_experts(scene, rng)
         samples.append(
             Sample(
                 id=ids[i],
                 image=str(path),
-                references=references(scene, rng),
+                references=sample_references(scene, rng),
                 paragraph=fuse(experts, rng),
                 distractors={level: tuple(ids[j] for j in indices) for level, indices in near[i].items()},
                 meta={"scene": scene.to_json(), "experts": experts.to_json()},

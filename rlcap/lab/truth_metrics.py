@@ -1,4 +1,4 @@
-"""The lab's truth as metrics: what a caption claims and tells, counted against the scene that was drawn."""
+"""Metrics by the known truth of the lab: the claims of a caption, checked against the scene of its image."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from rlcap.lab.world.scene import Scene
-from rlcap.lab.world.truth import Assertion, Verdict, grammatical_share, judge, singles_out
+from rlcap.lab.world.truth import Assertion, Verdict, check_caption, grammatical_share, singles_out
 from rlcap.types import Sample
 
 CATEGORIES: dict[str, tuple[str, ...]] = {
@@ -17,34 +17,44 @@ CATEGORIES: dict[str, tuple[str, ...]] = {
     "background": ("background",),
     "unseen": ("relation", "place", "count"),
 }
-"""Metric category → kinds of claims. `unseen` is what the reward's retriever, close to a bag of words, can't see."""
+"""Metric category → types of claims. The reward's retriever, which is close to a bag of words, can't check `unseen`."""
 BAG = 5
+"""Size of the bags for `singles_out`."""
 
 _SENTENCE = re.compile(r"[^.!?]+[.!?]*")
 
 
 def scene_of(sample: Sample) -> Scene:
-    """The scene of a lab sample. ValueError, naming the sample, for one that is not of the lab."""
+    """Return the scene of a lab sample.
+
+    Raises:
+        ValueError: The sample is not from the lab; the message names it.
+    """
     data = sample.meta.get("scene")
     if data is None:
-        raise ValueError(
-            f"sample {sample.id!r} has no scene: truth metrics are for the lab; set truth=False for photos"
-        )
+        raise ValueError(f"sample {sample.id!r} has no scene, but truth metrics need one; set truth=False for photos")
     return Scene.from_json(data)
 
 
 def truth_metrics(captions: Sequence[str], samples: Sequence[Sample]) -> dict[str, np.ndarray]:
-    """Metrics of N captions of the first N of M ≥ N samples; each (N,), NaN where it does not apply.
+    """Compute the metrics of N captions of the first N of M ≥ N samples.
 
-    * `fact_recall`: facts told over facts of the scene. `hallucination_rate`: false claims over claims (0 without any
-      claim). `hallucinated`: whether any claim is false. `grammatical`: share of grammatical sentences. All in [0, 1].
-    * `hallucination_rate_<category>`: among the claims of a category (`CATEGORIES`); NaN for a caption without one.
-    * `wrong_<category>`: how many false claims; `claims`: how many claims.
-    * `singles_out`: 1 where the caption fits its own scene strictly better than each of its four nearest distractors;
-      NaN where fewer than four are among the samples.
+    Returns:
+        Metrics (N,), NaN where a metric does not apply:
+
+        * `fact_recall`: the share of the scene's facts that the caption states, in [0, 1].
+        * `hallucination_rate`: the share of claims that are false, in [0, 1]; 0 for a caption without claims.
+        * `hallucination_rate_<category>`: the same for the claims of a category (`CATEGORIES`); NaN for a caption
+          without such a claim.
+        * `hallucinated`: 1 where any claim is false, else 0.
+        * `grammatical`: the share of grammatical sentences, in [0, 1].
+        * `claims`: the number of claims.
+        * `wrong_<category>`: the number of false claims of a category.
+        * `singles_out`: 1 where the caption fits its own scene strictly better than each of its four nearest
+          distractors, else 0; NaN where fewer than four distractors are among the samples.
     """
     scenes = {sample.id: scene_of(sample) for sample in samples}
-    verdicts = [judge(caption, scenes[sample.id]) for caption, sample in zip(captions, samples, strict=False)]
+    verdicts = [check_caption(caption, scenes[sample.id]) for caption, sample in zip(captions, samples, strict=False)]
     metrics = {
         "fact_recall": [verdict.recall for verdict in verdicts],
         "hallucination_rate": [verdict.hallucination_rate for verdict in verdicts],
@@ -52,9 +62,9 @@ def truth_metrics(captions: Sequence[str], samples: Sequence[Sample]) -> dict[st
         "grammatical": [grammatical_share(caption) for caption in captions],
         "claims": [float(len(verdict.claims)) for verdict in verdicts],
     }
-    for category, kinds in CATEGORIES.items():
-        metrics[f"hallucination_rate_{category}"] = [_rate(verdict, kinds) for verdict in verdicts]
-        metrics[f"wrong_{category}"] = [float(sum(c.what in kinds for c in verdict.wrong)) for verdict in verdicts]
+    for category, types in CATEGORIES.items():
+        metrics[f"hallucination_rate_{category}"] = [_rate(verdict, types) for verdict in verdicts]
+        metrics[f"wrong_{category}"] = [float(sum(c.what in types for c in verdict.wrong)) for verdict in verdicts]
     metrics["singles_out"] = [
         _singles_out(caption, sample, scenes) for caption, sample in zip(captions, samples, strict=False)
     ]
@@ -62,20 +72,20 @@ def truth_metrics(captions: Sequence[str], samples: Sequence[Sample]) -> dict[st
 
 
 def false_sentences(caption: str, scene: Scene) -> list[tuple[int, int, str]]:
-    """(start, end, what is false) of each sentence that makes a false claim; positions are of characters in `caption`."""
-    wrong = set(judge(caption, scene).wrong)
-    found = []
+    """Return (start, end, what is false) of each sentence with a false claim, with character positions in `caption`."""
+    wrong = set(check_caption(caption, scene).wrong)
+    spans = []
     for match in _SENTENCE.finditer(caption):
-        # by what the caption as a whole got wrong: a sentence alone could mean another of two balls
-        false = [claim for claim in judge(match.group(), scene).claims if claim in wrong]
+        # Use the false claims of the whole caption: a sentence alone could refer to another one of two balls.
+        false = [claim for claim in check_caption(match.group(), scene).claims if claim in wrong]
         if false:
             start = match.start() + len(match.group()) - len(match.group().lstrip())
-            found.append((start, match.end(), "; ".join(describe(claim) for claim in false)))
-    return found
+            spans.append((start, match.end(), "; ".join(describe_claim(claim) for claim in false)))
+    return spans
 
 
-def describe(claim: Assertion) -> str:
-    """A claim in a few words: `ball is red`, `no boat`-style claims as the thing's name."""
+def describe_claim(claim: Assertion) -> str:
+    """Return a claim in a few words, such as `ball is red`, `a boat` or `boat above ball`."""
     if claim.what == "object":
         return f"a {claim.subject}"
     if claim.what == "relation":
@@ -87,9 +97,9 @@ def describe(claim: Assertion) -> str:
     return f"{claim.subject} is {claim.value}"
 
 
-def _rate(verdict: Verdict, kinds: Sequence[str]) -> float:
-    judged = [true for claim, true in verdict.claims.items() if claim.what in kinds]
-    return judged.count(False) / len(judged) if judged else float("nan")
+def _rate(verdict: Verdict, types: Sequence[str]) -> float:
+    truths = [true for claim, true in verdict.claims.items() if claim.what in types]
+    return truths.count(False) / len(truths) if truths else float("nan")
 
 
 def _singles_out(caption: str, sample: Sample, scenes: dict[str, Scene]) -> float:

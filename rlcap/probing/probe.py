@@ -149,7 +149,7 @@ def overlap(first: str, second: str) -> float:
 def true_caption(scene: Scene, rng: random.Random, words: int = 0) -> str:
     """Every thing with its colour, and the background: all true, none left out. Further attributes, drawn at random,
     until no sentence is said twice and it has `words` words, or says everything."""
-    from rlcap.lab.world.language import reading_order, tell_background, tell_thing
+    from rlcap.lab.world.language import describe_background, describe_thing, reading_order
 
     things = reading_order(scene)
     told = [["colour"] for _ in things]
@@ -158,8 +158,8 @@ def true_caption(scene: Scene, rng: random.Random, words: int = 0) -> str:
     seed = rng.random()
     while True:
         choose = random.Random(seed)  # the same turns of phrase each time round
-        sentences = [tell_thing(thing, names, choose) for thing, names in zip(things, told, strict=True)]
-        text = " ".join([*sentences, tell_background(scene.background)])
+        sentences = [describe_thing(thing, names, choose) for thing, names in zip(things, told, strict=True)]
+        text = " ".join([*sentences, describe_background(scene.background)])
         if not more or (len(set(sentences)) == len(sentences) and len(tokenize(text)) >= words):
             return text
         i, name = more.pop()
@@ -169,35 +169,35 @@ def true_caption(scene: Scene, rng: random.Random, words: int = 0) -> str:
 def false_sentence(good: str, scene: Scene, rng: random.Random) -> str:
     """A sentence that truth finds false when it follows the good caption: a thing that isn't there, a wrong attribute,
     place, count, relation or background."""
-    from rlcap.lab.world.language import tell_background, tell_count, tell_relation, tell_thing
-    from rlcap.lab.world.scene import change
-    from rlcap.lab.world.truth import judge
+    from rlcap.lab.world.language import describe_background, describe_count, describe_relation, describe_thing
+    from rlcap.lab.world.scene import change_attribute
+    from rlcap.lab.world.truth import check_caption
     from rlcap.lab.world.vocabulary import KINDS, RELATIONS
 
     while True:
         kind = rng.choice(("change", "change", "change", "count", "relation"))
         if kind == "count":
-            sentence = tell_count(rng.choice(KINDS), rng.randint(2, 5))
+            sentence = describe_count(rng.choice(KINDS), rng.randint(2, 5))
         elif kind == "relation":
             first, second = rng.sample(scene.things, 2)
-            sentence = tell_relation(first, rng.choice(RELATIONS), second)
+            sentence = describe_relation(first, rng.choice(RELATIONS), second)
         else:
-            changed, (index, attribute) = change(scene, rng)
+            changed, (index, attribute) = change_attribute(scene, rng)
             if index < 0:
-                sentence = tell_background(changed.background)
+                sentence = describe_background(changed.background)
             else:
                 told = ["colour"] if attribute == "kind" else [attribute]
-                sentence = tell_thing(changed.things[index], told, rng)
-        if len(judge(f"{good} {sentence}", scene).wrong) > len(judge(good, scene).wrong):
+                sentence = describe_thing(changed.things[index], told, rng)
+        if len(check_caption(f"{good} {sentence}", scene).wrong) > len(check_caption(good, scene).wrong):
             return sentence
 
 
 def truth_of(caption: str, sample: Sample) -> float:
     """Of a lab sample: harmonic mean of precision and recall times the grammatical share, in [0, 1]."""
     from rlcap.lab.oracles.grader import grade
-    from rlcap.lab.world.truth import grammatical_share, judge
+    from rlcap.lab.world.truth import check_caption, grammatical_share
 
-    return grade(judge(caption, Scene.from_json(dict(sample.meta["scene"])))) / 10 * grammatical_share(caption)
+    return grade(check_caption(caption, Scene.from_json(dict(sample.meta["scene"])))) / 10 * grammatical_share(caption)
 
 
 def judge_batteries(

@@ -13,7 +13,7 @@ from rlcap.errors import ConfigError
 from rlcap.eval.captions_file import read_tables
 from rlcap.eval.evaluator import Evaluator
 from rlcap.eval.over_optimization import describe_alarm, find_alarms
-from rlcap.eval.summary import changes_of, metric_rows
+from rlcap.eval.summary import compute_changes, read_metric_rows
 from rlcap.lab.assets import resolve
 from rlcap.policy.loading import Policy
 from rlcap.reward.mix import RewardMix
@@ -98,7 +98,7 @@ class Evaluation:
     def _watch(self, step: int) -> None:
         """Say at once where rewards rise and the held-out metrics fall; the end of the run says it anyway."""
         tables = {at: read_tables(self.folder.root, at) for at in (0, step)}
-        for alarm in find_alarms(changes_of(tables), metric_rows(self.folder.root)):
+        for alarm in find_alarms(compute_changes(tables), read_metric_rows(self.folder.root)):
             tqdm.write(f"step {step}, DIVERGENCE on {alarm['split']}: {describe_alarm(alarm)}")
 
     def _follow(self, step: int, captions: Sequence[str]) -> None:

@@ -78,7 +78,7 @@ class GRPOTrainer(trl.GRPOTrainer):
         self.config, self.batching, self.folder = config, batching, folder
         self.mix, self.curriculum, self.gallery = mix, curriculum, dict(gallery)
         self.curriculum_state = curriculum.start() if isinstance(curriculum, Adaptive) else None
-        self.own_sampler = GroupSampler.of(batching, len(samples), config.train.seed)
+        self.own_sampler = GroupSampler.from_batching(batching, len(samples), config.train.seed)
         self.processor, self.instruction = processor, instruction
         self._reading: Sequence[Prompt] = ()
         self._update_seconds = 0.0

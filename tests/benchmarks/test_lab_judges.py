@@ -15,7 +15,7 @@ from lab_judges import as_transformers, claim, clip_processor, make_answerer, ma
 from rlcap.io.images import open_image
 from rlcap.lab.assets import ASSETS
 from rlcap.lab.source import draw_scene, load_split
-from rlcap.lab.world.truth import judge
+from rlcap.lab.world.truth import check_caption
 from rlcap.rewards.pick_score import PickScore
 from rlcap.rewards.vqa_score import VqaScore
 from rlcap.scorers.clip import ClipScorer
@@ -29,8 +29,8 @@ def test_claims_are_true_or_false_as_asked():
     rng = random.Random(0)
     for _ in range(20):
         scene = draw_scene(rng, "test")
-        assert not judge(claim(scene, True, rng, "test"), scene).wrong
-        assert judge(claim(scene, False, rng, "test"), scene).wrong
+        assert not check_caption(claim(scene, True, rng, "test"), scene).wrong
+        assert check_caption(claim(scene, False, rng, "test"), scene).wrong
 
 
 def test_the_labs_clip_says_the_same_in_transformers_format():

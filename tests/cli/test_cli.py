@@ -212,14 +212,14 @@ def test_captions_from_anywhere_are_evaluated(tmp_path, capsys):
     import random
 
     from rlcap.lab.source import load_split
-    from rlcap.lab.world.language import tell_all
+    from rlcap.lab.world.language import describe_scene
     from rlcap.lab.world.scene import Scene
 
     samples = load_split("validation", 7)
     rows = [
         {
             "sample_id": s.id,
-            "caption": tell_all(Scene.from_json(s.meta["scene"]), random.Random(0)),
+            "caption": describe_scene(Scene.from_json(s.meta["scene"]), random.Random(0)),
             "split": "validation",
         }
         for s in reversed(samples)

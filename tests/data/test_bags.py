@@ -4,9 +4,9 @@ import pytest
 
 from rlcap.data.bags import (
     BagFile,
-    attach,
-    from_bags,
+    attach_distractors,
     is_bag_file,
+    make_bag_file,
     partition,
     random_distractors,
     read_truematch,
@@ -22,7 +22,7 @@ def samples(ids="abc"):
     return [Sample(id, f"{id}.jpg") for id in ids]
 
 
-def test_a_bag_file_survives_the_disk(tmp_path):
+def test_a_bag_file_is_read_as_it_was_written(tmp_path):
     bags = BagFile("clip", LEVELS, "f00", {"near_identical": 0.97})
     bags.write(tmp_path / "deep" / "bags.json")
     assert BagFile.read(tmp_path / "deep" / "bags.json") == bags
@@ -43,7 +43,7 @@ def test_contradictions_are_named(levels, message):
         BagFile("clip", levels)
 
 
-def test_files_that_are_none(tmp_path):
+def test_invalid_bag_files(tmp_path):
     path = tmp_path / "bags.json"
     with pytest.raises(BagError, match="does not exist"):
         BagFile.read(path)
@@ -56,7 +56,7 @@ def test_files_that_are_none(tmp_path):
 
 
 def test_attaching():
-    a, b, _ = attach(samples(), BagFile("clip", LEVELS))
+    a, b, _ = attach_distractors(samples(), BagFile("clip", LEVELS))
     assert a.distractors == {"hard": ("b", "c"), "easy": ("c",)}
     assert b.distractors == {"hard": ("a",), "easy": ("c",)}
 
@@ -64,12 +64,12 @@ def test_attaching():
 def test_attaching_to_a_part_of_the_images():
     bags = BagFile("clip", LEVELS)
     with pytest.raises(BagError, match=r"level 'hard' of the bag file names 'c'.*drop"):
-        attach(samples("ab"), bags)
+        attach_distractors(samples("ab"), bags)
     with pytest.raises(BagError, match="no list for 'd'"):
-        attach(samples("abcd"), bags)
+        attach_distractors(samples("abcd"), bags)
     with pytest.raises(BagError, match="another data set"):
-        attach(samples("xyz"), bags)
-    a, d = attach(samples("ad"), bags, on_unknown="drop")
+        attach_distractors(samples("xyz"), bags)
+    a, d = attach_distractors(samples("ad"), bags, on_unknown="drop")
     assert a.distractors == d.distractors == {"hard": (), "easy": ()}
 
 
@@ -78,7 +78,7 @@ def test_partition_is_greedy_and_disjoint():
     similarities = {"a": (0.9, 0.5, 0.4), "b": (0.9, 0.4, 0.3), "c": (0.95, 0.5, 0.4), "d": (0.95, 0.4, 0.3)}
     similarities |= {"e": (0.2, 0.1, 0.1), "f": (0.2, 0.1, 0.1)}
     assert [bag.ids for bag in partition(neighbours, 2, similarities)] == [("c", "d"), ("a", "b"), ("e", "f")]
-    # c: .95 + .5 leads; of what then remains only b could join, and e's list holds f and b
+    # c comes first with .95 + .5; after its bag only b, e and f remain, and the list of e contains f and b
     assert [bag.ids for bag in partition(neighbours, 3, similarities)] == [("c", "d", "a"), ("e", "f", "b")]
     assert partition(neighbours, 5, similarities) == []
     with pytest.raises(BagError, match="bag size 1"):
@@ -108,8 +108,8 @@ def test_truematch(tmp_path):
         read_truematch(path, known=["3310", "139", "7"])
     for content, message in (
         ("[[1, 2], [3]]", "lists of two or more"),
-        ("[[1, null]]", "holds None where"),
-        ("[[1, [2]]]", "holds .2. where"),
+        ("[[1, null]]", "has None in place of an image id"),
+        ("[[1, [2]]]", "has .2. in place of an image id"),
         ("[[1, 2], [3, 4, 5]]", "mixes bags of 2, 3"),
     ):
         path.write_text(content)
@@ -119,7 +119,7 @@ def test_truematch(tmp_path):
 
 def test_disjoint_bags_as_a_bag_file_and_back(tmp_path):
     bags = [Bag(("a", "b", "c")), Bag(("f", "e", "d"))]
-    file = from_bags(bags, "TrueMatch")
+    file = make_bag_file(bags, "TrueMatch")
     assert file.levels == {"hard": {"a": ("b", "c"), "b": ("a", "c"), "c": ("a", "b"), "f": ("e", "d"), "e": ("f", "d"),
                                     "d": ("f", "e")}}  # fmt: skip
     file.write(tmp_path / "bags.json")
@@ -128,7 +128,7 @@ def test_disjoint_bags_as_a_bag_file_and_back(tmp_path):
     assert partition(lists, read.about["size"], {id: (0.0,) * len(near) for id, near in lists.items()}) == bags
     write_truematch(bags, tmp_path / "3.json")
     assert (is_bag_file(tmp_path / "bags.json"), is_bag_file(tmp_path / "3.json")) == (True, False)
-    with pytest.raises(BagError, match="'a' stand in more than one bag"):
-        from_bags([*bags, Bag(("x", "a", "y"))])
+    with pytest.raises(BagError, match="contain 'a' more than once"):
+        make_bag_file([*bags, Bag(("x", "a", "y"))])
     with pytest.raises(BagError, match="no bags"):
-        from_bags([])
+        make_bag_file([])

@@ -18,9 +18,9 @@ def test_the_arithmetic():
     }
     assert (batching.captions_per_step, batching.captions_per_process) == (64, 32)
     assert batching.describe().splitlines() == [
-        "8 images × 8 captions = 64 captions a step",
+        "8 images × 8 captions = 64 captions per step",
         "on 2 processes: 4 images, 32 captions each = 4 × a micro-batch of 8",
-        "each round of captions is gone through 4 times",
+        "each round of captions is used 4 times",
         "TRL: per_device_train_batch_size=8, gradient_accumulation_steps=4, steps_per_generation=4, num_generations=8, "
         "num_iterations=4",
     ]
@@ -35,7 +35,7 @@ def test_the_arithmetic():
         ((8, 8, 5), 1, "micro_batch 4 or 8"),
         ((8, 8, 100), 1, "micro_batch 32 or 64"),
         ((2, 4, 3), 2, "micro_batch 2 or 4"),
-        ((6, 8, 12), 1, "micro_batch 8 or 16"),  # 12 divides 48, and would cut every second group in two
+        ((6, 8, 12), 1, "micro_batch 8 or 16"),  # 12 divides 48, but would split every second group
     ],
 )
 def test_an_impossible_choice_proposes_two_that_work(numbers, processes, proposal):
@@ -48,7 +48,7 @@ def test_an_impossible_choice_proposes_two_that_work(numbers, processes, proposa
         assert plan(images, captions, micro, processes=processes).captions_per_process % captions == 0
 
 
-def test_senseless_numbers():
+def test_invalid_numbers():
     for numbers in ((0, 8, 8), (8, 1, 8), (8, 8, 0), (8.0, 8, 8)):
         with pytest.raises(BatchingError, match="whole number"):
             plan(*numbers)
@@ -67,12 +67,12 @@ def test_minibatches_are_steps_of_one_round():
     assert (batching.captions_per_step, batching.images_per_round, batching.captions_per_process) == (16, 12, 48)
     assert (batching.accumulation, batching.steps_per_generation_round()) == (2, 6)
     assert batching.trl()["steps_per_generation"] == 3 * batching.trl()["gradient_accumulation_steps"]
-    assert "a round writes the captions of 3 steps at once: 12 images" in batching.describe()
+    assert "a round generates the captions of 3 steps at once: 12 images" in batching.describe()
 
 
 @pytest.mark.parametrize("processes", [1, 2])
 @pytest.mark.parametrize(("iterations", "minibatches"), [(1, 1), (2, 1), (2, 3)])
-def test_trl_takes_the_numbers_and_means_the_same(tmp_path, monkeypatch, processes, iterations, minibatches):
+def test_trl_computes_the_same_numbers(tmp_path, monkeypatch, processes, iterations, minibatches):
     from trl import GRPOConfig
 
     batching = plan(6, 4, 4, processes=processes, num_iterations=iterations, minibatches=minibatches)

@@ -21,7 +21,7 @@ def test_boundaries_in_one_based_epochs(last, sizes):
     assert (curriculum.stage_at(last / 20 - 1e-6).bag_size, curriculum.stage_at(last / 20).bag_size) == sizes
 
 
-def test_progress_is_reached_by_any_number_of_steps():
+def test_stages_start_at_their_progress_for_any_number_of_steps():
     curriculum = BagCurri.published()
     for steps in (20, 60, 100, 3000):
         sizes = [curriculum.stage_at(step / steps).bag_size for step in range(steps)]
@@ -51,9 +51,9 @@ def test_parsing():
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ("bagcurry", "'bagcurry' is none of"),
-        ({}, "none of"),
-        ({"size": 5}, "none of"),
+        ("bagcurry", "'bagcurry' is not valid; write one of"),
+        ({}, "write one of"),
+        ({"size": 5}, "write one of"),
         ({0.1: 2}, r"starts at 0\.1"),
         ({0: 2, 1.0: 3}, r"below 1\.0"),
         ({0: 1}, "leaves no distractor"),
@@ -64,7 +64,7 @@ def test_parsing():
         ({"sizes": [2, 3], "target": 80}, "not a percentage"),
     ],
 )
-def test_errors_name_what_they_saw(config, message):
+def test_errors_name_the_invalid_value(config, message):
     with pytest.raises(ValueError, match=message):
         parse(config)
 
@@ -76,7 +76,7 @@ def test_adaptive_grows_when_the_window_passes_the_target():
     for recall in (1.0, 0.4, 0.9, 0.8, 1.0, 0.5, 1.0, 1.0):
         state = curriculum.observe(state, recall)
         sizes.append(curriculum.stage_at(0.0, state).bag_size)
-    # means of the last two: –, .7, .65, .85 → grow; the window restarts: –, .75 → grow; at the top it stays
+    # means of the last two: –, .7, .65, .85 → grow; the window restarts: –, .75 → grow; the largest size stays
     assert sizes == [2, 2, 2, 3, 3, 5, 5, 5]
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rlcap.data.formats import load_samples, split
+from rlcap.data.formats import DataError, load_samples, split_samples
 from rlcap.data.prompts import caption_prompt
 from rlcap.errors import DataError
 
@@ -52,12 +52,12 @@ def test_names_of_columns_and_the_image_root(tmp_path):
     source = jsonl(tmp_path, [{"img": "x.png", "captions": ["A dog."]}])
     sample = load_samples(source, image_root=tmp_path / "photos", columns={"image": "img", "references": "captions"})[0]
     assert (sample.id, sample.references) == ("x.png", ("A dog.",))
-    with pytest.raises(DataError, match="unknown 'refs'; known are id, image"):
+    with pytest.raises(DataError, match="unknown name 'refs'; known names are id, image"):
         load_samples(source, columns={"refs": "captions"})
 
 
 def bad_rows(folder):
-    """(row, reason, what the error must name) beside a good row on line 1."""
+    """Return triples (bad row for line 2, reason, pattern of the error message)."""
     (folder / "zero.jpg").write_bytes(b"")
     (folder / "text.jpg").write_text("hello")
     photo(folder / "whole.jpg")
@@ -72,13 +72,13 @@ def bad_rows(folder):
         ({**good, "image": "zero.jpg"}, "empty image file", r"line 2.*zero\.jpg: 0 bytes"),
         ({**good, "image": "cut.jpg"}, "truncated image", r"line 2.*cut\.jpg"),
         ({**good, "image": "text.jpg"}, "not an image", r"line 2.*text\.jpg"),
-        ({**good, "image": None}, "no image", r"line 2.*saw None"),
+        ({**good, "image": None}, "no image", r"line 2.*found None"),
         ({"id": "x", "references": ["A."]}, "no image", "line 2"),
         ({**good, "references": ["A dog.", "  "]}, "empty reference", r"line 2.*other.*'  '"),
         ({**good, "paragraph": ""}, "empty paragraph", r"line 2.*other"),
-        ({**good, "id": "first"}, "duplicate id", r"line 2: id 'first' is already that of .*first\.jpg"),
-        ({**good, "references": 5}, "no text", r"line 2.*'other' has references 5; write a text or a list"),
-        ({**good, "references": {"a": "b"}}, "no text", r"line 2.*'other' has references \{"),
+        ({**good, "id": "first"}, "duplicate id", r"line 2: id 'first' is also the id of .*first\.jpg"),
+        ({**good, "references": 5}, "no text", r"line 2.*'other' has the references 5; write a text or a list"),
+        ({**good, "references": {"a": "b"}}, "no text", r"line 2.*'other' has the references \{"),
         ({**good, "references": ["A.", 5]}, "no text", r"line 2.*the reference 5, which is not text"),
         ({**good, "paragraph": 5}, "no text", r"line 2.*the paragraph 5, which is not text"),
         (
@@ -112,7 +112,7 @@ def test_too_many_pixels(tmp_path):
         load_samples(source, max_pixels=500)
 
 
-def test_sources_that_are_none(tmp_path):
+def test_invalid_sources(tmp_path):
     with pytest.raises(DataError, match="does not exist"):
         load_samples(tmp_path / "no.jsonl")
     with pytest.raises(DataError, match="no usable row"):
@@ -121,12 +121,12 @@ def test_sources_that_are_none(tmp_path):
     with pytest.raises(DataError, match="not a COCO captions file"):
         load_samples(tmp_path / "list.json")
     (tmp_path / "rows.csv").write_text("a")
-    with pytest.raises(DataError, match=r"can't tell what .*rows\.csv is from its name: \.jsonl"):
+    with pytest.raises(DataError, match=r"the name of .*rows\.csv does not show its format; use \.jsonl"):
         load_samples(tmp_path / "rows.csv")
-    with pytest.raises(DataError, match="not a data set that save_to_disk"):
+    with pytest.raises(DataError, match="not a folder that save_to_disk"):
         load_samples(tmp_path)
     source = jsonl(tmp_path, [row(tmp_path, "a")])
-    with pytest.raises(DataError, match=r"data\.split is 'train', but .*rows\.jsonl is one file"):
+    with pytest.raises(DataError, match=r"data\.split is 'train', but .*rows\.jsonl is a file"):
         load_samples(source, split="train")
     with pytest.raises(DataError, match=r"data\.columns is for \.jsonl files and data sets"):
         load_samples(tmp_path / "list.json", columns={"id": "key"})
@@ -145,7 +145,7 @@ def test_a_file_that_is_not_utf_8(tmp_path):
     assert len(load_samples(source)) == 1
 
 
-def test_other_keys_are_kept_even_beside_one_they_resemble(tmp_path):
+def test_keys_that_resemble_a_present_column_are_kept(tmp_path):
     samples = load_samples(jsonl(tmp_path, [row(tmp_path, "a", image_id=7, images=["b"], licence=3)]))
     assert samples[0].meta == {"image_id": 7, "images": ["b"], "licence": 3}
 
@@ -170,13 +170,13 @@ def test_coco(tmp_path):
 @pytest.mark.parametrize(
     ("images", "annotations", "reason", "message"),
     [
-        ([{"file_name": "a.jpg"}], [], "no id", "image number 2: it has no id, only file_name"),
-        ([], [{"caption": "A."}], "no image_id", "annotation 1: it has no image_id, only caption"),
+        ([{"file_name": "a.jpg"}], [], "no id", "image number 2: the image has no id, only file_name"),
+        ([], [{"caption": "A."}], "no image_id", "annotation 1: the annotation has no image_id, only caption"),
         ([], [{"caption": 5, "image_id": 1}], "no text", "the reference 5, which is not text"),
-        ([{"id": 2}], [], "no image", "saw None"),
+        ([{"id": 2}], [], "no image", "found None"),
     ],
 )
-def test_coco_rows_without_what_they_need(tmp_path, images, annotations, reason, message):
+def test_coco_rows_with_missing_values(tmp_path, images, annotations, reason, message):
     images = [
         {"id": 1, "file_name": photo(tmp_path / "1.jpg")},
         *images,
@@ -192,12 +192,12 @@ def test_coco_rows_without_what_they_need(tmp_path, images, annotations, reason,
 @pytest.mark.parametrize(
     "content", [b'{"images": 3, "annotations": []}', b'{"images": [3], "annotations": []}', b'["\xe9"]', b"3"]
 )
-def test_files_that_are_no_coco(tmp_path, content):
+def test_invalid_coco_files(tmp_path, content):
     source = tmp_path / "captions.json"
     source.write_bytes(content)
-    with pytest.raises(DataError, match="not a COCO captions file") as told:
+    with pytest.raises(DataError, match="not a COCO captions file") as caught:
         load_samples(source)
-    assert len(str(told.value)) < 400
+    assert len(str(caught.value)) < 400
 
 
 def test_hugging_face_paths_bytes_and_splits(tmp_path, monkeypatch):
@@ -217,7 +217,7 @@ def test_hugging_face_paths_bytes_and_splits(tmp_path, monkeypatch):
     data = datasets.Dataset.from_dict({"id": ["x", "y", "z"], "image": entries, "references": [["A."]] * 3})
     data = data.cast_column("image", datasets.Image())
     datasets.DatasetDict({"train": data}).save_to_disk(tmp_path / "dict")
-    with pytest.raises(DataError, match=r"holds the splits train; choose one: data\.split=train \(saw None\)"):
+    with pytest.raises(DataError, match=r"has the splits train but data\.split is None; choose .* data\.split=train"):
         load_samples(tmp_path / "dict")
     samples = load_samples(tmp_path / "dict", split="train", cache_dir=tmp_path / "cache", on_bad="skip")
     assert [s.id for s in samples] == ["x", "y"]
@@ -226,7 +226,7 @@ def test_hugging_face_paths_bytes_and_splits(tmp_path, monkeypatch):
     assert Path(samples[0].image).read_bytes() == content
     assert samples.skipped == {"not an image": 1}
     with pytest.raises(
-        DataError, match=r"no column 'picture'; it has id, image, references: .*data\.columns\.image=NAME"
+        DataError, match=r"no column 'picture', only id, image, references; .*data\.columns\.image=NAME"
     ):
         load_samples(tmp_path / "paths", columns={"image": "picture"})
     with pytest.raises(DataError, match=r"data\.split is 'train', but .*paths was saved without splits"):
@@ -251,11 +251,13 @@ def test_a_configuration_names_split_and_columns(tmp_path):
     assert sorted(sample.id for rows in splits.values() for sample in rows) == list("abcdef")
     assert {name: len(rows) for name, rows in splits.items()} == {"train": 4, "validation": 2}
     assert splits["train"][0].references == ("A.",)
-    with pytest.raises(DataError, match=r"holds the splits train, other; choose one: data\.split=train"):
+    with pytest.raises(
+        DataError, match=r"has the splits train, other but data\.split is None; choose .* data\.split=train"
+    ):
         load_splits(load_config(SFTConfig, None, [*held, *names]).data)
 
 
-def test_the_configured_limit_of_pixels_reaches_every_later_opening(tmp_path):
+def test_the_configured_pixel_limit_applies_to_all_later_images(tmp_path):
     from rlcap.config.schema import DataConfig
     from rlcap.data.source import load_rows
     from rlcap.errors import ImageError
@@ -291,17 +293,17 @@ def test_the_fingerprint_follows_texts_ids_and_images(tmp_path):
 
 def test_a_split_depends_on_ids_alone(tmp_path):
     rows = [row(tmp_path, f"n{i}") for i in range(10)]
-    held, rest = split(load_samples(jsonl(tmp_path, rows)), holdout=4)
+    held, rest = split_samples(load_samples(jsonl(tmp_path, rows)), holdout=4)
     assert (len(held), len(rest)) == (4, 6)
     assert not set(held.by_id) & set(rest.by_id)
-    turned, _ = split(load_samples(jsonl(tmp_path, rows[::-1])), holdout=0.4)
+    turned, _ = split_samples(load_samples(jsonl(tmp_path, rows[::-1])), holdout=0.4)
     assert set(turned.by_id) == set(held.by_id)
-    other, _ = split(load_samples(jsonl(tmp_path, rows)), holdout=4, seed=1)
+    other, _ = split_samples(load_samples(jsonl(tmp_path, rows)), holdout=4, seed=1)
     assert set(other.by_id) != set(held.by_id)
     assert len(held.pixels) == 4
     for holdout in (0, 10, 0.0):
-        with pytest.raises(DataError, match="both need some"):
-            split(rest if holdout == 10 else held, holdout)
+        with pytest.raises(DataError, match="both parts need images"):
+            split_samples(rest if holdout == 10 else held, holdout)
 
 
 def test_prompts_are_conversations():
@@ -318,7 +320,7 @@ def test_real_photos():
     assert len(samples) == 159
     assert samples.skipped == {"missing image": 4841}
     assert min(len(sample.references) for sample in samples) == 5
-    held, rest = split(samples, holdout=40)
+    held, rest = split_samples(samples, holdout=40)
     assert (len(held), len(rest)) == (40, 119)
 
 

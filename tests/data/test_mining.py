@@ -4,16 +4,16 @@ import numpy as np
 import pytest
 import torch
 
-from rlcap.data.bags import attach
-from rlcap.data.mining import exact_neighbours, features, level_lists, mine, recall_of, search
+from rlcap.data.bags import BagError, attach_distractors
+from rlcap.data.mining import compute_features, exact_neighbours, level_lists, measure_recall, mine, search
 from rlcap.errors import BagError
 from rlcap.types import Sample
 
 
-class Ruler:
-    """A scorer over a table of vectors."""
+class TableScorer:
+    """A scorer that looks vectors up in a table."""
 
-    name = "ruler"
+    name = "table"
 
     def __init__(self, images, texts=None):
         self.images, self.texts = images, texts or {}
@@ -63,34 +63,34 @@ def test_an_approximate_index_reaches_its_recall():
     found = search(vectors, 20, exact_limit=1000)
     assert found.index.startswith("ivf")
     queries = np.arange(0, 4000, 7)
-    measured = recall_of(found.indices[queries], exact_neighbours(vectors, queries, 20))
+    measured = measure_recall(found.indices[queries], exact_neighbours(vectors, queries, 20))
     assert measured >= 0.95
     assert found.recall == pytest.approx(measured, abs=0.02)
 
 
-def test_recall_of():
-    assert recall_of(np.array([[1, 2], [3, 4]]), np.array([[2, 1], [3, 9]])) == 0.75
+def test_measure_recall():
+    assert measure_recall(np.array([[1, 2], [3, 4]]), np.array([[2, 1], [3, 9]])) == 0.75
 
 
 def test_features_add_the_mean_reference():
     texts = {"x": circle(90)[0], "y": circle(0)[0]}
-    ruler = Ruler({"a": circle(0)[0], "b": circle(0)[0]}, texts)
+    scorer = TableScorer({"a": circle(0)[0], "b": circle(0)[0]}, texts)
     rows = [Sample("a", "a", ("x", "y")), Sample("b", "b")]
     # (1, 0) + ((0, 1) + (1, 0)) / 2 = (1.5, .5)
-    np.testing.assert_allclose(features(rows, ruler), [unit(np.array([1.5, 0.5])), [1, 0]], rtol=1e-6)
-    np.testing.assert_allclose(features(rows, ruler, text=False), [[1, 0], [1, 0]])
+    np.testing.assert_allclose(compute_features(rows, scorer), [unit(np.array([1.5, 0.5])), [1, 0]], rtol=1e-6)
+    np.testing.assert_allclose(compute_features(rows, scorer, text=False), [[1, 0], [1, 0]])
 
 
 def test_near_identical_pairs_are_dropped_and_counted():
     degrees = {"a": 0, "twin": 5, "b": 30, "c": 65, "far": 170}
     rows = [Sample(id, id) for id in degrees]
-    bags = mine(rows, Ruler({id: circle(d)[0] for id, d in degrees.items()}), neighbours=3, near_identical=0.99)
+    bags = mine(rows, TableScorer({id: circle(d)[0] for id, d in degrees.items()}), neighbours=3, near_identical=0.99)
     assert bags.about["dropped_pairs"] == 1
     assert bags.levels["hard"]["a"] == ("b", "c", "far")
     assert bags.levels["hard"]["twin"] == ("b", "c", "far")
     assert bags.levels["hard"]["b"] == ("twin", "a", "c")
-    assert attach(rows, bags)[0].distractors["hard"] == ("b", "c", "far")
-    assert bags.model == "ruler"
+    assert attach_distractors(rows, bags)[0].distractors["hard"] == ("b", "c", "far")
+    assert bags.model == "table"
 
 
 def test_levels_take_ranks_further_down():
@@ -105,18 +105,18 @@ def test_levels_take_ranks_further_down():
 
 def test_the_documented_starts():
     rows = [Sample(str(i), str(i)) for i in range(100)]
-    ruler = Ruler({str(i): v for i, v in enumerate(clustered(100))})
-    assert mine(rows, ruler, neighbours=2).about["first_rank"] == {"hard": 1, "medium": 9, "easy": 33}
-    few = mine(rows, ruler, neighbours=32)
+    scorer = TableScorer({str(i): v for i, v in enumerate(clustered(100))})
+    assert mine(rows, scorer, neighbours=2).about["first_rank"] == {"hard": 1, "medium": 9, "easy": 33}
+    few = mine(rows, scorer, neighbours=32)
     assert few.about["first_rank"] == {"hard": 1, "medium": 34, "easy": 67}
     assert {len(ids) for ids in few.levels["medium"].values()} == {32}
 
 
-def test_senseless_numbers():
+def test_invalid_numbers():
     with pytest.raises(BagError, match="neighbours 0"):
-        mine([], Ruler({}), neighbours=0)
+        mine([], TableScorer({}), neighbours=0)
     with pytest.raises(BagError, match="1 images have no neighbours"):
-        mine([Sample("a", "a")], Ruler({"a": circle(0)[0]}))
+        mine([Sample("a", "a")], TableScorer({"a": circle(0)[0]}))
 
 
 def test_an_approximate_index_fills_deep_lists():
@@ -125,9 +125,9 @@ def test_an_approximate_index_fills_deep_lists():
     assert (np.diff(found.scores, axis=1) <= 1e-6).all()
 
 
-def test_a_scorer_that_tells_nothing_apart_warns():
+def test_a_scorer_that_distinguishes_nothing_warns():
     rows = [Sample(id, id) for id in "abc"]
-    ruler = Ruler({"a": circle(0)[0], "b": circle(1)[0], "c": circle(2)[0]})
+    scorer = TableScorer({"a": circle(0)[0], "b": circle(1)[0], "c": circle(2)[0]})
     with pytest.warns(UserWarning, match=r"no neighbour left \(hard: 3, medium: 3, easy: 3\), after 3 pairs"):
-        bags = mine(rows, ruler, neighbours=1)
+        bags = mine(rows, scorer, neighbours=1)
     assert bags.about["images_without_neighbours"]["hard"] == 3

@@ -18,11 +18,11 @@ def example():
     batching = plan(images_per_step=4, captions_per_image=2, micro_batch=2, processes=2)
     with pytest.warns(UserWarning, match="captions_per_image is 2"):
         plan(images_per_step=4, captions_per_image=2, micro_batch=2, processes=2)
-    return batching, GroupSampler.of(batching, images=9, seed=0)
+    return batching, GroupSampler.from_batching(batching, images=9, seed=0)
 
 
 def loaders(sampler, batch_size, processes):
-    """What each process's trainer iterates over."""
+    """Return the DataLoader of each process."""
     return [
         prepare_data_loader(
             DataLoader(range(sampler.n), batch_size, sampler=sampler), num_processes=processes, process_index=rank
@@ -56,12 +56,12 @@ def test_the_order_is_a_function_of_seed_and_epoch():
 
 def test_minibatches_come_from_one_round():
     batching = plan(2, 4, 8, num_iterations=2, minibatches=3)
-    sampler = GroupSampler.of(batching, images=13)
-    rounds = np.array(list(sampler)).reshape(2, 3 * 2, 6 * 4)  # 2 rounds, gone through twice, of 6 images
+    sampler = GroupSampler.from_batching(batching, images=13)
+    rounds = np.array(list(sampler)).reshape(2, 3 * 2, 6 * 4)  # 2 rounds of 6 images, each used twice
     assert (rounds == rounds[:, :1]).all()
     assert len(set(rounds[:, 0].ravel().tolist())) == 12
     with pytest.raises(ConfigError, match="5 images but a round needs 2 × 3 minibatches"):
-        GroupSampler.of(batching, images=5)
+        GroupSampler.from_batching(batching, images=5)
 
 
 def test_the_layout_is_that_of_trl():
@@ -73,7 +73,7 @@ def test_the_layout_is_that_of_trl():
     assert len(ours) == len(theirs)
 
 
-def test_every_image_gets_its_turn_over_epochs():
+def test_every_image_is_used_over_epochs():
     sampler = GroupSampler(10, images_per_step=4, group=1)
     seen = set()
     for epoch in range(6):
@@ -89,7 +89,7 @@ def test_too_few_images():
 
 
 def epochs(loader, first, count):
-    """As transformers 5.23 walks its loader: set_epoch, then iterate."""
+    """Iterate over a DataLoader as transformers 5.23 does: call set_epoch, then iterate."""
     seen = []
     for epoch in range(first, first + count):
         loader.set_epoch(epoch)
@@ -114,19 +114,19 @@ def test_a_resume_within_an_epoch_on_two_processes_needs_our_set_epoch(rank):
 
     straight = epochs(loader(), 0, 2)
     resumed = skip_first_batches(loader(), 1)
-    resumed.set_epoch(1)  # lost on the way to the sampler: accelerate 1.15 looks through one wrapper only
+    resumed.set_epoch(1)  # does not reach the sampler: accelerate 1.15 looks through one wrapper only
     assert [batch.tolist() for batch in resumed] == straight[0][1:]
     set_epoch(resumed, 1)
     assert [batch.tolist() for batch in resumed] == straight[1][1:]
 
 
-def test_set_epoch_finds_nothing_to_set():
+def test_set_epoch_needs_a_group_sampler():
     with pytest.raises(TypeError, match="no GroupSampler inside DataLoader"):
         set_epoch(DataLoader(range(3)), 1)
 
 
 class Recorder(torch.nn.Module):
-    """A model that notes which rows it was trained on."""
+    """A model that records the rows that it was trained on."""
 
     def __init__(self):
         super().__init__()
@@ -166,10 +166,13 @@ def test_a_resumed_trainer_sees_the_same_rows(tmp_path):
     assert run(resume_from_checkpoint=str(tmp_path / "checkpoint-5")) == straight[5:]
 
 
-def test_a_step_of_a_round_learns_from_the_same_images_on_however_many_processes():
+def test_a_step_of_a_round_learns_from_the_same_images_for_any_number_of_processes():
     def steps(processes):
         batching = plan(4, 4, 4, processes=processes, minibatches=3)
-        (first, *_), share = zip(*[iter(GroupSampler.of(batching, images=12))] * 48, strict=True), 48 // processes
+        (first, *_), share = (
+            zip(*[iter(GroupSampler.from_batching(batching, images=12))] * 48, strict=True),
+            48 // processes,
+        )
         local = [first[p * share :][:share] for p in range(processes)]
         size = share // 3
         return [{image for rows in local for image in rows[m * size :][:size]} for m in range(3)]

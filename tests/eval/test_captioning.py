@@ -1,4 +1,4 @@
-"""Greedy captions leave no trace: random states, training flags, padding side."""
+"""Greedy captioning has no side effects on random states, training flags and padding side."""
 
 import random
 import re
@@ -25,7 +25,7 @@ def captions(world, **options):
     )
 
 
-def test_one_caption_an_image_whatever_the_batch(world):
+def test_one_caption_per_image_for_every_batch_size(world):
     found = captions(world)
     assert len(found) == 7
     assert all(isinstance(text, str) and "<" not in text for text in found)
@@ -35,15 +35,15 @@ def test_one_caption_an_image_whatever_the_batch(world):
 def test_the_instruction_and_the_image_are_seen(world):
     model, processor, _ = world
     texts, seen = [], []
-    look, read = model.model.get_image_features, model.forward
+    get_image_features, forward = model.model.get_image_features, model.forward
 
     def spy_on_images(**inputs):
         seen.append(inputs["pixel_values"])
-        return look(**inputs)
+        return get_image_features(**inputs)
 
     def spy_on_text(**inputs):
         texts.append(processor.tokenizer.decode(inputs["input_ids"][0]))
-        return read(**inputs)
+        return forward(**inputs)
 
     model.model.get_image_features, model.forward = spy_on_images, spy_on_text
     captions(world, batch_size=7)

@@ -35,6 +35,6 @@ def test_labels_are_escaped():
 
 
 def test_smoothing_by_hand():
-    sampling_uniforms = [(0, 0.0), (1, 3.0), (2, float("nan")), (3, 6.0)]
-    assert smooth(sampling_uniforms, 3) == [(0, 1.5), (1, 3.0), (3, 4.5)]
-    assert smooth(sampling_uniforms[:2], 1) == sampling_uniforms[:2]
+    points = [(0, 0.0), (1, 3.0), (2, float("nan")), (3, 6.0)]
+    assert smooth(points, 3) == [(0, 1.5), (1, 3.0), (3, 4.5)]
+    assert smooth(points[:2], 1) == points[:2]

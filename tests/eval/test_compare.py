@@ -1,4 +1,4 @@
-"""Runs against runs: which differences are told, and which runs can't be compared."""
+"""Comparing runs: which differences are clear, and which runs can't be compared."""
 
 import json
 
@@ -7,15 +7,15 @@ import pytest
 
 from rlcap.errors import InputError
 from rlcap.eval.captions_file import write_rows
-from rlcap.eval.compare import compare, markdown
+from rlcap.eval.compare import compare, to_markdown
 
 IDS = [f"image-{i}" for i in range(40)]
 
 
 def run(folder, facts, words=10.0, ids=IDS, retriever="r", split="test", last=9):
-    """A run folder whose captions at step 9 have these values; (40,) or one number."""
-    for step, told in ((0, 0.25), *([(last, facts)] if last else [])):
-        values = np.broadcast_to(told, len(ids))
+    """Write a run folder whose captions have the fact recall `facts`, (40,) or one number, at the step `last`."""
+    for step, recall in ((0, 0.25), *([(last, facts)] if last else [])):
+        values = np.broadcast_to(recall, len(ids))
         write_rows(
             folder,
             step,
@@ -40,7 +40,7 @@ def test_a_difference_is_paired_by_image(tmp_path):
     assert row.differences[0].mean == pytest.approx(0.01)
     assert row.differences[0].low > 0
     assert row.verdicts() == ("better",)
-    assert "**+1.0 [+1.0, +1.0]** better" in markdown(found)
+    assert "**+1.0 [+1.0, +1.0]** better" in to_markdown(found)
 
 
 def test_images_are_matched_by_name_and_only_common_ones_count(tmp_path):
@@ -48,8 +48,8 @@ def test_images_are_matched_by_name_and_only_common_ones_count(tmp_path):
     b = run(tmp_path / "b", np.arange(30.0)[::-1], ids=IDS[:30][::-1])
     found = compare([[a], [b]])
     assert found.images == 30
-    assert found.left_out == ("bag5_recall_at_1",)  # an image's bag is drawn among the others that were held out
-    assert "left out, since the runs held out different images: bag5_recall_at_1" in markdown(found)
+    assert found.left_out == ("bag5_recall_at_1",)  # the bag of an image depends on the other held-out images
+    assert "left out, since the runs held out different images: bag5_recall_at_1" in to_markdown(found)
     assert {row.metric: row for row in found.rows}["fact_recall"].differences[0] == (0, 0, 0)
 
 
@@ -74,7 +74,7 @@ def test_main_metrics_or_all(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"retriever": "other"}, "evaluation.retriever is 'r' in"),
         ({"ids": [f"{id}x" for id in IDS]}, "no image of 'test' in common"),
@@ -82,22 +82,22 @@ def test_main_metrics_or_all(tmp_path):
         ({"last": 0}, "captioned last at step 0; a run must have ended"),
     ],
 )
-def test_what_cant_be_compared_is_told(tmp_path, change, said):
-    with pytest.raises(InputError, match=said):
+def test_incomparable_runs_are_refused(tmp_path, change, message):
+    with pytest.raises(InputError, match=message):
         compare([[run(tmp_path / "a", 0.5)], [run(tmp_path / "b", 0.5, **change)]])
 
 
-def test_a_variants_runs_end_alike_and_variants_need_not(tmp_path):
+def test_runs_of_a_variant_end_at_the_same_step_but_variants_may_differ(tmp_path):
     a = [run(tmp_path / "a-0", 0.5), run(tmp_path / "a-1", 0.5, last=4)]
     b = [run(tmp_path / "b-0", 0.5, last=4), run(tmp_path / "b-1", 0.5, last=4)]
     with pytest.raises(InputError, match="at step 4, 9"):
         compare([a, b])
     found = compare([[a[0]], [b[0]]])
     assert found.steps == (9, 4)
-    assert "| a-0, step 9 | b-0, step 4 |" in markdown(found)
+    assert "| a-0, step 9 | b-0, step 4 |" in to_markdown(found)
 
 
-def test_half_a_file_is_told(tmp_path):
+def test_a_truncated_file_is_named(tmp_path):
     a, b = run(tmp_path / "a", 0.5), run(tmp_path / "b", 0.5)
     file = b / "captions" / "9.jsonl"
     file.write_text(file.read_text()[:-20])

@@ -1,4 +1,4 @@
-"""The evaluator end to end on tiny models, and the summary made from what it wrote."""
+"""The evaluator end to end on tiny models, and the summary of the files that it writes."""
 
 import json
 
@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from tiny import captioner, lab_samples, retriever
 
-from rlcap.eval.captions_file import captions_path, read_rows, read_tables, steps
+from rlcap.eval.captions_file import captions_path, evaluated_steps, read_rows, read_tables
 from rlcap.eval.evaluator import Evaluator
 from rlcap.eval.summary import read_summary, summarise
-from rlcap.lab.world.language import tell_all
+from rlcap.lab.world.language import describe_scene
 from rlcap.lab.world.scene import Scene
 from rlcap.scorers.text.cider import CiderD
 
@@ -21,7 +21,7 @@ def made(tmp_path_factory):
     return samples, retriever(folder)
 
 
-def evaluator(made, out, **options):
+def make_evaluator(made, out, **options):
     samples, clip = made
     return Evaluator(
         {"test": samples, "breaking": samples[:7]},
@@ -37,13 +37,13 @@ def evaluator(made, out, **options):
 def truthful(samples):
     import random
 
-    return [tell_all(Scene.from_json(sample.meta["scene"]), random.Random(0)) for sample in samples]
+    return [describe_scene(Scene.from_json(sample.meta["scene"]), random.Random(0)) for sample in samples]
 
 
 def test_a_run_writes_rows_with_metrics_per_image(made, tmp_path):
     model, processor = captioner()
     cider = CiderD.fit(sample.references for sample in made[0])
-    evaluation = evaluator(made, tmp_path, cider=cider).run(model, processor, 0)
+    evaluation = make_evaluator(made, tmp_path, cider=cider).run(model, processor, 0)
     assert (evaluation.step, list(evaluation)) == (0, ["test", "breaking"])
     result = evaluation["test"]
     assert len(result.captions) == len(result.ids) == 14
@@ -61,11 +61,11 @@ def test_a_run_writes_rows_with_metrics_per_image(made, tmp_path):
 
 def test_captions_from_elsewhere_are_scored_and_the_truth_scores_best(made, tmp_path):
     samples = made[0]
-    ruler = evaluator(made, tmp_path)
-    true = ruler.score("test", truthful(samples))
+    evaluator = make_evaluator(made, tmp_path)
+    true = evaluator.score("test", truthful(samples))
     assert true["hallucination_rate"].max() == 0
     assert true["fact_recall"].min() > 0.9
-    silent = ruler.score("test", [""] * 14)
+    silent = evaluator.score("test", [""] * 14)
     assert silent["rd14_recall_at_1"].max() == silent["bag5_recall_at_1"].max() == silent["fact_recall"].max() == 0
     assert not captions_path(tmp_path, 0).exists()
 
@@ -78,9 +78,9 @@ def test_photos_are_scored_against_their_references(made, tmp_path):
             return np.array([[0.0, 0.0, 1.0] if "tree" in h else [1.0, 0.0, 0.0] for h in hypotheses])
 
     photos = [replace(sample, meta={}) for sample in made[0]]
-    ruler = Evaluator({"test": photos}, made[1], instruction="x", max_new_tokens=4, truth=False, out=tmp_path,
+    evaluator = Evaluator({"test": photos}, made[1], instruction="x", max_new_tokens=4, truth=False, out=tmp_path,
                       cider=CiderD.fit(sample.references for sample in photos), nli=Nli())  # fmt: skip
-    found = ruler.score("test", [sample.references[0] for sample in photos[:3]] + ["a tree. a ball."])
+    found = evaluator.score("test", [sample.references[0] for sample in photos[:3]] + ["a tree. a ball."])
     assert found["cider_d"][:3].min() > 1
     assert found["nli_contradiction"][3] == 0.5
     assert "fact_recall" not in found
@@ -89,20 +89,20 @@ def test_photos_are_scored_against_their_references(made, tmp_path):
 
 def test_splits_and_limit_and_a_second_run_of_a_step(made, tmp_path):
     model, processor = captioner()
-    ruler = evaluator(made, tmp_path)
-    first = ruler.run(model, processor, 5, splits=["breaking"], limit=3)
+    evaluator = make_evaluator(made, tmp_path)
+    first = evaluator.run(model, processor, 5, splits=["breaking"], limit=3)
     assert list(first) == ["breaking"]
     assert len(first["breaking"].captions) == 3
-    ruler.run(model, processor, 5, splits=["test"], limit=2)
-    ruler.run(model, processor, 5, splits=["test"], limit=4)
+    evaluator.run(model, processor, 5, splits=["test"], limit=2)
+    evaluator.run(model, processor, 5, splits=["test"], limit=4)
     tables = read_tables(tmp_path, 5)
     assert {split: len(table.ids) for split, table in tables.items()} == {"breaking": 3, "test": 4}
-    assert steps(tmp_path) == [5]
+    assert evaluated_steps(tmp_path) == [5]
     assert [path.name for path in (tmp_path / "captions").iterdir()] == ["5.jsonl"]
     with pytest.raises(KeyError, match="unknown split 'val'"):
-        ruler.run(model, processor, 5, splits=["val"])
+        evaluator.run(model, processor, 5, splits=["val"])
     with pytest.raises(ValueError, match="15 captions for split 'test' of 14"):
-        ruler.score("test", ["a"] * 15)
+        evaluator.score("test", ["a"] * 15)
 
 
 def test_a_split_without_samples_is_refused(made, tmp_path):
@@ -114,9 +114,9 @@ def evaluated(made, out):
     """Step 0: every caption the same wrong one; step 40: the truth."""
     from rlcap.eval.evaluator import Evaluation
 
-    ruler = evaluator(made, out)
+    evaluator = make_evaluator(made, out)
     for step, texts in ((0, ["there is a red ball in the middle."] * 14), (40, truthful(made[0]))):
-        ruler.write(Evaluation(step, {"test": ruler._evaluate("test", texts)}))
+        evaluator.write(Evaluation(step, {"test": evaluator._evaluate("test", texts)}))
 
 
 def test_the_summary_has_means_intervals_and_changes(made, tmp_path):
@@ -142,7 +142,7 @@ def test_the_summary_has_means_intervals_and_changes(made, tmp_path):
     assert halluc["after"] == 0
     assert halluc["relative"] == {"mean": -1.0, "low": -1.0, "high": -1.0}
     assert halluc["difference"]["high"] < 0 < change["metrics"]["fact_recall"]["difference"]["low"]
-    # what the first step never spoke of can't be compared
+    # the first step has no claim about the background, so that the metric can't be compared
     assert "hallucination_rate_background" not in change["metrics"]
 
 
@@ -154,7 +154,7 @@ def test_the_summary_is_rebuilt_from_the_captions_alone(made, tmp_path):
     assert again == want | {"seconds": 0.0}
     (tmp_path / "metrics.jsonl").write_text('{"step": 44, "seconds": 9.5, "metrics": {}}\n{"step": 4')
     assert summarise(tmp_path) == want | {"seconds": 9.5, "steps": 44}
-    # The end of a run lies after its last step: made again, its summary keeps the time that it took.
+    # A run ends after its last step: a repeated summary keeps the recorded duration.
     assert summarise(tmp_path, seconds=11.0)["seconds"] == summarise(tmp_path)["seconds"] == 11.0
 
 

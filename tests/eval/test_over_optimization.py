@@ -2,14 +2,14 @@
 
 import pytest
 
-from rlcap.eval.over_optimization import find_alarms, widened
+from rlcap.eval.over_optimization import find_alarms, widen_interval
 
 
-def test_an_interval_of_many_is_wider():
+def test_intervals_of_many_metrics_are_wider():
     one = {"mean": 0.2, "low": 0.1, "high": 0.4}
-    assert widened(one, 1) == pytest.approx(one)
+    assert widen_interval(one, 1) == pytest.approx(one)
     # z(1 - .0025) = 2.807, z(.975) = 1.960
-    assert widened(one, 10) == pytest.approx(
+    assert widen_interval(one, 10) == pytest.approx(
         {"mean": 0.2, "low": 0.2 - 0.1 * 2.807 / 1.96, "high": 0.2 + 0.2 * 2.807 / 1.96}, abs=1e-4
     )
 
@@ -32,20 +32,20 @@ def change(**means):
         ({"hallucination_rate": 0.11, "mean_words": -9.0, "distinct_1": 0.0}, ["hallucination_rate"]),  # not watched
     ],
 )  # fmt: skip
-def test_worse_beyond_the_chance_of_any(monkeypatch, means, worse):
-    monkeypatch.setattr("rlcap.eval.over_optimization.risen", lambda rows: ["clip"])
+def test_alarms_allow_for_the_number_of_metrics(monkeypatch, means, worse):
+    monkeypatch.setattr("rlcap.eval.over_optimization.risen_terms", lambda rows: ["clip"])
     found = find_alarms([change(**means)], [])
     assert [alarm["worse"] for alarm in found] == ([worse] if worse else [])
 
 
-def test_a_slight_loss_is_none_however_sure(monkeypatch):
-    monkeypatch.setattr("rlcap.eval.over_optimization.risen", lambda rows: ["clip"])
+def test_a_negligible_loss_of_a_share_raises_no_alarm(monkeypatch):
+    monkeypatch.setattr("rlcap.eval.over_optimization.risen_terms", lambda rows: ["clip"])
     for metric, mean, alarmed in (("grammatical", -0.009, 0), ("grammatical", -0.011, 1), ("cider_d", -0.009, 1)):
-        sure = {"mean": mean, "low": mean - 0.001, "high": mean + 0.001}
-        change = {"split": "test", "from": 0, "to": 50, "metrics": {metric: {"difference": sure}}}
+        difference = {"mean": mean, "low": mean - 0.001, "high": mean + 0.001}
+        change = {"split": "test", "from": 0, "to": 50, "metrics": {metric: {"difference": difference}}}
         assert len(find_alarms([change], [])) == alarmed
 
 
-def test_no_reward_rose_no_alarm(monkeypatch):
-    monkeypatch.setattr("rlcap.eval.over_optimization.risen", lambda rows: [])
+def test_no_alarm_where_no_reward_rose(monkeypatch):
+    monkeypatch.setattr("rlcap.eval.over_optimization.risen_terms", lambda rows: [])
     assert find_alarms([change(hallucination_rate=0.5)], []) == []

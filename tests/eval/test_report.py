@@ -1,4 +1,4 @@
-"""The report is made from the run folder alone, says what is missing, and shows captions as text."""
+"""The report needs only the run folder, names missing files, and shows captions as plain text."""
 
 import json
 import re
@@ -27,7 +27,7 @@ def visible(page):
     return re.sub(r"\s+", " ", re.sub(r"<style>.*?</style>|<[^>]+>", " ", page, flags=re.S))
 
 
-def test_one_file_that_asks_for_nothing(run):
+def test_report_is_one_file_that_loads_nothing(run):
     path = write_report(run)
     assert path == run / "report.html"
     page = path.read_text()
@@ -39,22 +39,22 @@ def test_one_file_that_asks_for_nothing(run):
     assert str(run) not in page
 
 
-def test_captions_and_config_are_text(run):
+def test_captions_and_config_are_escaped(run):
     page = write_report(run).read_text()
     assert "&lt;script&gt;document.title" in page
     assert "# &lt;script&gt;alert(1)" in page
     assert "&lt;b&gt;is it so?" in page
 
 
-def test_it_says_what_got_better_and_by_how_much(run):
+def test_report_shows_what_got_better_and_by_how_much(run):
     text = visible(write_report(run).read_text())
     assert "The captions became" in text
     assert "more faithful" in text
     change = json.loads((run / "summary.json").read_text())["changes"][0]["metrics"]["hallucination_rate"]
     shown = f"{100 * change['difference']['mean']:+.1f}".replace("-", "−")
     assert f"{shown} points" in text
-    assert "Wrong attributes a caption" in text
-    for part in ("bags of 5", "critique abstained", "What was said of it", "0123abc", "prior_breaking"):
+    assert "Wrong attributes per caption" in text
+    for part in ("bags of 5", "critique abstained", "Notes of the rewards", "0123abc", "prior_breaking"):
         assert part in text
 
 
@@ -65,7 +65,7 @@ def test_false_sentences_are_underlined_with_their_reason(run):
     assert all(sentence.endswith(".") for _, sentence in found)
 
 
-def test_what_is_missing_is_said(run):
+def test_missing_files_are_named(run):
     for name in ("config.yaml", "run.json", "metrics.jsonl", "panel.jsonl"):
         (run / name).unlink()
     text = visible(write_report(run).read_text())
@@ -75,7 +75,7 @@ def test_what_is_missing_is_said(run):
     assert "There is no panel.jsonl, so these are the first evaluated images" in text
 
 
-def test_only_a_summary_is_enough(run):
+def test_a_summary_alone_is_enough(run):
     import shutil
 
     summary = (run / "summary.json").read_text()
@@ -95,10 +95,10 @@ def test_one_evaluation_is_shown_without_a_comparison(run):
     summarise(run)
     text = visible(write_report(run).read_text())
     assert "Nothing to compare yet" in text
-    assert "Facts told" in text
+    assert "Facts stated" in text
 
 
-def test_images_that_are_gone_leave_a_line(run, tmp_path):
+def test_missing_images_are_named(run, tmp_path):
     rows = [
         {"sample_id": "x", "image": str(tmp_path / "gone.png"), "caption": "", "split": "test", "metrics": {"a_b": 1.0}}
     ]
@@ -106,12 +106,12 @@ def test_images_that_are_gone_leave_a_line(run, tmp_path):
     write_rows(other, 0, rows)
     summarise(other)
     text = visible(write_report(other).read_text())
-    assert "gone.png is no longer where it was" in text
-    assert "(silence)" in text
+    assert "gone.png has been moved or deleted" in text
+    assert "(empty caption)" in text
     assert "a b" in text
 
 
-def test_a_metric_that_got_worse_is_called_so(tmp_path):
+def test_a_metric_that_got_worse_is_reported_as_worse(tmp_path):
     for step, rate, recall in ((0, 0.1, 0.4), (50, 0.3, 0.6)):
         rows = [
             {"sample_id": str(i), "image": "x.png", "caption": f"c{step}", "split": "test",
@@ -128,14 +128,15 @@ def test_a_metric_that_got_worse_is_called_so(tmp_path):
     assert alarm["rose"] == ["clip"]
     assert alarm["worse"] == ["hallucination_rate"]
     text = visible(write_report(tmp_path).read_text())
-    assert "The captions became more detailed. The opposite of what was wanted: more faithful." in text
+    assert "The captions became more detailed. The captions did not become more faithful, but the opposite." in text
     assert (
-        "Divergence on test. Rewards rose (clip) while held-out metrics got worse: false claims among claims." in text
+        "Reward over-optimization on test. Rewards rose (clip) while held-out metrics got worse: false claims among claims."
+        in text
     )
     assert "1 min 50 s" in text
 
 
-def test_random_others_are_counted_as_they_are_and_shown_with_the_main_metrics(tmp_path):
+def test_fewer_random_distractors_are_named_by_their_number_and_are_main_metrics(tmp_path):
     for step, hits in ((0, 10), (40, 40)):
         rows = [
             {"sample_id": f"{i}", "image": "", "caption": "a ball.", "split": "test",

@@ -1,4 +1,4 @@
-"""The report in a real browser: quiet console, no request, pictures and plots to be seen, a hostile caption kept harmless."""
+"""The report in a real browser: no console message, no request, visible pictures and plots, and a harmless hostile caption."""
 
 import json
 import shutil
@@ -33,21 +33,21 @@ def page(tmp_path_factory):
     driver.quit()
 
 
-def test_it_opens_as_a_reader_needs_it(page):
+def test_page_opens_without_requests_or_console_messages(page):
     events = [json.loads(entry["message"])["message"] for entry in page.get_log("performance")]
-    # the browser's own start page asks for things as well
-    ours = [
+    # the start page of the browser also sends requests
+    own_requests = [
         event["params"]
         for event in events
         if event["method"] == "Network.requestWillBeSent" and event["params"]["documentURL"] == page.current_url
     ]
-    asked = {sent["request"]["url"] for sent in ours}
-    assert {url for url in asked if not url.startswith("data:")} == {page.current_url}
+    requested = {request["request"]["url"] for request in own_requests}
+    assert {url for url in requested if not url.startswith("data:")} == {page.current_url}
     assert page.get_log("browser") == []
     assert page.title == "run · captioner report"
 
 
-def test_the_hostile_caption_is_shown_and_did_nothing(page):
+def test_the_hostile_caption_is_shown_as_text(page):
     assert "<script>document.title" in page.find_element("css selector", ".said").text
     assert "owned" not in page.title
     assert page.find_elements("css selector", "script, img[onerror]") == []
@@ -61,10 +61,10 @@ def test_pictures_are_loaded(page):
     assert all(page.execute_script("return [...document.images].map(i => i.alt)"))
 
 
-def test_tables_and_plots_can_be_seen(page):
+def test_tables_and_plots_are_visible(page):
     table = page.find_element("css selector", "table")
     assert table.is_displayed()
-    assert "Facts told" in table.text
+    assert "Facts stated" in table.text
     plots = page.find_elements("css selector", ".plot svg")
     assert len(plots) >= 4
     assert all(plot.is_displayed() and plot.size["height"] > 100 for plot in plots)

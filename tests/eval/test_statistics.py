@@ -4,16 +4,16 @@ import numpy as np
 import pytest
 
 from rlcap.eval.statistics import (
-    across,
-    across_difference,
-    across_relative_change,
     bootstrap_mean,
+    difference_across_seeds,
+    mean_across_seeds,
     paired_difference,
     relative_change,
+    relative_change_across_seeds,
 )
 
 
-def test_a_constant_has_no_width_and_nothing_has_no_mean():
+def test_a_constant_has_no_width_and_no_values_have_no_mean():
     assert bootstrap_mean([2.0, 2.0, 2.0]) == (2.0, 2.0, 2.0)
     assert all(np.isnan(bootstrap_mean([np.nan, np.nan])))
     assert all(np.isnan(bootstrap_mean([])))
@@ -42,9 +42,9 @@ def test_missing_values_are_left_out_in_pairs():
     assert bootstrap_mean([1.0, np.nan]).mean == 1.0
 
 
-def test_pairing_removes_what_is_hard_about_an_image():
-    hard = np.random.default_rng(3).normal(0, 5, 200)
-    before, after = hard, hard + 0.5
+def test_pairing_removes_the_difficulty_of_an_image():
+    difficulty = np.random.default_rng(3).normal(0, 5, 200)
+    before, after = difficulty, difficulty + 0.5
     assert paired_difference(before, after) == pytest.approx((0.5, 0.5, 0.5))
     assert paired_difference(before, np.random.default_rng(4).permutation(after)).low < 0
 
@@ -83,7 +83,7 @@ def test_seeds_that_differ_widen_the_interval():
     rng = np.random.default_rng(7)
     images = rng.random(300)
     alike, apart = [images] * 3, [images - 0.3, images, images + 0.3]
-    one, two, three = bootstrap_mean(images), across(alike), across(apart)
+    one, two, three = bootstrap_mean(images), mean_across_seeds(alike), mean_across_seeds(apart)
     assert (two.mean, three.mean) == pytest.approx((one.mean, one.mean))
     assert two.high - two.low == pytest.approx(one.high - one.low, rel=0.1)
     assert three.high - three.low > 3 * (one.high - one.low)
@@ -92,17 +92,17 @@ def test_seeds_that_differ_widen_the_interval():
 
 def test_seeds_may_have_images_of_their_own_and_one_seed_is_a_plain_bootstrap():
     rng = np.random.default_rng(8)
-    result = across([rng.random(100), rng.random(140)])
+    result = mean_across_seeds([rng.random(100), rng.random(140)])
     assert result.low < 0.5 < result.high
     values = rng.random(60)
-    assert across([values]) == pytest.approx(bootstrap_mean(values))
+    assert mean_across_seeds([values]) == pytest.approx(bootstrap_mean(values))
 
 
 def test_changes_across_seeds_pair_each_with_its_own_start():
     rng = np.random.default_rng(9)
     befores = [rng.random(200) + offset for offset in (0.0, 2.0)]
     afters = [before * 1.5 for before in befores]
-    assert across_relative_change(befores, afters) == pytest.approx((0.5, 0.5, 0.5))
-    assert across_difference(befores, [b + 1 for b in befores]) == pytest.approx((1, 1, 1))
+    assert relative_change_across_seeds(befores, afters) == pytest.approx((0.5, 0.5, 0.5))
+    assert difference_across_seeds(befores, [b + 1 for b in befores]) == pytest.approx((1, 1, 1))
     befores[0][:50] = np.nan
-    assert across_relative_change(befores, afters).mean == pytest.approx(0.5)
+    assert relative_change_across_seeds(befores, afters).mean == pytest.approx(0.5)

@@ -11,7 +11,7 @@ from rlcap.judge.config import JudgeConfig
 from rlcap.lab.oracles.reviser import OracleReviser, criticise, rewrite
 from rlcap.lab.source import load_split
 from rlcap.lab.world.scene import Scene
-from rlcap.lab.world.truth import judge
+from rlcap.lab.world.truth import check_caption
 from rlcap.types import Sample
 
 LONG = " ".join(f"word{i}" for i in range(60)) + "."
@@ -119,9 +119,9 @@ def test_on_the_lab_every_revision_is_truer_and_says_more(samples):
     found = Reviser(JudgeConfig.of(OracleReviser())).revise_all(captions, samples[:12])
     for caption, revision, sample in zip(captions, found, samples, strict=False):
         scene = Scene.from_json(sample.meta["scene"])
-        before, after = judge(caption, scene), judge(revision.caption, scene)
+        before, after = check_caption(caption, scene), check_caption(revision.caption, scene)
         assert not after.wrong
-        assert len(after.told) > len(before.told) or revision.caption == caption
+        assert len(after.stated) > len(before.stated) or revision.caption == caption
         assert revision.reason is None
 
 

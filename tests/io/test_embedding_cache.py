@@ -10,7 +10,7 @@ def rows(n, dim=8, seed=0):
     return np.random.default_rng(seed).standard_normal((n, dim)).astype(np.float32)
 
 
-def test_what_was_put_is_found_in_the_order_asked(tmp_path):
+def test_vectors_are_returned_in_the_order_of_the_keys(tmp_path):
     cache = EmbeddingCache(tmp_path, "local-dir:some/model", 8)
     vectors = rows(3)
     cache.put(["a", "b", "c"], vectors)
@@ -32,7 +32,7 @@ def test_half_precision(tmp_path):
     np.testing.assert_allclose(cache.get(["k"])[1], rows(1), rtol=1e-3)
 
 
-def test_a_key_keeps_its_first_vector_and_repeats_cost_nothing(tmp_path):
+def test_a_key_keeps_its_first_vector_and_repeated_keys_need_no_space(tmp_path):
     cache = EmbeddingCache(tmp_path, "m", 8)
     cache.put(["a", "a"], rows(2))
     cache.put(["a"], rows(1, seed=9))
@@ -41,7 +41,7 @@ def test_a_key_keeps_its_first_vector_and_repeats_cost_nothing(tmp_path):
 
 
 @pytest.mark.parametrize(("file", "tail"), [("keys", b"\x07" * 20), ("vectors", b"\x07" * 45)])
-def test_a_half_written_tail_is_ignored_and_cut(tmp_path, file, tail):
+def test_an_incomplete_record_is_ignored_and_removed(tmp_path, file, tail):
     cache = EmbeddingCache(tmp_path, "m", 8)
     cache.put(["a", "b"], rows(2))
     with (cache.folder / file).open("ab") as handle:
@@ -75,7 +75,7 @@ def test_keys_whose_digest_ends_in_zero_bytes_survive(tmp_path):
     np.testing.assert_array_equal(got, rows(1000, 2))
 
 
-def test_a_reader_sees_what_another_process_wrote_later(tmp_path):
+def test_a_reader_sees_later_writes_of_another_process(tmp_path):
     reader = EmbeddingCache(tmp_path, "m", 8)
     EmbeddingCache(tmp_path, "m", 8).put(["a"], rows(1))
     assert reader.get(["a"])[0].all()

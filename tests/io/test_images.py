@@ -20,7 +20,7 @@ def saved(path, image=None, **options):
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png", "gif", "webp", "bmp", "tiff"])
-def test_whole_files_open_and_cut_ones_are_named(tmp_path, suffix):
+def test_complete_files_open_and_truncated_files_are_named(tmp_path, suffix):
     path = saved(tmp_path / f"a.{suffix}")
     assert open_image(path).mode == "RGB"
     assert check_image(path) == (64, 48)
@@ -33,7 +33,7 @@ def test_whole_files_open_and_cut_ones_are_named(tmp_path, suffix):
         assert caught.value.kind in ("truncated image", "not an image", "unreadable image")
 
 
-def test_a_jpeg_with_bytes_after_its_end_is_whole(tmp_path):
+def test_a_jpeg_with_bytes_after_its_end_is_complete(tmp_path):
     path = saved(tmp_path / "a.jpg")
     path.write_bytes(path.read_bytes() + b"maker's appendix")
     assert check_image(path) == (64, 48)
@@ -42,7 +42,7 @@ def test_a_jpeg_with_bytes_after_its_end_is_whole(tmp_path):
 @pytest.mark.parametrize(
     ("content", "kind"), [(b"", "empty image file"), (b"hello, I am text", "not an image"), (None, "missing image")]
 )
-def test_files_that_are_no_images(tmp_path, content, kind):
+def test_files_that_are_not_images(tmp_path, content, kind):
     path = tmp_path / "a.jpg"
     if content is not None:
         path.write_bytes(content)
@@ -60,14 +60,14 @@ def test_too_many_pixels_are_refused_from_the_header(tmp_path):
 
 @pytest.fixture
 def own_limit():
-    """The process's limit may be changed; afterwards it is as it was."""
-    pillows = Image.MAX_IMAGE_PIXELS
+    """Restore the pixel limit of the process after a test."""
+    pillow_limit = Image.MAX_IMAGE_PIXELS
     yield
     limit_pixels(MAX_PIXELS)
-    Image.MAX_IMAGE_PIXELS = pillows
+    Image.MAX_IMAGE_PIXELS = pillow_limit
 
 
-def test_the_processs_limit_holds_wherever_none_is_named(tmp_path, own_limit):
+def test_the_limit_of_the_process_is_the_default(tmp_path, own_limit):
     path = saved(tmp_path / "a.png")
     limit_pixels(64 * 48 - 1)
     for opener in (open_image, check_image, decode_image):
@@ -78,7 +78,7 @@ def test_the_processs_limit_holds_wherever_none_is_named(tmp_path, own_limit):
     assert open_image(path, max_pixels=5000).size == (64, 48)
 
 
-def test_a_raised_limit_is_not_undercut_by_pillows(tmp_path, own_limit, monkeypatch):
+def test_a_raised_limit_also_raises_the_limit_of_pillow(tmp_path, own_limit, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
     path = saved(tmp_path / "a.png")
     with pytest.raises(ImageError, match="decompression bomb"):
@@ -88,7 +88,7 @@ def test_a_raised_limit_is_not_undercut_by_pillows(tmp_path, own_limit, monkeypa
 
 
 def broken_in_the_middle(path):
-    """A PNG whose pixels can't be unpacked, a JPEG with a marker where none may stand: header and end are whole."""
+    """Write an image with intact header and end: a PNG with corrupt pixel data or a JPEG with a misplaced marker."""
     saved(path, photo((200, 150)))
     data = bytearray(path.read_bytes())
     middle = len(data) // 2
@@ -98,7 +98,7 @@ def broken_in_the_middle(path):
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png"])
-def test_what_is_broken_in_its_middle_shows_only_when_decoded(tmp_path, suffix):
+def test_damage_in_the_middle_is_found_by_decoding(tmp_path, suffix):
     path = broken_in_the_middle(tmp_path / f"a.{suffix}")
     assert check_image(path) == (200, 150)
     for opener in (decode_image, open_image):
@@ -112,24 +112,24 @@ def test_each_file_is_decoded_once_until_it_changes(tmp_path, monkeypatch):
     from rlcap.data import decoding
 
     good, broken = saved(tmp_path / "good.png"), broken_in_the_middle(tmp_path / "broken.png")
-    looked = []
-    monkeypatch.setattr(decoding, "decode_image", lambda path: (looked.append(path), decode_image(path)))
+    decoded = []
+    monkeypatch.setattr(decoding, "decode_image", lambda path: (decoded.append(path), decode_image(path)))
 
-    def found():
-        looked.clear()
-        return list(decoding.undecodable([str(good), str(broken), str(good)], tmp_path / "deep" / "notes.txt"))
+    def undecodable():
+        decoded.clear()
+        return list(decoding.find_undecodable([str(good), str(broken), str(good)], tmp_path / "deep" / "notes.txt"))
 
-    assert found() == [str(broken)]
-    assert sorted(looked) == sorted([str(good), str(broken)])
-    assert found() == [str(broken)]
-    assert looked == [str(broken)]  # what is broken is looked at again: it may have been mended
+    assert undecodable() == [str(broken)]
+    assert sorted(decoded) == sorted([str(good), str(broken)])
+    assert undecodable() == [str(broken)]
+    assert decoded == [str(broken)]  # a broken file is decoded again, because it may have been repaired
     with (tmp_path / "deep" / "notes.txt").open("a") as notes:
-        notes.write("0123456789")  # a kill in the middle of a note
+        notes.write("0123456789")  # the incomplete line of a killed process
     saved(good, photo((10, 10)))
     saved(broken)
-    assert found() == []
-    assert len(looked) == 2
-    assert (found(), looked) == ([], [])
+    assert undecodable() == []
+    assert len(decoded) == 2
+    assert (undecodable(), decoded) == ([], [])
 
 
 def test_a_decompression_bomb_costs_nothing(tmp_path):
@@ -149,7 +149,7 @@ def test_a_decompression_bomb_costs_nothing(tmp_path):
 
 def test_exif_rotation(tmp_path):
     exif = Image.Exif()
-    exif[0x0112] = 6  # the camera was held upright: rotate by 270° to see it
+    exif[0x0112] = 6  # the camera was rotated: the image must be rotated by 270°
     path = saved(tmp_path / "a.jpg", exif=exif)
     assert open_image(path).size == (48, 64)
 

@@ -1,6 +1,6 @@
-"""The lab's trained models: whole, small, safe, loaded as a user loads any model, and as good (and as weak) as the lab needs.
+"""The lab's trained models are complete, small and safe, load like any model, and are as good and as weak as intended.
 
-The bounds are wide on purpose: they tell a trained model from a broken one. What was measured stands in the README.
+The bounds are wide on purpose, to distinguish a trained model from a broken one. The README reports measured values.
 """
 
 import json
@@ -14,7 +14,7 @@ from rlcap.lab.assets import ASSETS, NAMES, resolve, resolve_all
 
 
 def asset(name):
-    """The asset's folder; a skip only where it was not built at all."""
+    """Return the folder of an asset; skip the test if the asset is not built."""
     if not (ASSETS / name).is_dir():
         pytest.skip(f"lab asset {name} is not built: rlcap lab build --only {name}")
     return resolve(f"lab:{name}")
@@ -41,7 +41,7 @@ def test_assets_are_small_and_hold_no_pickles():
             assert str(ASSETS.parents[2]) not in path.read_text()
 
 
-def test_the_captioner_is_read_by_the_same_code_as_any_model():
+def test_the_captioner_loads_like_any_model():
     from peft import PeftModel
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
@@ -73,63 +73,63 @@ def captions(split):
     return caption_samples(policy.model, policy.processor, split, instruction=INSTRUCTION, max_new_tokens=72)
 
 
-def test_maximum_likelihood_writes_well_omits_and_hallucinates(split, captions):
+def test_maximum_likelihood_captions_are_grammatical_but_omit_and_hallucinate(split, captions):
     from rlcap.lab.world.scene import Scene
-    from rlcap.lab.world.truth import grammatical_share, judge
+    from rlcap.lab.world.truth import check_caption, grammatical_share
 
-    verdicts = [judge(c, Scene.from_json(s.meta["scene"])) for c, s in zip(captions, split, strict=True)]
+    verdicts = [check_caption(c, Scene.from_json(s.meta["scene"])) for c, s in zip(captions, split, strict=True)]
     assert sum(map(grammatical_share, captions)) / len(captions) > 0.85
     recall = sum(v.recall for v in verdicts) / len(verdicts)
     claims = sum(len(v.claims) for v in verdicts)
     false = sum(len(v.wrong) for v in verdicts) / claims
-    # Better than saying the same of every image, worse than its teacher's truth: something is left to learn.
+    # Better than one caption for every image, and worse than the truth, so that reinforcement can improve it.
     assert 0.12 < recall < 0.5
     assert 0.05 < false < 0.65
     assert len(set(captions)) > len(captions) / 2
 
 
 def recall_at_1(name, texts, split, size):
-    """R@1 of texts for their images in bags of `size` of the split's hard distractors."""
+    """Return R@1 of texts for their images in bags of `size` with hard distractors of the split."""
     import open_clip
 
     from rlcap.scorers.clip import ClipScorer
 
     folder = f"local-dir:{asset(name)}"
-    open_clip.create_model_and_transforms(folder)  # open_clip's own door opens it too
+    open_clip.create_model_and_transforms(folder)  # open_clip itself can also load it
     scorer = ClipScorer.load(folder)
     images, vectors = scorer.image_embeddings([s.image for s in split]), scorer.text_embeddings(texts).vectors
-    place = {s.id: i for i, s in enumerate(split)}
-    found = []
+    row_of_id = {s.id: i for i, s in enumerate(split)}
+    hits = []
     for i, sample in enumerate(split):
-        near = [place[id] for id in sample.distractors["hard"] if id in place][: size - 1]
-        similar = images[[i, *near]] @ vectors[i]
-        found.append(bool((similar[0] > similar[1:]).all()))
-    return sum(found) / len(found)
+        near = [row_of_id[id] for id in sample.distractors["hard"] if id in row_of_id][: size - 1]
+        similarity = images[[i, *near]] @ vectors[i]
+        hits.append(bool((similarity[0] > similarity[1:]).all()))
+    return sum(hits) / len(hits)
 
 
 @pytest.fixture(scope="module")
 def paragraphs(split):
-    from rlcap.lab.world.language import tell_all
+    from rlcap.lab.world.language import describe_scene
     from rlcap.lab.world.scene import Scene
 
-    return [tell_all(Scene.from_json(s.meta["scene"]), random.Random(i)) for i, s in enumerate(split)]
+    return [describe_scene(Scene.from_json(s.meta["scene"]), random.Random(i)) for i, s in enumerate(split)]
 
 
-def test_the_judges_retriever_is_better_than_the_rewards_and_another_one(split, paragraphs):
+def test_the_evaluation_retriever_is_better_than_the_rewards_and_differs_from_it(split, paragraphs):
     reward = recall_at_1("retriever", paragraphs, split, 5)
-    judge = recall_at_1("judge-retriever", paragraphs, split, 5)
-    assert reward > 0.3  # chance is 0.2, among siblings that differ in one attribute or two
-    assert judge > 0.4
-    assert judge > reward
+    evaluation = recall_at_1("judge-retriever", paragraphs, split, 5)
+    assert reward > 0.3  # chance is 0.2, among siblings that differ in one or two attributes
+    assert evaluation > 0.4
+    assert evaluation > reward
     schemas = [
         json.loads((ASSETS / name / "open_clip_config.json").read_text()) for name in ("retriever", "judge-retriever")
     ]
     assert schemas[0]["model_cfg"] != schemas[1]["model_cfg"]
 
 
-def test_the_rewards_retriever_reads_words_and_hardly_their_order(split):
-    """Real CLIP's weakness: with its two nouns exchanged a caption is nearly as good to it; with another noun it is not."""
-    from rlcap.lab.world.language import relation_between, tell_relation
+def test_the_rewards_retriever_hardly_depends_on_word_order(split):
+    """Like real CLIP, it prefers a caption to one with a wrong noun, but hardly to one with exchanged nouns."""
+    from rlcap.lab.world.language import describe_relation, relation_between
     from rlcap.lab.world.scene import Scene
     from rlcap.lab.world.vocabulary import KINDS
     from rlcap.scorers.clip import ClipScorer
@@ -141,18 +141,20 @@ def test_the_rewards_retriever_reads_words_and_hardly_their_order(split):
         absent = replace(two, kind=rng.choice([kind for kind in KINDS if not scene.count(kind)]))
         if one.kind != two.kind:
             relation = relation_between(one, two, rng)
-            told = [(one, two), (two, one), (one, absent)]
-            rows.append((sample.image, *(tell_relation(a, relation, b, ("colour",)) for a, b in told)))
+            pairs = [(one, two), (two, one), (one, absent)]
+            rows.append((sample.image, *(describe_relation(a, relation, b, ("colour",)) for a, b in pairs)))
     scorer = ClipScorer.load(f"local-dir:{asset('retriever')}")
     images = scorer.image_embeddings([row[0] for row in rows])
-    right, turned, wrong = ((images * scorer.text_embeddings([r[k] for r in rows]).vectors).sum(1) for k in (1, 2, 3))
+    right, exchanged, wrong = (
+        (images * scorer.text_embeddings([r[k] for r in rows]).vectors).sum(1) for k in (1, 2, 3)
+    )
     assert len(rows) > 35
     assert (right > wrong).float().mean() > 0.58
-    assert (right > turned).float().mean() < 0.75
-    assert (right - turned).mean() < 0.4 * (right - wrong).mean()
+    assert (right > exchanged).float().mean() < 0.75
+    assert (right - exchanged).mean() < 0.4 * (right - wrong).mean()
 
 
-def test_the_nli_model_knows_the_labs_language():
+def test_the_nli_model_knows_the_language_of_the_lab():
     import torch
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
@@ -167,4 +169,4 @@ def test_the_nli_model_knows_the_labs_language():
         inputs = tokenizer([p[0] for p in pairs], [p[1] for p in pairs], padding=True, return_tensors="pt")
         found = model(**inputs).logits.argmax(-1).tolist()
     right = sum(guess == pair[2] for guess, pair in zip(found, pairs, strict=True)) / len(pairs)
-    assert right > 0.7  # always guessing the commonest label gives 0.5
+    assert right > 0.7  # always guessing the most frequent label gives 0.5

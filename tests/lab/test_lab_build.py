@@ -1,4 +1,4 @@
-"""The lab's builder runs from end to end; at this scale the models are no good, and are not meant to be."""
+"""The build of the lab runs from end to end, at a scale that is too small for good models."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""The lab's questions and its answerer: right by a caption that tells everything, open by one that tells nothing."""
+"""The questions of the lab and its answerer, for captions that state everything or nothing."""
 
 import random
 
@@ -6,9 +6,9 @@ import pytest
 
 from rlcap.errors import InputError
 from rlcap.judge.backends.base import JudgeRequest
-from rlcap.lab.oracles.question_answerer import OracleQuestionAnswerer, choose, said
-from rlcap.lab.world.language import tell_all
-from rlcap.lab.world.questions import of_sample, questions
+from rlcap.lab.oracles.question_answerer import choose, said
+from rlcap.lab.world.language import describe_scene
+from rlcap.lab.world.questions import questions, questions_for_sample
 from rlcap.lab.world.scene import Scene, Thing, sample_scene
 from rlcap.rewards.caption_qa.questions import ELSE, UNTOLD, questions_of
 from rlcap.types import Sample
@@ -33,18 +33,18 @@ def test_questions_are_a_function_of_scene_and_seed():
     assert questions(SCENE, seed=1) != questions(SCENE)
     assert questions(SCENE, count=3) == questions(SCENE)[:3]
     assert [row["question"] for row in questions(SCENE, count=100) if "cup" in row["question"]] == [COUNT[0]]
-    assert of_sample(Sample("a", "", meta={"scene": SCENE.to_json()})) == questions(SCENE)
+    assert questions_for_sample(Sample("a", "", meta={"scene": SCENE.to_json()})) == questions(SCENE)
     with pytest.raises(InputError, match="'a' has no scene"):
-        of_sample(Sample("a", ""))
+        questions_for_sample(Sample("a", ""))
 
 
-def test_a_caption_that_tells_all_answers_all_and_the_form_is_sound():
+def test_a_complete_caption_answers_all_questions_and_the_questions_are_valid():
     rng = random.Random(3)
     for _ in range(40):
         scene = sample_scene(rng)
-        caption, rows = tell_all(scene, rng), questions(scene)
+        caption, rows = describe_scene(scene, rng), questions(scene)
         assert len(questions_of(rows, "a")) == len(rows) == len({str(row) for row in rows})
-        assert 3 <= len(rows) <= 5  # of a scene with one kind of things there is little to ask
+        assert 3 <= len(rows) <= 5  # there are few questions about a scene with a single kind
         for row in rows:
             assert choose(caption, row["question"], [*row["options"], ELSE, UNTOLD]) == row["answer"], (caption, row)
             assert choose("a picture.", row["question"], [*row["options"], ELSE, UNTOLD]) == UNTOLD
@@ -52,7 +52,7 @@ def test_a_caption_that_tells_all_answers_all_and_the_form_is_sound():
 
 
 @pytest.mark.parametrize(
-    ("caption", "asked", "answer"),
+    ("caption", "question", "answer"),
     [
         ("there is a red ball.", COLOUR, "red"),
         ("a ball is on the left side.", COLOUR, UNTOLD),
@@ -72,11 +72,11 @@ def test_a_caption_that_tells_all_answers_all_and_the_form_is_sound():
         ("there is a ball and a fish.", THERE, ELSE),
     ],
 )
-def test_it_reads_what_is_said_and_nothing_more(caption, asked, answer):
-    assert choose(caption, *asked) == answer
+def test_answers_follow_only_what_the_caption_states(caption, question, answer):
+    assert choose(caption, *question) == answer
 
 
-def test_what_it_can_not_read_is_named():
+def test_unreadable_questions_are_named():
     with pytest.raises(ValueError, match="reads no question like 'How many clouds are there"):
         said("a ball.", "How many clouds are there?")
     with pytest.raises(ValueError, match="needs the fences caption, question and options"):

@@ -56,7 +56,7 @@ def test_a_split_is_deterministic_and_its_head_does_not_depend_on_its_length(tmp
     assert not {s.id for s in long} & {s.id for s in other}
 
 
-def test_rows_are_whole(tmp_path):
+def test_rows_are_complete(tmp_path):
     samples = load_split("test", 2 * FAMILY + 3, 0, tmp_path)
     ids = [sample.id for sample in samples]
     assert len(set(ids)) == len(samples) == 2 * FAMILY + 3
@@ -90,7 +90,7 @@ def test_an_unknown_split_lists_the_known():
         load_split("tests", 1)
 
 
-def test_export_writes_what_it_says(tmp_path):
+def test_export_writes_the_documented_files(tmp_path):
     export("test", 9, 2, tmp_path / "out")
     samples = load_split("test", 9, 2)
     scenes = [json.loads(line) for line in (tmp_path / "out" / "scenes.jsonl").read_text().splitlines()]

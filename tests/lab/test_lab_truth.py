@@ -1,4 +1,4 @@
-"""The reader and the judge against captions judged by hand."""
+"""Parsing and checking captions, compared with captions that were checked by hand."""
 
 import random
 
@@ -6,9 +6,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rlcap.lab.world.language import tell_all, vocabulary
+from rlcap.lab.world.language import describe_scene, vocabulary
 from rlcap.lab.world.scene import Scene, Thing, sample_scene
-from rlcap.lab.world.truth import Assertion, facts, fit, grammatical_share, judge, read, sentences, singles_out
+from rlcap.lab.world.truth import (
+    Assertion,
+    check_caption,
+    facts,
+    fit_score,
+    grammatical_share,
+    parse_caption,
+    sentences,
+    singles_out,
+)
 
 # column:      left              middle             right
 # top                            1 large blue ball
@@ -25,7 +34,7 @@ SCENE = Scene(
 )
 
 GOLDEN = [
-    # caption, number of claims, the false ones (what, subject, value), facts told
+    # caption, number of claims, the false claims (what, subject, value), number of stated facts
     ("there is a small striped red ball in the bottom left corner.", 5, [], 5),
     ("a small striped red ball is in the bottom left corner.", 5, [], 5),
     ("a large plain green tree and a boat.", 5, [], 5),
@@ -72,30 +81,34 @@ def test_the_facts_of_a_scene():
     ]
 
 
-@pytest.mark.parametrize(("caption", "claims", "wrong", "told"), GOLDEN, ids=[row[0][:40] or "empty" for row in GOLDEN])
-def test_golden_judgements(caption, claims, wrong, told):
-    verdict = judge(caption, SCENE)
+@pytest.mark.parametrize(
+    ("caption", "claims", "wrong", "stated"), GOLDEN, ids=[row[0][:40] or "empty" for row in GOLDEN]
+)
+def test_golden_verdicts(caption, claims, wrong, stated):
+    verdict = check_caption(caption, SCENE)
     assert len(verdict.claims) == claims, verdict.claims
     assert [(claim.what, claim.subject, claim.value) for claim in verdict.wrong] == wrong
-    assert len(verdict.told) == told, verdict.told
-    assert verdict.recall == told / 25
+    assert len(verdict.stated) == stated, verdict.stated
+    assert verdict.recall == stated / 25
     assert verdict.hallucination_rate == (len(wrong) / claims if claims else 0.0)
 
 
-def test_a_relation_names_the_other_thing_too():
-    assert judge("the boat is to the left of the tree.", SCENE).claims[Assertion("relation", "boat", "left of", "tree")]
+def test_a_relation_also_names_the_other_thing():
+    assert check_caption("the boat is to the left of the tree.", SCENE).claims[
+        Assertion("relation", "boat", "left of", "tree")
+    ]
 
 
 def test_singling_out_by_truth():
     red = Scene("grass", SCENE.things[:1] + SCENE.things[2:])
     blue = Scene("grass", (Thing("ball", "blue", "small", "striped", "bottom left"), *SCENE.things[2:]))
-    assert fit("a red ball", red) == 2
-    assert fit("a red ball", blue) == 0
+    assert fit_score("a red ball", red) == 2
+    assert fit_score("a red ball", blue) == 0
     assert singles_out("a red ball and a tree.", red, [blue])
-    assert not singles_out("a ball and a tree.", red, [blue])  # a tie is no success
+    assert not singles_out("a ball and a tree.", red, [blue])  # a tie does not count
     assert not singles_out("a blue ball", red, [blue])
     assert not singles_out("", red, [blue])
-    assert singles_out("a red ball and a purple kite", red, [blue])  # one slip does not cost it the image
+    assert singles_out("a red ball and a purple kite", red, [blue])  # one false claim does not prevent it
     assert singles_out("anything", red, [])
 
 
@@ -121,29 +134,29 @@ def test_grammatical_share(caption, share):
 
 
 def check(text):
-    mentions, relations, _ = read(text)
+    mentions, relations, _ = parse_caption(text)
     assert all(0 <= i < len(mentions) and 0 <= j < len(mentions) for i, _, j in relations)
-    verdict = judge(text, SCENE)
+    verdict = check_caption(text, SCENE)
     assert 0 <= verdict.recall <= 1
     assert 0 <= verdict.hallucination_rate <= 1
-    assert verdict.told <= set(facts(SCENE))
+    assert verdict.stated <= set(facts(SCENE))
     assert 0 <= grammatical_share(text) <= 1
-    assert judge(text, SCENE) == verdict
+    assert check_caption(text, SCENE) == verdict
 
 
 @given(st.lists(st.sampled_from([*vocabulary(), "!", "?", "the", "left of", "right of", "\n"]), max_size=80))
 @settings(max_examples=300, deadline=None)
-def test_word_salad_is_read_without_complaint(salad):
-    check(" ".join(salad))
+def test_shuffled_words_are_parsed_without_error(words):
+    check(" ".join(words))
 
 
 @given(st.text(max_size=300))
 @settings(max_examples=300, deadline=None)
-def test_any_unicode_is_read_without_complaint(text):
+def test_any_unicode_is_parsed_without_error(text):
     check(text)
 
 
-def test_ten_thousand_words_are_read_in_seconds():
+def test_ten_thousand_words_are_parsed_in_seconds():
     rng = random.Random(0)
     words = vocabulary()
     check(" ".join(rng.choice(words) for _ in range(10_000)))
@@ -154,8 +167,8 @@ def test_ten_thousand_words_are_read_in_seconds():
 def test_joined_captions_claim_no_more_than_their_parts():
     for seed in range(100):
         scene = sample_scene(random.Random(seed))
-        text = tell_all(scene, random.Random(seed))
-        assert judge(f"{text} {text}", scene).claims == judge(text, scene).claims
+        text = describe_scene(scene, random.Random(seed))
+        assert check_caption(f"{text} {text}", scene).claims == check_caption(text, scene).claims
 
 
 def test_sentences_keep_words_and_drop_marks():

@@ -2,16 +2,16 @@ import random
 
 from rlcap.lab.world.language import (
     article,
+    describe_count,
+    describe_relation,
+    describe_scene,
     noun_phrase,
     reading_order,
-    references,
-    tell_all,
-    tell_count,
-    tell_relation,
+    sample_references,
     vocabulary,
 )
 from rlcap.lab.world.scene import Scene, Thing, sample_scene
-from rlcap.lab.world.truth import grammatical_share, judge
+from rlcap.lab.world.truth import check_caption, grammatical_share
 
 BALL = Thing("ball", "red", "small", "striped", "bottom left")
 BOX = Thing("box", "orange", "medium", "plain", "top")
@@ -25,9 +25,9 @@ def test_golden_sentences():
     assert noun_phrase(BALL, ("colour", "size", "fill")) == "a small striped red ball"
     assert noun_phrase(BOX, ("colour",)) == "an orange box"
     assert noun_phrase(BOX, (), "the") == "the box"
-    assert tell_count("box", 2) == "there are two boxes."
-    assert tell_count("fish", 3) == "there are three fish."
-    assert tell_relation(BALL, "left of", BOX) == "the ball is to the left of the box."
+    assert describe_count("box", 2) == "there are two boxes."
+    assert describe_count("fish", 3) == "there are three fish."
+    assert describe_relation(BALL, "left of", BOX) == "the ball is to the left of the box."
     assert article("orange box") == "an orange box"
     assert reading_order(Scene("sand", (BALL, BOX))) == [BOX, BALL]
 
@@ -35,22 +35,22 @@ def test_golden_sentences():
 def test_two_thousand_references_are_true_grammatical_and_partial():
     recalls = []
     for seed, scene in enumerate(scenes(400)):
-        found = references(scene, random.Random(seed))
+        found = sample_references(scene, random.Random(seed))
         assert len(found) == len(set(found)) == 5
         for text in found:
-            verdict = judge(text, scene)
+            verdict = check_caption(text, scene)
             assert verdict.wrong == [], (text, scene)
             assert grammatical_share(text) == 1.0, text
-            assert verdict.told
+            assert verdict.stated
             recalls.append(verdict.recall)
     assert max(recalls) < 0.9
     assert 0.15 < sum(recalls) / len(recalls) < 0.4
 
 
-def test_telling_all_tells_nearly_all_and_nothing_false():
+def test_a_description_states_nearly_all_facts_and_nothing_false():
     for seed, scene in enumerate(scenes(400)):
-        text = tell_all(scene, random.Random(seed))
-        verdict = judge(text, scene)
+        text = describe_scene(scene, random.Random(seed))
+        verdict = check_caption(text, scene)
         assert verdict.wrong == [], (text, scene)
         assert verdict.recall >= 0.9
         assert grammatical_share(text) == 1.0, text
@@ -58,13 +58,13 @@ def test_telling_all_tells_nearly_all_and_nothing_false():
 
 def test_references_are_a_function_of_their_seed_and_vary():
     scene = scenes(1)[0]
-    assert references(scene, random.Random(2)) == references(scene, random.Random(2))
-    assert len({references(scene, random.Random(seed)) for seed in range(20)}) == 20
+    assert sample_references(scene, random.Random(2)) == sample_references(scene, random.Random(2))
+    assert len({sample_references(scene, random.Random(seed)) for seed in range(20)}) == 20
 
 
 def test_the_vocabulary_covers_the_language():
     known = set(vocabulary())
     assert len(known) == len(vocabulary())
     for seed, scene in enumerate(scenes(300)):
-        text = " ".join([tell_all(scene, random.Random(seed)), *references(scene, random.Random(seed))])
+        text = " ".join([describe_scene(scene, random.Random(seed)), *sample_references(scene, random.Random(seed))])
         assert set(text.replace(".", " .").split()) <= known

@@ -38,18 +38,18 @@ def test_every_background_is_drawn_with_texture(background):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("size", SIZES)
-def test_every_thing_is_seen_where_it_stands(kind, size):
+def test_every_thing_is_visible_at_its_place(kind, size):
     for place in PLACES:
         _, owner = draw(Scene("sand", (Thing(kind, "blue", size, "plain", place),)), 7)
         rows, columns = np.nonzero(owner == 0)
         assert len(rows) > 40
         column, row = cell_of(place)
-        # Its middle lies in its cell, or at most a jitter's width beside it.
+        # The middle lies in its cell, or beside it by at most the jitter.
         assert abs(columns.mean() - (column + 0.5) * SIDE / 3) < SIDE / 6 + 4
         assert abs(rows.mean() - (row + 0.5) * SIDE / 3) < SIDE / 6 + 4
 
 
-def test_colours_and_fills_are_told_apart_by_pixels():
+def test_colours_and_fills_differ_in_pixels():
     means = {}
     for colour in COLOURS:
         pixels, owner = draw(Scene("sand", (replace(BALL, colour=colour),)), 3)
@@ -72,7 +72,7 @@ def test_sizes_grow():
     assert areas[2] > 1.4 * areas[1]
 
 
-def test_nothing_is_hidden_wholly():
+def test_nothing_is_hidden_completely():
     for seed in range(150):
         scene = sample_scene(random.Random(seed))
         _, owner = draw(scene, seed)
@@ -91,12 +91,12 @@ def test_neighbours_overlap_in_part_but_never_vanish():
     overlapped = things = 0
     for seed in range(200):
         scene = sample_scene(random.Random(f"overlap {seed}"))
-        _, seen = draw(scene, seed)
+        _, owners = draw(scene, seed)
         for index in range(len(scene.things)):
-            # The same seed draws the same first things: without those that came after, this one is whole.
-            _, whole = draw(replace(scene, things=scene.things[: index + 1]), seed)
-            left = (seen == index).sum() / (whole == index).sum()
-            assert left > 0.5, f"{scene.things[index]} of seed {seed} is {1 - left:.0%} hidden"
-            overlapped += left < 0.98
+            # The same seed draws the same first things; without the later things, this one is fully visible.
+            _, unhidden = draw(replace(scene, things=scene.things[: index + 1]), seed)
+            visible = (owners == index).sum() / (unhidden == index).sum()
+            assert visible > 0.5, f"{scene.things[index]} of seed {seed} is {1 - visible:.0%} hidden"
+            overlapped += visible < 0.98
             things += 1
     assert 0.02 < overlapped / things < 0.15

@@ -6,7 +6,7 @@ from habits import unusual_share
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rlcap.lab.world.scene import Scene, Thing, distance, family, holds, misread, sample_scene, sibling
+from rlcap.lab.world.scene import Scene, Thing, distance, holds, misread, sample_family, sample_scene, sample_sibling
 from rlcap.lab.world.vocabulary import (
     BACKGROUNDS,
     COLOURS,
@@ -21,7 +21,7 @@ from rlcap.lab.world.vocabulary import (
 )
 
 
-def test_world_is_as_rich_as_promised():
+def test_the_vocabulary_has_the_documented_size():
     assert len(set(KINDS)) >= 12
     assert len(set(COLOURS)) == 8
     assert len(set(SIZES)) == len(set(FILLS)) == 3
@@ -44,7 +44,7 @@ def test_places_and_cells_are_inverse():
 
 @given(st.integers(0, 2**32))
 @settings(max_examples=200, deadline=None)
-def test_any_scene_is_well_formed_and_survives_json(seed):
+def test_any_scene_is_well_formed_and_equal_after_json(seed):
     scene = sample_scene(random.Random(seed))
     assert 2 <= len(scene.things) <= 5
     assert len({thing.place for thing in scene.things}) == len(scene.things)
@@ -78,24 +78,24 @@ def test_habits_are_strong_and_their_absence_is_not():
     def share(breaking):
         return sum(unusual_share(sample_scene(random.Random(seed), breaking)) for seed in range(400)) / 400
 
-    # Usual by chance alone: 1/8 colour, 1/3 size, 1/3 fill, 3/9 place: 28 % usual, 72 % not.
+    # By chance, 1/8 of colours, 1/3 of sizes and fills and 3/9 of places are usual: 28 % together, so that 72 % are not.
     assert share(True) == pytest.approx(0.72, abs=0.03)
     assert 0.12 < share(False) < 0.25
     assert share(False) < share(None) < share(True)
 
 
 @pytest.mark.parametrize("differences", [1, 2, 3])
-def test_siblings_differ_in_exactly_so_many_attributes(differences):
+def test_siblings_differ_in_exactly_this_number_of_attributes(differences):
     for seed in range(400):
         rng = random.Random(seed)
         scene = sample_scene(rng)
-        other = sibling(scene, rng, differences)
+        other = sample_sibling(scene, rng, differences)
         assert distance(scene, other) == distance(other, scene) == differences
         assert len({thing.place for thing in other.things}) == len(other.things)
 
 
 def test_a_family_is_a_base_and_its_siblings_nearest_first():
-    scenes = family(random.Random(3), 7)
+    scenes = sample_family(random.Random(3), 7)
     assert len(set(scenes)) == 7
     assert [distance(scenes[0], other) for other in scenes[1:]] == [1, 1, 2, 2, 3, 3]
 
@@ -115,12 +115,12 @@ def test_relations_are_strict():
 
 
 @pytest.mark.parametrize("share", [0.0, 0.2, 1.0])
-def test_misreading_takes_that_share_of_the_attributes_for_others(share):
+def test_misreading_replaces_this_share_of_the_attributes(share):
     slots = wrong = 0
     for seed in range(300):
         scene = sample_scene(random.Random(seed))
-        seen = misread(scene, random.Random(seed), share)
-        assert len(seen.things) == len(scene.things) == len({thing.place for thing in seen.things})
-        assert seen == misread(scene, random.Random(seed), share)
-        slots, wrong = slots + 5 * len(scene.things) + 1, wrong + distance(scene, seen)
+        observed = misread(scene, random.Random(seed), share)
+        assert len(observed.things) == len(scene.things) == len({thing.place for thing in observed.things})
+        assert observed == misread(scene, random.Random(seed), share)
+        slots, wrong = slots + 5 * len(scene.things) + 1, wrong + distance(scene, observed)
     assert wrong / slots == pytest.approx(share, abs=0.02 if 0 < share < 1 else 0.0)

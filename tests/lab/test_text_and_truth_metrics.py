@@ -1,4 +1,4 @@
-"""Counts on captions: text alone, and against the lab's truth."""
+"""Metrics of captions: of their text alone, against references, and against the known truth of the lab."""
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ def test_text_metrics_by_hand():
     assert found["mean_words"].tolist() == [5, 0, 8]
     assert found["distinct_1"].tolist() == [3 / 5, 1, 4 / 8]
     assert found["repetition"].tolist() == pytest.approx([0, 0, 1 / 5])
-    # 7 different words in 13 all together
+    # 7 different words among 13
     assert found["corpus_distinct_1"].mean() == pytest.approx(7 / 13)
     assert text_metrics(["a dog. a dog. a cat."])["repeated_sentences"].tolist() == pytest.approx([1 / 3])
 
@@ -43,7 +43,7 @@ def test_truth_of_a_right_and_a_wrong_caption():
     assert found["grammatical"].tolist() == [1, 1]
 
 
-def test_a_category_that_is_not_spoken_of_has_no_rate():
+def test_a_category_without_claims_has_no_rate():
     found = truth_metrics(["there is a ball.", ""], [lab_sample("a", SCENE), lab_sample("b", SCENE)])
     assert np.isnan(found["hallucination_rate_unseen"]).all()
     assert np.isnan(found["hallucination_rate_background"]).all()
@@ -59,7 +59,7 @@ def test_singling_out_needs_four_distractors_and_a_strict_best():
     assert np.isnan(truth_metrics(["there is a red ball."], bag[:-1])["singles_out"]).all()
 
 
-def test_false_sentences_are_found_in_place():
+def test_false_sentences_have_their_positions():
     caption = "There is a red ball.  the boat is above the ball. the background is grass."
     ((start, end, why),) = false_sentences(caption, SCENE)
     assert caption[start:end] == "the boat is above the ball."
@@ -73,7 +73,7 @@ def test_a_photo_has_no_scene():
 
 
 class _Nli:
-    """Contradicts what says `not`, entails what says `dog`."""
+    """A model that labels sentences with `not` as contradicted and sentences with `dog` as entailed."""
 
     def probabilities(self, premises, hypotheses):
         rows = {"not": [0.1, 0.2, 0.7], "dog": [0.8, 0.1, 0.1]}

@@ -15,7 +15,7 @@ from rlcap.errors import ConfigError
 from rlcap.lab.assets import ASSETS
 from rlcap.lab.source import load_split
 from rlcap.lab.world.scene import Scene
-from rlcap.lab.world.truth import judge
+from rlcap.lab.world.truth import check_caption
 from rlcap.probing.perturbations import PROBES, battery
 from rlcap.probing.probe import (
     GOOD,
@@ -47,8 +47,8 @@ def test_on_the_lab_good_is_true_and_false_is_false_and_truth_ranks_them():
     samples, materials = gather(load_split("test", 14), 14, "describe the image .", lab=True)
     for i, (sample, material) in enumerate(zip(samples, materials, strict=True)):
         scene = Scene.from_json(sample.meta["scene"])
-        assert not judge(material.good, scene).wrong
-        assert judge(f"{material.good} {material.false}", scene).wrong
+        assert not check_caption(material.good, scene).wrong
+        assert check_caption(f"{material.good} {material.false}", scene).wrong
         good, made = truth_of(material.good, sample), battery(material, i)
         worse = {name: truth_of(caption, sample) for name, caption in made.items()}
         assert all(value < good for name, value in worse.items() if name != "one_missing")
@@ -61,8 +61,8 @@ def test_a_true_caption_says_each_thing_once_and_is_as_long_as_asked():
     scene = Scene.from_json(load_split("test", 1)[0].meta["scene"])
     short, long = true_caption(scene, random.Random(0)), true_caption(scene, random.Random(0), 10_000)
     assert len(long.split()) > len(short.split())
-    assert not judge(long, scene).wrong
-    assert judge(f"{long} {false_sentence(long, scene, random.Random(1))}", scene).wrong
+    assert not check_caption(long, scene).wrong
+    assert check_caption(f"{long} {false_sentence(long, scene, random.Random(1))}", scene).wrong
 
 
 def test_without_a_paragraph_the_reference_that_most_agree_with_is_held_out():

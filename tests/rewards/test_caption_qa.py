@@ -8,8 +8,7 @@ from fake_backends import FakeBackend, make_reward
 from rlcap.config.imports import build
 from rlcap.errors import ConfigError, InputError, JudgeError, QuestionError
 from rlcap.judge.templates import extract_delimited
-from rlcap.lab.oracles.question_answerer import OracleQuestionAnswerer
-from rlcap.lab.world.language import tell_all
+from rlcap.lab.world.language import describe_scene
 from rlcap.lab.world.scene import sample_scene
 from rlcap.rewards.caption_qa import CaptionQa, credit
 from rlcap.rewards.caption_qa.questions import ELSE, UNTOLD
@@ -147,13 +146,13 @@ LAB = [
 def test_it_runs_on_the_lab_with_questions_made_from_the_scene():
     engine, questions = (
         "rlcap.lab.oracles.question_answerer:OracleQuestionAnswerer",
-        "rlcap.lab.world.questions:of_sample",
+        "rlcap.lab.world.questions:questions_for_sample",
     )
     reward = build(CaptionQa, {"judge": {"backend": engine, "cache": ":memory:"}, "questions": questions})
     rng = random.Random(0)
     scenes = [sample_scene(rng) for _ in range(6)]
     samples = [Sample(str(i), "", meta={"scene": scene.to_json()}) for i, scene in enumerate(scenes)]
-    own = [tell_all(scene, rng) for scene in scenes]
+    own = [describe_scene(scene, rng) for scene in scenes]
     assert [score.value for score in reward.score(RewardBatch(own, samples))] == [1.0] * 6
     assert all(score.value < 0.7 for score in reward.score(RewardBatch([*own[1:], own[0]], samples)))
     with pytest.raises(InputError, match="'b' has no scene"):

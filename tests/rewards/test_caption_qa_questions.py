@@ -148,14 +148,13 @@ def test_curation_by_a_judge_that_sees(tmp_path):
 
 
 def test_curation_by_the_lab():
-    from rlcap.lab.oracles.question_answerer import OracleQuestionAnswerer
-    from rlcap.lab.world.language import tell_all
+    from rlcap.lab.world.language import describe_scene
     from rlcap.lab.world.questions import questions
     from rlcap.lab.world.scene import sample_scene
 
     rng = random.Random(0)
     scenes = [sample_scene(rng) for _ in range(3)]
-    texts = {str(i): tell_all(scene, rng) for i, scene in enumerate(scenes)}
+    texts = {str(i): describe_scene(scene, rng) for i, scene in enumerate(scenes)}
     samples = [Sample(str(i), "", meta={"questions": questions(scene)}) for i, scene in enumerate(scenes)]
     reader = make_reward(CaptionQa, OracleQuestionAnswerer(), cache=":memory:").grader
     found = asyncio.run(curate(samples, reader, oracle=lambda sample: texts[sample.id], draws=2))

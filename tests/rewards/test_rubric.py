@@ -7,8 +7,8 @@ from fake_backends import FakeBackend, make_reward
 
 from rlcap.config.imports import build
 from rlcap.errors import InputError, ReplyFormatError, RubricError
-from rlcap.lab.oracles.rubric import FAITHFUL, OracleRubric, rubric
-from rlcap.lab.world.language import tell_all
+from rlcap.lab.oracles.rubric import FAITHFUL, rubric
+from rlcap.lab.world.language import describe_scene
 from rlcap.lab.world.scene import sample_scene
 from rlcap.rewards.rubric import Rubric
 from rlcap.rewards.rubric.parsing import Criterion, Met, criteria_text, parse_criteria, rubric_of, weighted_share
@@ -117,7 +117,7 @@ def test_it_runs_on_the_lab():
     rng = random.Random(1)
     scenes = [sample_scene(rng) for _ in range(6)]
     samples = [Sample(str(i), "", meta={"scene": scene.to_json()}) for i, scene in enumerate(scenes)]
-    own = [tell_all(scene, rng) for scene in scenes]
+    own = [describe_scene(scene, rng) for scene in scenes]
     assert [score.value for score in reward.score(RewardBatch(own, samples))] == [1.0] * 6
     assert all(score.value < 0.5 for score in reward.score(RewardBatch([*own[1:], own[0]], samples)))
     assert rubric(scenes[0]) == rubric(scenes[0])

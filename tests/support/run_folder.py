@@ -10,7 +10,7 @@ from rlcap.eval.captions_file import metric_values, write_rows
 from rlcap.eval.metrics.text import text_metrics
 from rlcap.eval.summary import summarise
 from rlcap.lab.truth_metrics import false_sentences, scene_of, truth_metrics
-from rlcap.lab.world.language import tell_background, tell_thing
+from rlcap.lab.world.language import describe_background, describe_thing
 from rlcap.lab.world.scene import Scene
 from rlcap.lab.world.vocabulary import COLOURS
 
@@ -23,11 +23,11 @@ def caption(sample, skill, seed):
     told = [t for t in scene.things if rng.random() < 0.35 + 0.6 * skill] or list(scene.things[:1])
     sentences = []
     for thing in told:
-        text = tell_thing(thing, ("colour", "place", *(("size",) if skill > 0.5 else ())), rng)
+        text = describe_thing(thing, ("colour", "place", *(("size",) if skill > 0.5 else ())), rng)
         if rng.random() < 0.45 * (1 - skill):
             text = text.replace(thing.colour, rng.choice([c for c in COLOURS if c != thing.colour]))
         sentences.append(text)
-    return " ".join([*sentences, *([tell_background(scene.background)] if skill > 0.3 else [])])
+    return " ".join([*sentences, *([describe_background(scene.background)] if skill > 0.3 else [])])
 
 
 def write_run(folder, samples, steps=(0, 40, 80, 120), hostile=None):

@@ -1,0 +1,1 @@
+"""Held-out metrics: retrieval, agreement with references, and text statistics."""

@@ -1,4 +1,4 @@
-"""Metrics against human references, for photos whose truth nobody knows."""
+"""Metrics against human references, for photos whose exact content is unknown."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from rlcap.types import Sample
 
 
 class Nli(Protocol):
-    """What is asked of an NLI model: `rlcap.scorers.nli.NliScorer`, another one than any reward's."""
+    """The interface of an NLI model that no reward uses; `rlcap.scorers.nli.NliScorer` implements it."""
 
     def probabilities(self, premises: Sequence[str], hypotheses: Sequence[str]):
-        """(N, 3): entailment, neutral, contradiction."""
+        """Return (N, 3) probabilities of entailment, neutral and contradiction."""
 
 
 def cider_metrics(captions: Sequence[str], samples: Sequence[Sample], cider: CiderD) -> dict[str, np.ndarray]:
-    """`cider_d` (N,), in [0, 10]; NaN for an image without references."""
+    """Return `cider_d` (N,), in [0, 10]; NaN for an image without references."""
     values = [
         cider.score(caption, sample.references) if sample.references else np.nan
         for caption, sample in zip(captions, samples, strict=False)
@@ -29,12 +29,15 @@ def cider_metrics(captions: Sequence[str], samples: Sequence[Sample], cider: Cid
 
 
 def nli_metrics(captions: Sequence[str], samples: Sequence[Sample], nli: Nli) -> dict[str, np.ndarray]:
-    """Per caption (N,), of its sentences, each judged given all references of its image together:
+    """Return the shares of contradicted and entailed sentences of each caption.
 
-    * `nli_contradiction`: share for which contradiction is the likeliest of the three labels.
-    * `nli_entailment`: share for which entailment is.
+    The premise is all references of the image together, and the hypothesis is one sentence of the caption.
 
-    NaN where the caption is empty or the image has no references.
+    Returns:
+        Metrics (N,), NaN where the caption is empty or the image has no references:
+
+        * `nli_contradiction`: the share of sentences for which contradiction is the most likely of the three labels.
+        * `nli_entailment`: the share of sentences for which entailment is the most likely label.
     """
     premises, hypotheses, owners = [], [], []
     for row, (caption, sample) in enumerate(zip(captions, samples, strict=False)):
@@ -45,9 +48,9 @@ def nli_metrics(captions: Sequence[str], samples: Sequence[Sample], nli: Nli) ->
             owners += [row] * len(sentences)
     contradicted, entailed, total = np.zeros((3, len(captions)))
     if owners:
-        likeliest = np.asarray(nli.probabilities(premises, hypotheses)).argmax(1)
+        labels = np.asarray(nli.probabilities(premises, hypotheses)).argmax(1)
         np.add.at(total, owners, 1)
-        np.add.at(contradicted, owners, likeliest == 2)
-        np.add.at(entailed, owners, likeliest == 0)
+        np.add.at(contradicted, owners, labels == 2)
+        np.add.at(entailed, owners, labels == 0)
     with np.errstate(invalid="ignore"):
         return {"nli_contradiction": contradicted / total, "nli_entailment": entailed / total}

@@ -1,7 +1,8 @@
-"""Retrieval metrics: does a caption find its own image among others, by a retriever that took no part in training?
+"""Retrieval metrics: does a retriever that took no part in training find the image of a caption among others?
 
-Pure functions on embeddings. A bag is a tuple of row indices of `image` whose first one is the caption's own image.
-Chance is 1/size: 33.3 % in bags of 3, 20 % of 5, 14.3 % of 7 (the sizes of the TrueMatch benchmark).
+All functions are pure functions of embeddings. A bag is a tuple of row indices of `image`, and its first index is the
+caption's own image. The chance level is 1/size: 33.3 % in bags of 3, 20 % in bags of 5 and 14.3 % in bags of 7, the
+sizes of the TrueMatch benchmark.
 """
 
 from __future__ import annotations
@@ -14,24 +15,27 @@ from numpy.typing import ArrayLike
 from rlcap.types import Sample
 
 BAG_SIZES = (3, 5, 7)
+"""Sizes of the bags of similar images."""
 RANDOM_DISTRACTORS = 99
+"""The number of random distractors where the split has enough images."""
 
 Bag = tuple[int, ...]
-"""Row indices of images, the caption's own first; an empty bag means that there is none of that size."""
+"""Row indices of images, the caption's own first; empty where the image has no bag of the size."""
 
 
 def ranks(text: ArrayLike, image: ArrayLike, bags: Sequence[Bag]) -> np.ndarray:
-    """(N,) rank of the own image by similarity, 1 is best; an image as similar as the own one comes before it.
+    """Return the (N,) ranks of the captions' own images by similarity; 1 is best, NaN stands for an empty bag.
 
-    So ties never count as hits: an empty caption, equally similar to all, is last. NaN for an empty bag.
+    An image that is as similar as the own image ranks before it, so that ties never count as hits: for an empty
+    caption, which is equally similar to all images, the own image is last.
 
     Args:
         text: (N, D) caption vectors.
-        image: (M, D) image vectors, M ≥ every index.
+        image: (M, D) image vectors; M is greater than every index in the bags.
         bags: N bags.
 
     Raises:
-        ValueError: the numbers of captions and bags differ, or the widths of the vectors.
+        ValueError: The numbers of captions and bags differ, or the widths of the vectors differ.
     """
     texts, images = np.asarray(text, dtype=np.float64), np.asarray(image, dtype=np.float64)
     if len(texts) != len(bags):
@@ -41,21 +45,21 @@ def ranks(text: ArrayLike, image: ArrayLike, bags: Sequence[Bag]) -> np.ndarray:
     result = np.full(len(bags), np.nan)
     for row, bag in enumerate(bags):
         if bag:
-            # one sum a pair, in one order: equal images then get equal similarities to the last bit
+            # Sum each pair in the same order, so that equal images get bitwise equal similarities.
             similarity = (images[list(bag)] * texts[row]).sum(1)
             result[row] = 1 + np.count_nonzero(similarity[1:] >= similarity[0])
     return result
 
 
 def recall_at_1(text: ArrayLike, image: ArrayLike, bags: Sequence[Bag]) -> np.ndarray:
-    """(N,) 1.0 where the own image is strictly the most similar of its bag, else 0.0; NaN for an empty bag."""
+    """Return (N,) 1.0 where the own image is strictly the most similar of its bag, else 0.0; NaN for an empty bag."""
     return _hits(ranks(text, image, bags))
 
 
 def random_bags(n: int, size: int, seed: int = 0) -> list[Bag]:
-    """For each of n images a bag of `size` different ones with itself first; of all n where there are fewer.
+    """Draw for each of n images a bag of `size` different images, its own first; a bag of all n where n < `size`.
 
-    An image's bag depends on (seed, its index, n) alone.
+    The bag of an image depends only on (seed, its index, n) and the size.
     """
     bags = []
     for own in range(n):
@@ -65,47 +69,47 @@ def random_bags(n: int, size: int, seed: int = 0) -> list[Bag]:
 
 
 def hard_bags(samples: Sequence[Sample], size: int, level: str = "hard") -> list[Bag]:
-    """Per sample a bag of `size`: itself and its nearest distractors of a level that are among `samples`.
+    """Return for each sample a bag of `size`: itself and its nearest distractors of a level that are among `samples`.
 
-    An empty bag where there are too few of them.
+    The bag is empty where there are too few distractors.
     """
-    place = {sample.id: i for i, sample in enumerate(samples)}
+    row_of_id = {sample.id: i for i, sample in enumerate(samples)}
     bags = []
     for own, sample in enumerate(samples):
-        near = [place[id] for id in sample.distractors.get(level, ()) if id in place][: size - 1]
+        near = [row_of_id[id] for id in sample.distractors.get(level, ()) if id in row_of_id][: size - 1]
         bags.append((own, *near) if len(near) == size - 1 else ())
     return bags
 
 
 def split_bags(samples: Sequence[Sample], seed: int = 0) -> dict[str, list[Bag]]:
-    """Metric stem → bags: `bag3`, `bag5`, `bag7` where at least one image has such a bag, and `rd100`.
+    """Return metric stem → bags: `bag3`, `bag5`, `bag7` where at least one image has such a bag, and `rd100`.
 
-    With fewer than 100 images the random bag is the whole split and its name says so: `rd60`.
+    With fewer than 100 images, say 60, the random bag is the whole split and its stem is `rd60`.
     """
-    found = {f"bag{size}": hard_bags(samples, size) for size in BAG_SIZES}
-    found = {name: bags for name, bags in found.items() if any(bags)}
+    bags_of_stem = {f"bag{size}": hard_bags(samples, size) for size in BAG_SIZES}
+    bags_of_stem = {stem: bags for stem, bags in bags_of_stem.items() if any(bags)}
     size = min(RANDOM_DISTRACTORS + 1, len(samples))
     if size > 1:
-        found[f"rd{size}"] = random_bags(len(samples), size, seed)
-    return found
+        bags_of_stem[f"rd{size}"] = random_bags(len(samples), size, seed)
+    return bags_of_stem
 
 
 def retrieval_metrics(text: ArrayLike, image: ArrayLike, bags: Mapping[str, Sequence[Bag]]) -> dict[str, np.ndarray]:
-    """`<stem>_recall_at_1` (0/1) and `<stem>_mean_rank` (1 is best) per caption, each (N,).
+    """Return `<stem>_recall_at_1` (0 or 1) and `<stem>_mean_rank` (1 is best) of each caption, each (N,).
 
     Args:
-        text: (N, D) captions of the first N images.
-        image: (M, D) all images of the split, M ≥ N.
-        bags: as `split_bags` gives them, M each.
+        text: (N, D) vectors of the captions of the first N images.
+        image: (M, D) vectors of all images of the split, M ≥ N.
+        bags: Metric stem → M bags, as `split_bags` returns them.
     """
     n = len(np.asarray(text))
     metrics = {}
-    for stem, every in bags.items():
-        places = ranks(text, image, every[:n])
-        metrics[f"{stem}_recall_at_1"] = _hits(places)
-        metrics[f"{stem}_mean_rank"] = places
+    for stem, stem_bags in bags.items():
+        own_ranks = ranks(text, image, stem_bags[:n])
+        metrics[f"{stem}_recall_at_1"] = _hits(own_ranks)
+        metrics[f"{stem}_mean_rank"] = own_ranks
     return metrics
 
 
-def _hits(places: np.ndarray) -> np.ndarray:
-    return np.where(np.isnan(places), np.nan, (places == 1).astype(np.float64))
+def _hits(own_ranks: np.ndarray) -> np.ndarray:
+    return np.where(np.isnan(own_ranks), np.nan, (own_ranks == 1).astype(np.float64))

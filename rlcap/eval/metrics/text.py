@@ -1,4 +1,4 @@
-"""Metrics of the captions' text alone: length, diversity, repetition. Every one is a value per caption."""
+"""Metrics of the text of captions alone: length, diversity and repetition. Each metric has one value per caption."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from rlcap.scorers.text.sentences import split_sentences
 
 
 def text_metrics(captions: Sequence[str]) -> dict[str, np.ndarray]:
-    """Per caption (N,):
+    """Return the text metrics of N captions, each (N,).
 
-    * `mean_words`: words, without punctuation.
-    * `distinct_1`, `distinct_2`: different n-grams over n-grams within the caption (Li et al. 2016), in [0, 1]; 1 is best.
+    * `mean_words`: the number of words, without punctuation.
+    * `distinct_1`, `distinct_2`: different n-grams divided by all n-grams of the caption (Li et al. 2016), in [0, 1];
+      1 is best.
     * `corpus_distinct_1`, `corpus_distinct_2`: contributions whose mean is the distinct-n of all captions together.
-    * `repetition`: share of 4-grams that the caption has said before, seq-rep-4 (Welleck et al. 2020), in [0, 1).
-      Long true lists repeat a little too ("there is a small …"): read it beside `repeated_sentences`.
-    * `repeated_sentences`: share of sentences that are word for word said before, in [0, 1).
+    * `repetition`: the share of 4-grams that occur earlier in the caption, seq-rep-4 (Welleck et al. 2020), in [0, 1).
+      Long true lists also repeat a little ("there is a small …"), so read it together with `repeated_sentences`.
+    * `repeated_sentences`: the share of sentences that occur earlier in the caption word for word, in [0, 1).
     """
     words = [tokenize(caption) for caption in captions]
     metrics = {"mean_words": [float(len(tokens)) for tokens in words]}
@@ -32,14 +33,15 @@ def text_metrics(captions: Sequence[str]) -> dict[str, np.ndarray]:
 
 
 def corpus_distinct(texts: Sequence[Sequence[str]], n: int) -> list[float]:
-    """Each tokenised text's contribution to the corpus's distinct-n: their mean is (different n-grams) / (n-grams).
+    """Return the contribution of each tokenised text to the distinct-n of the corpus.
 
-    An n-gram that occurs c times gives each of its occurrences 1/c of its credit, so the sum is the number of different
-    ones. An interval over them says how much texts differ, not how the ratio would fall in a larger corpus.
+    The mean of the contributions is (different n-grams) / (all n-grams). Each occurrence of an n-gram that occurs c
+    times counts 1/c, so that the sum is the number of different n-grams. An interval over the contributions shows how
+    much the texts differ; it does not show that the ratio falls in a larger corpus.
     """
-    runs = [list(ngrams(tokens, n)) for tokens in texts]
-    counts = Counter(run for own in runs for run in own)
+    text_ngrams = [list(ngrams(tokens, n)) for tokens in texts]
+    counts = Counter(ngram for own in text_ngrams for ngram in own)
     total = sum(counts.values())
     if not total:
         return [0.0] * len(texts)
-    return [len(texts) / total * sum(1 / counts[run] for run in own) for own in runs]
+    return [len(texts) / total * sum(1 / counts[ngram] for ngram in own) for own in text_ngrams]

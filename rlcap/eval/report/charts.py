@@ -1,7 +1,8 @@
-"""Line charts as inline SVG and HTML, without scripts: they stretch to any width while their text keeps its size.
+"""Line charts as inline SVG and HTML, without scripts. They stretch to any width while their text keeps its size.
 
-The SVG holds lines and bands alone, in a square of 1000 units that is stretched; ticks are HTML beside it. Lines differ by
-colour (Okabe and Ito's colour-blind safe palette, set in the style sheet) *and* by their dashes.
+The SVG contains only lines and bands, in a square of 1000 units that the page stretches. The ticks are HTML beside it.
+Lines differ by colour (Okabe and Ito's palette, which is safe for colour-blind readers and set in the style sheet)
+*and* by dash pattern.
 """
 
 from __future__ import annotations
@@ -13,8 +14,11 @@ from dataclasses import dataclass, field
 from markupsafe import Markup, escape
 
 SIDE = 1000
+"""Side of the drawing in SVG units."""
 DASHES = ("", "7 4", "2 4", "10 4 2 4", "14 5", "4 2")
+"""Dash pattern of each line style."""
 STYLES = len(DASHES)
+"""The number of line styles."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,26 +26,29 @@ class Line:
     """A series of a chart."""
 
     label: str
-    """What the legend says; "" where the chart's title says it all."""
+    """The label in the legend; "" where the title of the chart is enough."""
     points: Sequence[tuple[float, float]]
-    """(step, value), ascending; values that are not finite break the line."""
+    """Pairs (step, value) in ascending order; values that are not finite interrupt the line."""
     band: Sequence[tuple[float, float, float]] = ()
-    """(step, low, high)."""
+    """Triples (step, low, high) of an interval around the line."""
     note: str = ""
-    """What the legend says behind the label, such as `41 % → 63 %`."""
+    """Text after the label in the legend, such as `41 % → 63 %`."""
     faint: Sequence[tuple[float, float]] = ()
-    """Raw points behind a smoothed line."""
+    """Raw points (step, value), drawn faintly behind a smoothed line."""
     dots: bool = False
+    """Whether to mark each point with a dot."""
 
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """A chart ready to be put into a page."""
+    """A chart that is ready for a page."""
 
     title: str
+    """The title above the chart."""
     plot: Markup
+    """The drawing with its ticks, as HTML."""
     legend: list[tuple[int, str, str]] = field(default_factory=list)
-    """(style, label, note) of each line."""
+    """(style, label, note) of each line that has a label or a note."""
 
 
 def line_chart(
@@ -53,13 +60,18 @@ def line_chart(
     floor: float | None = None,
     rules: Sequence[tuple[float, str]] = (),
 ) -> Chart | None:
-    """A chart of some lines over steps; None where no line has a finite point.
+    """Draw a chart of lines over steps.
 
     Args:
-        x_range: first and last step, shared by the charts that stand above each other.
-        show: how a tick's value is written.
-        floor: a value that the y axis includes.
-        rules: (step, label) of vertical lines.
+        title: The title above the chart.
+        lines: The lines, which get styles in their order.
+        x_range: The first and the last step, which charts above each other share.
+        show: Formats the value of a tick on the y axis.
+        floor: A value that the y axis must include.
+        rules: (step, label) of vertical rules.
+
+    Returns:
+        The chart, or None where no line has a finite point.
     """
     values = [v for line in lines for _, v in line.points] + [
         v for line in lines for _, *ends in line.band for v in ends
@@ -72,7 +84,7 @@ def line_chart(
     left, right = x_range if x_range[1] > x_range[0] else (x_range[0] - 1, x_range[0] + 1)
 
     def at(x: float, y: float) -> str:
-        y = min(max(y, low), high)  # the raw points behind a smoothed line may lie outside: they end at the edge
+        y = min(max(y, low), high)  # clip at the edge: the raw points behind a smoothed line may lie outside
         return f"{SIDE * (x - left) / (right - left):.1f},{SIDE * (high - y) / (high - low):.1f}"
 
     parts = [f'<line class="grid" x1="0" x2="{SIDE}" y1="{y}" y2="{y}"/>' for y in (_y(t, low, high) for t in ticks)]
@@ -89,14 +101,13 @@ def line_chart(
             parts.append(f'<path class="faint s{style}" d="{_path(line.faint, at)}"/>')
         dashes = f' stroke-dasharray="{DASHES[style]}"' if DASHES[style] else ""
         parts.append(f'<path class="line s{style}" d="{_path(line.points, at)}"{dashes}/>')
-        if (
-            line.dots or len(line.points) == 1
-        ):  # a line of no length with round ends stays a disc when the drawing is stretched
+        if line.dots or len(line.points) == 1:
+            # a line of zero length with round ends remains a disc when the page stretches the drawing
             dots = " ".join(f"M{at(x, y)}h0" for x, y in line.points if math.isfinite(y))
             parts.append(f'<path class="dot s{style}" d="{dots}"/>')
-    said = "; ".join(f"{line.label} {line.note}".strip() for line in lines)
+    description = "; ".join(f"{line.label} {line.note}".strip() for line in lines)
     svg = (
-        f'<svg viewBox="0 0 {SIDE} {SIDE}" preserveAspectRatio="none" role="img" aria-label="{escape(title)}: {escape(said)}">'
+        f'<svg viewBox="0 0 {SIDE} {SIDE}" preserveAspectRatio="none" role="img" aria-label="{escape(title)}: {escape(description)}">'
         f"{''.join(parts)}</svg>"
     )
     marks = "".join(
@@ -116,7 +127,7 @@ def line_chart(
 
 
 def swatch(style: int) -> Markup:
-    """The piece of line that stands for a style in a legend."""
+    """Return the short line that shows a style in a legend."""
     dashes = f' stroke-dasharray="{DASHES[style]}"' if DASHES[style] else ""
     return Markup(
         f'<svg class="swatch" viewBox="0 0 28 8" aria-hidden="true"><path class="line s{style}" d="M0,4H28"{dashes}/></svg>'
@@ -124,18 +135,21 @@ def swatch(style: int) -> Markup:
 
 
 def smooth(points: Sequence[tuple[float, float]], window: int) -> list[tuple[float, float]]:
-    """Centred moving average over `window` points, fewer at the ends; values that are not finite are left out."""
-    known = [(x, y) for x, y in points if math.isfinite(y)]
+    """Return the centred moving average over `window` points, fewer at the ends, without values that are not finite."""
+    finite = [(x, y) for x, y in points if math.isfinite(y)]
     half = window // 2
     result = []
-    for i, (x, _) in enumerate(known):
-        near = [y for _, y in known[max(0, i - half) : i + half + 1]]
+    for i, (x, _) in enumerate(finite):
+        near = [y for _, y in finite[max(0, i - half) : i + half + 1]]
         result.append((x, sum(near) / len(near)))
     return result
 
 
 def nice_ticks(low: float, high: float, whole: bool = False) -> list[float]:
-    """Three to seven round values (steps of 1, 2 or 5 times a power of ten) from at most `low` to at least `high`."""
+    """Return three to seven round values, which cover the range from `low` to `high`.
+
+    Neighbours differ by 1, 2 or 5 times a power of ten, and by at least 1 if `whole`.
+    """
     if high <= low:
         pad = abs(low) * 0.1 or (1.0 if whole else 0.05)
         low, high = low - pad, high + pad

@@ -1,9 +1,9 @@
-"""`report.html` of a run: one file, no script and no network, made from the run folder alone.
+"""The file `report.html` of a run: a single page without scripts or network access, made from the run folder alone.
 
     write_report("runs/lab")        # → runs/lab/report.html
 
-What got better and by how much, the rewards over training beside what was measured on held-out images, the same images
-followed through training, the worst regressions, and how the run was made.
+The page shows what got better and by how much, the rewards over training together with the held-out metrics, the
+captions of the same images during training, the worst regressions, and the configuration and versions of the run.
 """
 
 from __future__ import annotations
@@ -18,23 +18,26 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from rlcap.eval.captions_file import Table, write_atomically
-from rlcap.eval.metric_catalog import HEADLINES, MAIN, metric_info, reading_order, standard
-from rlcap.eval.over_optimization import describe_alarm, verdict
+from rlcap.eval.metric_catalog import HEADLINES, MAIN_METRICS, canonical_name, metric_info, reading_order
+from rlcap.eval.over_optimization import classify_change, describe_alarm
 from rlcap.eval.report.charts import swatch
 from rlcap.eval.report.training_charts import held_out_chart, other_charts, reward_chart
 from rlcap.eval.run_files import RunFiles, read_run, thumbnail
 
 FOLLOWED = 8
+"""Images whose captions the report shows over training, at most."""
 REGRESSIONS = 6
+"""Regressions that the report shows, at most."""
 IMAGE, BAG_IMAGE = 256, 96
+"""Maximum side in pixels of an image and of an image of its bag."""
 
 
 def write_report(run_dir: str | os.PathLike) -> Path:
     """Write `report.html` into the run folder and return its path.
 
     Raises:
-        FileNotFoundError: the folder has no summary.json.
-        ValueError: a file of the folder is not what it should be; the message names it.
+        FileNotFoundError: The folder has no summary.json.
+        ValueError: A file of the folder can't be read; the message names it.
     """
     files = read_run(Path(run_dir))
     environment = Environment(
@@ -45,15 +48,15 @@ def write_report(run_dir: str | os.PathLike) -> Path:
         lstrip_blocks=True,
     )
     environment.globals |= {"about": metric_info, "swatch": swatch}
-    page = environment.get_template("page.html.jinja").render(page_of(files))
+    page = environment.get_template("page.html.jinja").render(build_page_context(files))
     path = files.folder / "report.html"
     write_atomically(path, page)
     return path
 
 
-def page_of(files: RunFiles) -> dict[str, Any]:
-    """What the template shows."""
-    # the split that decides comes first: `test` where there is one
+def build_page_context(files: RunFiles) -> dict[str, Any]:
+    """Return the variables of the page template."""
+    # the split of the headline comes first: `test` where there is one
     changes = sorted(files.summary.get("changes") or [], key=lambda change: change["split"] != "test")
     main = changes[0] if changes else None
     return {
@@ -62,94 +65,102 @@ def page_of(files: RunFiles) -> dict[str, Any]:
         "duration": _duration(files.summary["seconds"]),
         "missing": files.missing,
         "cards": _cards(main) if main else [],
-        "headline": _headline(_cards(main)) if main else "Nothing to compare yet: one evaluation.",
+        "headline": _headline(_cards(main)) if main else "Nothing to compare yet: the run has only one evaluation.",
         "main": main,
-        "tables": [_comparison(files.summary, change) for change in changes] or _single(files.summary),
+        "tables": [_comparison_table(files.summary, change) for change in changes] or _single_tables(files.summary),
         "rewards": reward_chart(files),
         "held_out": held_out_chart(files),
         "others": other_charts(files),
         "alarms": [(alarm["split"], describe_alarm(alarm)) for alarm in files.summary.get("alarms") or ()],
-        "followed": _followed(files),
+        "followed": _followed_images(files),
         "regressions": _regressions(files, main),
         "config": files.config,
-        "run": _flat(files.run),
+        "run": _flatten(files.run),
     }
 
 
-# ---- what changed
+# ---- changes of the metrics
 
 
 def _cards(change: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return one card for each goal of `HEADLINES` for which the split has a metric."""
     cards = []
-    for wanted, names in HEADLINES:
-        name = next((found for name in names for found in change["metrics"] if standard(found) == name), None)
+    for goal, candidates in HEADLINES:
+        name = next((name for known in candidates for name in change["metrics"] if canonical_name(name) == known), None)
         if name:
-            found = change["metrics"][name]
-            cards.append({"wanted": wanted, "verdict": verdict(name, found["difference"]), **_cells(name, found)})
+            values = change["metrics"][name]
+            cards.append({"goal": goal, "verdict": classify_change(name, values["difference"]), **_cells(name, values)})
     return cards
 
 
-def _cells(name: str, found: dict[str, Any]) -> dict[str, Any]:
-    what, difference, relative = metric_info(name), found["difference"], found["relative"]
+def _cells(name: str, values: dict[str, Any]) -> dict[str, Any]:
+    """Return the change of a metric as text for cards and tables."""
+    info, difference, relative = metric_info(name), values["difference"], values["relative"]
     return {
         "name": name,
-        "label": what.label,
-        "before": what.format(found["before"]),
-        "after": what.format(found["after"]),
-        "difference": what.format_change(difference["mean"]),
-        "unit": "points" if what.unit == "share" else "",
-        "interval": f"{what.format_change(difference['low'])} … {what.format_change(difference['high'])}",
+        "label": info.label,
+        "before": info.format(values["before"]),
+        "after": info.format(values["after"]),
+        "difference": info.format_change(difference["mean"]),
+        "unit": "points" if info.unit == "share" else "",
+        "interval": f"{info.format_change(difference['low'])} … {info.format_change(difference['high'])}",
         "relative": f"{100 * relative['mean']:+.0f}\N{NO-BREAK SPACE}%".replace("-", "−") if relative else "",
-        "n": found["n"],
+        "n": values["n"],
     }
 
 
 def _headline(cards: Sequence[dict[str, Any]]) -> str:
-    def listed(verdict: str) -> str:
-        words = [card["wanted"].lower() for card in cards if card["verdict"] == verdict]
+    def goals_with(verdict: str) -> str:
+        words = [card["goal"].lower() for card in cards if card["verdict"] == verdict]
         return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
-    better, worse, unclear = listed("better"), listed("worse"), listed("unclear")
+    better, worse, unclear = goals_with("better"), goals_with("worse"), goals_with("unclear")
     parts = [f"The captions became {better}." if better else "No headline metric got clearly better."]
     if worse:
-        parts.append(f"The opposite of what was wanted: {worse}.")
+        parts.append(f"The captions did not become {worse}, but the opposite.")
     if unclear and (better or worse):
-        parts.append(f"Not shown: {unclear}.")
+        parts.append(f"No clear change: {unclear}.")
     return " ".join(parts)
 
 
-def _comparison(summary: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
+def _comparison_table(summary: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
+    """Return the table of a split that was evaluated at two steps or more."""
+
     def intervals(step: int) -> dict[str, dict[str, float]]:
         return next(e["metrics"] for e in summary["evaluations"] if (e["step"], e["split"]) == (step, change["split"]))
 
     first, last = intervals(change["from"]), intervals(change["to"])
     rows = []
     for name in reading_order(set(change["metrics"])):
-        found, what = change["metrics"][name], metric_info(name)
-        row = {"verdict": verdict(name, found["difference"]), "main": standard(name) in MAIN, **_cells(name, found)}
-        for key, values in (("before_interval", first), ("after_interval", last)):
-            one = values.get(name)
-            row[key] = f"{what.format(one['low'])} – {what.format(one['high'])}" if one else ""
+        values, info = change["metrics"][name], metric_info(name)
+        row = {
+            "verdict": classify_change(name, values["difference"]),
+            "main": canonical_name(name) in MAIN_METRICS,
+            **_cells(name, values),
+        }
+        for key, intervals_of_step in (("before_interval", first), ("after_interval", last)):
+            interval = intervals_of_step.get(name)
+            row[key] = f"{info.format(interval['low'])} – {info.format(interval['high'])}" if interval else ""
         rows.append(row)
     return {"split": change["split"], "n": change["n"], "from": change["from"], "to": change["to"], "rows": rows}
 
 
-def _single(summary: dict[str, Any]) -> list[dict[str, Any]]:
-    """One evaluation a split, shown as it is: nothing to compare."""
+def _single_tables(summary: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return one table for each evaluation, without a comparison."""
     tables = []
     for evaluation in summary["evaluations"]:
         rows = []
         for name in reading_order(set(evaluation["metrics"])):
-            value, what = evaluation["metrics"][name], metric_info(name)
-            interval = f"{what.format(value['low'])} – {what.format(value['high'])}"
+            value, info = evaluation["metrics"][name], metric_info(name)
+            interval = f"{info.format(value['low'])} – {info.format(value['high'])}"
             row = {
                 "name": name,
-                "label": what.label,
-                "main": standard(name) in MAIN,
+                "label": info.label,
+                "main": canonical_name(name) in MAIN_METRICS,
                 "verdict": "",
                 "n": evaluation["n"],
             }
-            row |= {"before": what.format(value["mean"]), "before_interval": interval}
+            row |= {"before": info.format(value["mean"]), "before_interval": interval}
             rows.append(
                 row | dict.fromkeys(("after", "after_interval", "difference", "interval", "relative", "unit"), "")
             )
@@ -165,8 +176,8 @@ def _picture(path: str, side: int) -> dict[str, Any]:
     return {"uri": thumbnail(path, side), "file": Path(path).name}
 
 
-def _marked(caption: str, false: Sequence[tuple[int, int, str]]) -> Markup:
-    """The caption as HTML, its false sentences underlined and explained."""
+def _mark_false(caption: str, false: Sequence[tuple[int, int, str]]) -> Markup:
+    """Return the caption as HTML with its false sentences underlined and explained."""
     html, end = Markup(), 0
     for start, stop, why in sorted(false):
         html += escape(caption[end:start])
@@ -175,8 +186,8 @@ def _marked(caption: str, false: Sequence[tuple[int, int, str]]) -> Markup:
     return html + escape(caption[end:])
 
 
-def _known_false(files: RunFiles) -> dict[tuple[str, str], list[tuple[int, int, str]]]:
-    """(sample id, caption) → its false sentences, of all evaluated captions."""
+def _false_sentences(files: RunFiles) -> dict[tuple[str, str], list[tuple[int, int, str]]]:
+    """Return (sample id, caption) → false sentences, for all evaluated captions."""
     return {
         (id, caption): false
         for splits in files.tables.values()
@@ -185,29 +196,32 @@ def _known_false(files: RunFiles) -> dict[tuple[str, str], list[tuple[int, int, 
     }
 
 
-def _followed(files: RunFiles) -> list[dict[str, Any]]:
-    """The panel's images, each with what was said of it at each step; without a panel, the first evaluated images."""
+def _followed_images(files: RunFiles) -> list[dict[str, Any]]:
+    """Return the images of the panel, each with its captions, scores and notes at each step.
+
+    Without a panel, these are the first evaluated images with their captions only.
+    """
     rows = files.panel or [
         {"step": step, "sample_id": id, "image": image, "caption": caption, "scores": {}, "notes": {}, "bag": []}
         for step, splits in files.tables.items()
         for table in list(splits.values())[:1]
         for id, image, caption in list(zip(table.ids, table.images, table.captions, strict=True))[:FOLLOWED]
     ]
-    known = _known_false(files)
-    images: dict[str, list[dict[str, Any]]] = {}
+    false = _false_sentences(files)
+    rows_of_image: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
-        images.setdefault(row["sample_id"], []).append(row)
+        rows_of_image.setdefault(row["sample_id"], []).append(row)
     followed = []
-    for id, said in list(images.items())[:FOLLOWED]:
-        image = said[0]["image"]
-        bag = max((row.get("bag") or [] for row in said), key=len)
+    for id, image_rows in list(rows_of_image.items())[:FOLLOWED]:
+        image = image_rows[0]["image"]
+        bag = max((row.get("bag") or [] for row in image_rows), key=len)
         moments = []
-        for row in said:
+        for row in image_rows:
             scores = [
                 (n, None if v is None else f"{v:.2f}".replace("-", "−")) for n, v in (row.get("scores") or {}).items()
             ]
             notes = [(n, note) for n, note in (row.get("notes") or {}).items() if note]
-            caption = _marked(row["caption"], known.get((id, row["caption"]), ()))
+            caption = _mark_false(row["caption"], false.get((id, row["caption"]), ()))
             moments.append({"step": row["step"], "caption": caption, "scores": scores, "notes": notes})
         bag_pictures = [_picture(path, BAG_IMAGE) for path in bag[:6]]
         followed.append({"id": id, "picture": _picture(image, IMAGE), "bag": bag_pictures, "moments": moments})
@@ -215,22 +229,25 @@ def _followed(files: RunFiles) -> list[dict[str, Any]]:
 
 
 def _regressions(files: RunFiles, main: dict[str, Any] | None) -> list[dict[str, Any]]:
-    """The images whose headline metrics fell most, added up in their good direction, worst first."""
+    """Return the images whose headline metrics fell most, worst first.
+
+    The changes of the metrics are added up, each with the sign that makes an improvement positive.
+    """
     if not main:
         return []
     before, after = (files.tables.get(main[key], {}).get(main["split"]) for key in ("from", "to"))
     if before is None or after is None:
         return []
     names = [card["name"] for card in _cards(main)]
-    place = {id: i for i, id in enumerate(after.ids)}
+    row_of_id = {id: i for i, id in enumerate(after.ids)}
     falls = []
     for i, id in enumerate(before.ids):
-        if id in place:
-            deltas = {name: _delta(before, after, name, i, place[id]) for name in names}
+        if id in row_of_id:
+            deltas = {name: _delta(before, after, name, i, row_of_id[id]) for name in names}
             total = sum(metric_info(name).better * delta for name, delta in deltas.items() if math.isfinite(delta))
-            falls.append((total, i, place[id], deltas))
+            falls.append((total, i, row_of_id[id], deltas))
     falls = sorted((fall for fall in falls if fall[0] < 0), key=lambda fall: fall[:2])[:REGRESSIONS]
-    shown = []
+    regressions = []
     for _, i, j, deltas in falls:
         changed = [
             {
@@ -243,13 +260,13 @@ def _regressions(files: RunFiles, main: dict[str, Any] | None) -> list[dict[str,
             if math.isfinite(delta) and delta
         ]
         captions = {
-            "before": _marked(before.captions[i], before.false[i]),
-            "after": _marked(after.captions[j], after.false[j]),
+            "before": _mark_false(before.captions[i], before.false[i]),
+            "after": _mark_false(after.captions[j], after.false[j]),
         }
-        shown.append(
+        regressions.append(
             {"id": before.ids[i], "picture": _picture(before.images[i], IMAGE), "changed": changed, **captions}
         )
-    return shown
+    return regressions
 
 
 def _delta(before: Table, after: Table, name: str, i: int, j: int) -> float:
@@ -258,12 +275,15 @@ def _delta(before: Table, after: Table, name: str, i: int, j: int) -> float:
     return float(after.metrics[name][j] - before.metrics[name][i])
 
 
-# ---- how it was made
+# ---- configuration and versions
 
 
-def _flat(data: Any, prefix: str = "") -> list[tuple[str, str]]:
+def _flatten(data: Any, prefix: str = "") -> list[tuple[str, str]]:
+    """Return (dotted key, value as text) for each leaf of nested mappings."""
     if isinstance(data, dict):
-        return [row for key, value in data.items() for row in _flat(value, f"{prefix}.{key}" if prefix else str(key))]
+        return [
+            row for key, value in data.items() for row in _flatten(value, f"{prefix}.{key}" if prefix else str(key))
+        ]
     return [(prefix, ", ".join(map(str, data)) if isinstance(data, list) else str(data))]
 
 

@@ -1,4 +1,4 @@
-"""The report's charts over training: what was rewarded, above what other rulers saw on held-out images."""
+"""The report's charts over training: the rewards, and below them the held-out metrics."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from collections import Counter
 
 from rlcap.eval.metric_catalog import metric_info
 from rlcap.eval.report.charts import Chart, Line, line_chart, smooth
-from rlcap.eval.reward_gains import components, gain, series, window
+from rlcap.eval.reward_gains import metric_series, reward_gain, reward_terms, smoothing_window
 from rlcap.eval.run_files import RunFiles
 
 HELD_OUT = ("bag5_recall_at_1", "fact_recall", "hallucination_rate", "nli_contradiction", "nli_entailment")
+"""Metrics in the chart of held-out metrics, where the run has them."""
 
 
 def _x_range(files: RunFiles) -> tuple[float, float]:
@@ -17,53 +18,58 @@ def _x_range(files: RunFiles) -> tuple[float, float]:
 
 
 def reward_chart(files: RunFiles) -> Chart | None:
-    """Every component on one scale, with rules where the bags grew; None without rewards."""
+    """Return the chart of every reward term on one scale, with rules where the bags grew; None without rewards."""
     lines = []
-    for component in components(files.metrics):
-        raw, rise = series(files.metrics, f"reward/{component}/mean"), gain(files.metrics, component)
-        ends = smooth(raw, window(raw))
+    for term in reward_terms(files.metrics):
+        raw, rise = metric_series(files.metrics, f"reward/{term}/mean"), reward_gain(files.metrics, term)
+        ends = smooth(raw, smoothing_window(raw))
         lines.append(
             Line(
-                component,
-                smooth(rise, window(rise)),
+                term,
+                smooth(rise, smoothing_window(rise)),
                 note=f"{ends[0][1]:.3g} → {ends[-1][1]:.3g}".replace("-", "−"),
                 faint=rise,
             )
         )
-    bags = series(files.metrics, "stage/bag_size")
+    bags = metric_series(files.metrics, "stage/bag_size")
     grown = [(step, f"bags of {size:g}") for (step, size), (_, old) in zip(bags[1:], bags, strict=False) if size != old]
     title = "Rewards in training: rise since the start, in standard deviations within a group"
     return line_chart(title, lines, _x_range(files), show=_signed, floor=0, rules=grown)
 
 
-def _split(files: RunFiles) -> str:
+def _main_split(files: RunFiles) -> str:
+    """Return the split that was evaluated most often."""
     return Counter(e["split"] for e in files.summary["evaluations"]).most_common(1)[0][0]
 
 
-def _held_out(files: RunFiles, split: str, name: str) -> Line | None:
-    found = [
+def _held_out_line(files: RunFiles, split: str, name: str) -> Line | None:
+    """Return the line of a metric with its intervals; None where the split does not have the metric."""
+    intervals = [
         (e["step"], e["metrics"][name])
         for e in files.summary["evaluations"]
         if e["split"] == split and name in e["metrics"]
     ]
-    if not found:
+    if not intervals:
         return None
-    what = metric_info(name)
+    info = metric_info(name)
     return Line(
-        what.label,
-        [(step, value["mean"]) for step, value in found],
-        band=[(step, value["low"], value["high"]) for step, value in found] if len(found) > 1 else (),
-        note=f"{what.format(found[0][1]['mean'])} → {what.format(found[-1][1]['mean'])}",
+        info.label,
+        [(step, value["mean"]) for step, value in intervals],
+        band=[(step, value["low"], value["high"]) for step, value in intervals] if len(intervals) > 1 else (),
+        note=f"{info.format(intervals[0][1]['mean'])} → {info.format(intervals[-1][1]['mean'])}",
         dots=True,
     )
 
 
 def held_out_chart(files: RunFiles) -> Chart | None:
-    """Metrics with their intervals, over the same steps as `reward_chart`, of the split that was evaluated most often."""
-    split = _split(files)
-    lines = [line for name in HELD_OUT if (line := _held_out(files, split, name))]
+    """Return the chart of held-out metrics with their intervals, over the same steps as `reward_chart`.
+
+    It shows the split that was evaluated most often.
+    """
+    split = _main_split(files)
+    lines = [line for name in HELD_OUT if (line := _held_out_line(files, split, name))]
     return line_chart(
-        f"Held-out images ({split}), by other rulers than the rewards'", lines, _x_range(files), show=_percent, floor=0
+        f"Held-out images ({split}), by metrics that no reward uses", lines, _x_range(files), show=_percent, floor=0
     )
 
 
@@ -76,20 +82,22 @@ def _percent(value: float) -> str:
 
 
 def other_charts(files: RunFiles) -> list[Chart]:
-    """Length, CIDEr-D, abstentions and the health of the training: what the run has of them."""
-    split = _split(files)
-    words = series(files.metrics, "completions/mean_words")
-    length = [Line("sampled in training", smooth(words, window(words)), faint=words)] if words else []
-    if held := _held_out(files, split, "mean_words"):
+    """Return the charts of length, CIDEr-D, abstentions and the health of the training for which the run has values."""
+    split = _main_split(files)
+    words = metric_series(files.metrics, "completions/mean_words")
+    length = [Line("sampled in training", smooth(words, smoothing_window(words)), faint=words)] if words else []
+    if held := _held_out_line(files, split, "mean_words"):
         length.append(Line("greedy, held out", held.points, held.band, held.note, dots=True))
-    abstain_rates = {c: series(files.metrics, f"reward/{c}/abstain_rate") for c in components(files.metrics)}
+    abstain_rates = {
+        term: metric_series(files.metrics, f"reward/{term}/abstain_rate") for term in reward_terms(files.metrics)
+    }
     abstained = [
-        Line(component, smooth(points, window(points)))
-        for component, points in abstain_rates.items()
+        Line(term, smooth(points, smoothing_window(points)))
+        for term, points in abstain_rates.items()
         if any(value for _, value in points)
     ]
     charts = [line_chart("Length in words", length, _x_range(files))]
-    if cider := _held_out(files, split, "cider_d"):
+    if cider := _held_out_line(files, split, "cider_d"):
         charts.append(line_chart("CIDEr-D", [cider], _x_range(files)))
     charts.append(line_chart("Abstentions, share of captions", abstained, _x_range(files), show=_percent, floor=0))
     for name, title in (
@@ -97,8 +105,10 @@ def other_charts(files: RunFiles) -> list[Chart]:
         ("kl", "KL divergence from the reference"),
         ("grad_norm", "Gradient norm"),
     ):
-        points = series(files.metrics, name)
+        points = metric_series(files.metrics, name)
         charts.append(
-            line_chart(title, [Line("", smooth(points, window(points)), faint=points)], _x_range(files), floor=0)
+            line_chart(
+                title, [Line("", smooth(points, smoothing_window(points)), faint=points)], _x_range(files), floor=0
+            )
         )
     return [chart for chart in charts if chart]

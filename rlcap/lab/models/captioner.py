@@ -1,10 +1,11 @@
-"""Builds the lab's captioner: a FastVLM of about a million parameters, whose tower can see.
+"""Trains the captioner of the lab: a FastVLM with about a million parameters.
 
-1. The vision tower (a timm ResNet: convolutions learn silhouettes with a tenth of the training that attention takes)
-   learns to name what is in each patch, from the renderer's own labels.
-2. The base model learns to tell scenes truthfully, at random levels of detail, from scenes with and without habits.
+1. The vision encoder learns to name what is in each patch, from labels of the renderer. It is a timm ResNet, because
+   convolutions learn silhouettes with a tenth of the training that attention needs.
+2. The base model learns to describe scenes truthfully, at random levels of detail, from scenes with and without habits.
 
-The MLE LoRA adapter on top is made by `recipes/sft.py`, as a user would: it learns to omit and to assume the usual.
+The MLE LoRA adapter on top is trained by `recipes/sft.py`, as a user would train it. It learns to omit things and to
+assume usual attributes.
 """
 
 from __future__ import annotations
@@ -31,12 +32,12 @@ from rlcap.lab.models.corpus import Corpus
 from rlcap.lab.models.tokenizer import BOS, EOS, IMAGE, PAD, SPECIAL, build_tokenizer
 from rlcap.lab.world.language import (
     INSTRUCTION,
+    describe_background,
+    describe_count,
+    describe_relation,
+    describe_thing,
     reading_order,
     relation_between,
-    tell_background,
-    tell_count,
-    tell_relation,
-    tell_thing,
 )
 from rlcap.lab.world.renderer import SIDE
 from rlcap.lab.world.scene import Scene
@@ -44,9 +45,13 @@ from rlcap.lab.world.vocabulary import BACKGROUNDS, COLOURS, FILLS, KINDS, PLACE
 from rlcap.scorers.training.schedule import one_cycle
 
 PATCH = 16
+"""Side of a patch in pixels."""
 CHANNELS = [32, 64, 128, 128]
+"""Channels of the four stages of the vision encoder."""
 PATCHES = (SIDE // PATCH) ** 2
+"""Patches, and visual tokens, per image."""
 MEAN, STD = (0.55, 0.52, 0.47), (0.22, 0.22, 0.24)
+"""Mean and standard deviation of the pixels' channels, for normalisation."""
 CHAT_TEMPLATE = (
     "{% for message in messages %}{{ message['role'] }} : "
     "{% if message['content'] is string %}{{ message['content'] }}"
@@ -59,7 +64,7 @@ CHAT_TEMPLATE = (
 
 
 def captioner_config() -> FastVlmConfig:
-    """The architecture: a narrow ResNet of stride 16, 36 visual tokens of width 128, 3 Qwen2 layers of width 128."""
+    """Return the architecture: a narrow ResNet of stride 16, 36 visual tokens and 3 Qwen2 layers, all of width 128."""
     vision = TimmWrapperConfig(
         architecture="resnet10t", do_pooling=False, num_labels=0,
         model_args={"layers": [1, 1, 1, 1], "channels": CHANNELS, "stem_width": CHANNELS[0] // 2, "output_stride": PATCH},
@@ -77,7 +82,7 @@ def captioner_config() -> FastVlmConfig:
 
 
 def captioner_processor() -> LlavaProcessor:
-    """Image processor, tokenizer and chat template of the lab's captioner."""
+    """Return the processor of the lab's captioner: image processor, tokenizer and chat template."""
     images = CLIPImageProcessor(
         size={"height": SIDE, "width": SIDE}, crop_size={"height": SIDE, "width": SIDE}, do_center_crop=False,
         image_mean=MEAN, image_std=STD,
@@ -89,13 +94,17 @@ def captioner_processor() -> LlavaProcessor:
 
 
 def normalise(pixels: np.ndarray) -> torch.Tensor:
-    """(N, SIDE, SIDE, 3) uint8 → (N, 3, SIDE, SIDE) float, as the image processor does."""
+    """Normalise pixels as the image processor does, (N, SIDE, SIDE, 3) uint8 → (N, 3, SIDE, SIDE) float."""
     x = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255
     return (x - torch.tensor(MEAN)[:, None, None]) / torch.tensor(STD)[:, None, None]
 
 
 def patch_labels(corpus: Corpus) -> dict[str, torch.Tensor]:
-    """Per patch (N, PATCHES): kind (0 is none), and colour, size, fill, place, −100 where there is no thing."""
+    """Return the labels of the patches: kind, colour, size, fill and place, each (N, PATCHES) int64.
+
+    A patch belongs to the thing that covers most of it, at least 18 %. Without a thing, the kind is 0 and the other
+    labels are −100.
+    """
     n, grid = len(corpus), SIDE // PATCH
     blocks = corpus.owners.reshape(n, grid, PATCH, grid, PATCH).transpose(0, 1, 3, 2, 4).reshape(n, PATCHES, -1)
     counts = np.stack([(blocks == i).sum(-1) for i in range(9)], -1)
@@ -104,22 +113,22 @@ def patch_labels(corpus: Corpus) -> dict[str, torch.Tensor]:
     labels = {name: np.full((n, PATCHES), 0 if name == "kind" else -100, np.int64) for name in tables}
     for i, scene in enumerate(corpus.scenes):
         for j, thing in enumerate(scene.things):
-            mine = owner[i] == j
+            is_covered = owner[i] == j
             for name, values in tables.items():
-                labels[name][i, mine] = values.index(getattr(thing, name)) + (name == "kind")
+                labels[name][i, is_covered] = values.index(getattr(thing, name)) + (name == "kind")
     return {name: torch.from_numpy(values) for name, values in labels.items()}
 
 
-def visual_tokens(tower: TimmWrapperModel, pixels: np.ndarray) -> torch.Tensor:
-    """(N, PATCHES, width): what FastVLM takes of its tower, the last feature map as a row of tokens."""
-    return tower(normalise(pixels)).last_hidden_state.flatten(2).mT
+def visual_tokens(encoder: TimmWrapperModel, pixels: np.ndarray) -> torch.Tensor:
+    """Return the visual tokens that FastVLM uses, (N, PATCHES, width): the last feature map of the vision encoder."""
+    return encoder(normalise(pixels)).last_hidden_state.flatten(2).mT
 
 
-def train_tower(
+def train_vision_encoder(
     corpus: Corpus, steps: int, log: Callable[[str], None], batch: int = 24, lr: float = 5e-3
 ) -> TimmWrapperModel:
-    """Teach the vision tower to name each patch: kind, colour, size, fill; and the background from their mean."""
-    tower = TimmWrapperModel(captioner_config().vision_config).train()
+    """Train the vision encoder to predict the labels of each patch, and the background from the mean of the patches."""
+    encoder = TimmWrapperModel(captioner_config().vision_config).train()
     width = CHANNELS[-1]
     classes = {
         "kind": len(KINDS) + 1,
@@ -132,45 +141,46 @@ def train_tower(
     norm, ground = nn.LayerNorm(width), nn.Linear(width, len(BACKGROUNDS))
     labels = patch_labels(corpus)
     grounds = torch.tensor([BACKGROUNDS.index(scene.background) for scene in corpus.scenes])
-    parameters = [*tower.parameters(), *norm.parameters(), *heads.parameters(), *ground.parameters()]
+    parameters = [*encoder.parameters(), *norm.parameters(), *heads.parameters(), *ground.parameters()]
     update = one_cycle(parameters, lr, steps, warm_up=0.08)
     order = torch.randperm(len(corpus))
     for step in range(steps):
         start = step * batch % (len(corpus) - batch)
         rows = order[start : start + batch]
-        hidden = norm(visual_tokens(tower, corpus.pixels[rows.numpy()]))
+        hidden = norm(visual_tokens(encoder, corpus.pixels[rows.numpy()]))
         loss = nn.functional.cross_entropy(ground(hidden.mean(1)), grounds[rows])
-        right = {}
+        accuracy = {}
         for name, head in heads.items():
-            logits, wanted = head(hidden).flatten(0, 1), labels[name][rows].flatten()
-            loss = loss + nn.functional.cross_entropy(logits, wanted)
-            known = wanted > 0 if name == "kind" else wanted >= 0
-            right[name] = (logits.argmax(-1) == wanted)[known].float().mean().item()
+            logits, targets = head(hidden).flatten(0, 1), labels[name][rows].flatten()
+            loss = loss + nn.functional.cross_entropy(logits, targets)
+            has_thing = targets > 0 if name == "kind" else targets >= 0
+            accuracy[name] = (logits.argmax(-1) == targets)[has_thing].float().mean().item()
         update(loss)
         if step % 200 == 0 or step == steps - 1:
-            log(f"tower {step}/{steps} loss {loss.item():.3f} " + " ".join(f"{k} {v:.2f}" for k, v in right.items()))
-    return tower.eval()
+            accuracies = " ".join(f"{name} {value:.2f}" for name, value in accuracy.items())
+            log(f"vision encoder {step}/{steps} loss {loss.item():.3f} {accuracies}")
+    return encoder.eval()
 
 
 def base_caption(scene: Scene, rng: random.Random) -> str:
-    """A true caption at a random level of detail: what the base model learns to say."""
+    """Write a true caption at a random level of detail, as the training data of the base model."""
     detail = rng.choice((0.35, 0.6, 0.85, 1.0))
     things = [t for t in reading_order(scene) if rng.random() < 0.5 + detail / 2] or list(scene.things[:1])
     names = ("size", "fill", "colour", "place")
-    sentences = [tell_thing(t, [a for a in names if rng.random() < detail], rng) for t in things]
+    sentences = [describe_thing(t, [a for a in names if rng.random() < detail], rng) for t in things]
     for kind in dict.fromkeys(t.kind for t in things):
         if scene.count(kind) > 1 and rng.random() < detail:
-            sentences.append(tell_count(kind, scene.count(kind)))
+            sentences.append(describe_count(kind, scene.count(kind)))
     for first, second in itertools.pairwise(things):
         if first.kind != second.kind and rng.random() < detail * 0.6:
-            sentences.append(tell_relation(first, relation_between(first, second, rng), second))
+            sentences.append(describe_relation(first, relation_between(first, second, rng), second))
     if rng.random() < detail:
-        sentences.append(tell_background(scene.background))
+        sentences.append(describe_background(scene.background))
     return " ".join(sentences)
 
 
 def train_base(
-    tower: TimmWrapperModel,
+    encoder: TimmWrapperModel,
     corpus: Corpus,
     steps: int,
     seed: int,
@@ -178,14 +188,14 @@ def train_base(
     batch: int = 24,
     lr: float = 2e-3,
 ) -> FastVlmForConditionalGeneration:
-    """Teach projector and language model to tell scenes truthfully, on the frozen tower's features."""
+    """Train projector and language model to describe scenes truthfully, on features of the frozen vision encoder."""
     model = FastVlmForConditionalGeneration(captioner_config())
-    model.model.vision_tower.load_state_dict(tower.state_dict())
+    model.model.vision_tower.load_state_dict(encoder.state_dict())
     model.generation_config.pad_token_id, model.generation_config.eos_token_id = PAD, EOS
     model.generation_config.bos_token_id = BOS
     with torch.no_grad():
         features = torch.cat(
-            [visual_tokens(tower, corpus.pixels[i : i + 256]).half() for i in range(0, len(corpus), 256)]
+            [visual_tokens(encoder, corpus.pixels[i : i + 256]).half() for i in range(0, len(corpus), 256)]
         )
     tokenizer = build_tokenizer()
     before = tokenizer("user : ")["input_ids"]
@@ -214,7 +224,7 @@ def train_base(
 
 
 def save_base(model: FastVlmForConditionalGeneration, out: Path) -> None:
-    """Write model (float16 safetensors) and processor as a hub repository would hold them."""
+    """Write the model (float16 safetensors) and the processor in the layout of a hub repository."""
     model.half().save_pretrained(out)
     model.float()
     captioner_processor().save_pretrained(out)

@@ -1,4 +1,4 @@
-"""Many drawn scenes in memory: what the lab's own models are pretrained on. Train split only."""
+"""Corpora of drawn scenes in memory, to pretrain the lab's models. They belong to the train split only."""
 
 from __future__ import annotations
 
@@ -14,29 +14,33 @@ from rlcap.lab.world.scene import Scene, Thing
 from rlcap.lab.world.vocabulary import BACKGROUNDS, COLOURS, FILLS, KINDS, PLACES, SIZES
 
 CROWDED = 2.0
-"""As `breaking`: draw crowded scenes, for the vision tower."""
+"""The value of `breaking` that stands for crowded scenes, which train vision encoders."""
 
 
 @dataclass(frozen=True, slots=True)
 class Corpus:
-    """Scenes and their pixels, aligned."""
+    """N scenes with their pixels."""
 
     scenes: list[Scene]
+    """The scenes."""
     pixels: np.ndarray
     """(N, SIDE, SIDE, 3) uint8."""
     owners: np.ndarray
-    """(N, SIDE, SIDE) int8: index of the thing seen at a pixel, −1 for the background."""
+    """(N, SIDE, SIDE) int8: index of the visible thing at each pixel, −1 for the background."""
 
     def __len__(self) -> int:
         return len(self.scenes)
 
     def head(self, count: int) -> Corpus:
-        """The first `count`."""
+        """Return the corpus of the first `count` scenes."""
         return Corpus(self.scenes[:count], self.pixels[:count], self.owners[:count])
 
 
 def crowded_scene(rng: random.Random) -> Scene:
-    """Seven to nine things without habits: no split holds such a scene, and a picture of it teaches a tower the most."""
+    """Draw a scene of seven to nine things without habits.
+
+    No split contains such a scene, and its picture teaches a vision encoder more than an ordinary one.
+    """
     places = rng.sample(PLACES, rng.choice((7, 8, 9)))
     things = (Thing(rng.choice(KINDS), rng.choice(COLOURS), rng.choice(SIZES), rng.choice(FILLS), p) for p in places)
     return Scene(rng.choice(BACKGROUNDS), tuple(things))
@@ -58,15 +62,21 @@ def _draw_chunk(arguments: tuple[str, int, int, float, int]) -> tuple[list[Scene
 
 
 def hash_seed(name: str, index: int) -> int:
-    """A render seed for image `index` of corpus `name`, apart from every other corpus's."""
+    """Return the render seed of image `index` of the corpus `name`, which differs from the seeds of other corpora."""
     return random.Random(f"pixels/{name}/{index}").getrandbits(48)
 
 
 def draw_corpus(name: str, count: int, breaking: float = 0.5, family: int = 1, workers: int = 2) -> Corpus:
-    """`count` images. `breaking` is the share of scenes without habits (`CROWDED`: crowded ones instead); `family` > 1
-    draws families of siblings.
+    """Draw a corpus of `count` images, rounded down to whole families.
 
-    A pure function of its arguments (`workers` only splits the work). `count` is rounded down to whole families.
+    The corpus depends only on the arguments, but not on `workers`.
+
+    Args:
+        name: The name of the corpus, which seeds the random generators.
+        count: The number of images.
+        breaking: The share of scenes without habits; `CROWDED` draws crowded scenes instead.
+        family: The number of images per family of siblings; 1 draws independent scenes.
+        workers: The number of processes.
     """
     chunk = 50 * family
     jobs = [(name, first, min(chunk, count - first), breaking, family) for first in range(0, count - family + 1, chunk)]
@@ -79,8 +89,8 @@ def draw_corpus(name: str, count: int, breaking: float = 0.5, family: int = 1, w
     return Corpus(scenes, pixels, owners)
 
 
-def join(first: Corpus, second: Corpus) -> Corpus:
-    """Both, one after the other."""
+def concatenate(first: Corpus, second: Corpus) -> Corpus:
+    """Concatenate two corpora."""
     return Corpus(
         first.scenes + second.scenes,
         np.concatenate([first.pixels, second.pixels]),

@@ -1,9 +1,10 @@
-"""Builds the lab's two dual encoders, in open_clip's own architectures and folder format.
+"""Builds the lab's two dual encoders, in the architectures and the folder format of open_clip.
 
-* `reward`: a small ViT trained on alt-text against random negatives. Like real CLIP it is close to a bag of words:
-  it sees kinds and colours, hardly places, relations or counts, because alt-text names those by habit. It can be hacked.
-* `evaluation`: a ResNet with another seed and other data: true, detailed captions against near-duplicates. It never
-  takes part in a reward.
+* `reward`: a small ViT that is trained on alt-text against random negatives. Like real CLIP, it is close to a bag of
+  words: it recognises kinds and colours, but hardly places, relations or counts, because alt-text names those by habit.
+  It can be hacked.
+* `evaluation`: a ResNet with another seed and other data, namely true and detailed captions against near-duplicates. No
+  reward uses it.
 """
 
 from __future__ import annotations
@@ -27,9 +28,9 @@ from rlcap.lab.world.language import (
     PLACE_PHRASES,
     PLURALS,
     RELATION_PHRASES,
+    describe_background,
+    describe_scene,
     noun_phrase,
-    tell_all,
-    tell_background,
 )
 from rlcap.lab.world.renderer import SIDE
 from rlcap.lab.world.scene import Scene
@@ -37,11 +38,11 @@ from rlcap.lab.world.vocabulary import COLOURS, FILLS, KINDS, PLACES, RELATIONS,
 from rlcap.scorers.training.schedule import one_cycle
 
 CONTEXT = 24
-"""Tokens that the text towers see. A sentence of the lab fits; a paragraph does not: it is pooled over sentences."""
+"""Maximum input of the text encoders in tokens. A sentence fits; a paragraph does not, and is pooled over sentences."""
 
 
 def retriever_config(which: str) -> dict:
-    """The open_clip model configuration of `reward` or `evaluation`."""
+    """Return the open_clip model configuration of `reward` or `evaluation`."""
     text = {
         "context_length": CONTEXT, "vocab_size": len(build_tokenizer("text")), "hf_tokenizer_name": "local",
         "width": 96 if which == "reward" else 128, "heads": 4, "layers": 2 if which == "reward" else 3,
@@ -55,8 +56,11 @@ def retriever_config(which: str) -> dict:
 
 
 def alt_text(scene: Scene, rng: random.Random) -> str:
-    """What the web says beside such an image: kinds and colours mostly right, places, relations and counts by habit,
-    now and then a companion that is not there."""
+    """Write alt-text as on the web.
+
+    Kinds and colours are mostly right. Places, relations and counts follow habits, and sometimes the text names an
+    absent kind that usually accompanies the present ones.
+    """
     things = rng.sample(list(scene.things), min(len(scene.things), rng.choice((1, 2, 2, 3))))
     phrases = [
         noun_phrase(t, [a for a, p in (("size", 0.12), ("fill", 0.3), ("colour", 0.85)) if rng.random() < p])
@@ -75,13 +79,13 @@ def alt_text(scene: Scene, rng: random.Random) -> str:
     if absent and rng.random() < 0.25:
         text += f" and a {rng.choice(absent)}"
     if rng.random() < 0.25:
-        return f"{text}. {tell_background(scene.background)}"
+        return f"{text}. {describe_background(scene.background)}"
     return f"there is {text}." if rng.random() < 0.5 else f"{text}."
 
 
-def detailed(scene: Scene, rng: random.Random) -> str:
-    """A true caption, every other one of everything: only details tell siblings apart."""
-    return tell_all(scene, rng) if rng.random() < 0.5 else base_caption(scene, rng)
+def detailed_caption(scene: Scene, rng: random.Random) -> str:
+    """Write a true caption, which is complete in half of the cases, because only details distinguish siblings."""
+    return describe_scene(scene, rng) if rng.random() < 0.5 else base_caption(scene, rng)
 
 
 def _sentences(text: str) -> list[str]:
@@ -89,21 +93,26 @@ def _sentences(text: str) -> list[str]:
 
 
 def encode_texts(model, tokenizer, texts: Sequence[str]) -> torch.Tensor:
-    """(N, D) unit vectors: the mean of each text's unit sentence vectors, as rewards and evaluation pool them."""
+    """Return (N, D) unit vectors: the normalised mean of the unit vectors of each text's sentences.
+
+    Rewards and evaluation pool in the same way.
+    """
     parts = [_sentences(text) for text in texts]
-    flat = list(dict.fromkeys(sentence for sentence_list in parts for sentence in sentence_list))
-    ids = tokenizer(flat, padding=True, truncation=True, max_length=CONTEXT, return_tensors="pt")["input_ids"]
+    unique = list(dict.fromkeys(sentence for sentence_list in parts for sentence in sentence_list))
+    ids = tokenizer(unique, padding=True, truncation=True, max_length=CONTEXT, return_tensors="pt")["input_ids"]
     vectors = nn.functional.normalize(_encode_sentences(model, ids), dim=-1)
-    place = {sentence: i for i, sentence in enumerate(flat)}
-    rows = torch.tensor([place[sentence] for sentence_list in parts for sentence in sentence_list])
+    row_of_sentence = {sentence: i for i, sentence in enumerate(unique)}
+    rows = torch.tensor([row_of_sentence[sentence] for sentence_list in parts for sentence in sentence_list])
     owner = torch.tensor([i for i, sentence_list in enumerate(parts) for _ in sentence_list])
     pooled = torch.zeros(len(texts), vectors.shape[1]).index_add(0, owner, vectors[rows])
     return nn.functional.normalize(pooled, dim=-1)
 
 
 def _encode_sentences(model: CLIP, ids: torch.Tensor) -> torch.Tensor:
-    """`model.encode_text` without its padding up to the whole context: the towers are causal, so what stands behind the
-    end changes nothing, and it is half of the work."""
+    """Encode token ids (N, L) like `model.encode_text`, but without padding to the full context.
+
+    The text encoders are causal, so that tokens after the end have no effect. Leaving them out halves the work.
+    """
     length = ids.shape[1]
     hidden = model.token_embedding(ids) + model.positional_embedding[:length]
     hidden = model.ln_final(model.transformer(hidden, attn_mask=model.attn_mask[:length, :length]))
@@ -112,7 +121,7 @@ def _encode_sentences(model: CLIP, ids: torch.Tensor) -> torch.Tensor:
 
 
 def _presence(scenes: Sequence[Scene]) -> torch.Tensor:
-    """(N, kinds × (1 + colours)) multi-hot: which kinds, and which kinds in which colours, are there."""
+    """Return (N, kinds × (1 + colours)) multi-hot labels: which kinds are present, and in which colours."""
     target = torch.zeros(len(scenes), len(KINDS) * (1 + len(COLOURS)))
     for i, scene in enumerate(scenes):
         for thing in scene.things:
@@ -122,7 +131,7 @@ def _presence(scenes: Sequence[Scene]) -> torch.Tensor:
 
 
 def _grid(scenes: Sequence[Scene]) -> dict[str, torch.Tensor]:
-    """Per place (N, 9): kind (0 is none); colour, fill, size with −100 where there is nothing."""
+    """Return the labels of the nine places, (N, 9) each: kind (0 is none), and colour, fill and size (−100 is none)."""
     tables = {"kind": KINDS, "colour": COLOURS, "fill": FILLS, "size": SIZES}
     labels = {name: torch.full((len(scenes), 9), 0 if name == "kind" else -100) for name in tables}
     for i, scene in enumerate(scenes):
@@ -132,11 +141,14 @@ def _grid(scenes: Sequence[Scene]) -> dict[str, torch.Tensor]:
     return labels
 
 
-def teach_to_see(
+def pretrain_vision_trunk(
     model: nn.Module, corpus: Corpus, steps: int, log: Callable[[str], None], batch: int = 32, lr: float = 4e-3
 ) -> None:
-    """Train the trunk of the evaluation model's ResNet to name what stands in each of the nine places, before it meets
-    any text: crowded pictures teach it silhouettes in a fraction of the steps that captions would take."""
+    """Train the trunk of the evaluation model's ResNet to name the thing in each of the nine places.
+
+    This precedes the training with text: crowded pictures teach silhouettes in a fraction of the steps that captions
+    would need.
+    """
     trunk = model.visual.train()
     channels = retriever_config("evaluation")["vision_cfg"]["width"] * 32
     classes = {"kind": len(KINDS) + 1, "colour": len(COLOURS), "fill": len(FILLS), "size": len(SIZES)}
@@ -156,7 +168,7 @@ def teach_to_see(
         loss = sum(nn.functional.cross_entropy(logits[name], grid[name][rows].flatten()) for name in heads)
         update(loss)
         if step % 100 == 0 or step == steps - 1:
-            log(f"evaluation sees {step}/{steps} loss {loss.item():.3f}")
+            log(f"evaluation trunk {step}/{steps} loss {loss.item():.3f}")
 
 
 def train_retriever(
@@ -169,11 +181,23 @@ def train_retriever(
     lr: float = 1.5e-3,
     model: nn.Module | None = None,
 ) -> nn.Module:
-    """Contrastive training (CLIP's symmetric loss); for `reward` with an auxiliary loss that teaches its ViT which kinds
-    and colours are there.
+    """Train a dual encoder with the symmetric contrastive loss of CLIP.
 
-    For `evaluation` the corpus holds families of four siblings in a row, and a batch is made of whole families. A `model`
-    is trained on; without one a fresh one is made.
+    For `reward`, an auxiliary loss teaches the ViT which kinds and colours are present. For `evaluation`, the corpus
+    must consist of consecutive families of four siblings, and each batch consists of whole families.
+
+    Args:
+        which: `reward` or `evaluation`.
+        corpus: The training images and scenes.
+        steps: The number of training steps.
+        seed: Seed of the batches, the captions and a new model.
+        log: Receives progress messages.
+        batch: Images per step.
+        lr: The maximum learning rate.
+        model: The model to continue training; None for a new one.
+
+    Returns:
+        The model, in evaluation mode.
     """
     torch.manual_seed(seed)
     rng = random.Random(seed)
@@ -183,37 +207,37 @@ def train_retriever(
     family = 4 if which == "evaluation" else 1
     presence_head = nn.Linear(cfg["embed_dim"], len(KINDS) * (1 + len(COLOURS)))
     presence = _presence(corpus.scenes)
-    tell, auxiliary = (alt_text, 20.0) if which == "reward" else (detailed, 0.0)
+    write_text, auxiliary_weight = (alt_text, 20.0) if which == "reward" else (detailed_caption, 0.0)
     parameters = [*model.parameters(), *presence_head.parameters()]
     update = one_cycle(parameters, lr, steps)
     groups = len(corpus) // family
     for step in range(steps):
         chosen = [rng.randrange(groups) for _ in range(batch // family)]
         rows = np.array([g * family + k for g in chosen for k in range(family)])
-        texts = [tell(corpus.scenes[i], rng) for i in rows]
+        texts = [write_text(corpus.scenes[i], rng) for i in rows]
         images = model.encode_image(normalise(corpus.pixels[rows]))
-        extra = nn.functional.binary_cross_entropy_with_logits(presence_head(images), presence[rows])
+        auxiliary_loss = nn.functional.binary_cross_entropy_with_logits(presence_head(images), presence[rows])
         images = nn.functional.normalize(images, dim=-1)
         vectors = encode_texts(model, tokenizer, texts)
         logits = model.logit_scale.exp() * vectors @ images.T
         target = torch.arange(len(rows))
         loss = (nn.functional.cross_entropy(logits, target) + nn.functional.cross_entropy(logits.T, target)) / 2
-        update(loss + auxiliary * extra * (1 - 0.7 * step / steps))
+        update(loss + auxiliary_weight * auxiliary_loss * (1 - 0.7 * step / steps))
         with torch.no_grad():
             model.logit_scale.clamp_(max=np.log(100.0))
         if step % 100 == 0 or step == steps - 1:
-            hit = (logits.argmax(1) == target).float().mean().item()
-            log(f"{which} {step}/{steps} contrastive {loss.item():.3f} R@1 of {len(rows)}: {hit:.2f}")
+            recall = (logits.argmax(1) == target).float().mean().item()
+            log(f"{which} {step}/{steps} contrastive {loss.item():.3f} R@1 among {len(rows)}: {recall:.2f}")
     return model.eval()
 
 
 def new_retriever(which: str) -> nn.Module:
-    """An untrained model of `retriever_config(which)`."""
+    """Return an untrained model with the configuration `retriever_config(which)`."""
     return CLIP(**retriever_config(which))
 
 
 def save_retriever(model: nn.Module, which: str, out: Path) -> None:
-    """Write a folder that `open_clip.create_model_and_transforms('local-dir:…')` loads; weights in float16."""
+    """Write a folder that `open_clip.create_model_and_transforms('local-dir:…')` can load, with weights in float16."""
     out.mkdir(parents=True, exist_ok=True)
     preprocess = {"mean": list(MEAN), "std": list(STD), "interpolation": "bicubic", "resize_mode": "squash"}
     config = {"model_cfg": retriever_config(which), "preprocess_cfg": preprocess}

@@ -8,14 +8,19 @@ from transformers import PreTrainedTokenizerFast
 from rlcap.lab.world.language import vocabulary
 
 SPECIAL = ("<pad>", "<s>", "</s>", "<unk>", "<image>")
+"""The special tokens."""
 PAD, BOS, EOS, UNKNOWN, IMAGE = range(len(SPECIAL))
+"""Ids of the special tokens."""
 
 
 def build_tokenizer(template: str = "none", length: int = 512) -> PreTrainedTokenizerFast:
-    """A lower-casing word-level tokenizer with left padding for generation.
+    """Build a lower-casing word-level tokenizer.
 
-    `template`: "none" adds no special tokens (the captioner's chat template writes them), "text" wraps as `<s> … </s>`
-    (dual encoders), "pair" as `<s> premise </s> hypothesis </s>` (the NLI cross-encoder).
+    Args:
+        template: "none" adds no special tokens, because the chat template of the captioner writes them, and pads on the
+            left for generation. "text" wraps a text as `<s> … </s>` (dual encoders). "pair" wraps a pair as `<s>
+            premise </s> hypothesis </s>` (NLI cross-encoder). These two pad on the right.
+        length: The maximum length in tokens.
     """
     ids = {word: i for i, word in enumerate([*SPECIAL, *vocabulary()])}
     tokenizer = Tokenizer(models.WordLevel(ids, unk_token="<unk>"))
@@ -39,6 +44,6 @@ def build_tokenizer(template: str = "none", length: int = 512) -> PreTrainedToke
         padding_side="left" if template == "none" else "right",
         model_max_length=length,
         clean_up_tokenization_spaces=False,
-        # BERT tells premise from hypothesis by token types; without this name the tokenizer leaves them out.
+        # BERT distinguishes premise and hypothesis by token types; the tokenizer returns them only if named here.
         model_input_names=["input_ids", *(["token_type_ids"] if template == "pair" else []), "attention_mask"],
     )

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import re
 
-from rlcap.judge.backends.base import JudgeRequest
-from rlcap.judge.templates import extract_delimited
+from rlcap.check_caption.backends.base import JudgeRequest
+from rlcap.check_caption.templates import extract_delimited
 from rlcap.lab.oracles.base import Oracle
 from rlcap.lab.oracles.grader import say_claim
 from rlcap.lab.world.scene import scene_of
-from rlcap.lab.world.truth import judge, read, sentences
+from rlcap.lab.world.truth import check_caption, parse_caption, sentences
 from rlcap.rewards.claims.parsing import Claim, claims_text
 
 _NUMBER = re.compile(r"^\d+\. ")
@@ -27,11 +27,14 @@ class OracleClaims(Oracle):
     def answer(self, request: JudgeRequest) -> str:
         """A list in the strict form of `rlcap.rewards.claims.parsing`. ValueError for a sample without a scene."""
         scene, prompt = scene_of(request.sample), request.text
-        facts = [judge(_NUMBER.sub("", line), scene).claims for line in extract_delimited("facts", prompt).splitlines()]
+        facts = [
+            check_caption(_NUMBER.sub("", line), scene).claims
+            for line in extract_delimited("facts", prompt).splitlines()
+        ]
         caption = extract_delimited("caption", prompt)
         found = [
             Claim(say_claim(claim), true, True, next((i for i, fact in enumerate(facts) if claim in fact), None))
-            for claim, true in judge(caption, scene).claims.items()
+            for claim, true in check_caption(caption, scene).claims.items()
         ]
-        idle = [" ".join(words) for words in sentences(caption) if not any(read(" ".join(words)))]
+        idle = [" ".join(words) for words in sentences(caption) if not any(parse_caption(" ".join(words)))]
         return claims_text([*found, *(Claim(text, None, False, None) for text in idle)])

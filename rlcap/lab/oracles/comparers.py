@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import random
 
-from rlcap.judge.backends.base import JudgeRequest
-from rlcap.judge.templates import extract_delimited
+from rlcap.check_caption.backends.base import JudgeRequest
+from rlcap.check_caption.templates import extract_delimited
 from rlcap.lab.oracles.base import Oracle
 from rlcap.lab.oracles.grader import grade
-from rlcap.lab.world.language import tell_background, tell_thing
+from rlcap.lab.world.language import describe_background, describe_thing
 from rlcap.lab.world.scene import Scene, scene_of
-from rlcap.lab.world.truth import grammatical_share, judge
+from rlcap.lab.world.truth import check_caption, grammatical_share
 from rlcap.scorers.text.sentences import split_sentences
 
 
@@ -26,7 +26,7 @@ class OraclePreference(Oracle):
     def answer(self, request: JudgeRequest) -> str:
         """The strict form of `rlcap.rewards.critique.pairwise`."""
         scene, prompt = scene_of(request.sample), request.text
-        first, second = (grade(judge(extract_delimited(name, prompt), scene)) for name in ("first", "second"))
+        first, second = (grade(check_caption(extract_delimited(name, prompt), scene)) for name in ("first", "second"))
         better = "neither" if abs(first - second) < 1e-9 else "first" if first > second else "second"
         return f"<reason>{first:.1f} and {second:.1f} of 10</reason>\n<better>{better}</better>"
 
@@ -45,15 +45,17 @@ class OracleCorrector(Oracle):
 def correct(caption: str, scene: Scene) -> str:
     """The caption's well-formed and true sentences, each once, and a sentence for each thing and background left out."""
     fine = [text for text in dict.fromkeys(split_sentences(caption)) if _stands(text, scene)]
-    told = judge(" ".join(fine), scene).told
+    told = check_caption(" ".join(fine), scene).stated
     rng = random.Random(0)
-    missing = [tell_thing(thing, ("colour",), rng) for i, thing in enumerate(scene.things) if ("object", i) not in told]
-    ground = [] if ("background",) in told else [tell_background(scene.background)]
+    missing = [
+        describe_thing(thing, ("colour",), rng) for i, thing in enumerate(scene.things) if ("object", i) not in told
+    ]
+    ground = [] if ("background",) in told else [describe_background(scene.background)]
     return " ".join([*fine, *missing, *ground])
 
 
 def _stands(text: str, scene: Scene) -> bool:
     if not text.isascii():
         return False  # the lab's language is English: what stands beside it in another script may be an order
-    verdict = judge(text, scene)
+    verdict = check_caption(text, scene)
     return bool(verdict.claims) and not verdict.wrong and grammatical_share(text) == 1

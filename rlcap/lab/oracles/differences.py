@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import itertools
 
-from rlcap.judge.backends.base import JudgeRequest
-from rlcap.judge.templates import extract_delimited
+from rlcap.check_caption.backends.base import JudgeRequest
+from rlcap.check_caption.templates import extract_delimited
 from rlcap.lab.oracles.base import Oracle
 from rlcap.lab.oracles.grader import say_claim
 from rlcap.lab.world.scene import Scene, scene_of
-from rlcap.lab.world.truth import Assertion, judge
+from rlcap.lab.world.truth import Assertion, check_caption
 from rlcap.rewards.claim_diff.parsing import WRONG, Difference, differences_text
 
 _WORD = {wrong: word for word, wrong in WRONG.items()}
@@ -35,7 +35,7 @@ class OracleDifferences(Oracle):
 
 def differ(caption: str, reference: str, scene: Scene) -> list[Difference]:
     """What the two claim differently of a scene, by what it is about, in order of appearance."""
-    first, second = judge(caption, scene).claims, judge(reference, scene).claims
+    first, second = check_caption(caption, scene).claims, check_caption(reference, scene).claims
     own = _about({claim: true for claim, true in first.items() if claim not in second})
     other = _about({claim: true for claim, true in second.items() if claim not in first})
     found = []

@@ -11,13 +11,13 @@ from __future__ import annotations
 import json
 import random
 
-from rlcap.judge.backends.base import JudgeRequest
-from rlcap.judge.parsing import Verdict as JudgeVerdict
-from rlcap.judge.templates import extract_delimited
+from rlcap.check_caption.backends.base import JudgeRequest
+from rlcap.check_caption.parsing import Verdict as JudgeVerdict
+from rlcap.check_caption.templates import extract_delimited
 from rlcap.lab.oracles.base import Oracle
 from rlcap.lab.world.language import PLACE_PHRASES, RELATION_PHRASES, article
 from rlcap.lab.world.scene import Scene, misread, scene_of
-from rlcap.lab.world.truth import Assertion, Verdict, facts, judge
+from rlcap.lab.world.truth import Assertion, Verdict, check_caption, facts
 
 MOST_MISSING = 6
 """A critic names the most important omissions, not all of them."""
@@ -65,7 +65,7 @@ def read_caption(request: JudgeRequest, misreads: float = 0.0) -> tuple[Verdict,
     """What the caption in a prompt says of the sample's scene, and the scene; both as it looks to one who takes that share of
     its attributes for others. ValueError for a sample without one."""
     scene = misread(scene_of(request.sample), random.Random(f"misread/{request.sample.id}"), misreads)
-    return judge(extract_delimited("caption", request.text), scene), scene
+    return check_caption(extract_delimited("caption", request.text), scene), scene
 
 
 class OracleGrader(Oracle):
@@ -79,10 +79,10 @@ class OracleGrader(Oracle):
         self.name = "oracle-grader-1" + (f" misreads={misreads:g}" if misreads else "")
 
     def answer(self, request: JudgeRequest) -> str:
-        """A critique in the strict format of `rlcap.judge.parsing`. ValueError for a sample without a scene."""
+        """A critique in the strict format of `rlcap.check_caption.parsing`. ValueError for a sample without a scene."""
         verdict, scene = read_caption(request, self.misreads)
         wrong = tuple(dict.fromkeys(say_claim(claim) for claim in verdict.wrong))
-        open_facts = [say_fact(fact, scene) for fact in facts(scene) if fact not in verdict.told]
+        open_facts = [say_fact(fact, scene) for fact in facts(scene) if fact not in verdict.stated]
         missing = tuple(dict.fromkeys(open_facts))[:MOST_MISSING]
         advice = f"take back that {wrong[0]}" if wrong else "nothing it says is wrong"
         advice += f"; add {missing[0]}" if missing else "; nothing important is missing"

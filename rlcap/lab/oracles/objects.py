@@ -11,9 +11,8 @@ from __future__ import annotations
 
 import re
 
-from rlcap.judge.backends.base import JudgeRequest
-from rlcap.lab.oracles.base import Oracle
-from rlcap.lab.world.truth import read
+from rlcap.check_caption.backends.base import JudgeRequest
+from rlcap.lab.world.truth import parse_caption
 from rlcap.scorers.text.hedges import is_guess
 
 _ADJECTIVES = ("size", "colour", "fill")
@@ -25,7 +24,7 @@ def named(text: str) -> list[str]:
     """The objects of a text in the lab's language, each once, as the lines of the list have them."""
     found: list[str] = []
     for sentence in _END.split(text):
-        mentions, _, grounds = read(sentence)
+        mentions, _, grounds = parse_caption(sentence)
         things = [" ".join([*(m.attributes[a] for a in _ADJECTIVES if a in m.attributes), m.kind]) for m in mentions]
         found += [f"{thing} (possibly)" if is_guess(sentence) else thing for thing in (*things, *grounds)]
     return list(dict.fromkeys(found))

@@ -10,12 +10,12 @@ import re
 import string
 from collections.abc import Sequence
 
-from rlcap.judge.backends.base import JudgeRequest
+from rlcap.check_caption.backends.base import JudgeRequest
 from rlcap.lab.oracles.base import Oracle
 from rlcap.lab.world.language import PLACE_PHRASES, PLURALS, RELATION_PHRASES, article
-from rlcap.lab.world.questions import AMOUNTS, ASKED
+from rlcap.lab.world.questions import ATTRIBUTE_QUESTIONS, COUNT_WORDS
 from rlcap.lab.world.scene import Thing, holds
-from rlcap.lab.world.truth import read
+from rlcap.lab.world.truth import parse_caption
 from rlcap.lab.world.vocabulary import KINDS, OPPOSITE
 
 _FENCE = re.compile(r"^<(\w+)>\n(.*?)\n</\1>$", re.DOTALL | re.MULTILINE)
@@ -25,7 +25,7 @@ _KIND_OF = {plural: kind for kind, plural in PLURALS.items()}
 def said(caption: str, question: str) -> set[str]:
     """What the caption answers to a question of `rlcap.lab.world.questions`, in the words of its options: nothing, one answer,
     or several that contradict each other. ValueError for another question."""
-    mentions, relations, grounds = read(caption)
+    mentions, relations, grounds = parse_caption(caption)
     if question == "What is the background?":
         return set(grounds)
     if question == "Which of these is there?":
@@ -34,11 +34,11 @@ def said(caption: str, question: str) -> set[str]:
         own = [mention for mention in mentions if mention.kind == _KIND_OF[match[1]]]
         single = sum(mention.count == 1 and not mention.definite for mention in own)
         amount = max([single, *(mention.count for mention in own)])  # `a boat … a boat … two boats` are two
-        return {AMOUNTS.get(amount, "more")} if amount else set()
+        return {COUNT_WORDS.get(amount, "more")} if amount else set()
     match = re.fullmatch(r"Where is the (\w+), seen from the (\w+)\?", question)
     if match and {match[1], match[2]} <= set(KINDS):
         return _relations(match[1], match[2], mentions, relations)
-    for name, start in {**ASKED, "place": "Where"}.items():
+    for name, start in {**ATTRIBUTE_QUESTIONS, "place": "Where"}.items():
         if match := re.fullmatch(rf"{start} is the (\w+)\?", question):
             values = {m.attributes[name] for m in mentions if m.kind == match[1] and name in m.attributes}
             return {PLACE_PHRASES[value] for value in values} if name == "place" else values

@@ -8,13 +8,13 @@ from __future__ import annotations
 import random
 import re
 
-from rlcap.judge.backends.base import JudgeRequest
-from rlcap.judge.templates import extract_delimited
+from rlcap.check_caption.backends.base import JudgeRequest
+from rlcap.check_caption.templates import extract_delimited
 from rlcap.lab.oracles.base import Oracle
 from rlcap.lab.oracles.grader import say_claim, say_fact
-from rlcap.lab.world.language import tell_background, tell_thing
+from rlcap.lab.world.language import describe_background, describe_thing
 from rlcap.lab.world.scene import Scene, scene_of
-from rlcap.lab.world.truth import facts, judge
+from rlcap.lab.world.truth import check_caption, facts
 from rlcap.lab.world.vocabulary import PLACES
 
 MOST_ADDED = 3
@@ -41,9 +41,9 @@ class OracleReviser(Oracle):
 
 def criticise(caption: str, scene: Scene) -> str:
     """What is wrong and what is missing, in words."""
-    verdict = judge(caption, scene)
+    verdict = check_caption(caption, scene)
     wrong = "; ".join(dict.fromkeys(say_claim(claim) for claim in verdict.wrong)) or "nothing"
-    missing = "; ".join(dict.fromkeys(say_fact(fact, scene) for fact in facts(scene) if fact not in verdict.told))
+    missing = "; ".join(dict.fromkeys(say_fact(fact, scene) for fact in facts(scene) if fact not in verdict.stated))
     return f"Wrong: {wrong}. Missing: {missing or 'nothing'}."
 
 
@@ -51,7 +51,7 @@ def rewrite(caption: str, scene: Scene) -> str:
     """What the caption told truly and up to `MOST_ADDED` facts more, a sentence a thing in reading order; each thing that is
     spoken of is given its colour."""
     known = facts(scene)
-    told = {fact for fact in judge(caption, scene).told if fact in known}
+    told = {fact for fact in check_caption(caption, scene).stated if fact in known}
     things = {("object", i) for i, thing in enumerate(scene.things)}
     missing = sorted(things - told) or sorted(fact for fact in known if fact not in told and fact[0] in ADDED)
     told |= set(missing[:MOST_ADDED]) | {("background",)}
@@ -59,6 +59,6 @@ def rewrite(caption: str, scene: Scene) -> str:
     for i, thing in sorted(enumerate(scene.things), key=lambda pair: PLACES.index(pair[1].place)):
         if ("object", i) in told:
             names = [name for name in ("size", "fill", "place") if (name, i) in told]
-            sentences.append(tell_thing(thing, ["colour", *names], random.Random(caption)))
-    sentences.append(tell_background(scene.background))
+            sentences.append(describe_thing(thing, ["colour", *names], random.Random(caption)))
+    sentences.append(describe_background(scene.background))
     return " ".join(dict.fromkeys(sentences))

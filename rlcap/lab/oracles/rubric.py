@@ -12,11 +12,10 @@ import json
 import random
 import re
 
-from rlcap.judge.backends.base import JudgeRequest
-from rlcap.lab.oracles.base import Oracle
-from rlcap.lab.world.language import PLACE_PHRASES, noun_phrase, tell_background, tell_count
+from rlcap.check_caption.backends.base import JudgeRequest
+from rlcap.lab.world.language import PLACE_PHRASES, describe_background, describe_count, noun_phrase
 from rlcap.lab.world.scene import Scene, scene_of
-from rlcap.lab.world.truth import judge
+from rlcap.lab.world.truth import check_caption
 from rlcap.types import Sample
 
 FAITHFUL = "Says nothing that is not so."
@@ -30,7 +29,7 @@ def rubric(scene: Scene, seed: int = 0) -> list[dict]:
     rng = random.Random(f"rubric/{seed}/{json.dumps(scene.to_json(), sort_keys=True)}")
     essential = dict.fromkeys(f"there is {noun_phrase(thing, ('colour',))}." for thing in scene.things)
     counted = dict.fromkeys(thing.kind for thing in scene.things if scene.count(thing.kind) > 1)
-    useful = [*(tell_count(kind, scene.count(kind)) for kind in counted), tell_background(scene.background)]
+    useful = [*(describe_count(kind, scene.count(kind)) for kind in counted), describe_background(scene.background)]
     single = [thing for thing in scene.things if scene.count(thing.kind) == 1]
     more = [f"the {thing.kind} is {thing.size}." for thing in single]
     more += [f"the {thing.kind} is {PLACE_PHRASES[thing.place]}." for thing in single]
@@ -55,14 +54,14 @@ class OracleRubric(Oracle):
     def answer(self, request: JudgeRequest) -> str:
         """A line a criterion. ValueError for a sample without a scene, or a criterion that isn't of this module."""
         scene, fences = scene_of(request.sample), dict(_FENCE.findall(request.text))
-        verdict = judge(fences["caption"], scene)
+        verdict = check_caption(fences["caption"], scene)
         lines = []
         for i, line in enumerate(fences["rubric"].splitlines(), 1):
             criterion = line.partition(". ")[2]
             if criterion == FAITHFUL:
                 met = bool(verdict.claims) and not verdict.wrong
             elif criterion.startswith(_SAYS):
-                wanted = judge(criterion.removeprefix(_SAYS), scene).claims
+                wanted = check_caption(criterion.removeprefix(_SAYS), scene).claims
                 met = wanted.keys() <= {claim for claim, true in verdict.claims.items() if true}
             else:
                 raise ValueError(f"the lab's checker reads no criterion like {criterion[:80]!r}")

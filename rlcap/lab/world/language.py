@@ -1,6 +1,6 @@
-"""Tells a scene in the lab's language: sentences of facts, short human-like references, whole paragraphs.
+"""Describes scenes in the language of the lab: sentences about facts, short human-like references, and paragraphs.
 
-Everything here is a pure function of its arguments and a `random.Random`. `rlcap.lab.world.truth` reads the language back.
+All functions are pure functions of their arguments and a `random.Random`. `rlcap.lab.world.truth` parses the language.
 """
 
 from __future__ import annotations
@@ -62,29 +62,30 @@ _OTHER_WORDS = [
 
 
 def vocabulary() -> list[str]:
-    """Every word and mark of the language, in a fixed order: the tokenizers are built from it."""
+    """Return every word and punctuation mark of the language, in a fixed order, from which the tokenizers are built."""
     words = [*_OTHER_WORDS, *KINDS, *(p for k, p in PLURALS.items() if p != k), *COLOURS, *SIZES, *FILLS, *BACKGROUNDS]
     words += [*NUMBERS.values(), *HEDGES, *INSTRUCTION.split(), ".", ",", ":", "user", "assistant"]
     return list(dict.fromkeys(words))
 
 
 def article(words: str) -> str:
-    """`a` or `an` before `words`."""
+    """Return `words` with `a` or `an` before them."""
     return f"an {words}" if words[0] in "aeiou" else f"a {words}"
 
 
 def noun_phrase(thing: Thing, attributes: Collection[str] = (), determiner: str = "a") -> str:
-    """`a large striped red ball`: size, fill, colour in that order, those named in `attributes`.
+    """Return a noun phrase such as `a large striped red ball`.
 
-    A plain fill is said aloud as any other. `determiner` is `a` or `the`.
+    It names those of size, fill and colour that are in `attributes`, in this order. A plain fill is named like any
+    other. `determiner` is `a` or `the`.
     """
     words = [getattr(thing, a) for a in ("size", "fill", "colour") if a in attributes] + [thing.kind]
     text = " ".join(words)
     return article(text) if determiner == "a" else f"{determiner} {text}"
 
 
-def tell_thing(thing: Thing, attributes: Collection[str], rng: random.Random) -> str:
-    """A sentence of one thing; `attributes` may include `place`."""
+def describe_thing(thing: Thing, attributes: Collection[str], rng: random.Random) -> str:
+    """Return a sentence about a thing; `attributes` may include `place`."""
     phrase = noun_phrase(thing, attributes)
     if "place" not in attributes:
         return f"there is {phrase}."
@@ -92,50 +93,57 @@ def tell_thing(thing: Thing, attributes: Collection[str], rng: random.Random) ->
     return f"there is {phrase} {place}." if rng.random() < 0.8 else f"{phrase} is {place}."
 
 
-def tell_relation(first: Thing, relation: str, second: Thing, attributes: Collection[str] = ()) -> str:
-    """`the ball is to the left of the boat.`"""
+def describe_relation(first: Thing, relation: str, second: Thing, attributes: Collection[str] = ()) -> str:
+    """Return a sentence that states a relation, such as `the ball is above the boat`."""
     one, two = noun_phrase(first, attributes, "the"), noun_phrase(second, attributes, "the")
     return f"{one} is {RELATION_PHRASES[relation]} {two}."
 
 
-def tell_count(kind: str, count: int) -> str:
-    """`there are two boats.`; `count` is 2 to 5."""
+def describe_count(kind: str, count: int) -> str:
+    """Return a sentence that states a count, such as `there are two boats`; `count` is 2 to 5."""
     return f"there are {NUMBERS[count]} {PLURALS[kind]}."
 
 
-def tell_background(background: str) -> str:
+def describe_background(background: str) -> str:
+    """Return the sentence that names the background."""
     return f"the background is {background}."
 
 
 def relation_between(first: Thing, second: Thing, rng: random.Random) -> str:
-    """One of the true relations from `first` to `second`."""
+    """Choose one of the true relations from `first` to `second`."""
     return rng.choice([r for r in RELATIONS if holds(r, first, second)])
 
 
 def reading_order(scene: Scene) -> list[Thing]:
-    """Things from the top left to the bottom right."""
+    """Return the things of a scene from the top left to the bottom right."""
     from rlcap.lab.world.vocabulary import PLACES
 
     return sorted(scene.things, key=lambda thing: PLACES.index(thing.place))
 
 
-def tell_all(scene: Scene, rng: random.Random) -> str:
-    """A paragraph of everything: each thing with all attributes, counts, the background, one relation a pair in order."""
+def describe_scene(scene: Scene, rng: random.Random) -> str:
+    """Describe a whole scene in a paragraph.
+
+    It contains each thing with all its attributes, the counts, one relation between each pair of consecutive things,
+    and the background.
+    """
     things = reading_order(scene)
-    sentences = [tell_thing(t, ("size", "fill", "colour", "place"), rng) for t in things]
-    sentences += [tell_count(k, scene.count(k)) for k in dict.fromkeys(t.kind for t in things) if scene.count(k) > 1]
+    sentences = [describe_thing(t, ("size", "fill", "colour", "place"), rng) for t in things]
+    sentences += [
+        describe_count(k, scene.count(k)) for k in dict.fromkeys(t.kind for t in things) if scene.count(k) > 1
+    ]
     for first, second in itertools.pairwise(things):
         if first.kind != second.kind:
-            sentences.append(tell_relation(first, relation_between(first, second, rng), second))
-    return " ".join([*sentences, tell_background(scene.background)])
+            sentences.append(describe_relation(first, relation_between(first, second, rng), second))
+    return " ".join([*sentences, describe_background(scene.background)])
 
 
-def reference(scene: Scene, rng: random.Random) -> str:
-    """A short human-like caption: true, and of a part of the scene only."""
+def sample_reference(scene: Scene, rng: random.Random) -> str:
+    """Write a short human-like caption, which is true and describes only a part of the scene."""
     things = list(scene.things)
     rng.shuffle(things)
 
-    def some(p_size: float = 0.35, p_fill: float = 0.45, p_colour: float = 0.85) -> list[str]:
+    def sample_attributes(p_size: float = 0.35, p_fill: float = 0.45, p_colour: float = 0.85) -> list[str]:
         return [a for a, p in (("size", p_size), ("fill", p_fill), ("colour", p_colour)) if rng.random() < p]
 
     repeated = [k for k in dict.fromkeys(t.kind for t in things) if scene.count(k) > 1]
@@ -145,22 +153,23 @@ def reference(scene: Scene, rng: random.Random) -> str:
         kind = rng.choice(repeated)
         other = next((t for t in things if t.kind != kind), None)
         text = f"{NUMBERS[scene.count(kind)]} {PLURALS[kind]}"
-        text += f" and {noun_phrase(other, some())}" if other and rng.random() < 0.7 else ""
+        text += f" and {noun_phrase(other, sample_attributes())}" if other and rng.random() < 0.7 else ""
     elif style < 0.5:
-        text = f"{noun_phrase(one, some())} {PLACE_PHRASES[one.place]}"
-        text += f" and {noun_phrase(two, some())}" if rng.random() < 0.6 else ""
+        text = f"{noun_phrase(one, sample_attributes())} {PLACE_PHRASES[one.place]}"
+        text += f" and {noun_phrase(two, sample_attributes())}" if rng.random() < 0.6 else ""
     elif style < 0.72 and one.kind != two.kind:
         text = (
-            f"{noun_phrase(one, some())} {RELATION_PHRASES[relation_between(one, two, rng)]} {noun_phrase(two, some())}"
+            f"{noun_phrase(one, sample_attributes())} {RELATION_PHRASES[relation_between(one, two, rng)]} "
+            f"{noun_phrase(two, sample_attributes())}"
         )
     else:
-        text = " and ".join(noun_phrase(t, some()) for t in things[: rng.choice((2, 2, 3))])
+        text = " and ".join(noun_phrase(t, sample_attributes()) for t in things[: rng.choice((2, 2, 3))])
     return f"{text} on {scene.background}." if rng.random() < 0.35 else f"{text}."
 
 
-def references(scene: Scene, rng: random.Random, count: int = 5) -> tuple[str, ...]:
-    """`count` different references, as five annotators would write them."""
-    found: dict[str, None] = {}
-    while len(found) < count:
-        found[reference(scene, rng)] = None
-    return tuple(found)
+def sample_references(scene: Scene, rng: random.Random, count: int = 5) -> tuple[str, ...]:
+    """Write `count` different references, as different annotators would write them."""
+    texts: dict[str, None] = {}
+    while len(texts) < count:
+        texts[sample_reference(scene, rng)] = None
+    return tuple(texts)

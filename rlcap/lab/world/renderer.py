@@ -1,6 +1,7 @@
-"""Draws a scene: a pure function of (scene, seed). Silhouettes are drawn four times too large and reduced.
+"""Draws a scene, as a pure function of (scene, seed).
 
-Jitter, rotation, uneven light, texture, noise and overlap are there so that reading an image takes learning.
+Silhouettes are drawn four times too large and then reduced, for smooth edges. Jitter, rotation, uneven light, texture,
+noise and overlap make the images hard enough that a model must learn to recognise them.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ SIDE = 96
 _SCALE = 4
 _PIXELS = {"small": 18.0, "medium": 26.0, "large": 36.0}
 _JITTER = 8.0
-"""Pixels by which a thing may stand off the middle of its place, each way: neighbours overlap in part."""
+"""Maximum distance in pixels of a thing from the middle of its place, in each direction; neighbours may overlap."""
 _RGB = {
     "red": (212, 40, 40), "orange": (240, 140, 30), "yellow": (245, 225, 60), "green": (40, 160, 70),
     "blue": (45, 90, 215), "purple": (150, 60, 180), "white": (246, 246, 246), "black": (28, 28, 32),
@@ -95,7 +96,7 @@ _SHAPES = {
 
 
 def _ground(name: str, rng: np.random.Generator) -> np.ndarray:
-    """A textured background, (SIDE, SIDE, 3) float in 0–255."""
+    """Draw a textured background, (SIDE, SIDE, 3) float in 0–255."""
     y, x = np.mgrid[0:SIDE, 0:SIDE].astype(np.float32)
     coarse = rng.normal(0, 1, (SIDE // 8, SIDE // 8)).astype(np.float32)
     blotches = np.asarray(Image.fromarray(coarse).resize((SIDE, SIDE), Image.Resampling.BICUBIC))
@@ -126,7 +127,7 @@ def _ground(name: str, rng: np.random.Generator) -> np.ndarray:
 
 
 def _sprite(thing: Thing, pixels: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """One thing as (colour (h, w, 3) in 0–255, alpha (h, w) in [0, 1]) at final resolution."""
+    """Draw one thing at the final resolution: colour (h, w, 3) in 0–255, and alpha (h, w) in [0, 1]."""
     side = round(pixels * _SCALE)
     mask = Image.new("L", (side, side), 0)
     draw = ImageDraw.Draw(mask)
@@ -151,7 +152,12 @@ def _sprite(thing: Thing, pixels: float, rng: np.random.Generator) -> tuple[np.n
 
 
 def draw(scene: Scene, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """(pixels (SIDE, SIDE, 3) uint8, owner (SIDE, SIDE) int8: index of the thing seen at each pixel, −1 for ground)."""
+    """Draw a scene.
+
+    Returns:
+        The pixels, (SIDE, SIDE, 3) uint8, and the owner of each pixel, (SIDE, SIDE) int8: the index of the visible
+        thing, or −1 for the background.
+    """
     rng = np.random.default_rng(seed)
     canvas = _ground(scene.background, rng)
     owner = np.full((SIDE, SIDE), -1, np.int8)
@@ -173,5 +179,5 @@ def draw(scene: Scene, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def render(scene: Scene, seed: int) -> Image.Image:
-    """Draw `scene` as an RGB image of SIDE × SIDE pixels. The same scene and seed give the same pixels."""
+    """Draw a scene as an RGB image of SIDE × SIDE pixels; equal scenes and seeds give equal pixels."""
     return Image.fromarray(draw(scene, seed)[0])

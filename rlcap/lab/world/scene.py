@@ -1,4 +1,4 @@
-"""Scenes: what is in an image of the lab. A scene is data; drawing and telling it are functions of it.
+"""Scenes: the contents of the images of the lab. A scene is plain data; other modules draw and describe it.
 
 >>> import random
 >>> scene = sample_scene(random.Random(0))
@@ -20,11 +20,12 @@ HABIT = 0.75
 BREAKING_SHARE = 0.25
 """Share of scenes drawn without any habit."""
 ATTRIBUTES = {"colour": COLOURS, "size": SIZES, "fill": FILLS}
+"""Attribute → its values."""
 
 
 @dataclass(frozen=True, slots=True)
 class Thing:
-    """One object: what it is, how it looks, and in which of the nine places it stands."""
+    """One object with its kind, its appearance and its place, one of nine."""
 
     kind: str
     colour: str
@@ -35,31 +36,35 @@ class Thing:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """Two to five things on a background. Later things are drawn over earlier ones; a place holds at most one."""
+    """Two to five things on a background."""
 
     background: str
+    """One of `BACKGROUNDS`."""
     things: tuple[Thing, ...]
+    """The things, each in another place. Later things are drawn over earlier ones."""
 
     def to_json(self) -> dict:
-        """A JSON-able mapping; `from_json` is its inverse."""
+        """Return the scene as a mapping of JSON values; `from_json` is the inverse."""
         return {"background": self.background, "things": [asdict(thing) for thing in self.things]}
 
     @classmethod
     def from_json(cls, data: dict) -> Scene:
+        """Return the scene that `to_json` stored."""
         return cls(data["background"], tuple(Thing(**thing) for thing in data["things"]))
 
     def count(self, kind: str) -> int:
+        """Return the number of things of a kind."""
         return sum(thing.kind == kind for thing in self.things)
 
 
 def holds(relation: str, first: Thing, second: Thing) -> bool:
-    """Whether `first` is left of / right of / above / below `second`, judged by their cells (strictly)."""
+    """Return whether `first` is strictly left of, right of, above or below `second`, by their cells in the grid."""
     (x1, y1), (x2, y2) = cell_of(first.place), cell_of(second.place)
     return {"left of": x1 < x2, "right of": x1 > x2, "above": y1 < y2, "below": y1 > y2}[relation]
 
 
 def sample_thing(rng: random.Random, kind: str, free: list[str], habit: float) -> Thing:
-    """A thing of this kind in one of the `free` places, each attribute usual with probability `habit`."""
+    """Draw a thing of a kind in one of the `free` places; each attribute is the usual one with probability `habit`."""
     colour, size, fill, places = USUAL[kind]
     usual_free = [place for place in places if place in free]
     return Thing(
@@ -72,14 +77,20 @@ def sample_thing(rng: random.Random, kind: str, free: list[str], habit: float) -
 
 
 def sample_scene(rng: random.Random, breaking: bool | None = None) -> Scene:
-    """A scene. `breaking` True draws every attribute uniformly, False follows the habits, None mixes the two."""
+    """Draw a scene.
+
+    Args:
+        rng: The random generator.
+        breaking: True draws every attribute uniformly, False follows the habits, and None chooses True for a share of
+            `BREAKING_SHARE`.
+    """
     if breaking is None:
         breaking = rng.random() < BREAKING_SHARE
     habit = 0.0 if breaking else HABIT
     kinds, usual_background = THEMES[rng.choice(list(THEMES))]
-    wanted = rng.choice((2, 3, 3, 4, 4, 5))
+    count = rng.choice((2, 3, 3, 4, 4, 5))
     things: list[Thing] = []
-    while len(things) < wanted:
+    while len(things) < count:
         if things and rng.random() < 0.22:
             kind = rng.choice(things).kind
         elif rng.random() < (0.35 if breaking else 0.92):
@@ -92,18 +103,24 @@ def sample_scene(rng: random.Random, breaking: bool | None = None) -> Scene:
     return Scene(background, tuple(things))
 
 
-def change(
+def change_attribute(
     scene: Scene, rng: random.Random, taken: set[tuple[int, str]] = frozenset()
 ) -> tuple[Scene, tuple[int, str]]:
-    """The scene with one attribute changed, and which: (index of the thing or -1, attribute). Skips those in `taken`."""
+    """Change one random attribute of a scene that is not in `taken`.
+
+    Returns:
+        The changed scene, and the changed slot: (index of the thing, attribute), with index −1 for the background.
+    """
     options = [(i, a) for i in range(len(scene.things)) for a in ("kind", "colour", "size", "fill", "place")]
     slot = rng.choice([o for o in [*options, (-1, "background")] if o not in taken])
     return _changed(scene, rng, *slot), slot
 
 
 def misread(scene: Scene, rng: random.Random, share: float) -> Scene:
-    """The scene as one sees it who takes each attribute of each thing, and the background, for another with probability
-    `share`."""
+    """Return the scene as a poor observer sees it.
+
+    Each attribute of each thing, and the background, is replaced by another value with probability `share`.
+    """
     slots = [(i, a) for i in range(len(scene.things)) for a in ("kind", "colour", "size", "fill", "place")]
     for slot in [*slots, (-1, "background")]:
         if rng.random() < share:
@@ -126,29 +143,29 @@ def _changed(scene: Scene, rng: random.Random, index: int, attribute: str) -> Sc
     return replace(scene, things=tuple(things))
 
 
-def sibling(scene: Scene, rng: random.Random, differences: int) -> Scene:
-    """A near-duplicate that differs in exactly `differences` attributes (1, 2 or 3), each of another slot."""
+def sample_sibling(scene: Scene, rng: random.Random, differences: int) -> Scene:
+    """Draw a near-duplicate of a scene that differs in exactly `differences` attributes (1, 2 or 3)."""
     taken: set[tuple[int, str]] = set()
     result = scene
     for _ in range(differences):
-        result, slot = change(result, rng, taken)
+        result, slot = change_attribute(result, rng, taken)
         taken.add(slot)
     return result
 
 
-def family(rng: random.Random, size: int, breaking: bool | None = None) -> list[Scene]:
-    """A base scene and `size` − 1 different siblings, one, two or three differences away from it, nearest first."""
+def sample_family(rng: random.Random, size: int, breaking: bool | None = None) -> list[Scene]:
+    """Draw a base scene and `size` − 1 different siblings with one, two or three differences to it, nearest first."""
     base = sample_scene(rng, breaking)
     scenes = [base]
     while len(scenes) < size:
-        fresh = sibling(base, rng, 1 + (len(scenes) - 1) * 3 // max(size - 1, 1))
+        fresh = sample_sibling(base, rng, 1 + (len(scenes) - 1) * 3 // max(size - 1, 1))
         if fresh not in scenes:
             scenes.append(fresh)
     return scenes
 
 
 def distance(first: Scene, second: Scene) -> int:
-    """How many attributes differ, things matched in order of their index (exact for members of one family)."""
+    """Return the number of different attributes; things are matched by their index, which is exact within a family."""
     total = int(first.background != second.background) + 5 * abs(len(first.things) - len(second.things))
     for a, b in zip(first.things, second.things, strict=False):
         total += sum(getattr(a, field) != getattr(b, field) for field in Thing.__slots__)
@@ -156,7 +173,11 @@ def distance(first: Scene, second: Scene) -> int:
 
 
 def scene_of(sample: Sample) -> Scene:
-    """The scene of a lab sample. InputError, naming the sample, for one that is not of the lab."""
+    """Return the scene of a lab sample.
+
+    Raises:
+        InputError: The sample is not from the lab; the message names it.
+    """
     if "scene" not in sample.meta:
-        raise InputError(f"sample {sample.id!r} has no scene: only images of the lab have one")
+        raise InputError(f"sample {sample.id!r} has no scene; only samples of the lab have one")
     return Scene.from_json(sample.meta["scene"])

@@ -1,8 +1,8 @@
-"""Reads free captions of the lab's language back into assertions and judges them against the scene.
+"""Parses captions in the language of the lab into assertions, and checks them against the scene.
 
-The reader takes anything, also sampled and ungrammatical text: it finds noun phrases, place phrases, relation words,
-numbers and backgrounds by longest match and binds each to the nearest noun phrase of its sentence. What it can't read
-asserts nothing. Judging is exact, because the scene is known.
+The parser accepts any text, including ungrammatical samples of a model. It finds noun phrases, place phrases, relation
+words, numbers and backgrounds by longest match, and binds each to the nearest noun phrase of its sentence. Text that it
+can't parse asserts nothing. The check is exact, because the scene is known.
 """
 
 from __future__ import annotations
@@ -24,61 +24,66 @@ _PLACE = {tuple(place.split()): place for place in PLACES} | {("center",): "midd
 
 @dataclass(slots=True)
 class Mention:
-    """A noun phrase of a caption: a kind and what is said of it."""
+    """A noun phrase of a caption: a kind with the attributes that the caption states."""
 
     kind: str
     attributes: dict[str, str] = field(default_factory=dict)
     count: int = 1
     definite: bool = False
     things: tuple[int, ...] = ()
-    """Indices of the scene's things it was bound to by `judge`; empty where there is none."""
+    """Indices of the things of the scene to which `check_caption` binds the mention; empty where there is none."""
     possible: tuple[int, ...] = ()
-    """Indices of all things that it fits as well as those: a relation is true if it holds for any of them."""
+    """Indices of all things that fit equally well: a relation is true if it holds for any of them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Assertion:
-    """One claim of a caption: (`what`, `subject`, `value`), for a relation also the `other` kind."""
+    """One claim of a caption."""
 
     what: str
-    """object, colour, size, fill, place, count, relation or background."""
+    """The type of the claim: object, colour, size, fill, place, count, relation or background."""
     subject: str
+    """The kind that the claim is about; `background` for the background."""
     value: str
+    """The claimed value."""
     other: str = ""
+    """The other kind of a relation."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a caption claims of a scene, and what of the scene it tells."""
+    """The result of checking a caption against a scene."""
 
     claims: dict[Assertion, bool]
-    """Each different claim, in order of appearance, and whether it is true."""
-    told: frozenset[tuple]
+    """Each different claim, in order of appearance → whether it is true."""
+    stated: frozenset[tuple]
     """The facts of the scene (`facts`) that the caption states."""
     total: int
-    """How many facts the scene has."""
+    """The number of facts of the scene."""
 
     @property
     def wrong(self) -> list[Assertion]:
+        """The false claims."""
         return [claim for claim, true in self.claims.items() if not true]
 
     @property
     def recall(self) -> float:
-        """Facts told over facts, in [0, 1]."""
-        return len(self.told) / self.total
+        """The share of the scene's facts that the caption states, in [0, 1]."""
+        return len(self.stated) / self.total
 
     @property
     def hallucination_rate(self) -> float:
-        """False claims over claims, in [0, 1]; 0 where nothing is claimed."""
+        """The share of claims that are false, in [0, 1]; 0 for a caption without claims."""
         return len(self.wrong) / len(self.claims) if self.claims else 0.0
 
 
 def words(text: str) -> list[str]:
+    """Split a text into lower-case words and punctuation marks."""
     return re.findall(r"[a-z]+|[.!?,:]", text.lower())
 
 
 def sentences(text: str) -> list[list[str]]:
-    """The words of each sentence, marks dropped."""
+    """Return the words of each sentence, without punctuation marks."""
     result: list[list[str]] = [[]]
     for word in words(text):
         if word in ".!?":
@@ -88,17 +93,21 @@ def sentences(text: str) -> list[list[str]]:
     return [sentence for sentence in result if sentence]
 
 
-def read(text: str) -> tuple[list[Mention], list[tuple[int, str, int]], list[str]]:
-    """(mentions, relations between mentions by index, backgrounds) that a caption states."""
+def parse_caption(text: str) -> tuple[list[Mention], list[tuple[int, str, int]], list[str]]:
+    """Parse a caption.
+
+    Returns:
+        The mentions, the relations as (index of a mention, relation, index of another mention), and the backgrounds.
+    """
     mentions: list[Mention] = []
     relations: list[tuple[int, str, int]] = []
     grounds: list[str] = []
     for sentence in sentences(text):
         start = len(mentions)
         pending: dict[str, str] = {}
-        count, definite, predicate, denied = 1, False, False, False
+        count, definite, predicate, negated = 1, False, False, False
         relation: str | None = None
-        waiting_place: str | None = None
+        pending_place: str | None = None
         i = 0
         while i < len(sentence):
             word = sentence[i]
@@ -113,23 +122,23 @@ def read(text: str) -> tuple[list[Mention], list[tuple[int, str, int]], list[str
                 if len(mentions) > start and not pending and "place" not in mentions[-1].attributes:
                     mentions[-1].attributes["place"] = place
                 else:
-                    waiting_place = place
+                    pending_place = place
             elif word in _ATTRIBUTE:
                 pending[_ATTRIBUTE[word]] = word
                 i += 1
             elif word in _NUMBER:
                 count, i = _NUMBER[word], i + 1
-            elif word in _KIND and denied:
-                # `there is no boat` claims nothing that the metrics count.
-                pending, denied, i = {}, False, i + 1
+            elif word in _KIND and negated:
+                # `there is no boat` makes no claim that the metrics count.
+                pending, negated, i = {}, False, i + 1
             elif word in _KIND:
                 mention = Mention(_KIND[word], pending, count, definite)
-                if waiting_place:
-                    mention.attributes["place"] = waiting_place
+                if pending_place:
+                    mention.attributes["place"] = pending_place
                 mentions.append(mention)
                 if relation and len(mentions) - start >= 2:
                     relations.append((len(mentions) - 2, relation, len(mentions) - 1))
-                pending, count, definite, relation, waiting_place, predicate = {}, 1, False, None, None, False
+                pending, count, definite, relation, pending_place, predicate = {}, 1, False, None, None, False
                 i += 1
             else:
                 if word in BACKGROUNDS:
@@ -137,89 +146,104 @@ def read(text: str) -> tuple[list[Mention], list[tuple[int, str, int]], list[str
                 if word in ("is", "are"):
                     predicate = len(mentions) > start
                 elif word in ("a", "an", "the", "and"):
-                    # `the ball is red and the tree is green`: what followed the verb was said of the ball.
+                    # `the ball is red and the tree is green`: the words after the verb describe the ball.
                     if predicate and pending:
-                        _say_of(mentions[-1], pending)
+                        _add_attributes(mentions[-1], pending)
                         pending, predicate = {}, False
                     definite = word == "the" if word != "and" else definite
                 elif word in ("no", "not"):
-                    denied = True
+                    negated = True
                 i += 1
-        # `the ball is red`: attributes left over belong to the last noun phrase.
+        # `the ball is red`: remaining attributes belong to the last noun phrase.
         if pending and len(mentions) > start:
-            _say_of(mentions[-1], pending)
+            _add_attributes(mentions[-1], pending)
     return mentions, relations, grounds
 
 
-def _say_of(mention: Mention, attributes: dict[str, str]) -> None:
+def _add_attributes(mention: Mention, attributes: dict[str, str]) -> None:
+    """Add attributes to a mention, but keep those that it has."""
     for name, value in attributes.items():
         mention.attributes.setdefault(name, value)
 
 
 @functools.lru_cache(maxsize=1024)
 def facts(scene: Scene) -> tuple[tuple, ...]:
-    """What there is to tell: every thing with its four attributes, counts above one, the background, and for each
-    thing its relation to the nearest other one (either way round counts as telling it)."""
-    found: list[tuple] = [("background",)]
+    """Return the facts of a scene that a caption can state.
+
+    They are every thing with its four attributes, the counts above one, the background, and the relation of each thing
+    to the nearest thing of another kind. Such a relation counts as stated in either direction.
+    """
+    result: list[tuple] = [("background",)]
     for i in range(len(scene.things)):
-        found += [(what, i) for what in ("object", "colour", "size", "fill", "place")]
-    found += [("count", kind) for kind in dict.fromkeys(t.kind for t in scene.things) if scene.count(kind) > 1]
-    found += [("relation", *pair) for pair in sorted(_neighbours(scene))]
-    return tuple(found)
+        result += [(what, i) for what in ("object", "colour", "size", "fill", "place")]
+    result += [("count", kind) for kind in dict.fromkeys(t.kind for t in scene.things) if scene.count(kind) > 1]
+    result += [("relation", *pair) for pair in sorted(_neighbours(scene))]
+    return tuple(result)
 
 
 def _neighbours(scene: Scene) -> set[tuple[int, int]]:
-    def gap(a: Thing, b: Thing) -> int:
+    """Return the index pairs (smaller, larger) of each thing and the nearest thing of another kind."""
+
+    def squared_distance(a: Thing, b: Thing) -> int:
         ra, ca = divmod(PLACES.index(a.place), 3)
         rb, cb = divmod(PLACES.index(b.place), 3)
         return (ra - rb) ** 2 + (ca - cb) ** 2
 
     pairs = set()
     for i, thing in enumerate(scene.things):
-        others = [(gap(thing, other), j) for j, other in enumerate(scene.things) if other.kind != thing.kind]
+        others = [
+            (squared_distance(thing, other), j) for j, other in enumerate(scene.things) if other.kind != thing.kind
+        ]
         if others:
             j = min(others)[1]
             pairs.add((min(i, j), max(i, j)))
     return pairs
 
 
-def _bind(mention: Mention, scene: Scene, seen: set[int]) -> None:
-    """Bind a mention to what it most charitably means: most attributes right, then for `a` those not yet named."""
+def _bind(mention: Mention, scene: Scene, mentioned: set[int]) -> None:
+    """Bind a mention to the things that suit it best.
 
-    def right(i: int) -> int:
+    These are the things with the most correct attributes. Among equals, `a` prefers things that are not `mentioned`
+    yet, and `the` prefers things that are.
+    """
+
+    def correct(i: int) -> int:
         return sum(getattr(scene.things[i], name) == value for name, value in mention.attributes.items())
 
     candidates = [i for i, thing in enumerate(scene.things) if thing.kind == mention.kind]
-    candidates.sort(key=lambda i: (-right(i), (i in seen) != mention.definite, i))
+    candidates.sort(key=lambda i: (-correct(i), (i in mentioned) != mention.definite, i))
     mention.things = tuple(candidates[: mention.count])
-    mention.possible = tuple(i for i in candidates if right(i) == right(candidates[0]))
+    mention.possible = tuple(i for i in candidates if correct(i) == correct(candidates[0]))
 
 
-def judge(caption: str, scene: Scene) -> Verdict:
-    """Judge every claim of a caption. A claim made twice counts once; a claim about an absent thing is false."""
-    mentions, relations, grounds = read(caption)
+def check_caption(caption: str, scene: Scene) -> Verdict:
+    """Check every claim of a caption against the scene.
+
+    A repeated claim counts once. A claim about an absent thing is false.
+    """
+    mentions, relations, grounds = parse_caption(caption)
     claims: dict[Assertion, bool] = {}
-    told: set[tuple] = set()
-    seen: set[int] = set()
+    stated: set[tuple] = set()
+    mentioned: set[int] = set()
 
-    def claim(what: str, subject: str, value: str, true: bool, other: str = "") -> None:
+    def add_claim(what: str, subject: str, value: str, true: bool, other: str = "") -> None:
         key = Assertion(what, subject, value, other)
         claims[key] = claims.get(key, False) or true
 
     for mention in mentions:
-        _bind(mention, scene, seen)
-        seen.update(mention.things)
-        claim("object", mention.kind, mention.kind, bool(mention.things))
-        told.update(("object", i) for i in mention.things)
+        _bind(mention, scene, mentioned)
+        mentioned.update(mention.things)
+        add_claim("object", mention.kind, mention.kind, bool(mention.things))
+        stated.update(("object", i) for i in mention.things)
         for name, value in mention.attributes.items():
-            right = [i for i in mention.things if getattr(scene.things[i], name) == value]
-            claim(name, mention.kind, value, bool(right) and len(right) == len(mention.things))
-            told.update((name, i) for i in right)
+            correct = [i for i in mention.things if getattr(scene.things[i], name) == value]
+            add_claim(name, mention.kind, value, bool(correct) and len(correct) == len(mention.things))
+            stated.update((name, i) for i in correct)
         if mention.count > 1:
             true = scene.count(mention.kind) == mention.count
-            claim("count", mention.kind, str(mention.count), true)
+            add_claim("count", mention.kind, str(mention.count), true)
             if true:
-                told.add(("count", mention.kind))
+                stated.add(("count", mention.kind))
     for one, relation, two in relations:
         first, second = mentions[one], mentions[two]
         pairs = [
@@ -228,26 +252,26 @@ def judge(caption: str, scene: Scene) -> Verdict:
             for j in second.possible
             if i != j and holds(relation, scene.things[i], scene.things[j])
         ]
-        claim("relation", first.kind, relation, bool(pairs), second.kind)
-        told.update(("relation", min(p), max(p)) for p in pairs)
+        add_claim("relation", first.kind, relation, bool(pairs), second.kind)
+        stated.update(("relation", min(p), max(p)) for p in pairs)
     for ground in grounds:
-        claim("background", "background", ground, ground == scene.background)
+        add_claim("background", "background", ground, ground == scene.background)
         if ground == scene.background:
-            told.add(("background",))
-    known = facts(scene)
-    return Verdict(claims, frozenset(told & set(known)), len(known))
+            stated.add(("background",))
+    all_facts = facts(scene)
+    return Verdict(claims, frozenset(stated & set(all_facts)), len(all_facts))
 
 
-def fit(caption: str, scene: Scene) -> float:
-    """How well a caption fits a scene: true claims minus false ones."""
-    verdict = judge(caption, scene)
+def fit_score(caption: str, scene: Scene) -> float:
+    """Return how well a caption fits a scene: the number of true claims minus the number of false ones."""
+    verdict = check_caption(caption, scene)
     return sum(1 if true else -1 for true in verdict.claims.values())
 
 
 def singles_out(caption: str, scene: Scene, others: Iterable[Scene]) -> bool:
-    """Whether the caption fits its own scene strictly better than every other one of the bag."""
-    own = fit(caption, scene)
-    return all(fit(caption, other) < own for other in others)
+    """Return whether the caption fits its own scene strictly better than every other scene of the bag."""
+    own = fit_score(caption, scene)
+    return all(fit_score(caption, other) < own for other in others)
 
 
 _CLASS = {
@@ -266,8 +290,8 @@ _SENTENCE = re.compile(rf"(?:h[ir]{_LIST}|{_LIST}|{_NP}[ir]?(?:{_PLACE_RE}|{_REL
 
 
 def grammatical_share(caption: str) -> float:
-    """Share of the caption's sentences that the lab's grammar accepts, in [0, 1]; 0 for an empty caption."""
-    found = sentences(caption)
-    if not found:
+    """Return the share of the caption's sentences that the grammar of the lab accepts; 0 for an empty caption."""
+    parsed = sentences(caption)
+    if not parsed:
         return 0.0
-    return sum(bool(_SENTENCE.fullmatch("".join(_CLASS.get(w, "?") for w in s))) for s in found) / len(found)
+    return sum(bool(_SENTENCE.fullmatch("".join(_CLASS.get(w, "?") for w in s))) for s in parsed) / len(parsed)

@@ -1,7 +1,8 @@
-"""The lab's vocabulary and its habits: which kinds come together, and their usual colours, sizes, fills and places.
+"""The vocabulary of the lab and its habits.
 
-The habits are what a captioner learns instead of looking. A share of scenes breaks them (`rlcap.lab.world.scene`), so that
-a caption which states the usual can be told from one that saw.
+The habits say which kinds occur together, and their usual colours, sizes, fills and places. A captioner can learn them
+instead of looking at the image. A share of scenes breaks them (`rlcap.lab.world.scene`), so that captions that merely
+state the usual differ from captions that describe the image.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ THEMES: dict[str, tuple[tuple[str, ...], str]] = {
     "party": (("ball", "kite", "star", "box"), "snow"),
     "beach": (("kite", "boat", "ball", "fish"), "sand"),
 }
-"""Theme → (the kinds that come together, the usual background)."""
+"""Theme → (the kinds that occur together, the usual background)."""
 
 USUAL: dict[str, tuple[str, str, str, tuple[str, ...]]] = {
     "ball": ("red", "small", "striped", ("bottom", "bottom left", "bottom right")),
@@ -55,10 +56,10 @@ CONFUSABLE = {
     "car": "boat", "boat": "car", "fish": "bird", "bird": "fish", "lamp": "tree", "flower": "star",
     "cup": "box", "kite": "star",
 }  # fmt: skip
-"""Kind → the kind that a weak detector takes it for."""
+"""Kind → the kind with which a weak detector confuses it."""
 
 
 def cell_of(place: str) -> tuple[int, int]:
-    """(column, row) of a place in the three by three grid, each 0, 1 or 2, from the top left."""
+    """Return (column, row) of a place in the three by three grid, each 0, 1 or 2, from the top left."""
     index = PLACES.index(place)
     return index % 3, index // 3

@@ -86,7 +86,6 @@ def _bags_mine(options: argparse.Namespace) -> None:
 
 def _bags_convert(options: argparse.Namespace) -> None:
     from rlcap.data.bags import (
-        BagError,
         BagFile,
         is_bag_file,
         make_bag_file,

@@ -53,6 +53,13 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
     return wait(submit(coroutine))
 
 
+async def run_on_background_loop(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Await a coroutine on the background loop, from whichever loop this is called."""
+    if threading.current_thread().name == _THREAD_NAME:
+        return await coroutine
+    return await asyncio.wrap_future(submit(coroutine))
+
+
 async def run_in_daemon_thread(function: Callable[..., T], *arguments: Any) -> T:
     """Run a blocking function in a daemon thread: one that hangs blocks neither the loop nor the exit of the process."""
     loop = asyncio.get_running_loop()

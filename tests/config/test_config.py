@@ -93,8 +93,8 @@ def test_overrides_are_read_as_yaml_with_or_without_dashes():
     assert config.model.adapter is None
     assert config.report_to == ["wandb"]
     assert config.mix["critique"]["weight"] == 0.25
-    assert config.mix["critique"]["params"]["engine"] == {
-        "engine": "rlcap.lab.oracles.grader:OracleGrader",
+    assert config.mix["critique"]["params"]["judge"]["backend"] == {
+        "type": "rlcap.lab.oracles.grader:OracleGrader",
         "misreads": 0.03,
     }
 
@@ -307,18 +307,18 @@ def test_a_reward_that_is_not_there_can_not_be_left_out(tmp_path):
         load_config(GRPOConfig, file, ["mix.lenght=null"])
 
 
-def test_another_engine_takes_none_of_the_old_ones_parameters():
-    judge = "mix.critique.params.engine"
-    mine = load_config(GRPOConfig, LAB, [f"{judge}={{engine: 'openai:gpt-4o-mini', temperature: 0.2}}"])
-    assert mine.mix["critique"]["params"]["engine"] == {"engine": "openai:gpt-4o-mini", "temperature": 0.2}
-    assert mine.mix["critique"]["params"]["penalty"] == 0.05
-    worse = load_config(GRPOConfig, LAB, [f"{judge}.misreads=0.5"])
-    assert worse.mix["critique"]["params"]["engine"] == {
-        "engine": "rlcap.lab.oracles.grader:OracleGrader",
-        "misreads": 0.5,
-    }
-    plain = load_config(GRPOConfig, LAB, [f"{judge}=openai:gpt-4o-mini"])
-    assert plain.mix["critique"]["params"]["engine"] == "openai:gpt-4o-mini"
+def test_another_backend_takes_none_of_the_old_ones_parameters():
+    def backend(override):
+        params = load_config(GRPOConfig, LAB, [f"mix.critique.params.judge.backend{override}"]).mix["critique"][
+            "params"
+        ]
+        assert params["penalty"] == 0.05
+        return params["judge"]["backend"]
+
+    mine = {"type": "openai", "model": "gpt-4o-mini", "temperature": 0.2}
+    assert backend("={type: openai, model: gpt-4o-mini, temperature: 0.2}") == mine
+    assert backend(".misreads=0.5") == {"type": "rlcap.lab.oracles.grader:OracleGrader", "misreads": 0.5}
+    assert backend("=openai:gpt-4o-mini") == "openai:gpt-4o-mini"
 
 
 def test_an_adapter_goes_with_its_base_and_not_with_full_training():

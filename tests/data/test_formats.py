@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rlcap.data.formats import DataError, load_samples, split_samples
+from rlcap.data.formats import load_samples, split_samples
 from rlcap.data.prompts import caption_prompt
 from rlcap.errors import DataError
 

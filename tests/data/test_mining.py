@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from rlcap.data.bags import BagError, attach_distractors
+from rlcap.data.bags import attach_distractors
 from rlcap.data.mining import compute_features, exact_neighbours, level_lists, measure_recall, mine, search
 from rlcap.errors import BagError
 from rlcap.types import Sample

@@ -6,7 +6,7 @@ import pytest
 
 from rlcap.errors import InputError
 from rlcap.judge.backends.base import JudgeRequest
-from rlcap.lab.oracles.question_answerer import choose, said
+from rlcap.lab.oracles.question_answerer import OracleQuestionAnswerer, choose, said
 from rlcap.lab.world.language import describe_scene
 from rlcap.lab.world.questions import questions, questions_for_sample
 from rlcap.lab.world.scene import Scene, Thing, sample_scene

@@ -123,12 +123,12 @@ def test_a_pairs_file_that_cannot_be_used_is_named(tmp_path, text, message):
         (RefineConfig, ["reviser.rounds=0"], "reviser.rounds"),
         (
             RefineConfig,
-            ["accept.critique.params.engine=rlcap.lab.oracles.reviser:OracleReviser"],
+            ["accept.critique.params.judge=rlcap.lab.oracles.reviser:OracleReviser"],
             "whoever accepts must be another",
         ),
         (
             RefineConfig,
-            ["accept.critique.params.engine={engine: 'rlcap.lab.oracles.reviser:OracleReviser'}"],
+            ["accept.critique.params.judge={backend: 'rlcap.lab.oracles.reviser:OracleReviser'}"],
             "whoever accepts must be another",
         ),
         (DPOConfig, [], "pairs is empty"),

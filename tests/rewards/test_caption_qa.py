@@ -8,6 +8,7 @@ from fake_backends import FakeBackend, make_reward
 from rlcap.config.imports import build
 from rlcap.errors import ConfigError, InputError, JudgeError, QuestionError
 from rlcap.judge.templates import extract_delimited
+from rlcap.lab.oracles.question_answerer import OracleQuestionAnswerer
 from rlcap.lab.world.language import describe_scene
 from rlcap.lab.world.scene import sample_scene
 from rlcap.rewards.caption_qa import CaptionQa, credit

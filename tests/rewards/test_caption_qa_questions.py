@@ -11,6 +11,7 @@ from PIL import Image
 from rlcap.errors import ConfigError, QuestionError, ReplyFormatError
 from rlcap.judge.cache import ReplyCache
 from rlcap.judge.templates import PromptTemplate, extract_delimited
+from rlcap.lab.oracles.question_answerer import OracleQuestionAnswerer
 from rlcap.rewards.caption_qa import CaptionQa
 from rlcap.rewards.caption_qa.questions import (
     UNTOLD,

@@ -7,7 +7,7 @@ from fake_backends import FakeBackend, make_reward
 
 from rlcap.config.imports import build
 from rlcap.errors import InputError, ReplyFormatError, RubricError
-from rlcap.lab.oracles.rubric import FAITHFUL, rubric
+from rlcap.lab.oracles.rubric import FAITHFUL, OracleRubric, rubric
 from rlcap.lab.world.language import describe_scene
 from rlcap.lab.world.scene import sample_scene
 from rlcap.rewards.rubric import Rubric

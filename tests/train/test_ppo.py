@@ -99,7 +99,7 @@ def test_the_first_round_is_learnt_from_the_reward_alone(material, tmp_path):
 def test_an_abstention_is_neutral(material, tmp_path):
     both = {"vowels": RewardTerm(Vowels()), "silent": RewardTerm(Silent(), 3.0)}
     plain, with_silent = trainer(material, tmp_path / "a"), trainer(material, tmp_path / "b", both)
-    with_silent.mix.guard.limit = 1.0
+    with_silent.mix.abstentions.limit = 1.0
     rewards = [ppo._total(rolled_out(ppo)) for ppo in (plain, with_silent)]
     assert torch.equal(*rewards)
 

@@ -6,6 +6,7 @@ import importlib
 import os
 from typing import Any
 
+from rlcap.judge import event_loop
 from rlcap.judge.backends.api import APIBackend, completion_of
 from rlcap.judge.backends.base import Completion, JudgeRequest
 
@@ -25,6 +26,10 @@ class LiteLLMBackend(APIBackend):
         Raises:
             Exception: LiteLLM's exceptions, which carry `status_code`.
         """
+        # LiteLLM keeps connections in the module, and they belong to the event loop that made them: one loop makes all calls.
+        return await event_loop.run_on_background_loop(self._complete(request))
+
+    async def _complete(self, request: JudgeRequest) -> Completion:
         response = await self._litellm.acompletion(
             **self.body(request),
             timeout=request.timeout,

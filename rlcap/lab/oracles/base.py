@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rlcap.check_caption.backends.base import Completion, JudgeBackend, JudgeRequest
+from rlcap.judge.backends.base import Completion, JudgeBackend, JudgeRequest
 
 
 class Oracle(JudgeBackend):

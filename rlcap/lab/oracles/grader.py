@@ -11,9 +11,9 @@ from __future__ import annotations
 import json
 import random
 
-from rlcap.check_caption.backends.base import JudgeRequest
-from rlcap.check_caption.parsing import Verdict as JudgeVerdict
-from rlcap.check_caption.templates import extract_delimited
+from rlcap.judge.backends.base import JudgeRequest
+from rlcap.judge.parsing import Verdict as JudgeVerdict
+from rlcap.judge.templates import extract_delimited
 from rlcap.lab.oracles.base import Oracle
 from rlcap.lab.world.language import PLACE_PHRASES, RELATION_PHRASES, article
 from rlcap.lab.world.scene import Scene, misread, scene_of
@@ -79,7 +79,7 @@ class OracleGrader(Oracle):
         self.name = "oracle-grader-1" + (f" misreads={misreads:g}" if misreads else "")
 
     def answer(self, request: JudgeRequest) -> str:
-        """A critique in the strict format of `rlcap.check_caption.parsing`. ValueError for a sample without a scene."""
+        """A critique in the strict format of `rlcap.judge.parsing`. ValueError for a sample without a scene."""
         verdict, scene = read_caption(request, self.misreads)
         wrong = tuple(dict.fromkeys(say_claim(claim) for claim in verdict.wrong))
         open_facts = [say_fact(fact, scene) for fact in facts(scene) if fact not in verdict.stated]

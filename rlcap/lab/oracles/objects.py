@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import re
 
-from rlcap.check_caption.backends.base import JudgeRequest
+from rlcap.judge.backends.base import JudgeRequest
+from rlcap.lab.oracles.base import Oracle
 from rlcap.lab.world.truth import parse_caption
 from rlcap.scorers.text.hedges import is_guess
 

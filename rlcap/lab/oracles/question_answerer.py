@@ -10,7 +10,7 @@ import re
 import string
 from collections.abc import Sequence
 
-from rlcap.check_caption.backends.base import JudgeRequest
+from rlcap.judge.backends.base import JudgeRequest
 from rlcap.lab.oracles.base import Oracle
 from rlcap.lab.world.language import PLACE_PHRASES, PLURALS, RELATION_PHRASES, article
 from rlcap.lab.world.questions import ATTRIBUTE_QUESTIONS, COUNT_WORDS

@@ -8,8 +8,8 @@ from __future__ import annotations
 import random
 import re
 
-from rlcap.check_caption.backends.base import JudgeRequest
-from rlcap.check_caption.templates import extract_delimited
+from rlcap.judge.backends.base import JudgeRequest
+from rlcap.judge.templates import extract_delimited
 from rlcap.lab.oracles.base import Oracle
 from rlcap.lab.oracles.grader import say_claim, say_fact
 from rlcap.lab.world.language import describe_background, describe_thing

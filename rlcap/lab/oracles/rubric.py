@@ -12,7 +12,8 @@ import json
 import random
 import re
 
-from rlcap.check_caption.backends.base import JudgeRequest
+from rlcap.judge.backends.base import JudgeRequest
+from rlcap.lab.oracles.base import Oracle
 from rlcap.lab.world.language import PLACE_PHRASES, describe_background, describe_count, noun_phrase
 from rlcap.lab.world.scene import Scene, scene_of
 from rlcap.lab.world.truth import check_caption

@@ -12,9 +12,11 @@ An honest reply grades the caption by its content alone, so that whatever arrive
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import json
 import math
+import socket
 import threading
 import time
 from email.message import Message
@@ -69,6 +71,7 @@ class JudgeServer(ThreadingHTTPServer):
         self.usage: dict[str, Any] | None = {"prompt_tokens": 100, "completion_tokens": 20, "total_tokens": 120}
         """The bill of each reply; None: none is sent."""
         self.now = self.peak = 0
+        self.connections: list[socket.socket] = []
         self.lock, self.closing = threading.Lock(), threading.Event()
 
     @property
@@ -92,6 +95,9 @@ class JudgeServer(ThreadingHTTPServer):
         self.closing.set()
         self.shutdown()
         self.server_close()
+        for connection in self.connections:  # or a client would take one up again for a later server on the same port
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request: Any, address: Any) -> None:
         """A client that gave up is nothing to tell."""
@@ -100,6 +106,10 @@ class JudgeServer(ThreadingHTTPServer):
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
+
+    def setup(self) -> None:
+        super().setup()
+        self.server.connections.append(self.connection)
 
     def do_POST(self) -> None:
         server = self.server

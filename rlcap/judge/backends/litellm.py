@@ -55,4 +55,5 @@ def import_litellm() -> Any:
     keep_litellm_offline()
     litellm = importlib.import_module("litellm")
     litellm.suppress_debug_info = True
+    litellm.disable_aiohttp_transport = True  # on it a call now and then never returns; httpx does not lose any
     return litellm

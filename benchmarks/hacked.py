@@ -17,7 +17,8 @@ from pathlib import Path
 from lab_runs import ROOT, arguments, row, train, write_json
 from mixes import PARTS
 
-from rlcap.config.schema import GRPOConfig, load_config
+from rlcap.config.loading import load_config
+from rlcap.config.schema import GRPOConfig
 from rlcap.eval.over_optimization import describe_alarm
 from rlcap.eval.report.charts import smooth
 from rlcap.eval.reward_gains import reward_gain, reward_terms, smoothing_window

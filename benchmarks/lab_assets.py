@@ -18,7 +18,7 @@ from lab_runs import write_json
 from rlcap.config.schema import ModelConfig
 from rlcap.eval.captioning import caption_samples
 from rlcap.eval.metrics.retrieval import retrieval_metrics, split_bags
-from rlcap.lab.assets import resolve
+from rlcap.io.addresses import resolve_address
 from rlcap.lab.models.nli import LABELS, sample_pair
 from rlcap.lab.source import load_split
 from rlcap.lab.truth_metrics import truth_metrics
@@ -35,7 +35,7 @@ def captioners(samples: list) -> dict:
     """Truth metrics of greedy captions, with the adapter and without."""
     found = {}
     for name, adapter in (("base", None), ("MLE adapter", "lab:adapter")):
-        policy = load_policy(ModelConfig(adapter=adapter))
+        policy = load_policy(ModelConfig(base="lab:captioner", adapter=adapter))
         captions = caption_samples(policy.model, policy.processor, samples, instruction=INSTRUCTION, max_new_tokens=96)
         metrics = truth_metrics(captions, samples)
         found[name] = {metric: float(np.nanmean(metrics[metric])) for metric in TRUTH}
@@ -60,7 +60,7 @@ def retrievers(samples: list) -> dict:
     }
     found: dict = {}
     for name in ("retriever", "judge-retriever"):
-        scorer = ClipScorer.load(resolve(f"local-dir:lab:{name}"))
+        scorer = ClipScorer.load(resolve_address(f"local-dir:lab:{name}"))
         images, bags = scorer.image_embeddings([sample.image for sample in samples]).numpy(), split_bags(samples)
         for text, lines in texts.items():
             metrics = retrieval_metrics(scorer.text_embeddings(lines).vectors.numpy(), images, bags)
@@ -73,7 +73,7 @@ def nli(count: int = 1000) -> dict:
     """Accuracy over all pairs and per label, on scenes of the test split."""
     rng = random.Random("nli/quality")
     pairs = [sample_pair(rng, "test") for _ in range(count)]
-    scorer = NliScorer.load(resolve("lab:nli"))
+    scorer = NliScorer.load(resolve_address("lab:nli"))
     guess = scorer.probabilities([p for p, _, _ in pairs], [h for _, h, _ in pairs]).argmax(1).numpy()
     wanted = np.array([label for _, _, label in pairs])
     right = guess == wanted

@@ -52,7 +52,7 @@ def train(
             print(f"running {name}, seed {seed} → {folder}", file=sys.stderr, flush=True)
             recipe = (recipes or {}).get(name, "recipes/grpo.py")
             command = [sys.executable, "-m", "accelerate.commands.launch", recipe, f"--output_dir={folder.resolve()}"]
-            changes = [f"train.seed={seed}", "data.prior_breaking=154", *variants[name], *asked.overrides]
+            changes = [f"train.seed={seed}", "data.options.prior_breaking=154", *variants[name], *asked.overrides]
             cost = timed([*command, *changes], threads=max(1, (os.cpu_count() or 1) // asked.jobs))
             (folder / "cost.json").write_text(json.dumps(cost))
         return json.loads((folder / "cost.json").read_text())

@@ -29,7 +29,8 @@ import numpy as np
 from photo_models import build
 
 from rlcap.cli.arguments import folder, positive
-from rlcap.config.schema import GRPOConfig, SFTConfig, load_config
+from rlcap.config.loading import load_config
+from rlcap.config.schema import GRPOConfig, SFTConfig
 from rlcap.data.source import load_splits
 from rlcap.eval.metric_catalog import metric_info, reading_order
 from rlcap.eval.metrics.retrieval import recall_at_1

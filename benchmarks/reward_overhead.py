@@ -84,7 +84,7 @@ def step_shares(steps: int, warm: int, overrides: list[str]) -> dict[str, float]
 
     with tempfile.TemporaryDirectory() as folder:
         sys.argv = ["grpo.py", "--output_dir", f"{folder}/run", f"train.steps={warm + steps}", "evaluation.every=1000"]
-        sys.argv += ["data.validation=7", "data.test=0", "data.prior_breaking=0", *overrides]
+        sys.argv += ["data.validation=7", "data.test=0", "data.options.prior_breaking=0", *overrides]
         with contextlib.redirect_stdout(io.StringIO()):
             grpo.main()
         rows = [json.loads(line)["metrics"] for line in Path(folder, "run", "metrics.jsonl").read_text().splitlines()]
@@ -105,8 +105,8 @@ def step_shares(steps: int, warm: int, overrides: list[str]) -> dict[str, float]
 
 def retrieval_ratio(captions: int, candidates: int, repeats: int) -> dict[str, float]:
     """Seconds of the self-retrieval reward for a batch, and of encoding everything one by one."""
+    from rlcap.io.addresses import resolve_address
     from rlcap.io.images import open_image
-    from rlcap.lab.assets import resolve
     from rlcap.lab.source import load_split
     from rlcap.rewards.self_retrieval import SelfRetrieval
     from rlcap.types import RewardBatch
@@ -116,7 +116,7 @@ def retrieval_ratio(captions: int, candidates: int, repeats: int) -> dict[str, f
     group = [samples[i // 8 * 7] for i in range(captions)]
     with tempfile.TemporaryDirectory() as cache:
         reward = SelfRetrieval(
-            resolve("local-dir:lab:retriever"), gallery=gallery, candidates=candidates, cache_dir=cache
+            resolve_address("local-dir:lab:retriever"), gallery=gallery, candidates=candidates, cache_dir=cache
         )
         batch = RewardBatch([sample.paragraph for sample in group], group, [()] * captions)
         reward.score(batch)  # images meet the cache once in a run

@@ -19,8 +19,8 @@ A line a reward, a column a question, each with a 95 % bootstrap interval:
     lab_auc    AUC of the lab's sampled captions: none of whose claims is false, against the others
     lab_group  of the pairs of one image's eight captions, the share that it orders as truth does: what RL sees
 
-The lab's captions are sampled from its MLE captioner at temperature 1, eight an image, as training begins. Truth is `rlcap.probing.probe.
-truth_of`: harmonic mean of precision and recall of facts, times the grammatical share; pairs of equal truth don't count.
+The lab's captions are sampled from its MLE captioner at temperature 1, eight an image, as training begins. Truth is `rlcap.lab.truth.
+LabTruth.score`: harmonic mean of precision and recall of facts, times the grammatical share; pairs of equal truth don't count.
 The mix stands in the table by its advantage (the trainer's own arithmetic), which is centred by image: its lab_auc says little.
 Below it, how much more it agrees within groups than the best of its components, image by image. Its weights were chosen in view
 of the images of seed 0; those of seed 1 are the first that were looked at after. What needs a folder that isn't given is left
@@ -323,11 +323,11 @@ def sampled(samples: Sequence[Sample], config: Any, seed: int = 0) -> list[str]:
 
 def on_lab(images: int, seed: int, judges: Path | None) -> dict[str, dict[str, Interval]]:
     from rlcap.algo.advantages import combine
-    from rlcap.config.schema import GRPOConfig, load_config
-    from rlcap.lab.assets import resolve_all
+    from rlcap.config.loading import load_config
+    from rlcap.config.schema import GRPOConfig, mix_entries
     from rlcap.lab.source import load_split
+    from rlcap.lab.truth import LabTruth
     from rlcap.lab.truth_metrics import truth_metrics
-    from rlcap.probing.probe import truth_of
     from rlcap.reward.mix import RewardMix
 
     config = load_config(GRPOConfig, ROOT / "recipes" / "configs" / "lab.yaml", [])
@@ -338,12 +338,12 @@ def on_lab(images: int, seed: int, judges: Path | None) -> dict[str, dict[str, I
     rows = [sample for sample in samples for _ in range(GROUP)]
     known = {sample.id: sample.image for sample in samples}
     bags = [tuple(known[id] for id in s.distractors.get("hard", ()) if id in known)[:4] for s in rows]
-    default = {name: entry for name, entry in config.mix.items() if entry is not None}
+    default = mix_entries(config.mix)
     pairs = [(sample.image, sample.references[0]) for sample in load_split("train", 560)]
     given: dict[str, Any] = {REFERENCES: [sample.references for sample in samples], PAIRS: pairs}
     if judges is not None:
         given |= {ANSWERER: str(judges / "answerer"), CHOOSER: str(judges / "chooser")}
-    entries = resolve_all(default | with_paths(LAB, given))
+    entries = default | with_paths(LAB, given)
     mix = RewardMix.from_config(entries, context={"gallery": sorted(known.values())}, max_abstain=1.0)
     scored = mix.score(RewardBatch(captions, rows, bags))
     k = len(default)
@@ -352,7 +352,7 @@ def on_lab(images: int, seed: int, judges: Path | None) -> dict[str, dict[str, I
         scored.values[:, :k], mix.weights[:k], GROUP, normalize=mix.normalize[:k], reward_ranges=mix.reward_ranges[:k]
     )
     values[MIX] = found.advantages.numpy().astype(float)
-    truth = np.array([truth_of(caption, sample) for caption, sample in zip(captions, rows, strict=True)])
+    truth = np.array([LabTruth().score(caption, sample) for caption, sample in zip(captions, rows, strict=True)])
     false = truth_metrics(captions, rows)["hallucinated"].astype(bool).reshape(-1, GROUP)
     truth = truth.reshape(-1, GROUP)
     results = {name: lab_columns(own.reshape(-1, GROUP), truth, false) for name, own in values.items()}

@@ -10,6 +10,7 @@ rlcap/config/schema.py.
 
 import functools
 import time
+from pathlib import Path
 
 from rlcap.config.schema import DPOConfig
 from rlcap.train.command_line import parse
@@ -17,11 +18,11 @@ from rlcap.train.process import run
 
 STARTED = time.monotonic()
 
+CONFIGS = Path(__file__).parent / "configs"
+
 
 def main() -> None:
-    config = parse(DPOConfig, __doc__)
-
-    from pathlib import Path
+    config = parse(DPOConfig, __doc__, CONFIGS / "lab_dpo.yaml")
 
     import torch
     from accelerate import PartialState

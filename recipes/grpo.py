@@ -16,11 +16,11 @@ from rlcap.train.command_line import parse
 from rlcap.train.process import run
 
 STARTED = time.monotonic()
-LAB = Path(__file__).parent / "configs" / "lab.yaml"
+CONFIGS = Path(__file__).parent / "configs"
 
 
 def main() -> None:
-    config = parse(GRPOConfig, __doc__, LAB)
+    config = parse(GRPOConfig, __doc__, CONFIGS / "lab.yaml")
 
     # the heavy imports come after the arguments: --help and a typo answer at once
     from rlcap.train.grpo import GRPOTrainer

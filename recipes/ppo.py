@@ -22,7 +22,7 @@ CONFIGS = Path(__file__).parent / "configs"
 
 
 def main() -> None:
-    config = parse(PPOConfig, __doc__, CONFIGS / "lab_ppo.yaml", under=CONFIGS / "lab.yaml")
+    config = parse(PPOConfig, __doc__, CONFIGS / "lab_ppo.yaml", below=CONFIGS / "lab.yaml")
 
     # the heavy imports come after the arguments: --help and a typo answer at once
     from rlcap.train.ppo import PPOTrainer

@@ -11,7 +11,7 @@ The run folder then holds refined.jsonl (every caption, its critiques, what beca
 
 from pathlib import Path
 
-from rlcap.config.schema import RefineConfig
+from rlcap.config.schema import RefineConfig, mix_entries
 from rlcap.train.command_line import parse
 from rlcap.train.process import run
 
@@ -24,14 +24,13 @@ def main() -> None:
     import torch
     from accelerate import PartialState
 
-    from rlcap.cli.captions_file import read_captions
-    from rlcap.config.schema import dump
+    from rlcap.config.loading import dump
+    from rlcap.data.captions import read_captions
     from rlcap.data.source import instruction_for, load_splits
     from rlcap.errors import ConfigError
     from rlcap.eval.captioning import caption_samples
     from rlcap.feedback.revise import Reviser
     from rlcap.judge.config import JudgeConfig
-    from rlcap.lab.assets import resolve_all
     from rlcap.policy.loading import load_policy
     from rlcap.reward.mix import RewardMix
     from rlcap.train.refine import describe, refine
@@ -49,7 +48,7 @@ def main() -> None:
 
     reviser = Reviser(JudgeConfig.of(config.reviser.judge), config.reviser.rounds)
     accept = RewardMix.from_config(
-        resolve_all({name: entry for name, entry in config.accept.items() if entry is not None}),
+        mix_entries(config.accept),
         context={"device": str(state.device), "gallery": list(gallery.values())},
         max_abstain=1.0,  # what can't be judged is not taken, which the end says
     )

@@ -8,14 +8,17 @@ The adapter is written to <run folder>/adapter; give it to recipes/grpo.py as mo
 """
 
 import functools
+from pathlib import Path
 
 from rlcap.config.schema import SFTConfig
 from rlcap.train.command_line import parse
 from rlcap.train.process import run
 
+CONFIGS = Path(__file__).parent / "configs"
+
 
 def main() -> None:
-    config = parse(SFTConfig, __doc__)
+    config = parse(SFTConfig, __doc__, CONFIGS / "lab_sft.yaml")
 
     import torch
     from accelerate import PartialState

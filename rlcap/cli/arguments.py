@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
-from dataclasses import replace
+import importlib.util
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rlcap.data.formats import SampleSet
+    from rlcap.types import Sample
+
+SOURCE = "a .jsonl file, a COCO captions .json, a Hugging Face data set's folder, or a data source module:Class"
 
 
 def command(commands: Any, name: str, run: Callable, help: str) -> argparse.ArgumentParser:
@@ -32,21 +34,32 @@ def add_rows(parser: argparse.ArgumentParser, source: str) -> None:
     parser.set_defaults(takes_overrides=True)
 
 
-def rows(options: argparse.Namespace, check_images: bool = True) -> SampleSet:
-    """The rows of SOURCE as training would read them: what `data.` overrides and the options say. check_images: as in
-    `rlcap.data.formats.load_samples`."""
-    from rlcap.config.checks import check
-    from rlcap.config.schema import SFTConfig, load_config
+def rows(options: argparse.Namespace, check_images: bool = True) -> Sequence[Sample]:
+    """Return the rows of SOURCE as training would read them, by what `data.` overrides and the options say.
+
+    Args:
+        options: of a command with `add_rows`.
+        check_images: whether image files are looked at.
+    """
+    from rlcap.config.loading import load_config
+    from rlcap.config.schema import SFTConfig
     from rlcap.data.source import load_rows
     from rlcap.errors import ConfigError
 
     if strangers := [text for text in options.overrides if not text.lstrip("-").startswith("data.")]:
         raise ConfigError(f"{strangers[0]}: only data. overrides apply here, such as data.columns.references=captions")
-    config = load_config(SFTConfig, None, options.overrides)
-    told = {"source": options.source, "image_root": options.image_root, "on_bad": options.on_bad}
-    config.data = replace(config.data, **{key: value for key, value in told.items() if value is not None})
-    check(config)
-    return load_rows(config.data, check_images)
+    data = load_config(SFTConfig, None, options.overrides).data
+    given = {"source": options.source, "image_root": options.image_root, "on_bad": options.on_bad}
+    data = data.model_copy(update={key: value for key, value in given.items() if value is not None})
+    return load_rows(data, check_images)
+
+
+def lab_config() -> Path:
+    """Return the configuration of the embedded lab, which commands take where none is named."""
+    spec = importlib.util.find_spec("rlcap.recipes")
+    if spec is None or not spec.submodule_search_locations:
+        raise FileNotFoundError("the recipes are not installed: pip install rlcap, or pip install -e . in a clone")
+    return Path(spec.submodule_search_locations[0]) / "configs" / "lab.yaml"
 
 
 def positive(text: str) -> int:

@@ -30,7 +30,9 @@ def add(commands: Any) -> None:
     add_rows(mine, "a .jsonl file, a COCO captions .json, or a Hugging Face data set's folder")
     mine.add_argument("--out", type=Path, required=True, help="the bag file (JSON)")
     mine.add_argument(
-        "--clip", required=True, help="open_clip model: ViT-B-32, local-dir:FOLDER, hf-hub:NAME, lab:retriever"
+        "--clip",
+        required=True,
+        help="open_clip model: ViT-B-32, local-dir:FOLDER, hf-hub:NAME, local-dir:lab:retriever",
     )
     mine.add_argument("--pretrained", help="open_clip's tag or a safetensors file, where --clip is a built-in name")
     mine.add_argument(
@@ -63,13 +65,11 @@ def add(commands: Any) -> None:
 def _bags_mine(options: argparse.Namespace) -> None:
     from rlcap.data.bags import partition, write_truematch
     from rlcap.data.mining import compute_features, mine
-    from rlcap.lab.assets import PREFIX, resolve
     from rlcap.scorers.clip import ClipScorer
 
     samples = rows(options)
     print(samples.describe())
-    name = f"local-dir:{options.clip}" if options.clip.startswith(PREFIX) else options.clip
-    scorer = ClipScorer.load(resolve(name), options.pretrained)
+    scorer = ClipScorer.load(options.clip, options.pretrained)
     bags = mine(
         samples, scorer, neighbours=options.neighbours, near_identical=options.near_identical, text=options.text
     )

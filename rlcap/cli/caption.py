@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rlcap.cli.arguments import command, positive
+from rlcap.cli.arguments import command, lab_config, positive
 from rlcap.errors import InputError
 
 if TYPE_CHECKING:
@@ -30,7 +30,8 @@ def add(commands: Any) -> None:
 
 
 def _caption(options: argparse.Namespace) -> None:
-    from rlcap.config.schema import GRPOConfig, ModelConfig, load_config
+    from rlcap.config.loading import load_config
+    from rlcap.config.schema import GRPOConfig, ModelConfig
     from rlcap.eval.captions_file import write_atomically
     from rlcap.io.images import check_image
 
@@ -42,9 +43,7 @@ def _caption(options: argparse.Namespace) -> None:
     if options.folder:
         config = load_config(GRPOConfig, None, [*_of_run(options.folder), *overrides])
     else:
-        config = load_config(GRPOConfig, options.config, overrides)
-    if config.generation.max_new_tokens < 1:
-        raise InputError(f"generation.max_new_tokens must be above 0, got {config.generation.max_new_tokens}")
+        config = load_config(GRPOConfig, options.config or lab_config(), overrides)
     paths = [file for path in images for file in _files(path)]
     if not paths:
         raise InputError("no image: name files or folders of them")
@@ -86,7 +85,7 @@ def _of_run(folder: Path) -> list[str]:
     loaded = {"base": str(tuned), "adapter": None} if whole else {"adapter": str(tuned)}
     return [
         f"model={json.dumps(values['model'] | loaded)}",
-        f"data={json.dumps({key: values['data'].get(key) for key in ('source', 'instruction')} | {'prior_breaking': 0})}",
+        f"data={json.dumps({key: values['data'][key] for key in ('source', 'options', 'instruction') if key in values['data']})}",
         f"generation={json.dumps(values.get('generation', {}))}",
     ]
 

@@ -13,15 +13,18 @@ import importlib.metadata
 import json
 import os
 import platform
+import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
 from packaging.requirements import Requirement
 
-from rlcap.lab.assets import ASSETS, NAMES
+from rlcap.cli.arguments import lab_config
+from rlcap.errors import ConfigError
+from rlcap.io.addresses import resolve_address
 
 State = Literal["good", "note", "broken"]
 _MARK = {"good": "+", "note": "-", "broken": "x"}
@@ -76,7 +79,7 @@ class Health:
 
 def examine() -> Health:
     """Look at everything."""
-    findings = [*required_packages(), *optional_packages(), *torch_and_devices(), *tools(), *lab_assets(), *disk()]
+    findings = [*required_packages(), *optional_packages(), *torch_and_devices(), *tools(), *embedded_models(), *disk()]
     order = {"packages": 0, "devices": 1, "tools": 2, "lab": 3, "disk": 4}
     return Health(tuple(sorted(findings, key=lambda finding: order[finding.topic])))
 
@@ -193,30 +196,33 @@ def tools() -> list[Finding]:
     return findings
 
 
-def lab_assets(folder: Path = ASSETS) -> list[Finding]:
-    """The embedded models."""
-    findings = []
-    for name in NAMES:
-        weights = sorted((folder / name).glob("*.safetensors"))
+def embedded_models(addresses: Sequence[str] | None = None) -> list[Finding]:
+    """Look at the models that the package brings: those that the lab's configuration names by an address."""
+    if addresses is None:
+        addresses = sorted(set(re.findall(r"lab:[\w-]+", lab_config().read_text(encoding="utf-8"))))
+    findings, size = [], 0
+    for address in addresses:
+        try:
+            folder = Path(resolve_address(address))
+        except ConfigError as error:
+            findings.append(Finding("lab", "broken", str(error), "git checkout rlcap/lab/assets, or rlcap lab build"))
+            continue
+        weights = sorted(folder.glob("*.safetensors"))
+        size += sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
         if not weights:
-            command = f"rlcap lab build --only {name}"
-            findings.append(
-                Finding("lab", "broken", f"the lab's {name} is missing", f"git checkout rlcap/lab/assets, or {command}")
-            )
+            fix = f"git checkout rlcap/lab/assets, or rlcap lab build --only {address.partition(':')[2]}"
+            findings.append(Finding("lab", "broken", f"{address} has no weights in {folder}", fix))
         elif pointers := [path for path in weights if path.stat().st_size < 1024]:
-            what = (
-                f"the lab's {name} is a pointer, not a model: {pointers[0].name} has {pointers[0].stat().st_size} bytes"
-            )
+            what = f"{address} is a pointer, not a model: {pointers[0].name} has {pointers[0].stat().st_size} bytes"
             findings.append(Finding("lab", "broken", what, "git lfs pull"))
-    whole = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
-    return findings or [Finding("lab", "good", f"{', '.join(NAMES)}: {whole:.1f} MB")]
+    return findings or [Finding("lab", "good", f"{', '.join(addresses)}: {size / 1e6:.1f} MB")]
 
 
 def disk() -> list[Finding]:
     """The cache, and room for runs."""
-    from rlcap.lab.source import default_cache
+    from rlcap.io.cache import cache_folder
 
-    cache, here = default_cache(), Path.cwd()
+    cache, here = cache_folder(), Path.cwd()
     size = sum(path.stat().st_size for path in cache.rglob("*") if path.is_file()) if cache.is_dir() else 0
     what = f"cache {cache}: {size / 1e6:.0f} MB (RLCAP_CACHE moves it; it may be deleted)"
     probe = next(path for path in (cache, *cache.parents) if path.exists())

@@ -9,8 +9,24 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from rlcap.cli import bags, lab, prepare, prompt, rewards, runs
-from rlcap.cli import caption as captions
+from rlcap.cli import (
+    bags,
+    caption,
+    cider,
+    compare,
+    config,
+    evaluate,
+    grammar,
+    init,
+    lab,
+    nli,
+    probe,
+    prompt,
+    report,
+    rewards,
+    score,
+    train,
+)
 from rlcap.cli.arguments import command
 from rlcap.errors import InputError
 from rlcap.train import process
@@ -18,7 +34,9 @@ from rlcap.train import process
 EXAMPLES = """\
 start here:
   rlcap doctor                                             is this machine ready, and for what
-  accelerate launch recipes/grpo.py                        train on the embedded lab, minutes on two CPU cores
+  rlcap train grpo                                         train on the embedded lab, minutes on two CPU cores
+  rlcap init my-captioner                                  a project folder: recipes, configurations and a reward to edit
+  rlcap config grpo                                        every key of a configuration, with its default and its meaning
 
 the lab:
   rlcap lab export --split test --count 300 --out mine     images and truth, to measure with your own code
@@ -82,7 +100,24 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     doctor = command(commands, "doctor", _doctor, "what is installed, what is missing for what, and what to do")
     doctor.add_argument("--json", action="store_true", help="for programs")
-    for part in (lab, bags, rewards, prepare, prompt, captions, runs):
+    for part in (
+        train,
+        init,
+        config,
+        lab,
+        bags,
+        rewards,
+        probe,
+        score,
+        cider,
+        grammar,
+        nli,
+        prompt,
+        caption,
+        evaluate,
+        compare,
+        report,
+    ):
         part.add(commands)
     return parser
 

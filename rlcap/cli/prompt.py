@@ -61,18 +61,16 @@ def add(commands: Any) -> None:
 def _instruction(options: argparse.Namespace) -> None:
     import torch
 
-    from rlcap.config.checks import check
-    from rlcap.config.schema import GRPOConfig, load_config
+    from rlcap.config.loading import load_config
+    from rlcap.config.schema import GRPOConfig, mix_entries
     from rlcap.data.source import instruction_for, load_splits
     from rlcap.errors import ConfigError
     from rlcap.eval.captioning import caption_samples
     from rlcap.feedback.prompt_tasks import INSTRUCTION_ROLE, INSTRUCTION_RULES, InstructionTask
-    from rlcap.lab.assets import resolve_all
     from rlcap.policy.loading import load_policy
     from rlcap.reward.mix import RewardMix
 
     config = load_config(GRPOConfig, options.config, options.overrides)
-    check(config)
     samples = load_splits(config.data)[0]["train"]
     if len(samples) < options.images + options.held_out:
         raise ConfigError(
@@ -93,7 +91,7 @@ def _instruction(options: argparse.Namespace) -> None:
         )
 
     mix = RewardMix.from_config(
-        resolve_all({name: entry for name, entry in config.mix.items() if entry is not None}),
+        mix_entries(config.mix),
         context={
             "device": "cuda" if torch.cuda.is_available() else "cpu",
             "gallery": [sample.image for sample in samples],
@@ -105,8 +103,8 @@ def _instruction(options: argparse.Namespace) -> None:
 
 
 def _rubric(options: argparse.Namespace) -> None:
-    from rlcap.cli.captions_file import read_captions, to_batch
     from rlcap.config.imports import build, resolve
+    from rlcap.data.captions import read_captions, to_batch
     from rlcap.errors import CaptionsError
     from rlcap.feedback.prompt_tasks import RUBRIC_ROLE, RUBRIC_RULES, RubricTask
     from rlcap.judge.templates import PromptTemplate

@@ -1,328 +1,512 @@
-"""What a run is: its keys with their meaning as dataclasses, and every rule that bounds a value or spans fields.
+"""What a run is: every key of a configuration, with its type, its range, its default and its meaning.
 
     config = load_config(GRPOConfig, "my.yaml", ["train.steps=200", "mix.self_retrieval.weight=0.5"])
-    check(config)
 
-How files and overrides are read stands in `rlcap.config.loading`.
+Values are checked when a configuration is built: types and ranges by the fields, rules that span keys by the validators below them. All
+problems are reported at once. The defaults are for captioners of billions of parameters; the values of the embedded lab are in
+`recipes/configs/lab.yaml`. `rlcap config` prints the schema.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
 
-from rlcap.config.loading import dump as dump  # the one place that callers import from
-from rlcap.config.loading import load_config as load_config
+from pydantic import BeforeValidator, Field, model_validator
 
-TRAINABLE = ("lora-language", "lora-all", "projector", "full")
-"""Names that `model.trainable` may have."""
-DTYPES = ("auto", "float32", "bfloat16")
-"""Names that `model.dtype` may have."""
+from rlcap.config.section import Section
+from rlcap.config.validation import did_you_mean
+from rlcap.errors import ConfigError
+
+Count = Annotated[int, Field(ge=1)]
+"""A whole number of 1 or more."""
+CountOrZero = Annotated[int, Field(ge=0)]
+"""A whole number of 0 or more."""
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+"""A finite number above 0."""
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+"""A finite number of 0 or more."""
+Share = Annotated[float, Field(ge=0, le=1)]
+"""A number in [0, 1]."""
+Trackers = Annotated[
+    list[Literal["wandb"]], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)
+]
+"""One or several experiment trackers: `wandb` or `[wandb]`."""
+Column = Literal["id", "image", "references", "paragraph"]
+"""What a row of data holds, by our names."""
+
+COLUMNS: tuple[Column, ...] = ("id", "image", "references", "paragraph")
 
 
-@dataclass
-class ModelConfig:
+class ModelConfig(Section):
     """The policy: a base model and the LoRA adapter that maximum likelihood made."""
 
-    base: str = "lab:captioner"
-    """Folder or hub name of an image-text-to-text model; `lab:captioner` is the embedded one."""
-    adapter: str | None = "lab:adapter"
-    """Folder or hub name of the LoRA adapter to start from (and the reference model); null makes a fresh one."""
-    trainable: str = "lora-language"
-    """What a fresh adapter adapts: lora-language, lora-all, projector or full."""
-    lora_rank: int = 16
-    """Rank of a fresh LoRA, 1 or more."""
-    lora_alpha: int = 32
+    base: str = ""
+    """Folder, hub name or address (`lab:captioner`) of an image-text-to-text model. Needed wherever a captioner is loaded."""
+    adapter: str | None = None
+    """Folder, hub name or address of the LoRA adapter to start from, which is also the reference model; null makes a fresh one."""
+    trainable: Literal["lora-language", "lora-all", "projector", "full"] = "lora-language"
+    """What a fresh adapter adapts; `full` trains every weight without an adapter."""
+    lora_rank: Count = 16
+    """Rank of a fresh LoRA."""
+    lora_alpha: Count = 32
     """Scale of a fresh LoRA: alpha / rank multiplies its output."""
-    dtype: str = "auto"
-    """float32, bfloat16, or auto: bfloat16 on a GPU that has it, else float32."""
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Of the weights; auto takes bfloat16 on a GPU that has it, and float32 elsewhere."""
     load_in_4bit: bool = False
-    """Keep the base's linear layers in 4 bits (NF4, double quantisation: QLoRA); needs bitsandbytes and a LoRA."""
+    """Keep the base's linear layers in 4 bits (NF4 with double quantisation: QLoRA). It needs bitsandbytes and a LoRA."""
     trust_remote_code: bool = False
-    """Run code that a hub repository brings. Off unless asked for by name."""
+    """Run code that a hub repository brings."""
+
+    @model_validator(mode="after")
+    def _check_adapter(self) -> Self:
+        if self.adapter is not None and self.trainable == "full":
+            raise ValueError(
+                f"trainable=full trains every weight, and adapter {self.adapter} is a LoRA: set model.adapter=null"
+            )
+        return self
 
 
-@dataclass
-class DataConfig:
-    """Where images and texts come from."""
+class DataConfig(Section):
+    """Where images and texts come from, and which of them are held out."""
 
-    source: str = "lab"
-    """`lab`, a .jsonl file, a COCO captions .json, or the folder of a Hugging Face data set on disk."""
+    source: str = ""
+    """A .jsonl file, a COCO captions .json, the folder of a Hugging Face data set on disk, or a data source `module:Class`."""
+    options: dict[str, Any] = Field(default_factory=dict)
+    """Parameters of a data source `module:Class`."""
     image_root: str | None = None
-    """Folder that image paths are relative to; default: the file's own folder."""
+    """Folder that image paths are relative to; null takes the file's own folder."""
     split: str | None = None
-    """Of a Hugging Face data set that was saved with several splits: the one to take. Held-out images are drawn from it."""
-    columns: dict[str, str] = field(default_factory=dict)
-    """Our name (id, image, references, paragraph) → the source's own, where they differ: {references: captions}."""
-    train: int | None = 560
+    """The split to take of a Hugging Face data set that was saved with several. Held-out images are drawn from it."""
+    columns: dict[Column, str] = Field(default_factory=dict)
+    """Our name → the source's own name, where they differ: {references: captions}."""
+    train: Count | None = None
     """Training images; null takes all that are not held out."""
-    validation: int = 35
+    validation: CountOrZero = 50
     """Images that are captioned on a schedule during training."""
-    test: int = 308
+    test: CountOrZero = 200
     """Images that are captioned before the first and after the last step."""
-    prior_breaking: int = 154
-    """The lab's second test split, of scenes without habits; must be 0 for other sources."""
-    seed: int = 0
-    """Which rows are held out, and which scenes the lab draws. Not the seed of the training."""
-    on_bad: str = "error"
-    """What a bad row does: error (stop, naming row and file) or skip (counted)."""
-    max_pixels: int = 50_000_000
-    """An image of more pixels is a bad row, known from its header before anything is decoded."""
+    seed: CountOrZero = 0
+    """Decides which rows are held out. It is not the seed of the training."""
+    on_bad: Literal["error", "skip"] = "error"
+    """What a bad row does: stop with the row and the file, or be skipped and counted."""
+    max_pixels: Count = 50_000_000
+    """An image of more pixels is a bad row. Its header says so before anything is decoded."""
     bags: str | None = None
-    """Bag file of `rlcap bags mine`; the lab and sources without bags need none."""
+    """Bag file that `rlcap bags mine` makes; null where the source brings its own bags, or none are wanted."""
     instruction: str | None = None
     """What the captioner is asked; null takes the source's default."""
 
 
-@dataclass
-class GenerationConfig:
-    """How captions are sampled."""
+class GenerationConfig(Section):
+    """How captions are sampled in training. Evaluation is greedy."""
 
-    max_new_tokens: int = 72
-    """Longest caption, in tokens."""
-    temperature: float = 1.0
-    """Of training's samples, above 0; evaluation is greedy."""
-    top_p: float = 1.0
-    """Nucleus of training's samples, in (0, 1]."""
+    max_new_tokens: Count = 200
+    """Longest caption in tokens."""
+    temperature: Positive = 1.0
+    """Sampling temperature."""
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Nucleus of the samples, in (0, 1]."""
 
 
-@dataclass
-class TrainConfig:
-    """The optimiser and its clock."""
+class TrainConfig(Section):
+    """The optimiser and its clock in reinforcement learning."""
 
-    steps: int = 40
+    steps: Count = 500
     """Optimiser steps."""
-    images_per_step: int = 8
+    images_per_step: Count = 8
     """Images that one step learns from."""
-    captions_per_image: int = 8
-    """Captions sampled for each of them: the group that is compared. Below 4 most groups say nothing."""
-    micro_batch: int = 64
-    """Captions that fit through one forward and backward pass of a device."""
-    iterations: int = 1
-    """How often the captions of a round are learnt from (μ); above 1 the ratio is clipped."""
-    minibatches: int = 1
+    captions_per_image: Annotated[int, Field(ge=2)] = 8
+    """Captions that are sampled for each image: the group in which they are compared. Below 4 most groups teach nothing."""
+    micro_batch: Count = 8
+    """Captions in one forward and backward pass of a device."""
+    iterations: Count = 1
+    """How often the captions of a round are learned from (μ of GRPO). Above 1 the probability ratio is clipped."""
+    minibatches: Count = 1
     """Optimiser steps that learn from a round's captions once, each from its own `images_per_step` images."""
-    learning_rate: float = 2e-3
-    """AdamW's. 1e-6 to 1e-5 for models of billions."""
-    schedule: str = "cosine"
-    """Of the learning rate: cosine (warm-up over the first tenth, then to a tenth by cosine) or constant."""
-    weight_decay: float = 0.0
-    """AdamW's."""
-    max_grad_norm: float = 1.0
+    learning_rate: Positive = 1e-5
+    """Learning rate of AdamW. 1e-6 to 1e-5 suits models of billions of parameters."""
+    schedule: Literal["cosine", "constant"] = "cosine"
+    """Of the learning rate; cosine warms up over the first tenth and falls to a tenth."""
+    weight_decay: NotNegative = 0.0
+    """Weight decay of AdamW."""
+    max_grad_norm: Positive = 1.0
     """Gradients are clipped to this norm."""
-    beta: float = 0.02
-    """What a nat of KL from the reference model (the starting adapter) costs; 0 switches it off."""
-    kl: str = "loss"
-    """Where the KL counts: loss (a token, k3 estimator) or sequence (a caption's sum off its advantage, as in MOCHa)."""
-    epsilon: float = 0.2
-    """PPO clip of the probability ratio; matters when a round is learnt from in several steps."""
-    aggregate: str = "normalize_then_sum"
-    """normalize_then_sum (GDPO), sum_then_normalize (GRPO), sum_then_center (Dr. GRPO, MOCHa), sum_then_leave_one_out (RLOO),
-    sum_minus_running_mean (REINFORCE as in NDLB, DiscriTune) or sum_minus_greedy (SCST, CLIP-Caption-Reward)."""
+    beta: NotNegative = 0.02
+    """What a nat of KL divergence from the reference model costs; 0 switches the KL term off."""
+    kl: Literal["loss", "sequence"] = "loss"
+    """Where the KL counts: loss (at each token, by the k3 estimator) or sequence (a caption's sum, off its advantage, as in MOCHa)."""
+    epsilon: NotNegative = 0.2
+    """Clip of the probability ratio. It matters when a round is learned from in several steps."""
+    aggregate: Literal[
+        "normalize_then_sum",
+        "sum_then_normalize",
+        "sum_then_center",
+        "sum_then_leave_one_out",
+        "sum_minus_running_mean",
+        "sum_minus_greedy",
+    ] = "normalize_then_sum"
+    """How rewards become advantages: normalize_then_sum (GDPO), sum_then_normalize (GRPO), sum_then_center (Dr. GRPO, MOCHa),
+    sum_then_leave_one_out (RLOO), sum_minus_running_mean (REINFORCE as in NDLB and DiscriTune) or sum_minus_greedy (SCST,
+    CLIP-Caption-Reward). The formulas are in rlcap/algo/advantages.py."""
     whiten: bool = True
-    """Divide the advantage by its std over the step's captions, in normalize_then_sum and sum_minus_…"""
-    loss_type: str = "dapo"
-    """TRL's token aggregation: dapo (all tokens of the step alike), grpo, dr_grpo, bnpo."""
+    """Divide the advantages by their std over the step's captions, in normalize_then_sum and sum_minus_…"""
+    loss_type: Literal["dapo", "grpo", "dr_grpo", "bnpo"] = "dapo"
+    """TRL's aggregation over tokens; dapo counts all tokens of the step alike."""
     gradient_checkpointing: bool = False
-    """Recompute activations in the backward pass: slower, less memory."""
-    save_every: int = 20
-    """Steps between checkpoints; rounded up to a generation boundary. The last step is always saved."""
-    keep_checkpoints: int = 2
+    """Recompute activations in the backward pass: slower, with less memory."""
+    save_every: Count = 50
+    """Steps between checkpoints, rounded up to the end of a round. The last step is always saved."""
+    keep_checkpoints: Count = 2
     """How many checkpoints stay on disk."""
-    max_abstain: float = 0.5
-    """A component that abstains on more than this share of recent captions stops the run."""
-    seed: int = 0
-    """Of initialisation, order and sampling."""
+    max_abstain: Share = 0.5
+    """A reward term that abstains on a larger share of recent captions stops the run."""
+    seed: CountOrZero = 0
+    """Seed of initialisation, order and sampling."""
     use_vllm: bool = False
-    """Sample with vLLM through TRL; needs the extra `vllm` and a GPU."""
+    """Sample with vLLM through TRL. It needs the extra `vllm` and a GPU."""
+
+    @model_validator(mode="after")
+    def _check_vllm(self) -> Self:
+        if self.use_vllm and (self.aggregate == "sum_minus_greedy" or self.kl != "loss" or self.minibatches > 1):
+            raise ValueError(
+                "train.use_vllm leaves the round to TRL, which has no greedy captions, no KL but in the loss and no minibatches: set "
+                "train.aggregate, train.kl=loss and train.minibatches=1, or train.use_vllm=false"
+            )
+        return self
 
 
-@dataclass
-class EvaluationConfig:
-    """The fixed rulers, none of which takes part in the mix."""
+class EvaluationConfig(Section):
+    """The held-out metrics. None of their models takes part in the mix."""
 
-    retriever: str = "local-dir:lab:judge-retriever"
-    """open_clip model of the R@1 metrics; must differ from the reward's."""
+    retriever: str = ""
+    """open_clip model of the retrieval metrics; it must differ from those of the rewards. Needed wherever a run is evaluated."""
     retriever_pretrained: str | None = None
-    """open_clip's pretrained tag or safetensors file for it."""
+    """open_clip's pretrained tag or safetensors file for the retriever."""
     nli: str | None = None
-    """NLI model of the contradiction metric (real data); null leaves the metric out."""
-    every: int = 20
-    """Steps between evaluations of the validation split; test splits are read before step 1 and at the end."""
-    batch_size: int = 64
-    """Images captioned at once."""
-    panel: int = 6
-    """Validation images followed through training in the report."""
+    """NLI model of the contradiction metric; null leaves the metric out."""
+    every: Count = 50
+    """Steps between evaluations of the validation split. The test splits are evaluated before the first and after the last step."""
+    batch_size: Count = 16
+    """Images that are captioned at once."""
+    panel: CountOrZero = 6
+    """Validation images that the report follows through training."""
 
 
-@dataclass
-class GRPOConfig:
-    """A reinforcement run: `accelerate launch recipes/grpo.py`."""
+class TermConfig(Section):
+    """One term of a reward mix."""
 
-    model: ModelConfig = field(default_factory=ModelConfig)
-    data: DataConfig = field(default_factory=DataConfig)
-    generation: GenerationConfig = field(default_factory=GenerationConfig)
-    train: TrainConfig = field(default_factory=TrainConfig)
-    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
-    curriculum: Any = "bagcurri"
-    """bagcurri; a bag size; {start of progress: bag size}; {bag_size, level}; or {sizes, target, window}."""
-    mix: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """Component name → {reward: module:Class, weight, normalize, params}; null removes a component."""
-    report_to: list[str] = field(default_factory=list)
-    """wandb or nothing."""
+    reward: str
+    """A shipped reward's short name (`clip_score`), `module:Class` or `file.py:Class`."""
+    weight: Annotated[float, Field(allow_inf_nan=False)] = 1.0
+    """Weight of the term; 0 scores and logs without any effect on training."""
+    normalize: Literal["group", "batch", "running", "none"] | None = None
+    """What the centred value is divided by; null takes group. It has an effect with aggregate=normalize_then_sum alone."""
+    params: dict[str, Any] = Field(default_factory=dict)
+    """Parameters of the reward's constructor."""
+
+    def entry(self) -> dict[str, Any]:
+        """Return the term as `rlcap.reward.mix.RewardMix.from_config` takes it."""
+        return {
+            "reward": self.reward,
+            "weight": self.weight,
+            "normalize": self.normalize or "group",
+            "params": self.params,
+        }
+
+
+MixConfig = dict[str, TermConfig | None]
+"""Name → term of a reward mix; null removes a term of the file below."""
+
+
+def mix_entries(mix: MixConfig) -> dict[str, dict[str, Any]]:
+    """Return the terms that a configuration keeps, as `RewardMix.from_config` takes them."""
+    return {name: term.entry() for name, term in mix.items() if term is not None}
+
+
+def _check_term_names(value: Any, key: str) -> Any:
+    """Refuse a term without a reward, which is often the misspelt name of another term."""
+    if isinstance(value, Mapping):
+        whole = [name for name, entry in value.items() if isinstance(entry, Mapping) and "reward" in entry]
+        for name, entry in value.items():
+            if isinstance(entry, Mapping) and "reward" not in entry:
+                raise ValueError(
+                    f"{key}.{name} names no reward; {did_you_mean(str(name), whole, f'{key}.')}a term needs `reward: NAME` or `module:Class`, got "
+                    f"{dict(entry)!r}"
+                )
+    return value
+
+
+class RunConfig(Section):
+    """What every recipe's configuration has."""
+
+    report_to: Trackers = Field(default_factory=list)
+    """Experiment trackers: wandb or none."""
     name: str | None = None
-    """Name of the run; default: recipe and time."""
+    """Name of the run; null makes one of recipe and time."""
     output_dir: str | None = None
-    """Run folder; default: runs/<name>."""
+    """Run folder; null takes runs/<name>. The tuned adapter is in its `adapter/`."""
     resume: str | None = None
-    """`auto` takes the newest whole checkpoint of output_dir, or a checkpoint's folder."""
+    """`auto` goes on from the newest complete checkpoint of output_dir; or the folder of a checkpoint."""
 
 
-@dataclass
+class GRPOConfig(RunConfig):
+    """A reinforcement run: `accelerate launch recipes/grpo.py` or `rlcap train grpo`."""
+
+    model: ModelConfig = Field(default_factory=ModelConfig)
+    data: DataConfig = Field(default_factory=DataConfig)
+    generation: GenerationConfig = Field(default_factory=GenerationConfig)
+    train: TrainConfig = Field(default_factory=TrainConfig)
+    evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
+    curriculum: str | int | dict[Any, Any] = "bagcurri"
+    """bagcurri; a bag size; {start of progress: bag size}; {bag_size, level}; or {sizes, target, window}."""
+    mix: Annotated[MixConfig, BeforeValidator(lambda value: _check_term_names(value, "mix"))] = Field(
+        default_factory=dict
+    )
+    """Name → {reward, weight, normalize, params}; null removes a term."""
+
+    @model_validator(mode="after")
+    def _check_evaluation_model(self) -> Self:
+        for name, term in self.mix.items():
+            if (
+                term is not None
+                and self.evaluation.retriever
+                and self.evaluation.retriever in map(str, term.params.values())
+            ):
+                raise ValueError(
+                    f"evaluation.retriever is also a parameter of mix.{name}: evaluate with another model than you train on"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _check_normalize(self) -> Self:
+        reason = self._why_normalize_has_no_effect()
+        for name, term in self.mix.items():
+            if term is not None and term.normalize is not None and reason:
+                raise ValueError(
+                    f"mix.{name}.normalize has no effect with {reason}: leave it out, or aggregate by normalize_then_sum in GRPO"
+                )
+        return self
+
+    def _why_normalize_has_no_effect(self) -> str:
+        aggregate = self.train.aggregate
+        return "" if aggregate == "normalize_then_sum" else f"train.aggregate={aggregate}"
+
+
 class PPOTrainConfig(TrainConfig):
-    """PPO's: a critic beside the policy, credit token by token. `aggregate` has no meaning here."""
+    """PPO's optimiser: a value model beside the policy gives credit token by token."""
 
-    iterations: int = 2
-    """PPO's epochs: how often the captions of a round are learnt from."""
-    kl: str = "token"
-    """Where the KL counts: token (a reward at each, k1 estimator) or loss (k3)."""
-    kl_target: float | None = None
-    """Nats a caption that the coefficient `beta` is steered to (Ziegler et al. 2019); null keeps it as it is."""
-    kl_gain: float = 0.1
+    iterations: Count = 2
+    """How often the captions of a round are learned from (PPO's epochs)."""
+    kl: Literal["token", "loss"] = "token"  # type: ignore[assignment]  # PPO has other places for the KL than GRPO
+    """Where the KL counts: token (as a reward at each token, by the k1 estimator) or loss (k3)."""
+    kl_target: Positive | None = None
+    """Nats per caption that the coefficient `beta` is steered to (Ziegler et al. 2019); null keeps the coefficient."""
+    kl_gain: Positive = 0.1
     """How fast: a round changes the coefficient by a fifth of this at most."""
-    gamma: float = 1.0
-    """Discount a token, in [0, 1]."""
-    lam: float = 0.95
-    """λ of GAE, in [0, 1]: 1 compares with what came of the caption, 0 trusts the critic."""
+    gamma: Share = 1.0
+    """Discount per token, in [0, 1]."""
+    lam: Share = 0.95
+    """λ of GAE, in [0, 1]: 1 trusts the outcome of the caption alone, 0 the value model alone."""
     whiten: bool = True
-    """Advantages of a round's tokens to mean 0 and std 1."""
-    value_learning_rate: float | None = None
-    """AdamW's for the critic; null takes learning_rate."""
-    value_coefficient: float = 0.5
-    """Weight of the critic's loss. Its gradient is clipped apart from the policy's, and Adam is blind to scale, so that it
-    matters little."""
-    value_clip: float | None = 0.2
-    """How far a round may move a value before the loss stops pulling, in stds of the reward; null: as far as it likes."""
+    """Bring the advantages of a round's tokens to mean 0 and std 1."""
+    value_learning_rate: Positive | None = None
+    """Learning rate of the value model; null takes learning_rate."""
+    value_coefficient: NotNegative = 0.5
+    """Weight of the value loss. Its gradient is clipped separately, and Adam ignores scale, so that the weight matters little."""
+    value_clip: Positive | None = 0.2
+    """How far a round may move a value before the loss stops pulling, in stds of the reward; null for no clip."""
+
+    @model_validator(mode="after")
+    def _check_ppo(self) -> Self:
+        if self.aggregate != TrainConfig.model_fields["aggregate"].default:
+            raise ValueError(
+                f"train.aggregate is {self.aggregate!r}, but PPO compares with its value model: leave it out"
+            )
+        if self.kl_target is not None and (self.kl != "token" or not self.beta):
+            raise ValueError(
+                "train.kl_target steers what a token's KL costs: it needs train.kl=token and train.beta above 0 to start from, got "
+                f"{self.kl!r} and {self.beta}"
+            )
+        if self.use_vllm:
+            raise ValueError("train.use_vllm is GRPO's: PPO samples its captions itself")
+        return self
+
+    @model_validator(mode="after")
+    def _check_vllm(self) -> Self:
+        return self
 
 
-@dataclass
 class PPOConfig(GRPOConfig):
-    """A reinforcement run with a critic: `accelerate launch recipes/ppo.py`."""
+    """A reinforcement run with a value model: `accelerate launch recipes/ppo.py` or `rlcap train ppo`."""
 
-    train: PPOTrainConfig = field(default_factory=PPOTrainConfig)
+    train: PPOTrainConfig = Field(default_factory=PPOTrainConfig)
+
+    def _why_normalize_has_no_effect(self) -> str:
+        return "PPO, whose value model is the baseline"
 
 
-@dataclass
-class SFTTrainConfig:
-    """Maximum likelihood's optimiser and clock."""
+class SFTTrainConfig(Section):
+    """The optimiser and its clock in maximum likelihood."""
 
-    steps: int = 400
+    steps: Count = 1000
     """Optimiser steps."""
-    batch_size: int = 32
-    """Images a step."""
-    micro_batch: int = 32
-    """Images through one forward and backward pass."""
-    learning_rate: float = 2e-3
-    """AdamW's; linear warm-up over the first 5 %, then to zero by cosine."""
-    weight_decay: float = 0.0
-    """AdamW's."""
-    target: str = "paragraph"
-    """What is learnt: paragraph (the fused one) or references (one drawn per epoch)."""
-    seed: int = 0
-    """Of initialisation and order."""
+    batch_size: Count = 32
+    """Images per step."""
+    micro_batch: Count = 8
+    """Images in one forward and backward pass of a device."""
+    learning_rate: Positive = 2e-4
+    """Learning rate of AdamW: linear warm-up over the first 5 %, then to zero by cosine."""
+    weight_decay: NotNegative = 0.0
+    """Weight decay of AdamW."""
+    target: Literal["paragraph", "references"] = "paragraph"
+    """What is learned: the fused paragraph, or one of the references, another in each epoch."""
+    save_every: Count = 200
+    """Steps between checkpoints. The last step is always saved."""
+    keep_checkpoints: Count = 2
+    """How many checkpoints stay on disk."""
+    seed: CountOrZero = 0
+    """Seed of initialisation and order."""
+
+    @model_validator(mode="after")
+    def _check_batch(self) -> Self:
+        return _divisible(self)
 
 
-@dataclass
-class SFTConfig:
-    """A maximum-likelihood run: `accelerate launch recipes/sft.py`."""
+class SFTConfig(RunConfig):
+    """A maximum-likelihood run: `accelerate launch recipes/sft.py` or `rlcap train sft`."""
 
-    model: ModelConfig = field(default_factory=lambda: ModelConfig(adapter=None))
-    data: DataConfig = field(default_factory=lambda: DataConfig(train=6000, test=0, prior_breaking=0))
-    train: SFTTrainConfig = field(default_factory=SFTTrainConfig)
-    report_to: list[str] = field(default_factory=list)
-    """wandb or nothing."""
-    name: str | None = None
-    """Name of the run; default: recipe and time."""
-    output_dir: str | None = None
-    """Run folder; default: runs/<name>. The adapter is in its `adapter/`."""
+    model: ModelConfig = Field(default_factory=ModelConfig)
+    data: DataConfig = Field(default_factory=DataConfig)
+    train: SFTTrainConfig = Field(default_factory=SFTTrainConfig)
 
 
-@dataclass
-class ReviserConfig:
-    """Who criticises and rewrites captions: textual gradient descent (`rlcap.feedback.revise`)."""
+class ReviserConfig(Section):
+    """Who criticises and rewrites captions by textual gradient descent (`rlcap.feedback.revise`)."""
 
-    judge: Any = "rlcap.lab.oracles.reviser:OracleReviser"
-    """Who criticises and rewrites, as for a reward that asks a judge: `openai:MODEL`, `module:Class`, or {backend: …, timeout: …}. Its
-    prompt is that of the loss, with {references} and {caption}."""
-    rounds: int = 1
-    """Rounds of loss, gradient and step a caption; three calls each."""
+    judge: str | dict[str, Any] = ""
+    """The judge, as of a reward that asks one: `openai:MODEL`, `module:Class`, or {backend: …, timeout: …}. Its prompt is that of the
+    loss, with {references} and {caption}."""
+    rounds: Count = 1
+    """Rounds of loss, gradient and step for each caption, of three calls each."""
 
 
-@dataclass
-class RefineConfig:
-    """Captions rewritten by critique, for DPO and SFT: `accelerate launch recipes/refine.py`."""
+class RefineConfig(RunConfig):
+    """Captions rewritten by critique, for DPO and SFT: `accelerate launch recipes/refine.py` or `rlcap train refine`."""
 
-    model: ModelConfig = field(default_factory=ModelConfig)
+    model: ModelConfig = Field(default_factory=ModelConfig)
     """The captioner whose captions are refined, where `captions` names no file."""
-    data: DataConfig = field(default_factory=lambda: DataConfig(train=140, validation=0, test=0, prior_breaking=0))
-    generation: GenerationConfig = field(default_factory=GenerationConfig)
+    data: DataConfig = Field(default_factory=lambda: DataConfig(validation=0, test=0))
+    generation: GenerationConfig = Field(default_factory=GenerationConfig)
     """Of the model's captions, which are greedy: max_new_tokens alone counts."""
     captions: str | None = None
-    """A .jsonl of sample_id and caption to refine instead."""
-    reviser: ReviserConfig = field(default_factory=ReviserConfig)
-    accept: dict[str, Any] = field(default_factory=dict)
-    """A mix of rewards, as `mix` of recipes/grpo.py, that has no part in the rewriting: a new caption is taken where none of
-    them falls and their weighted sum rises."""
-    tolerance: float = 0.0
+    """A .jsonl file of sample_id and caption to refine instead."""
+    reviser: ReviserConfig = Field(default_factory=ReviserConfig)
+    accept: Annotated[MixConfig, BeforeValidator(lambda value: _check_term_names(value, "accept"))] = Field(
+        default_factory=dict
+    )
+    """A mix of rewards that has no part in the rewriting: a new caption is accepted where no reward falls and their sum rises."""
+    tolerance: NotNegative = 0.0
     """How far each reward of `accept` may fall, in its own unit."""
-    name: str | None = None
-    """Name of the run; default: recipe and time."""
-    output_dir: str | None = None
-    """Run folder; default: runs/<name>. It holds refined.jsonl, pairs.jsonl for DPO and sft.jsonl for SFT."""
-    resume: str | None = None
-    """auto: leave out what the folder's refined.jsonl holds already."""
+
+    @model_validator(mode="after")
+    def _check_independence(self) -> Self:
+        for name, term in self.accept.items():
+            judge = term.params.get("judge") if term is not None else None
+            if judge is not None and _backend_name(judge) == _backend_name(self.reviser.judge):
+                raise ValueError(f"accept.{name} asks the judge that rewrites: whoever accepts must be another")
+        return self
 
 
-@dataclass
-class DPOTrainConfig:
-    """DPO's optimiser and clock (Rafailov et al. 2023, arXiv 2305.18290)."""
+class DPOTrainConfig(Section):
+    """The optimiser and its clock in DPO (Rafailov et al. 2023, arXiv 2305.18290)."""
 
-    steps: int = 40
+    steps: Count = 500
     """Optimiser steps."""
-    batch_size: int = 16
-    """Pairs a step."""
-    micro_batch: int = 8
-    """Pairs through one forward and backward pass of a device."""
-    learning_rate: float = 3e-4
-    """AdamW's; 1e-6 to 5e-6 for models of billions."""
-    beta: float = 0.3
-    """How much a departure from the reference model (the starting adapter) costs."""
-    sft_weight: float = 2.0
-    """Weight of the chosen captions' own likelihood beside the preference loss (RPO, arXiv 2404.19733). Without it the lab's
-    captions lengthen or shorten until nothing is left of them: a preference says what to leave, not what to say."""
-    seed: int = 0
-    """Of the order of pairs."""
+    batch_size: Count = 16
+    """Pairs per step."""
+    micro_batch: Count = 4
+    """Pairs in one forward and backward pass of a device."""
+    learning_rate: Positive = 5e-6
+    """Learning rate of AdamW. 1e-6 to 5e-6 suits models of billions of parameters."""
+    beta: Positive = 0.3
+    """What a departure from the reference model (the starting adapter) costs."""
+    sft_weight: NotNegative = 2.0
+    """Weight of the chosen captions' own likelihood beside the preference loss (RPO, arXiv 2404.19733). Without it captions may lengthen
+    or shorten until nothing is left of them: a preference says what to avoid, not what to say."""
+    save_every: Count = 200
+    """Steps between checkpoints. The last step is always saved."""
+    keep_checkpoints: Count = 2
+    """How many checkpoints stay on disk."""
+    seed: CountOrZero = 0
+    """Seed of the order of pairs."""
+
+    @model_validator(mode="after")
+    def _check_batch(self) -> Self:
+        return _divisible(self)
 
 
-@dataclass
-class DPOConfig:
-    """Learning from preference pairs: `accelerate launch recipes/dpo.py --config …`, or `pairs=runs/x/pairs.jsonl`."""
+class DPOConfig(RunConfig):
+    """Learning from preference pairs: `accelerate launch recipes/dpo.py pairs=runs/x/pairs.jsonl` or `rlcap train dpo …`."""
 
     pairs: str = ""
     """The pairs.jsonl of recipes/refine.py, or rows {image, prompt, chosen, rejected} from anywhere."""
-    model: ModelConfig = field(default_factory=ModelConfig)
-    data: DataConfig = field(default_factory=lambda: DataConfig(train=14))
-    """Whose held-out images are evaluated before and after; its training images are not looked at."""
-    generation: GenerationConfig = field(default_factory=GenerationConfig)
-    train: DPOTrainConfig = field(default_factory=DPOTrainConfig)
-    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
-    report_to: list[str] = field(default_factory=list)
-    """wandb or nothing."""
-    name: str | None = None
-    """Name of the run; default: recipe and time."""
-    output_dir: str | None = None
-    """Run folder; default: runs/<name>. The adapter is in its `adapter/`."""
+    model: ModelConfig = Field(default_factory=ModelConfig)
+    data: DataConfig = Field(default_factory=DataConfig)
+    """Its held-out images are evaluated before and after; its training images are not used."""
+    generation: GenerationConfig = Field(default_factory=GenerationConfig)
+    train: DPOTrainConfig = Field(default_factory=DPOTrainConfig)
+    evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
+
+    @model_validator(mode="after")
+    def _check_reference(self) -> Self:
+        if self.model.trainable == "full" and self.model.adapter is None:
+            raise ValueError("model.trainable: DPO's reference is the starting adapter, so it must be a LoRA, got full")
+        return self
 
 
-COLUMNS = ("id", "image", "references", "paragraph")
-"""What a row of data holds by our names; `data.columns` maps them to the source's."""
+AnyConfig = GRPOConfig | SFTConfig | RefineConfig | DPOConfig
+
+
+def require_complete(config: AnyConfig) -> None:
+    """Check that nothing is missing that a recipe can't do without.
+
+    Raises:
+        ConfigError: names every missing key and what to write.
+    """
+    missing = []
+    if not config.model.base and not getattr(config, "captions", None):
+        missing.append("model.base is empty: name a captioner, such as Qwen/Qwen2.5-VL-3B-Instruct")
+    if not config.data.source:
+        missing.append("data.source is empty: name a .jsonl file, a COCO captions .json, a folder or module:Class")
+    if isinstance(config, GRPOConfig | DPOConfig) and not config.evaluation.retriever:
+        missing.append("evaluation.retriever is empty: name an open_clip model that no reward uses")
+    if isinstance(config, GRPOConfig) and not mix_entries(config.mix):
+        missing.append(
+            "mix is empty: name at least one reward, as recipes/configs/lab.yaml does; a file without one, such as lab_ppo.yaml, lies over "
+            "it"
+        )
+    if isinstance(config, RefineConfig):
+        if not mix_entries(config.accept):
+            missing.append("accept names no reward: a rewriting must please one that had no part in it")
+        if not config.reviser.judge:
+            missing.append("reviser.judge is empty: name who rewrites, such as openai:gpt-4o-mini")
+    if isinstance(config, DPOConfig) and not config.pairs:
+        missing.append("pairs is empty: name the pairs.jsonl of recipes/refine.py, pairs=runs/NAME/pairs.jsonl")
+    if missing:
+        raise ConfigError("\n".join(missing))
+
+
+def _divisible(train: Any) -> Any:
+    if train.batch_size % train.micro_batch:
+        raise ValueError(
+            f"train.batch_size {train.batch_size} is not a multiple of train.micro_batch {train.micro_batch}"
+        )
+    return train
+
+
+def _backend_name(judge: Any) -> Any:
+    """Return the name of a judge's backend, without its parameters."""
+    if isinstance(judge, Mapping):
+        return _backend_name(judge["backend"]) if "backend" in judge else judge.get("type")
+    return judge

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import typing
 from collections.abc import Iterable
 from typing import Any
@@ -10,10 +11,10 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 
-def did_you_mean(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
-    """Return "did you mean 'x'? " for the known name that is most alike, or an empty string."""
-    near = difflib.get_close_matches(name, list(known), 1, cutoff)
-    return f"did you mean {near[0]!r}? " if near else ""
+def did_you_mean(name: str, known: Iterable[str], prefix: str = "") -> str:
+    """Return "did you mean x? " for the known name that is most alike, or an empty string."""
+    near = difflib.get_close_matches(name, list(known), 1)
+    return f"did you mean {prefix}{near[0]}? " if near else ""
 
 
 def describe_problems(error: ValidationError, model: type[BaseModel], root: str = "") -> str:
@@ -26,14 +27,23 @@ def describe_problems(error: ValidationError, model: type[BaseModel], root: str 
     """
     lines = []
     for problem in error.errors(include_url=False):
-        path = [str(part) for part in problem["loc"] if not str(part).startswith(("function-", "tagged-"))]
+        path = [str(part) for part in problem["loc"] if not str(part).startswith(("function-", "tagged-", "["))]
         key = ".".join([*([root] if root else []), *path]) or "the configuration"
         if problem["type"] == "extra_forbidden":
             known = _fields_at(model, path[:-1])
-            hint = did_you_mean(path[-1], known)
+            hint = did_you_mean(path[-1], known, prefix=key.removesuffix(path[-1]))
             lines.append(f"unknown key {key}; {hint}known: {', '.join(known)}")
+        elif problem["type"] == "literal_error":
+            choices = re.findall(r"'([^']*)'", problem["ctx"]["expected"])
+            hint = did_you_mean(str(problem["input"]), choices)
+            what = f"unknown key {key};" if "[key]" in problem["loc"] else f"{key} is {problem['input']!r:.80};"
+            lines.append(f"{what} {hint}known: {', '.join(choices)}")
         elif problem["type"] == "value_error":
-            lines.append(f"{key}: {problem['ctx']['error']}" if path or root else str(problem["ctx"]["error"]))
+            message = str(problem["ctx"]["error"])
+            named = not (path or root) or message.startswith(f"{key}.")
+            lines.append(message if named else f"{key}: {message}")
+        elif problem["type"] in ("dict_type", "model_type", "model_attributes_type"):
+            lines.append(f"{key} must be a mapping, got {problem['input']!r:.80}")
         else:
             message = problem["msg"][0].lower() + problem["msg"][1:]
             lines.append(f"{key}: {message}, got {problem['input']!r:.80}")

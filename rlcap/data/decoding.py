@@ -17,7 +17,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from rlcap.errors import ImageError
-from rlcap.io.embedding_cache import default_cache
+from rlcap.io.cache import cache_folder
 from rlcap.io.images import decode_image
 
 _BATCH = 1000
@@ -34,9 +34,9 @@ def find_undecodable(paths: Sequence[str], notes: Path | None = None) -> dict[st
     Args:
         paths: The image files, which must exist.
         notes: The file that records the images that can be decoded. The default is
-            `default_cache() / "decoded-images.txt"`. The file may be deleted.
+            `cache_folder() / "decoded-images.txt"`. The file may be deleted.
     """
-    notes = notes if notes is not None else default_cache() / "decoded-images.txt"
+    notes = notes if notes is not None else cache_folder() / "decoded-images.txt"
     passed = set(notes.read_text().split()) if notes.exists() else set()
     unknown = [(path, stamp) for path in dict.fromkeys(paths) if (stamp := _stamp(path)) not in passed]
     broken: dict[str, ImageError] = {}

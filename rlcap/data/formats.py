@@ -28,7 +28,7 @@ from typing import Any, Literal
 from rlcap.config.schema import COLUMNS
 from rlcap.data.decoding import find_undecodable
 from rlcap.errors import DataError, ImageError
-from rlcap.io.embedding_cache import default_cache
+from rlcap.io.cache import cache_folder
 from rlcap.io.images import check_image
 from rlcap.types import Sample
 
@@ -150,7 +150,7 @@ def load_samples(
         )
     root = Path(image_root) if image_root is not None else (source if source.is_dir() else source.parent)
     if source.is_dir():
-        cache = Path(cache_dir) if cache_dir is not None else default_cache() / "images"
+        cache = Path(cache_dir) if cache_dir is not None else cache_folder() / "images"
         return _collect(_hf_rows(source, names, split, cache), source, root, on_bad, max_pixels, check_images)
     if split is not None:
         raise DataError(f"data.split is {split!r}, but {source} is a file without splits; remove data.split")

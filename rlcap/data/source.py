@@ -1,74 +1,175 @@
-"""From `data:` of a config to splits of samples with distractors."""
+"""Where images and texts come from: the protocol of data sources, and the source that reads files.
+
+A configuration names a file or a folder (`data.source: photos/captions.json`), or a data source of its own by its dotted path, whose
+constructor gets `data.options`:
+
+    data:
+      source: rlcap.lab.source:LabSource
+      options: {prior_breaking: 35}
+"""
 
 from __future__ import annotations
 
+import random
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
+import numpy as np
+
+from rlcap.config.imports import build, resolve
 from rlcap.config.schema import DataConfig
 from rlcap.data.bags import BagFile, attach_distractors
 from rlcap.data.formats import SampleSet, load_samples, split_samples
 from rlcap.data.prompts import INSTRUCTION
 from rlcap.errors import ConfigError
 from rlcap.io.images import limit_pixels
-from rlcap.lab.world import language as lab_language
 from rlcap.types import Sample
+
+Splits = dict[str, list[Sample]]
+"""Name of a split → its samples. `train` is learned from; all others are held out."""
+_DOTTED_PATH = re.compile(r"[A-Za-z_][\w./-]*:[A-Za-z_]\w*")
+
+
+class Truth(Protocol):
+    """What is true of a source's images, where it is known exactly: a simulated world knows, photos do not."""
+
+    def metrics(self, captions: Sequence[str], samples: Sequence[Sample]) -> dict[str, np.ndarray]:
+        """Return metrics of N captions of the first N samples: name → (N,), NaN where a metric does not apply."""
+        ...
+
+    def false_sentences(self, caption: str, sample: Sample) -> list[tuple[int, int, str]]:
+        """Return (start, end, what is false) of each false sentence of a caption, in characters."""
+        ...
+
+    def score(self, caption: str, sample: Sample) -> float:
+        """Return how true and complete a caption is, in [0, 1]."""
+        ...
+
+    def good_caption(self, sample: Sample) -> str:
+        """Return a caption that is true and as detailed as one may wish."""
+        ...
+
+    def false_sentence(self, caption: str, sample: Sample, rng: random.Random) -> str:
+        """Return a sentence that is false when it follows the caption."""
+        ...
+
+
+@runtime_checkable
+class DataSource(Protocol):
+    """A data set with its splits. A user's own source is a class with these members; see `rlcap.lab.source` for an example."""
+
+    instruction: str
+    """What the captioner is asked, unless `data.instruction` says otherwise."""
+    truth: Truth | None
+    """What is true of the images, where it is known."""
+
+    def load_splits(self, config: DataConfig) -> tuple[Splits, list[str]]:
+        """Return all splits that hold an image, and lines that say what was loaded."""
+        ...
+
+    def load_split(self, config: DataConfig, split: str, count: int) -> Splits:
+        """Return at least the split of this name, with at least `count` samples where there are as many.
+
+        Raises:
+            ConfigError: where there is no such split; it names those that there are.
+        """
+        ...
+
+    def load_rows(self, config: DataConfig, check_images: bool = True) -> Sequence[Sample]:
+        """Return every usable row, for tools that need no splits; without a look at the images where `check_images` is false."""
+        ...
+
+
+def open_source(config: DataConfig) -> DataSource:
+    """Return the data source that a configuration names.
+
+    Raises:
+        ConfigError: where it names none, or one that is no data source.
+    """
+    if not config.source:
+        raise ConfigError("data.source is empty: name a .jsonl file, a COCO captions .json, a folder or module:Class")
+    if not _DOTTED_PATH.fullmatch(config.source) or Path(config.source).exists():
+        if config.options:
+            raise ConfigError(f"data.options {config.options} are for a source module:Class; {config.source} is a file")
+        return FileSource()
+    source = build(resolve(config.source), config.options, what=f"data.source {config.source}")
+    if not isinstance(source, DataSource):
+        raise ConfigError(f"data.source {config.source} is no data source: it needs instruction, truth and load_splits")
+    return source
 
 
 def instruction_for(config: DataConfig) -> str:
-    """What the captioner is asked: the configured instruction, else the source's default."""
-    if config.instruction:
-        return config.instruction
-    return lab_language.INSTRUCTION if config.source == "lab" else INSTRUCTION
+    """Return what the captioner is asked: the configured instruction, else the source's own."""
+    return config.instruction or open_source(config).instruction
 
 
-def load_rows(config: DataConfig, check_images: bool = True) -> SampleSet:
-    """Every usable row of a source that is not the lab. `data.max_pixels` holds in this process from here on. check_images:
-    as in `load_samples`.
-
-    Raises DataError on a bad row (unless `data.on_bad` is skip) or a source that can't be read.
-    """
-    limit_pixels(config.max_pixels)
-    return load_samples(
-        config.source,
-        image_root=config.image_root,
-        on_bad=config.on_bad,
-        columns=config.columns,
-        split=config.split,
-        check_images=check_images,
-    )
+def load_rows(config: DataConfig, check_images: bool = True) -> Sequence[Sample]:
+    """Return every usable row of the configured source."""
+    return open_source(config).load_rows(config, check_images)
 
 
-def load_splits(config: DataConfig) -> tuple[dict[str, list[Sample]], list[str]]:
-    """({train, validation, test, prior_breaking: samples}, lines that say what was loaded). Empty splits are left out.
+def load_splits(config: DataConfig) -> tuple[Splits, list[str]]:
+    """Return the splits of the configured source, and lines that say what was loaded."""
+    return open_source(config).load_splits(config)
 
-    Raises ConfigError when there are too few images, and whatever the source raises on bad rows.
-    """
-    if config.source == "lab":
-        from rlcap.lab.source import load_split
 
-        counts = {name: getattr(config, name) for name in ("train", "validation", "test", "prior_breaking")}
-        splits = {name: load_split(name, count, config.seed) for name, count in counts.items() if count}
-        return splits, [f"lab: {', '.join(f'{len(rows)} {name}' for name, rows in splits.items())}"]
-    loaded = load_rows(config)
-    lines, held = [loaded.describe()], config.validation + config.test
-    if held >= len(loaded):
-        raise ConfigError(
-            f"data.validation + data.test hold out {held} of {len(loaded)} images of {config.source}; hold out fewer"
+class FileSource:
+    """Rows from a .jsonl file, a COCO captions .json, or a Hugging Face data set on disk."""
+
+    instruction = INSTRUCTION
+    truth: Truth | None = None
+
+    def load_rows(self, config: DataConfig, check_images: bool = True) -> SampleSet:
+        """Return every usable row. `data.max_pixels` holds in this process from here on.
+
+        Raises:
+            DataError: on a bad row (unless `data.on_bad` is skip), or a source that can't be read.
+        """
+        limit_pixels(config.max_pixels)
+        return load_samples(
+            config.source,
+            image_root=config.image_root,
+            on_bad=config.on_bad,
+            columns=config.columns,
+            split=config.split,
+            check_images=check_images,
         )
-    # Each split is drawn by hashed ids, never taken from an end: a source is often sorted by what it shows.
-    held_out, rest = _draw(loaded, held, config.seed)
-    validation, test = _draw(held_out, config.validation, config.seed + 1)
-    train = rest if config.train is None else _draw(rest, config.train, config.seed + 2)[0]
-    splits = {"train": list(train), "validation": list(validation), "test": list(test)}
-    if config.bags:
-        bags = BagFile.read(Path(config.bags))
-        splits = {
-            name: list(attach_distractors(rows, bags, on_unknown="drop")) for name, rows in splits.items() if rows
-        }
-        lines.append(f"bags of {config.bags} attached; {_describe_bags(splits)}")
-    lines.append(", ".join(f"{len(rows)} {name}" for name, rows in splits.items()))
-    return {name: rows for name, rows in splits.items() if rows}, lines
+
+    def load_split(self, config: DataConfig, split: str, count: int) -> Splits:
+        """Return all splits, among them the one of this name."""
+        splits, _ = self.load_splits(config)
+        if split not in splits:
+            raise ConfigError(f"--split {split}: the configured data has {', '.join(splits)}")
+        return splits
+
+    def load_splits(self, config: DataConfig) -> tuple[Splits, list[str]]:
+        """Return train, validation and test, without those that are empty, and lines that say what was loaded.
+
+        Raises:
+            ConfigError: where too few images are left to train on.
+            DataError: on a bad row, unless `data.on_bad` is skip.
+        """
+        loaded = self.load_rows(config)
+        lines, held = [loaded.describe()], config.validation + config.test
+        if held >= len(loaded):
+            raise ConfigError(
+                f"data.validation + data.test hold out {held} of {len(loaded)} images of {config.source}; hold out fewer"
+            )
+        # Each split is drawn by hashed ids, never taken from an end: a source is often sorted by what it shows.
+        held_out, rest = _draw(loaded, held, config.seed)
+        validation, test = _draw(held_out, config.validation, config.seed + 1)
+        train = rest if config.train is None else _draw(rest, config.train, config.seed + 2)[0]
+        splits = {"train": list(train), "validation": list(validation), "test": list(test)}
+        if config.bags:
+            bags = BagFile.read(Path(config.bags))
+            splits = {
+                name: list(attach_distractors(rows, bags, on_unknown="drop")) for name, rows in splits.items() if rows
+            }
+            lines.append(f"bags of {config.bags} attached; {_describe_bags(splits)}")
+        lines.append(", ".join(f"{len(rows)} {name}" for name, rows in splits.items()))
+        return {name: rows for name, rows in splits.items() if rows}, lines
 
 
 def _draw(samples: Sequence[Sample], count: int, seed: int) -> tuple[Sequence[Sample], Sequence[Sample]]:

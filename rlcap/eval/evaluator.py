@@ -1,6 +1,6 @@
 """Evaluates a captioner on held-out splits by fixed metrics, whatever it was trained for.
 
-    evaluator = Evaluator({"test": samples}, retriever, instruction=…, max_new_tokens=96, truth=True, out=run_dir)
+    evaluator = Evaluator({"test": samples}, retriever, instruction=…, max_new_tokens=96, truth=None, out=run_dir)
     evaluation = evaluator.run(model, processor, step=0)
     evaluation["test"].metrics["bag5_recall_at_1"].mean()
 
@@ -18,12 +18,12 @@ from typing import Any
 
 import numpy as np
 
+from rlcap.data.source import Truth
 from rlcap.eval.captioning import caption_samples
 from rlcap.eval.captions_file import metric_values, write_rows
 from rlcap.eval.metrics.references import Nli, cider_metrics, nli_metrics
 from rlcap.eval.metrics.retrieval import Bag, retrieval_metrics, split_bags
 from rlcap.eval.metrics.text import text_metrics
-from rlcap.lab.truth_metrics import false_sentences, scene_of, truth_metrics
 from rlcap.scorers.clip import ClipScorer
 from rlcap.scorers.text.cider import CiderD
 from rlcap.types import Sample
@@ -66,7 +66,7 @@ class Evaluator:
         *,
         instruction: str,
         max_new_tokens: int,
-        truth: bool,
+        truth: Truth | None,
         out: str | os.PathLike,
         cider: CiderD | None = None,
         nli: Nli | None = None,
@@ -78,7 +78,7 @@ class Evaluator:
             retriever: another one than the reward's.
             instruction: what the captioner is asked.
             max_new_tokens: longest caption.
-            truth: count against lab scenes; every sample must have one.
+            truth: what is true of the images, where it is known.
             out: the run folder; captions go to `captions/<step>.jsonl` in it.
             cider: adds CIDEr-D against the references.
             nli: adds the shares of contradicted and entailed sentences; another model than any reward's.
@@ -149,8 +149,8 @@ class Evaluator:
         images, bags = self._images_and_bags(split)
         text = self.retriever.text_embeddings(list(captions)).vectors.cpu().numpy()
         metrics = retrieval_metrics(text, images, bags)
-        if self.truth:
-            metrics |= truth_metrics(captions, samples)
+        if self.truth is not None:
+            metrics |= self.truth.metrics(captions, samples)
         if self.cider is not None:
             metrics |= cider_metrics(captions, samples, self.cider)
         if self.nli is not None:
@@ -165,8 +165,8 @@ class Evaluator:
                 sample = self.splits[split][i]
                 row = {"sample_id": id, "image": sample.image, "caption": caption, "split": split}
                 row["metrics"] = metric_values(result.metrics, i)
-                if self.truth:
-                    row["false"] = false_sentences(caption, scene_of(sample))
+                if self.truth is not None:
+                    row["false"] = self.truth.false_sentences(caption, sample)
                 rows.append(row)
         return write_rows(self.out, evaluation.step, rows)
 

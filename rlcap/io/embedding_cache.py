@@ -3,7 +3,7 @@
 A frozen model always embeds an image as the same vector. The vector is therefore computed once per (model, image bytes)
 and shared by mining, training, evaluation and every process of a run.
 
-    cache = EmbeddingCache(default_cache() / "embeddings", "ViT-B-32 laion2b", dim=512)
+    cache = EmbeddingCache(cache_folder() / "embeddings", "ViT-B-32 laion2b", dim=512)
     found, vectors = cache.get(keys)           # (N,) bool, (N, 512); missing rows are zeros
     cache.put(missing_keys, new_vectors)
 
@@ -30,11 +30,6 @@ import numpy as np
 
 _RECORD = np.dtype([("key", "S32"), ("crc", "<u4")])
 _KEY_BYTES = 32
-
-
-def default_cache() -> Path:
-    """Return the default folder of caches: $RLCAP_CACHE, or ~/.cache/rlcap where it is not set."""
-    return Path(os.environ.get("RLCAP_CACHE") or Path.home() / ".cache" / "rlcap")
 
 
 class EmbeddingCache:

@@ -101,7 +101,7 @@ def _adapter(folder: Path, seed: int, out: Path, log: Log, size: Size) -> dict:
 
     config = SFTConfig(
         model=ModelConfig(base=str(out / "captioner"), adapter=None),
-        data=DataConfig(train=size(6_000), seed=1_000 + seed),
+        data=DataConfig(source="rlcap.lab.source:LabSource", train=size(6_000), seed=1_000 + seed),
         train=SFTTrainConfig(steps=size(300), seed=seed),
     )
     policy = load_policy(config.model)

@@ -1,4 +1,4 @@
-"""The lab as a data set: scenes of a split, drawn once into a cache folder, as `Sample` rows.
+"""The lab as a data source: scenes of a split, drawn once into a cache folder, as `Sample` rows.
 
 A scene belongs to exactly one split, decided by a hash of what is in it, so that train, validation and test never share
 a scene, whatever the seeds. Rows come in families of near-duplicates; a row's distractors are its family, nearest
@@ -12,12 +12,18 @@ import json
 import os
 import random
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from rlcap.config.schema import DataConfig
+from rlcap.data.source import Splits
+from rlcap.errors import ConfigError
+from rlcap.io.cache import cache_folder
+from rlcap.lab.truth import LabTruth
 from rlcap.lab.world.experts import fuse, run_experts
-from rlcap.lab.world.language import sample_references
+from rlcap.lab.world.language import INSTRUCTION, sample_references
 from rlcap.lab.world.renderer import render
 from rlcap.lab.world.scene import Scene, distance, sample_scene, sample_sibling
 from rlcap.types import Sample
@@ -26,6 +32,8 @@ BUCKETS = {"train": range(70), "validation": range(70, 80), "test": range(80, 90
 """Split → the hash buckets (of 100) whose scenes it may hold. `prior_breaking` is a test split without habits."""
 FAMILY = 7
 """Images in a family: a base scene and six siblings, so that bags of 3, 5 and 7 exist."""
+DEFAULT_TRAIN = 560
+"""Training images where the configuration does not say how many."""
 VERSION = "2"
 """Part of the cache folder's name: raise it when the pixels or texts of a (split, seed) change."""
 
@@ -53,11 +61,6 @@ def draw_family(rng: random.Random, split: str, size: int = FAMILY) -> list[Scen
         if fresh not in scenes and bucket(fresh) in BUCKETS[split]:
             scenes.append(fresh)
     return scenes
-
-
-def default_cache() -> Path:
-    """`$RLCAP_CACHE`, else `~/.cache/rlcap`."""
-    return Path(os.environ.get("RLCAP_CACHE") or Path.home() / ".cache" / "rlcap")
 
 
 def write_image(scene: Scene, seed: int, path: Path) -> None:
@@ -99,6 +102,47 @@ def neighbours(
     return result
 
 
+class LabSource:
+    """The embedded lab. A configuration names it as `rlcap.lab.source:LabSource`.
+
+    Args:
+        prior_breaking: images of a second test split, whose scenes break the lab's habits.
+    """
+
+    instruction = INSTRUCTION
+    truth = LabTruth()
+
+    def __init__(self, prior_breaking: int = 0) -> None:
+        if prior_breaking < 0:
+            raise ValueError(f"prior_breaking is a number of images, got {prior_breaking}")
+        self.prior_breaking = prior_breaking
+
+    def load_splits(self, config: DataConfig) -> tuple[Splits, list[str]]:
+        """Return the splits of the configured sizes, and a line that says so."""
+        counts = {
+            "train": DEFAULT_TRAIN if config.train is None else config.train,
+            "validation": config.validation,
+            "test": config.test,
+            "prior_breaking": self.prior_breaking,
+        }
+        splits = {name: load_split(name, count, config.seed) for name, count in counts.items() if count}
+        return splits, [f"lab: {', '.join(f'{len(rows)} {name}' for name, rows in splits.items())}"]
+
+    def load_split(self, config: DataConfig, split: str, count: int) -> Splits:
+        """Return `count` samples of a split.
+
+        Raises:
+            ConfigError: for a split that the lab does not have.
+        """
+        if split not in BUCKETS:
+            raise ConfigError(f"--split {split}: the lab has {', '.join(BUCKETS)}")
+        return {split: load_split(split, count, config.seed)}
+
+    def load_rows(self, config: DataConfig, check_images: bool = True) -> Sequence[Sample]:
+        """Return the training samples."""
+        return load_split("train", DEFAULT_TRAIN if config.train is None else config.train, config.seed)
+
+
 def load_split(split: str, count: int, seed: int = 0, cache: Path | None = None) -> list[Sample]:
     """`count` samples of a split, images drawn into the cache unless they are there.
 
@@ -108,7 +152,7 @@ def load_split(split: str, count: int, seed: int = 0, cache: Path | None = None)
     """
     if split not in BUCKETS:
         raise ValueError(f"unknown lab split {split!r}; known: {', '.join(BUCKETS)}")
-    folder = (cache or default_cache()) / "lab" / f"v{VERSION}-{split}-{seed}"
+    folder = (cache or cache_folder()) / "lab" / f"v{VERSION}-{split}-{seed}"
     folder.mkdir(parents=True, exist_ok=True)
     scenes: list[Scene] = []
     families: list[int] = []

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from rlcap.lab.world.scene import Scene
+from rlcap.lab.world.scene import Scene, scene_of
 from rlcap.lab.world.truth import Assertion, Verdict, check_caption, grammatical_share, singles_out
 from rlcap.types import Sample
 
@@ -22,18 +22,6 @@ BAG = 5
 """Size of the bags for `singles_out`."""
 
 _SENTENCE = re.compile(r"[^.!?]+[.!?]*")
-
-
-def scene_of(sample: Sample) -> Scene:
-    """Return the scene of a lab sample.
-
-    Raises:
-        ValueError: The sample is not from the lab; the message names it.
-    """
-    data = sample.meta.get("scene")
-    if data is None:
-        raise ValueError(f"sample {sample.id!r} has no scene, but truth metrics need one; set truth=False for photos")
-    return Scene.from_json(data)
 
 
 def truth_metrics(captions: Sequence[str], samples: Sequence[Sample]) -> dict[str, np.ndarray]:

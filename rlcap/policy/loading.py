@@ -16,9 +16,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from transformers import AutoConfig, AutoModelForImageTextToText, BitsAndBytesConfig
 from transformers.pytorch_utils import Conv1D
 
-from rlcap.config.schema import DTYPES, TRAINABLE, ModelConfig
+from rlcap.config.schema import ModelConfig
 from rlcap.errors import ConfigError
-from rlcap.lab.assets import resolve
+from rlcap.io.addresses import resolve_address
 from rlcap.policy.captioner import Captioner
 from rlcap.policy.families.registry import FAMILIES, check_family, make_captioner
 from rlcap.policy.processor import load_processor
@@ -78,8 +78,6 @@ def pick_dtype(name: str) -> torch.dtype:
     if name == "auto":
         has_bfloat16 = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
         return torch.bfloat16 if has_bfloat16 else torch.float32
-    if name not in DTYPES:
-        raise ConfigError(f"model.dtype must be one of {', '.join(DTYPES)}, got {name!r}")
     return getattr(torch, name)
 
 
@@ -145,8 +143,8 @@ def _quantised(config: ModelConfig) -> dict[str, Any]:
 
 def _warn_of_ignored_keys(config: ModelConfig) -> None:
     """Warn where keys of a fresh adapter are set although an existing adapter is loaded, which they do not change."""
-    defaults = ModelConfig()
-    keys = [key for key in ("trainable", "lora_rank", "lora_alpha") if getattr(config, key) != getattr(defaults, key)]
+    fresh = ("trainable", "lora_rank", "lora_alpha")
+    keys = [key for key in fresh if getattr(config, key) != ModelConfig.model_fields[key].default]
     if keys:
         settings = ", ".join(f"model.{key}={getattr(config, key)}" for key in keys)
         warnings.warn(
@@ -162,13 +160,13 @@ def load_policy(config: ModelConfig) -> Policy:
     Raises:
         ConfigError: a choice or the model family is unknown, or a folder or hub name can't be found or loaded.
     """
-    if config.trainable not in TRAINABLE:
-        raise ConfigError(f"model.trainable must be one of {', '.join(TRAINABLE)}, got {config.trainable!r}")
+    if not config.base:
+        raise ConfigError("model.base is empty: name a captioner, such as Qwen/Qwen2.5-VL-3B-Instruct")
     dtype = pick_dtype(config.dtype)
     with explain_load_errors(
         "model.base", config.base, f"give a model's folder or hub name, of the families {', '.join(FAMILIES)}"
     ):
-        base = resolve(config.base)
+        base = resolve_address(config.base)
         architecture = AutoConfig.from_pretrained(base, trust_remote_code=config.trust_remote_code)
     check_family(architecture)  # refuse an unknown family before its weights are downloaded
     with explain_load_errors("model.base", config.base, "give a model's folder or hub name"):
@@ -182,7 +180,7 @@ def load_policy(config: ModelConfig) -> Policy:
             **_quantised(config),
         )
     if config.adapter is not None:
-        adapter = resolve(config.adapter)
+        adapter = resolve_address(config.adapter)
         if Path(adapter).is_dir() and not (Path(adapter) / "adapter_config.json").is_file():
             hint = (
                 "; did you mean its folder adapter?"

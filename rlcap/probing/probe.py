@@ -17,11 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rlcap.config.schema import GRPOConfig
+from rlcap.config.schema import GRPOConfig, mix_entries
+from rlcap.data.source import Truth, open_source
 from rlcap.errors import ConfigError
-from rlcap.lab.world.scene import Scene
 from rlcap.probing.perturbations import PROBES, Finding, Material, agreement, battery, compare, content_words, ended
-from rlcap.scorers.text.ngrams import tokenize
+from rlcap.reward.mix import RewardMix
 from rlcap.scorers.text.sentences import split_sentences
 from rlcap.types import RewardBatch, Sample
 
@@ -66,73 +66,72 @@ class Report:
 
 
 def probe(config: GRPOConfig, count: int, split: str) -> Report:
-    """Score the battery of `count` images of `split` with `config.mix`.
+    """Score the perturbation suites of `count` images of a split by `config.mix`.
 
-    Raises ConfigError where the data has no such split, or too few images with a text.
+    Raises:
+        ConfigError: where the data has no such split, or too few images with a text.
     """
     import torch
 
-    from rlcap.data.source import instruction_for, load_splits
-    from rlcap.lab.assets import resolve_all
-    from rlcap.reward.mix import RewardMix
-
-    data = config.data
-    if lab := data.source == "lab":
-        counts = dict.fromkeys(("train", "validation", "test", "prior_breaking"), 0)
-        if split not in counts:
-            raise ConfigError(f"--split {split}: the lab has {', '.join(counts)}")
-        data = dataclasses.replace(data, **{**counts, split: count})
-    splits, _ = load_splits(data)
-    if split not in splits:
-        raise ConfigError(f"--split {split}: the configured data has {', '.join(splits)}")
+    source = open_source(config.data)
+    splits = source.load_split(config.data, split, count)
     known = {sample.id: sample for rows in splits.values() for sample in rows}
-    samples, materials = gather(splits[split], count, instruction_for(data), lab)
+    instruction = config.data.instruction or source.instruction
+    samples, materials = collect_material(splits[split], count, instruction, source.truth)
     mix = RewardMix.from_config(
-        resolve_all({name: entry for name, entry in config.mix.items() if entry is not None}),
+        mix_entries(config.mix),
         context={
             "device": "cuda" if torch.cuda.is_available() else "cpu",
             "gallery": sorted({sample.image for sample in known.values()}),
         },
         max_abstain=1.0,  # an abstention is a finding here
     )
-    return judge_batteries(mix, samples, materials, known, config.train.aggregate)
+    return judge_suites(mix, samples, materials, known, config.train.aggregate, source.truth)
 
 
-def gather(
-    rows: Iterable[Sample], count: int, prompt: str, lab: bool, seed: int = 0
+def collect_material(
+    rows: Iterable[Sample], count: int, instruction: str, truth: Truth | None, seed: int = 0
 ) -> tuple[list[Sample], list[Material]]:
-    """Up to `count` samples that have a good caption, with their material. ConfigError where fewer than two have."""
-    told = [(sample, *good_caption(sample, lab)) for sample in rows if has_good_caption(sample, lab)][:count]
-    if len(told) < 2:
-        raise ConfigError("probing needs at least two images with a paragraph or two references (or lab scenes)")
+    """Return up to `count` samples that have a good caption, and what their perturbation suites are made of.
+
+    Raises:
+        ConfigError: where fewer than two samples have one.
+    """
+    good = [(sample, *good_caption(sample, truth)) for sample in rows if has_good_caption(sample, truth)][:count]
+    if len(good) < 2:
+        raise ConfigError(
+            "probing needs at least two images with a paragraph or two references (or a source that knows the truth)"
+        )
     samples, materials = [], []
-    for sample, good, references in told:
+    for sample, caption, references in good:
         rng = random.Random(f"probe/{seed}/{sample.id}")
         near = {sample.id, *sample.distractors.get("hard", ())[:6]}
-        others = [text for other, text, _ in told if other.id not in near] or [
-            text for other, text, _ in told if other.id != sample.id
+        others = [text for other, text, _ in good if other.id not in near] or [
+            text for other, text, _ in good if other.id != sample.id
         ]
         other = rng.choice(others)
         samples.append(dataclasses.replace(sample, references=references))
-        if lab:
-            scene = Scene.from_json(dict(sample.meta["scene"]))
-            materials.append(Material(good, other, false_sentence(good, scene, rng), prompt, words=references))
+        if truth is not None:
+            false = truth.false_sentence(caption, sample, rng)
         else:
             false = ended(rng.choice(split_sentences(other) or [other]))
-            materials.append(Material(good, other, false, prompt, words=references))
+        materials.append(Material(caption, other, false, instruction, words=references))
     return samples, materials
 
 
-def has_good_caption(sample: Sample, lab: bool) -> bool:
+def has_good_caption(sample: Sample, truth: Truth | None) -> bool:
+    """Whether a good caption of the sample is known."""
     texts = [text for text in sample.references if content_words(text)]
-    return lab or bool(content_words(sample.paragraph or "")) or len(texts) > 1
+    return truth is not None or bool(content_words(sample.paragraph or "")) or len(texts) > 1
 
 
-def good_caption(sample: Sample, lab: bool) -> tuple[str, tuple[str, ...]]:
-    """(the good caption, the references that are left to judge it by)."""
-    if lab:
-        scene, words = Scene.from_json(dict(sample.meta["scene"])), len(tokenize(sample.paragraph or ""))
-        return true_caption(scene, random.Random(sample.id), words), sample.references
+def good_caption(sample: Sample, truth: Truth | None) -> tuple[str, tuple[str, ...]]:
+    """Return the good caption of a sample, and the references that are left to judge it by.
+
+    It is a true caption where the truth is known, else the paragraph, else the reference that the others agree with most.
+    """
+    if truth is not None:
+        return truth.good_caption(sample), sample.references
     if content_words(sample.paragraph or ""):
         return str(sample.paragraph), sample.references
     texts = [text for text in sample.references if content_words(text)]
@@ -146,62 +145,13 @@ def overlap(first: str, second: str) -> float:
     return len(one & two) / len(one | two) if one | two else 0.0
 
 
-def true_caption(scene: Scene, rng: random.Random, words: int = 0) -> str:
-    """Every thing with its colour, and the background: all true, none left out. Further attributes, drawn at random,
-    until no sentence is said twice and it has `words` words, or says everything."""
-    from rlcap.lab.world.language import describe_background, describe_thing, reading_order
-
-    things = reading_order(scene)
-    told = [["colour"] for _ in things]
-    more = [(i, name) for i in range(len(things)) for name in ("size", "fill", "place")]
-    rng.shuffle(more)
-    seed = rng.random()
-    while True:
-        choose = random.Random(seed)  # the same turns of phrase each time round
-        sentences = [describe_thing(thing, names, choose) for thing, names in zip(things, told, strict=True)]
-        text = " ".join([*sentences, describe_background(scene.background)])
-        if not more or (len(set(sentences)) == len(sentences) and len(tokenize(text)) >= words):
-            return text
-        i, name = more.pop()
-        told[i].append(name)
-
-
-def false_sentence(good: str, scene: Scene, rng: random.Random) -> str:
-    """A sentence that truth finds false when it follows the good caption: a thing that isn't there, a wrong attribute,
-    place, count, relation or background."""
-    from rlcap.lab.world.language import describe_background, describe_count, describe_relation, describe_thing
-    from rlcap.lab.world.scene import change_attribute
-    from rlcap.lab.world.truth import check_caption
-    from rlcap.lab.world.vocabulary import KINDS, RELATIONS
-
-    while True:
-        kind = rng.choice(("change", "change", "change", "count", "relation"))
-        if kind == "count":
-            sentence = describe_count(rng.choice(KINDS), rng.randint(2, 5))
-        elif kind == "relation":
-            first, second = rng.sample(scene.things, 2)
-            sentence = describe_relation(first, rng.choice(RELATIONS), second)
-        else:
-            changed, (index, attribute) = change_attribute(scene, rng)
-            if index < 0:
-                sentence = describe_background(changed.background)
-            else:
-                told = ["colour"] if attribute == "kind" else [attribute]
-                sentence = describe_thing(changed.things[index], told, rng)
-        if len(check_caption(f"{good} {sentence}", scene).wrong) > len(check_caption(good, scene).wrong):
-            return sentence
-
-
-def truth_of(caption: str, sample: Sample) -> float:
-    """Of a lab sample: harmonic mean of precision and recall times the grammatical share, in [0, 1]."""
-    from rlcap.lab.oracles.grader import grade
-    from rlcap.lab.world.truth import check_caption, grammatical_share
-
-    return grade(check_caption(caption, Scene.from_json(dict(sample.meta["scene"])))) / 10 * grammatical_share(caption)
-
-
-def judge_batteries(
-    mix: Any, samples: Sequence[Sample], materials: Sequence[Material], known: Mapping[str, Sample], aggregate: str
+def judge_suites(
+    mix: RewardMix,
+    samples: Sequence[Sample],
+    materials: Sequence[Material],
+    known: Mapping[str, Sample],
+    aggregate: str,
+    truth: Truth | None,
 ) -> Report:
     """Every good caption with its battery, scored in one batch, ranked image by image."""
     import torch
@@ -239,7 +189,7 @@ def judge_batteries(
             name,
             caption,
             dict(zip(rulers, [float(totals[n]), *map(float, values[n])], strict=True)),
-            truth_of(caption, samples[i]) if "scene" in samples[i].meta else math.nan,
+            truth.score(caption, samples[i]) if truth is not None else math.nan,
         )
         for n, (i, name, caption) in enumerate(texts)
     ]
@@ -268,7 +218,7 @@ def report(rows: Sequence[Row], samples: Sequence[Sample], floors: Mapping[str, 
     return Report(tuple(floors), findings, agreed, rows, samples)
 
 
-def told(found: Report, threshold: float, examples: int = 4) -> str:
+def describe_report(found: Report, threshold: float, examples: int = 4) -> str:
     """The report for a terminal: a table of shares, the worst examples, what the mix can't see, and the verdict."""
     lines = [
         f"share of {len(found.samples)} images where the worse caption scores higher (= where it scores the same)",

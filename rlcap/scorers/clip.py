@@ -26,7 +26,9 @@ import torch
 from torch import Tensor
 
 from rlcap.errors import ConfigError
-from rlcap.io.embedding_cache import EmbeddingCache, default_cache
+from rlcap.io.addresses import resolve_address
+from rlcap.io.cache import cache_folder
+from rlcap.io.embedding_cache import EmbeddingCache
 from rlcap.io.images import content_key, open_image
 from rlcap.scorers.loading import explain_load_errors
 from rlcap.scorers.text.sentences import split_sentences
@@ -96,7 +98,7 @@ class ClipScorer:
                 name.
             pretrained: for a built-in name, a tag of `open_clip.list_pretrained()` or a safetensors file.
             device: device of the model and of the returned vectors.
-            cache_dir: folder of the embedding cache; default `default_cache() / "embeddings"`.
+            cache_dir: folder of the embedding cache; default `cache_folder() / "embeddings"`.
             batch_size: images or sentences per forward pass.
 
         Raises:
@@ -105,6 +107,9 @@ class ClipScorer:
         """
         import open_clip
 
+        model = resolve_address(model)
+        if Path(model).is_dir():
+            model = f"local-dir:{model}"
         options: dict[str, Any] = {}
         if model.startswith("local-dir:"):
             _refuse_pickles(Path(model.removeprefix("local-dir:")))
@@ -130,7 +135,7 @@ class ClipScorer:
             network, _, preprocess = open_clip.create_model_and_transforms(
                 model, pretrained=pretrained, precision="fp32", device=device, weights_only=True, **options
             )
-        folder = Path(cache_dir) if cache_dir is not None else default_cache() / "embeddings"
+        folder = Path(cache_dir) if cache_dir is not None else cache_folder() / "embeddings"
         return cls(network, preprocess, open_clip.get_tokenizer(model), label.strip(), folder, batch_size)
 
     @property

@@ -13,6 +13,7 @@ from typing import Any
 from safetensors import SafetensorError
 
 from rlcap.errors import ConfigError
+from rlcap.io.addresses import resolve_address
 
 
 @contextmanager
@@ -65,7 +66,8 @@ def load_text_model(kind: Any, path_or_name: str, device: str, what: str, fix: s
     import torch
     from transformers import AutoTokenizer
 
+    folder = resolve_address(str(path_or_name))
     with explain_load_errors(what, str(path_or_name), fix):
-        model = kind.from_pretrained(path_or_name, use_safetensors=True, trust_remote_code=False, dtype=torch.float32)
-        tokenizer = AutoTokenizer.from_pretrained(path_or_name, trust_remote_code=False)
+        model = kind.from_pretrained(folder, use_safetensors=True, trust_remote_code=False, dtype=torch.float32)
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     return model.to(device), tokenizer

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from PIL.Image import Image
 
+from rlcap.io.addresses import resolve_address
 from rlcap.scorers.loading import explain_load_errors
 from rlcap.scorers.text.batches import replace_lone_surrogates
 
@@ -35,11 +36,12 @@ class PreferenceScorer:
         """
         from transformers import AutoModel, AutoProcessor
 
+        folder = resolve_address(path_or_name)
         with explain_load_errors(
             "preference model", path_or_name, "give a folder or hub name: yuvalkirstain/PickScore_v1"
         ):
-            model = AutoModel.from_pretrained(path_or_name, use_safetensors=True, trust_remote_code=False)
-            loaded_processor = AutoProcessor.from_pretrained(processor or path_or_name, trust_remote_code=False)
+            model = AutoModel.from_pretrained(folder, use_safetensors=True, trust_remote_code=False)
+            loaded_processor = AutoProcessor.from_pretrained(processor or folder, trust_remote_code=False)
         return cls(model.to(device), loaded_processor)
 
     @torch.inference_mode()

@@ -15,6 +15,7 @@ import torch
 from PIL.Image import Image
 
 from rlcap.errors import ConfigError
+from rlcap.io.addresses import resolve_address
 from rlcap.scorers.loading import explain_load_errors
 from rlcap.scorers.text.batches import replace_lone_surrogates
 
@@ -49,13 +50,14 @@ class YesProbabilityScorer:
         """
         from transformers import AutoModelForImageTextToText, AutoProcessor
 
+        folder = resolve_address(path_or_name)
         with explain_load_errors(
             "vision-language model", path_or_name, "give the folder or hub name of a chat vision-language model"
         ):
             model = AutoModelForImageTextToText.from_pretrained(
-                path_or_name, use_safetensors=True, trust_remote_code=False, dtype=dtype
+                folder, use_safetensors=True, trust_remote_code=False, dtype=dtype
             )
-            processor = AutoProcessor.from_pretrained(path_or_name, trust_remote_code=False)
+            processor = AutoProcessor.from_pretrained(folder, trust_remote_code=False)
         return cls(model.to(device), processor, name=path_or_name)
 
     @torch.inference_mode()

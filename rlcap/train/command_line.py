@@ -1,31 +1,40 @@
-"""A recipe's command line: a YAML file and single values over it. Imports nothing heavy."""
+"""A recipe's command line: a YAML file, and single values over it. Imports nothing heavy."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
-from rlcap.config.checks import check
 from rlcap.config.loading import load_config
+from rlcap.config.schema import AnyConfig, require_complete
 from rlcap.errors import InputError
 
+Config = TypeVar("Config", bound=AnyConfig)
 
-def parse(kind: type, description: str, lab: Path | None = None, under: Path | None = None) -> Any:
-    """The checked config of `kind` that the command line asks for; a mistake in it ends the process with one line.
 
-    lab: the YAML file that is read where `--config` names none (default: the values in rlcap/config/schema.py are the lab's);
-    under: one that it builds on.
+def parse(kind: type[Config], description: str, default: Path, below: Path | None = None) -> Config:
+    """Return the checked configuration that the command line asks for. A mistake in it ends the process with a message.
+
+    Args:
+        kind: the class of the configuration.
+        description: the recipe's docstring, shown by `--help`.
+        default: the YAML file that is read where `--config` names none.
+        below: a YAML file that `default` lies over.
     """
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", help=f"YAML file (default: {lab or 'the lab'})")
+    parser = argparse.ArgumentParser(
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="`rlcap config RECIPE` lists every key with its default and its meaning.",
+    )
+    parser.add_argument("--config", help=f"YAML file (default: {default.name}, the embedded lab)")
     parser.add_argument("--output_dir", help="run folder (default: runs/<name>)")
     arguments, overrides = parser.parse_known_args()
     overrides += [f"output_dir={arguments.output_dir}"] if arguments.output_dir else []
+    file, defaults = (arguments.config, None) if arguments.config else (default, below)
     try:
-        chosen = (arguments.config, None) if arguments.config else (lab, under)
-        config = load_config(kind, chosen[0], overrides, defaults=chosen[1])
-        check(config)
+        config = load_config(kind, file, overrides, defaults=defaults)
+        require_complete(config)
     except InputError as error:
         parser.error(str(error))
     return config

@@ -9,12 +9,12 @@ from tqdm import tqdm
 from trl.models import unwrap_model_for_generation
 
 from rlcap.config.schema import EvaluationConfig, GRPOConfig
+from rlcap.data.source import open_source
 from rlcap.errors import ConfigError
 from rlcap.eval.captions_file import read_tables
 from rlcap.eval.evaluator import Evaluator
 from rlcap.eval.over_optimization import describe_alarm, find_alarms
 from rlcap.eval.summary import compute_changes, read_metric_rows
-from rlcap.lab.assets import resolve
 from rlcap.policy.loading import Policy
 from rlcap.reward.mix import RewardMix
 from rlcap.scorers.clip import ClipScorer
@@ -32,21 +32,22 @@ def build_evaluator(
         raise ConfigError(
             "nothing is held out, so nothing can be evaluated: set data.test (and data.validation) above 0"
         )
+    truth = open_source(config.data).truth
     cider = nli = None
-    if config.data.source != "lab":
+    if truth is None:
         from rlcap.scorers.text.cider import CiderD
 
         cider = CiderD.fit([sample.references for sample in splits["train"]])
     if wanted.nli:
         from rlcap.scorers.nli import NliScorer
 
-        nli = NliScorer.load(resolve(wanted.nli), device=device)
+        nli = NliScorer.load(wanted.nli, device=device)
     return Evaluator(
         {name: rows for name, rows in splits.items() if name != "train"},
-        ClipScorer.load(resolve(wanted.retriever), wanted.retriever_pretrained, device=device),
+        ClipScorer.load(wanted.retriever, wanted.retriever_pretrained, device=device),
         instruction=instruction,
         max_new_tokens=config.generation.max_new_tokens,
-        truth=config.data.source == "lab",
+        truth=truth,
         cider=cider,
         nli=nli,
         out=folder.root,
@@ -99,7 +100,7 @@ class Evaluation:
         """Say at once where rewards rise and the held-out metrics fall; the end of the run says it anyway."""
         tables = {at: read_tables(self.folder.root, at) for at in (0, step)}
         for alarm in find_alarms(compute_changes(tables), read_metric_rows(self.folder.root)):
-            tqdm.write(f"step {step}, DIVERGENCE on {alarm['split']}: {describe_alarm(alarm)}")
+            tqdm.write(f"step {step}, OVER-OPTIMIZATION on {alarm['split']}: {describe_alarm(alarm)}")
 
     def _follow(self, step: int, captions: Sequence[str]) -> None:
         bags = [tuple(self.images[i] for i in s.distractors.get("hard", ())[:4]) for s in self.panel]

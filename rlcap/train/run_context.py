@@ -1,8 +1,8 @@
 """A reinforcement recipe from its configuration to the trainer, and from the trained policy to the report.
 
-    session = set_up(config, "grpo", started)
-    trainer = GRPOTrainer(**session.for_trainer())
-    session.run(trainer)
+    context = prepare_run(config, "grpo", started)
+    trainer = GRPOTrainer(**context.trainer_kwargs())
+    context.run(trainer)
 
 What every recipe of the kind has in common stands here, in the order in which it happens.
 """
@@ -19,14 +19,14 @@ import torch
 from accelerate import PartialState
 from accelerate.utils import set_seed
 
-from rlcap.config.schema import GRPOConfig
+from rlcap.config.schema import GRPOConfig, mix_entries
 from rlcap.data import curriculum as curricula
 from rlcap.data.batching import Batching, plan
 from rlcap.data.source import instruction_for, load_splits
+from rlcap.errors import ConfigError
 from rlcap.eval.over_optimization import describe_alarm
 from rlcap.eval.report.page import write_report
 from rlcap.eval.summary import summarise
-from rlcap.lab.assets import resolve_all
 from rlcap.policy.loading import Policy, load_policy
 from rlcap.policy.visual_tokens import count_visual_tokens, describe_visual_tokens
 from rlcap.reward.mix import RewardMix, check_mix
@@ -102,7 +102,7 @@ class RunContext:
         self.evaluation.trainer = trainer
         if not trainer.is_deepspeed_enabled:  # which shards the weights later
             captioner, tokens = self.policy.captioner, self.config.generation.max_new_tokens
-            value_model = getattr(trainer, "critic", None)
+            value_model = getattr(trainer, "value_model", None)
             paths = list(self.gallery.values())
             say(check_memory(captioner, paths, self.batching, self.instruction, tokens, value_model).describe())
         if self.checkpoint:
@@ -112,7 +112,7 @@ class RunContext:
         if PartialState().is_main_process:
             summary = summarise(self.folder.root, self.clock.seconds())
             for alarm in summary["alarms"]:
-                print(f"DIVERGENCE on {alarm['split']}: {describe_alarm(alarm)}")
+                print(f"OVER-OPTIMIZATION on {alarm['split']}: {describe_alarm(alarm)}")
             print(f"report: {write_report(self.folder.root)}")
             if "wandb" in self.config.report_to:
                 from rlcap.train.wandb_tables import log_tables
@@ -154,6 +154,10 @@ def prepare_run(config: GRPOConfig, recipe: str, started: float) -> RunContext:
 
     # ---- what can be refused before anything is loaded: batches, curriculum, mix ---------------------------------
     train = config.train
+    if train.use_vllm and not torch.cuda.is_available():
+        raise ConfigError(
+            "train.use_vllm is for GPUs, and this machine has none that torch can use: train.use_vllm=false"
+        )
     batching = plan(
         train.images_per_step,
         train.captions_per_image,
@@ -163,7 +167,7 @@ def prepare_run(config: GRPOConfig, recipe: str, started: float) -> RunContext:
         minibatches=train.minibatches,
     )
     curriculum = curricula.parse(config.curriculum)
-    asked = resolve_all({name: entry for name, entry in config.mix.items() if entry is not None})
+    asked = mix_entries(config.mix)
     check_mix(asked, ("device", "gallery"))
 
     # ---- data: rows with paths; the main process draws the lab's images, the others find them ----------------------

@@ -25,7 +25,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rlcap.config.schema import dump
+from rlcap.config.loading import dump
 from rlcap.errors import ConfigError
 from rlcap.types import Sample
 

@@ -15,7 +15,6 @@ from accelerate import PartialState
 from torch.utils.data import Dataset
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
-from rlcap.config.checks import check
 from rlcap.config.schema import SFTConfig
 from rlcap.errors import ConfigError
 from rlcap.io.images import open_image
@@ -91,7 +90,6 @@ def build_trainer(
     policy: Policy, samples: Sequence[Sample], config: SFTConfig, instruction: str, folder: RunFolder
 ) -> Trainer:
     """A transformers Trainer for the run; its progress bar shows loss and learning rate."""
-    check(config)
     train, processes = config.train, PartialState().num_processes
     accumulation, rest = divmod(train.batch_size, train.micro_batch * processes)
     if rest:

@@ -8,11 +8,11 @@ import pytest
 
 from rlcap.cli import doctor
 from rlcap.cli import main as cli
-from rlcap.cli.captions_file import to_batch
+from rlcap.data.captions import to_batch
 from rlcap.lab.assets import ASSETS, NAMES
 
 LAB = Path(__file__).parents[2] / "recipes" / "configs" / "lab.yaml"
-FEW = ["data.train=7", "data.validation=7", "data.test=0", "data.prior_breaking=0"]
+FEW = ["data.train=7", "data.validation=7", "data.test=0", "data.options.prior_breaking=0"]
 
 
 def built(name):
@@ -274,7 +274,10 @@ def test_a_run_captions_images(tmp_path, capsys):
     image = load_split("test", 1)[0].image
     run = tmp_path / "run"
     shutil.copytree(ASSETS / "adapter", run / "adapter")
-    values = {"model": {"base": "lab:captioner", "adapter": None}, "data": {"source": "lab", "instruction": None}}
+    values = {
+        "model": {"base": "lab:captioner", "adapter": None},
+        "data": {"source": "rlcap.lab.source:LabSource", "instruction": None},
+    }
     (run / "config.yaml").write_text(yaml.safe_dump(values))
     out = tmp_path / "said.jsonl"
     asked = ["caption", image, "--run", str(run), "--before", "generation.max_new_tokens=12", "--out", str(out)]
@@ -311,14 +314,17 @@ def test_the_doctor_knows_a_torch_of_another_build():
     assert doctor.builds_match("2.15.0", "0.29.2")
 
 
-def test_the_doctor_misses_assets_and_sees_lfs_pointers(tmp_path):
-    assert [finding.state for finding in doctor.lab_assets(tmp_path)] == ["broken"] * len(NAMES)
+def test_the_doctor_misses_assets_and_sees_lfs_pointers(tmp_path, monkeypatch):
+    monkeypatch.setattr("rlcap.lab.assets.ASSETS", tmp_path)
+    assert {finding.state for finding in doctor.embedded_models()} == {"broken"}
     for name in NAMES:
         (tmp_path / name).mkdir()
+    assert "rlcap lab build --only nli" in doctor.embedded_models(["lab:nli"])[0].fix
+    for name in NAMES:
         (tmp_path / name / "model.safetensors").write_bytes(b"x" * 2000)
-    assert [finding.state for finding in doctor.lab_assets(tmp_path)] == ["good"]
+    assert [finding.state for finding in doctor.embedded_models()] == ["good"]
     (tmp_path / "nli" / "model.safetensors").write_bytes(b"version https://git-lfs")
-    found = doctor.lab_assets(tmp_path)
+    found = doctor.embedded_models()
     assert (found[0].state, found[0].fix) == ("broken", "git lfs pull")
 
 

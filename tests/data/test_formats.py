@@ -236,7 +236,8 @@ def test_hugging_face_paths_bytes_and_splits(tmp_path, monkeypatch):
 def test_a_configuration_names_split_and_columns(tmp_path):
     import datasets
 
-    from rlcap.config.schema import SFTConfig, load_config
+    from rlcap.config.loading import load_config
+    from rlcap.config.schema import SFTConfig
     from rlcap.data.source import load_splits
 
     for i in range(6):
@@ -245,7 +246,7 @@ def test_a_configuration_names_split_and_columns(tmp_path):
     data = datasets.Dataset.from_dict(rows).cast_column("picture", datasets.Image())
     datasets.DatasetDict({"train": data, "other": data.select(range(2))}).save_to_disk(tmp_path / "set")
     names = ["data.columns.id=key", "data.columns.image=picture", "data.columns.references=captions"]
-    held = [f"data.source={tmp_path}/set", "data.train=null", "data.validation=2"]
+    held = [f"data.source={tmp_path}/set", "data.train=null", "data.validation=2", "data.test=0"]
     config = load_config(SFTConfig, None, [*held, *names, "data.split=train"])
     splits, _ = load_splits(config.data)
     assert sorted(sample.id for rows in splits.values() for sample in rows) == list("abcdef")
@@ -266,8 +267,8 @@ def test_the_configured_pixel_limit_applies_to_all_later_images(tmp_path):
     source = jsonl(tmp_path, [row(tmp_path, "a")])
     try:
         with pytest.raises(DataError, match="768 pixels, the limit is 700"):
-            load_rows(DataConfig(str(source), max_pixels=700))
-        load_rows(DataConfig(str(source), max_pixels=768))
+            load_rows(DataConfig(source=str(source), max_pixels=700))
+        load_rows(DataConfig(source=str(source), max_pixels=768))
         assert open_image(tmp_path / "a.jpg").size == (32, 24)
         photo(tmp_path / "b.jpg")
         limit_pixels(700)

@@ -9,6 +9,7 @@ from tiny import captioner, lab_samples, retriever
 from rlcap.eval.captions_file import captions_path, evaluated_steps, read_rows, read_tables
 from rlcap.eval.evaluator import Evaluator
 from rlcap.eval.summary import read_summary, summarise
+from rlcap.lab.truth import LabTruth
 from rlcap.lab.world.language import describe_scene
 from rlcap.lab.world.scene import Scene
 from rlcap.scorers.text.cider import CiderD
@@ -28,7 +29,7 @@ def make_evaluator(made, out, **options):
         clip,
         instruction="describe the image in detail .",
         max_new_tokens=6,
-        truth=True,
+        truth=LabTruth(),
         out=out,
         **options,
     )
@@ -78,7 +79,7 @@ def test_photos_are_scored_against_their_references(made, tmp_path):
             return np.array([[0.0, 0.0, 1.0] if "tree" in h else [1.0, 0.0, 0.0] for h in hypotheses])
 
     photos = [replace(sample, meta={}) for sample in made[0]]
-    evaluator = Evaluator({"test": photos}, made[1], instruction="x", max_new_tokens=4, truth=False, out=tmp_path,
+    evaluator = Evaluator({"test": photos}, made[1], instruction="x", max_new_tokens=4, truth=None, out=tmp_path,
                       cider=CiderD.fit(sample.references for sample in photos), nli=Nli())  # fmt: skip
     found = evaluator.score("test", [sample.references[0] for sample in photos[:3]] + ["a tree. a ball."])
     assert found["cider_d"][:3].min() > 1
@@ -107,7 +108,7 @@ def test_splits_and_limit_and_a_second_run_of_a_step(made, tmp_path):
 
 def test_a_split_without_samples_is_refused(made, tmp_path):
     with pytest.raises(ValueError, match="'test': 0"):
-        Evaluator({"test": []}, made[1], instruction="x", max_new_tokens=1, truth=True, out=tmp_path)
+        Evaluator({"test": []}, made[1], instruction="x", max_new_tokens=1, truth=LabTruth(), out=tmp_path)
 
 
 def evaluated(made, out):

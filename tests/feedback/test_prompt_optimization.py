@@ -146,7 +146,10 @@ def test_the_command_tries_an_instruction_on_images(tmp_path, monkeypatch):
         "    async def complete(self, request):\n"
         "        return Completion('<IMPROVED_VARIABLE>describe every thing .</IMPROVED_VARIABLE>')\n"
     )
-    (tmp_path / "mine.yaml").write_text("mix: {length: {reward: 'rlcap.rewards.length:Length'}}\n")
+    (tmp_path / "mine.yaml").write_text(
+        "model: {base: 'lab:captioner', adapter: 'lab:adapter'}\ndata: {source: 'rlcap.lab.source:LabSource'}\n"
+        "mix: {length: {reward: length}}\n"
+    )
     monkeypatch.chdir(tmp_path)
     command = ("prompt", "optimize", "instruction", "--config", "mine.yaml", "--rewriter", "mine.py:Writer")
     sizes = ("--images", "2", "--held-out", "3", "--rounds", "1", "data.train=5", "generation.max_new_tokens=16")

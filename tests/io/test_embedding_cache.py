@@ -3,7 +3,8 @@ import multiprocessing
 import numpy as np
 import pytest
 
-from rlcap.io.embedding_cache import EmbeddingCache, default_cache
+from rlcap.io.cache import cache_folder
+from rlcap.io.embedding_cache import EmbeddingCache
 
 
 def rows(n, dim=8, seed=0):
@@ -115,9 +116,9 @@ def test_errors_name_the_shapes(tmp_path):
 
 def test_the_folder_can_be_chosen_by_the_environment(monkeypatch, tmp_path):
     monkeypatch.setenv("RLCAP_CACHE", str(tmp_path))
-    assert default_cache() == tmp_path
+    assert cache_folder() == tmp_path
     monkeypatch.delenv("RLCAP_CACHE")
-    assert default_cache().parts[-2:] == (".cache", "rlcap")
+    assert cache_folder().parts[-2:] == (".cache", "rlcap")
 
 
 def test_records_without_their_rows_do_not_count(tmp_path):

@@ -141,7 +141,7 @@ def test_a_row_whose_boxes_are_none_is_named(boxes):
 @pytest.mark.parametrize(
     ("crops", "message"),
     [
-        ({"window": 2}, "unknown key judge.crops.window; did you mean 'windows'"),
+        ({"window": 2}, "unknown key judge.crops.window; did you mean judge.crops.windows"),
         ({"windows": "2"}, "judge.crops.windows: input should be a valid integer, got '2'"),
         ({"zooms": 2}, "judge.crops.zooms: input should be a valid list, got 2"),
         ({"zooms": [1]}, r"zooms.0: input should be greater than 1, got 1"),
@@ -151,7 +151,7 @@ def test_a_row_whose_boxes_are_none_is_named(boxes):
         ({"most": 0}, "most: input should be greater than or equal to 1, got 0"),
         ({"longest": 8}, "longest: input should be greater than or equal to 28, got 8"),
         ({"boxes": False}, "nothing to show"),
-        (3, "judge.crops: input should be"),
+        (3, "judge.crops must be a mapping, got 3"),
     ],
 )
 def test_views_that_cannot_be(crops, message):

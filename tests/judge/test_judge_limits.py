@@ -261,7 +261,7 @@ def test_processes_share_the_limits(monkeypatch):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"dollar": 1}, "unknown key limits.dollar; did you mean 'dollars'"),
+        ({"dollar": 1}, "unknown key limits.dollar; did you mean limits.dollars"),
         ({"dollars": "5"}, "limits.dollars: input should be a valid number, got '5'"),
         ({"tokens": 0}, "limits.tokens: input should be greater than 0, got 0"),
         ({"prices": [1]}, r"limits.prices: list should have at least 2 items.*got \[1\]"),

@@ -10,24 +10,24 @@ from dataclasses import replace
 import pytest
 
 from rlcap.errors import ConfigError
-from rlcap.lab.assets import ASSETS, NAMES, resolve, resolve_all
+from rlcap.io.addresses import resolve_address
+from rlcap.lab.assets import ASSETS, NAMES
 
 
 def asset(name):
     """Return the folder of an asset; skip the test if the asset is not built."""
     if not (ASSETS / name).is_dir():
         pytest.skip(f"lab asset {name} is not built: rlcap lab build --only {name}")
-    return resolve(f"lab:{name}")
+    return resolve_address(f"lab:{name}")
 
 
 def test_names_resolve_to_folders_and_everything_else_stays():
-    assert resolve("ViT-B-32") == "ViT-B-32"
-    assert resolve("local-dir:/some/where") == "local-dir:/some/where"
+    assert resolve_address("ViT-B-32") == "ViT-B-32"
+    assert resolve_address("local-dir:/some/where") == "local-dir:/some/where"
     with pytest.raises(ConfigError, match="unknown lab asset 'captoner'; known: captioner"):
-        resolve("lab:captoner")
+        resolve_address("lab:captoner")
     nli = asset("nli")
-    assert resolve("local-dir:lab:nli") == f"local-dir:{nli}"
-    assert resolve_all({"a": ["lab:nli", 3], "b": {"c": "lab:nli"}}) == {"a": [nli, 3], "b": {"c": nli}}
+    assert resolve_address("local-dir:lab:nli") == f"local-dir:{nli}"
 
 
 def test_assets_are_small_and_hold_no_pickles():
@@ -69,7 +69,7 @@ def captions(split):
     from rlcap.lab.world.language import INSTRUCTION
     from rlcap.policy.loading import load_policy
 
-    policy = load_policy(ModelConfig())
+    policy = load_policy(ModelConfig(base="lab:captioner", adapter="lab:adapter"))
     return caption_samples(policy.model, policy.processor, split, instruction=INSTRUCTION, max_new_tokens=72)
 
 

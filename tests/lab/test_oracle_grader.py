@@ -7,8 +7,8 @@ from fake_backends import make_reward
 
 from rlcap.lab.oracles.grader import OracleGrader
 from rlcap.lab.source import load_split
+from rlcap.lab.truth import true_caption
 from rlcap.lab.world.scene import scene_of
-from rlcap.probing.probe import true_caption
 from rlcap.rewards.critique import Critique
 from rlcap.types import RewardBatch
 

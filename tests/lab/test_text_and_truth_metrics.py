@@ -5,8 +5,8 @@ import pytest
 
 from rlcap.eval.metrics.references import cider_metrics, nli_metrics
 from rlcap.eval.metrics.text import text_metrics
-from rlcap.lab.truth_metrics import false_sentences, scene_of, truth_metrics
-from rlcap.lab.world.scene import Scene, Thing
+from rlcap.lab.truth_metrics import false_sentences, truth_metrics
+from rlcap.lab.world.scene import Scene, Thing, scene_of
 from rlcap.scorers.text.cider import CiderD
 from rlcap.types import Sample
 
@@ -68,7 +68,7 @@ def test_false_sentences_have_their_positions():
 
 
 def test_a_photo_has_no_scene():
-    with pytest.raises(ValueError, match=r"'photo' has no scene.*truth=False"):
+    with pytest.raises(ValueError, match="'photo' has no scene"):
         scene_of(Sample("photo", "photo.jpg"))
 
 

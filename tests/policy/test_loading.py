@@ -24,8 +24,11 @@ from rlcap.scorers.nli import NliScorer
         ),
         ({"base": "nobody/nothing"}, r"model.base 'nobody/nothing' .*give a model's folder or hub name"),
         ({"base": "lab:captoner"}, "model.base 'lab:captoner' can't be loaded: unknown lab asset 'captoner'; known:"),
-        ({"adapter": "/nowhere/adapter"}, "model.adapter '/nowhere/adapter': there is no such file or folder"),
-        ({"adapter": "lab:adaptr"}, "unknown lab asset 'adaptr'"),
+        (
+            {"base": "lab:captioner", "adapter": "/nowhere/adapter"},
+            "model.adapter '/nowhere/adapter': there is no such file or folder",
+        ),
+        ({"base": "lab:captioner", "adapter": "lab:adaptr"}, "unknown lab asset 'adaptr'"),
     ],
 )
 def test_a_model_that_is_not_there(model, message):
@@ -38,7 +41,7 @@ def test_a_folder_that_holds_no_model(tmp_path):
     with pytest.raises(ConfigError, match=r"model.base '.*' can't be loaded: Unrecognized model in"):
         load_policy(ModelConfig(base=str(tmp_path)))
     with pytest.raises(ConfigError, match=r"holds no adapter_config.json: it is not a peft adapter"):
-        load_policy(ModelConfig(adapter=str(tmp_path)))
+        load_policy(ModelConfig(base="lab:captioner", adapter=str(tmp_path)))
 
 
 def cut(asset, tmp_path):
@@ -53,7 +56,7 @@ def test_weights_that_are_half_written(tmp_path):
     with pytest.raises(ConfigError, match=r"model.base '.*captioner': its weights are broken or incomplete"):
         load_policy(ModelConfig(base=cut("captioner", tmp_path)))
     with pytest.raises(ConfigError, match=r"model.adapter '.*adapter': its weights are broken or incomplete"):
-        load_policy(ModelConfig(adapter=cut("adapter", tmp_path)))
+        load_policy(ModelConfig(base="lab:captioner", adapter=cut("adapter", tmp_path)))
     with pytest.raises(ConfigError, match=r"NLI model '.*nli': its weights are broken or incomplete"):
         NliScorer.load(cut("nli", tmp_path))
     with pytest.raises(ConfigError, match=r"CLIP '.*retriever': its weights are broken or incomplete"):
@@ -79,7 +82,7 @@ def test_a_base_in_four_bits_takes_a_lora(tmp_path):
 
 def test_four_bits_need_bitsandbytes_and_a_lora(monkeypatch):
     with pytest.raises(ConfigError, match="choose a LoRA"):
-        load_policy(ModelConfig(adapter=None, load_in_4bit=True, trainable="full"))
+        load_policy(ModelConfig(base="lab:captioner", adapter=None, load_in_4bit=True, trainable="full"))
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ConfigError, match="pip install bitsandbytes"):
-        load_policy(ModelConfig(adapter=None, load_in_4bit=True))
+        load_policy(ModelConfig(base="lab:captioner", adapter=None, load_in_4bit=True))

@@ -1,6 +1,5 @@
 """`rlcap probe`: the good captions are good, mixes that can be fooled are caught, and the exit code says so."""
 
-import dataclasses
 import json
 import random
 import sys
@@ -10,10 +9,12 @@ import pytest
 from photo_texts import photo_texts
 
 from rlcap.cli import main as cli
-from rlcap.config.schema import GRPOConfig, load_config
+from rlcap.config.loading import load_config
+from rlcap.config.schema import GRPOConfig, mix_entries
 from rlcap.errors import ConfigError
 from rlcap.lab.assets import ASSETS
 from rlcap.lab.source import load_split
+from rlcap.lab.truth import LabTruth, false_sentence, true_caption
 from rlcap.lab.world.scene import Scene
 from rlcap.lab.world.truth import check_caption
 from rlcap.probing.perturbations import PROBES, battery
@@ -21,14 +22,11 @@ from rlcap.probing.probe import (
     GOOD,
     Row,
     as_json,
-    false_sentence,
-    gather,
-    judge_batteries,
+    collect_material,
+    describe_report,
+    judge_suites,
     probe,
     report,
-    told,
-    true_caption,
-    truth_of,
 )
 from rlcap.reward.cards import cards, find
 from rlcap.reward.mix import RewardMix
@@ -39,18 +37,18 @@ REPETITION = {"reward": "rlcap.rewards.repetition:Repetition"}
 
 
 def probed(mix, samples=None):
-    samples, materials = gather(samples or photo_texts(), 8, "Describe the image in detail.", lab=False)
-    return judge_batteries(RewardMix.from_config(mix, max_abstain=1.0), samples, materials, {}, "normalize_then_sum")
+    samples, materials = collect_material(samples or photo_texts(), 8, "Describe the image in detail.", None)
+    return judge_suites(RewardMix.from_config(mix, max_abstain=1.0), samples, materials, {}, "normalize_then_sum", None)
 
 
 def test_on_the_lab_good_is_true_and_false_is_false_and_truth_ranks_them():
-    samples, materials = gather(load_split("test", 14), 14, "describe the image .", lab=True)
+    samples, materials = collect_material(load_split("test", 14), 14, "describe the image .", LabTruth())
     for i, (sample, material) in enumerate(zip(samples, materials, strict=True)):
         scene = Scene.from_json(sample.meta["scene"])
         assert not check_caption(material.good, scene).wrong
         assert check_caption(f"{material.good} {material.false}", scene).wrong
-        good, made = truth_of(material.good, sample), battery(material, i)
-        worse = {name: truth_of(caption, sample) for name, caption in made.items()}
+        good, made = LabTruth().score(material.good, sample), battery(material, i)
+        worse = {name: LabTruth().score(caption, sample) for name, caption in made.items()}
         assert all(value < good for name, value in worse.items() if name != "one_missing")
         assert worse["one_missing"] <= good
         assert worse["empty"] == worse["one_word"] == worse["salad"] == worse["echo"] == 0
@@ -67,18 +65,18 @@ def test_a_true_caption_says_each_thing_once_and_is_as_long_as_asked():
 
 def test_without_a_paragraph_the_reference_that_most_agree_with_is_held_out():
     without = strip_wrapping(photo_texts())
-    samples, materials = gather(without, 8, "Describe it.", lab=False)
+    samples, materials = collect_material(without, 8, "Describe it.", None)
     for sample, material, whole in zip(samples, materials, without, strict=True):
         assert {material.good, *sample.references} == set(whole.references)
         assert material.good not in sample.references
     with pytest.raises(ConfigError, match="at least two images"):
-        gather(without[:1], 8, "x", lab=False)
+        collect_material(without[:1], 8, "x", None)
 
 
-def test_a_mix_that_pays_for_words_is_caught_and_told():
+def test_a_mix_that_pays_for_words_is_caught_and_describe_report():
     found = probed({"loud": {**LENGTH, "weight": -1.0}})
     assert {"empty", "one_word", "rambling"} <= set(found.failed(0.05))
-    text = told(found, 0.05)
+    text = describe_report(found, 0.05)
     assert "failed: empty 100%" in text
     assert "where it is fooled:" in text
     assert "no component tells these from the good caption" in text
@@ -96,7 +94,7 @@ def strip_wrapping(samples):
 def test_the_two_guards_lose_nothing():
     found = probed({"length": LENGTH, "repetition": REPETITION})
     assert not found.failed(0)
-    assert "passed" in told(found, 0)
+    assert "passed" in describe_report(found, 0)
 
 
 @pytest.mark.parametrize("samples", [photo_texts(), strip_wrapping(photo_texts())], ids=["paragraphs", "captions"])
@@ -133,9 +131,14 @@ def test_rewards_of_the_lab_lose_nothing_that_their_cards_do_not_say():
         for name, entry in MORE.items()
         if name not in elsewhere and not {PAIRS, REFERENCES} & {str(v) for v in entry.get("params", {}).values()}
     }
-    mix = {name: entry for name, entry in config.mix.items() if entry is not None} | more
-    found = probe(dataclasses.replace(config, mix=mix), 42, "test").findings
-    file = {name: entry["reward"].removeprefix("rlcap.rewards.").partition(":")[0] for name, entry in mix.items()}
+    mix = mix_entries(config.mix) | more
+    found = probe(GRPOConfig.parse({**config.model_dump(), "mix": mix}), 42, "test").findings
+    file = {
+        name: find(entry["reward"]).name
+        if ":" not in entry["reward"]
+        else entry["reward"].removeprefix("rlcap.rewards.").partition(":")[0]
+        for name, entry in mix.items()
+    }
     lost = {name: {p for p, by in found.items() if by[name].wins > 0.05} - set(find(file[name]).fails) for name in mix}
     assert not {name: probes for name, probes in lost.items() if probes}
 
@@ -148,7 +151,7 @@ def test_abstentions_are_no_wins():
     found = report(rows, [], {"total": 0.0, "x": 0.0})
     assert found.findings["empty"]["x"].n == 0
     assert found.agreement == {}
-    assert "abstains" in told(found, 0.05)
+    assert "abstains" in describe_report(found, 0.05)
 
 
 @pytest.mark.parametrize("card", cards(), ids=lambda card: card.name)
@@ -201,7 +204,6 @@ def test_the_command_reads_your_own_data(tmp_path, capsys):
         "data.train=null",
         "data.validation=0",
         "data.test=7",
-        "data.prior_breaking=0",
     ]
     assert cli.main(["probe", "rlcap.rewards.length:Length", *data]) == 0
     assert "share of 7 images" in capsys.readouterr().out

@@ -21,7 +21,7 @@ SMALL = [
     "data.train=5",
     "data.validation=7",
     "data.test=14",
-    "data.prior_breaking=7",
+    "data.options.prior_breaking=7",
     "evaluation.every=2",
     "evaluation.panel=2",
 ]
@@ -109,12 +109,12 @@ def test_the_saved_adapter_loads_in_plain_peft(whole):
     from peft import PeftModel
     from transformers import AutoModelForImageTextToText
 
-    from rlcap.lab.assets import resolve
+    from rlcap.io.addresses import resolve_address
 
-    base = AutoModelForImageTextToText.from_pretrained(resolve("lab:captioner"), dtype="float32")
+    base = AutoModelForImageTextToText.from_pretrained(resolve_address("lab:captioner"), dtype="float32")
     tuned = PeftModel.from_pretrained(base, whole / "adapter")
     assert list(tuned.peft_config) == ["default"]
-    start, end = load_file(Path(resolve("lab:adapter")) / "adapter_model.safetensors"), weights(whole)
+    start, end = load_file(Path(resolve_address("lab:adapter")) / "adapter_model.safetensors"), weights(whole)
     assert start.keys() == end.keys()
     assert any(not start[name].float().equal(end[name].float()) for name in start)
 
@@ -195,7 +195,7 @@ def test_a_resume_that_fails_leaves_the_folder_as_it_was(whole):
     ],
 )
 def test_a_start_that_fails_leaves_no_folder_behind(recipe, argument, message, tmp_path):
-    small = ["data.train=7", "data.validation=7", "data.test=0", "data.prior_breaking=0"]
+    small = ["data.train=7", "data.validation=7", "data.test=0", "data.options.prior_breaking=0"]
     line = [sys.executable, f"recipes/{recipe}.py", f"--output_dir={tmp_path / 'out'}", *small, argument]
     done = run(line, tmp_path)
     assert done.returncode != 0
@@ -255,7 +255,7 @@ def test_a_second_run_does_not_overwrite_the_first(whole):
     ("argument", "message"),
     [
         ("train.step=3", "did you mean train.steps"),
-        ("train.steps=many", "train.steps must be int"),
+        ("train.steps=many", "train.steps: input should be a valid integer, got 'many'"),
         ("evaluation.retriever=local-dir:lab:retriever", "evaluate with another model"),
     ],
 )

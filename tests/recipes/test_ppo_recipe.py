@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
-from rlcap.lab.assets import resolve
+from rlcap.io.addresses import resolve_address
 
 ROOT = Path(__file__).parents[2]
 SMALL = [
     "train.steps=8", "train.images_per_step=2", "train.minibatches=2", "train.captions_per_image=4", "train.micro_batch=4",
     "train.save_every=4", "train.kl_target=1.0", "data.train=9", "data.validation=7", "data.test=14",
-    "data.prior_breaking=7", "evaluation.every=4", "evaluation.panel=2", "generation.max_new_tokens=24",
+    "data.options.prior_breaking=7", "evaluation.every=4", "evaluation.panel=2", "generation.max_new_tokens=24",
 ]  # fmt: skip
 
 
@@ -61,16 +61,16 @@ def test_the_saved_adapter_is_the_policys_alone_and_loads_in_plain_peft(whole):
     from peft import PeftModel
     from transformers import AutoModelForImageTextToText
 
-    from rlcap.lab.assets import resolve
+    from rlcap.io.addresses import resolve_address
 
-    base = AutoModelForImageTextToText.from_pretrained(resolve("lab:captioner"), dtype="float32")
+    base = AutoModelForImageTextToText.from_pretrained(resolve_address("lab:captioner"), dtype="float32")
     tuned = PeftModel.from_pretrained(base, whole / "adapter")
     assert list(tuned.peft_config) == ["default"]
     assert [path.name for path in sorted((whole / "adapter").iterdir())] == [
         "adapter_config.json",
         "adapter_model.safetensors",
     ]
-    start, end = load_file(Path(resolve("lab:adapter")) / "adapter_model.safetensors"), adapter(whole)
+    start, end = load_file(Path(resolve_address("lab:adapter")) / "adapter_model.safetensors"), adapter(whole)
     assert start.keys() == end.keys()
     assert any(not start[name].float().equal(end[name].float()) for name in start)
 
@@ -118,7 +118,7 @@ def test_two_processes_do_what_one_does(whole, tmp_path):
     output = tmp_path / "two"
     done = subprocess.run(
         [sys.executable, "-m", "accelerate.commands.launch", "--config_file", "launch/accelerate/ddp.yaml",
-         *command(output, "data.test=0", "data.prior_breaking=0", "train.micro_batch=4")[1:]],
+         *command(output, "data.test=0", "data.options.prior_breaking=0", "train.micro_batch=4")[1:]],
         cwd=ROOT, env=environment(whole.parent), capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
@@ -131,7 +131,7 @@ def test_two_processes_do_what_one_does(whole, tmp_path):
     for one, other in zip(sorted(alone), sorted(together), strict=True):
         assert one[:2] == other[:2]
         assert one[2] == pytest.approx(other[2], abs=1e-4)
-    start = load_file(Path(resolve("lab:adapter")) / "adapter_model.safetensors")
+    start = load_file(Path(resolve_address("lab:adapter")) / "adapter_model.safetensors")
     # After the first round: a rounding may turn a word of the second, and what follows is another run then.
     one, two = (load_file(f / "checkpoints" / "checkpoint-4" / "adapter_model.safetensors") for f in (whole, output))
     moved = max(float((one[name] - start[name].float()).abs().max()) for name in one)
@@ -144,10 +144,10 @@ def test_two_processes_do_what_one_does(whole, tmp_path):
     ("argument", "message"),
     [
         ("train.lamb=0.9", "did you mean train.lam"),
-        ("train.lam=1.5", "train.lam must lie in [0, 1], got 1.5"),
+        ("train.lam=1.5", "train.lam: input should be less than or equal to 1, got 1.5"),
         ("train.kl=sequence", "known: token, loss"),
-        ("train.aggregate=sum_minus_greedy", "PPO compares with its critic"),
-        ("train.value_clip=0", "train.value_clip must be above 0"),
+        ("train.aggregate=sum_minus_greedy", "PPO compares with its value model"),
+        ("train.value_clip=0", "train.value_clip: input should be greater than 0, got 0"),
     ],
 )
 def test_what_cannot_work_is_refused_at_once(argument, message, tmp_path):

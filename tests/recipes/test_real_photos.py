@@ -32,7 +32,7 @@ def rows_on_disk(folder: Path, n: int) -> Path:
 
 
 def splits_of(source: Path, **changes) -> dict[str, list[Sample]]:
-    return load_splits(DataConfig(**{"source": str(source), "prior_breaking": 0, "train": None, **changes}))[0]
+    return load_splits(DataConfig(**{"source": str(source), "train": None, **changes}))[0]
 
 
 def test_splits_of_a_sorted_source_are_drawn_and_never_meet(tmp_path):
@@ -63,9 +63,7 @@ def test_the_start_says_when_held_out_images_have_no_bags_left(tmp_path):
     for neighbours, few in ((2, True), (19, False)):
         lists = {id: tuple(ids[:i] + ids[i + 1 :])[:neighbours] for i, id in enumerate(ids)}
         BagFile("tester", {"hard": lists}).write(tmp_path / "bags.json")
-        config = DataConfig(
-            source=str(source), prior_breaking=0, train=None, validation=0, test=6, bags=str(tmp_path / "bags.json")
-        )
+        config = DataConfig(source=str(source), train=None, validation=0, test=6, bags=str(tmp_path / "bags.json"))
         splits, lines = load_splits(config)
         assert ("6 images of test have no bag of 5: mine with more --neighbours" in "\n".join(lines)) == few
     assert {len(sample.distractors["hard"]) for sample in splits["test"]} == {5}

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from rlcap.config.checks import check
-from rlcap.config.schema import DPOConfig, RefineConfig, load_config
+from rlcap.config.loading import load_config
+from rlcap.config.schema import DPOConfig, RefineConfig, require_complete
 from rlcap.errors import ConfigError, PairsError
 from rlcap.train.dpo import read_pairs
 from rlcap.train.refine import objection
@@ -82,7 +82,7 @@ def test_dpo_prefers_what_was_chosen_and_reports(refined, tmp_path):
     small = (
         "data.validation=0",
         "data.test=14",
-        "data.prior_breaking=0",
+        "data.options.prior_breaking=0",
         "train.steps=4",
         "train.batch_size=8",
         "train.sft_weight=0",
@@ -116,6 +116,9 @@ def test_a_pairs_file_that_cannot_be_used_is_named(tmp_path, text, message):
         read_pairs(tmp_path / "none.jsonl")
 
 
+REVISER = "reviser.judge=rlcap.lab.oracles.reviser:OracleReviser"
+
+
 @pytest.mark.parametrize(
     ("kind", "overrides", "message"),
     [
@@ -123,12 +126,19 @@ def test_a_pairs_file_that_cannot_be_used_is_named(tmp_path, text, message):
         (RefineConfig, ["reviser.rounds=0"], "reviser.rounds"),
         (
             RefineConfig,
-            ["accept.critique.params.judge=rlcap.lab.oracles.reviser:OracleReviser"],
+            [
+                "accept.critique.reward=critique",
+                REVISER,
+                "accept.critique.params.judge=rlcap.lab.oracles.reviser:OracleReviser",
+            ],
             "whoever accepts must be another",
         ),
         (
             RefineConfig,
-            ["accept.critique.params.judge={backend: 'rlcap.lab.oracles.reviser:OracleReviser'}"],
+            [
+                "accept.critique.reward=critique",
+                "accept.critique.params.judge={backend: 'rlcap.lab.oracles.reviser:OracleReviser'}",
+            ],
             "whoever accepts must be another",
         ),
         (DPOConfig, [], "pairs is empty"),
@@ -143,4 +153,4 @@ def test_mistakes_are_named(kind, overrides, message):
         else []
     )
     with pytest.raises(ConfigError, match=message):
-        check(load_config(kind, None, [*accept, *overrides]))
+        require_complete(load_config(kind, None, [*accept, *overrides]))

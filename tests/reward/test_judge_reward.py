@@ -59,12 +59,16 @@ def test_a_few_lines_make_one():
     ("kind", "params", "message"),
     [
         (Critique, {"penalti": 0.1}, "unknown parameter of Critique 'penalti'; did you mean 'penalty'"),
-        (Critique, {"judge": {"retires": 1}}, "unknown key judge.retires; did you mean 'retries'"),
+        (Critique, {"judge": {"retires": 1}}, "unknown key judge.retires; did you mean judge.retries"),
         (Critique, {"penalty": "high"}, "penalty of Critique must be float, got 'high'"),
         (Claims, {"judge": {"timeout": "1e3"}}, "judge.timeout: input should be a valid number, got '1e3'"),
         (Claims, {"judge": {"image": 1}}, "judge.image: input should be a valid boolean, got 1"),
         (Claims, {"judge": {"timeout": 0}}, "judge.timeout: input should be greater than 0, got 0"),
-        (Claims, {"judge": {"limits": {"dollar": 1}}}, "unknown key judge.limits.dollar; did you mean 'dollars'"),
+        (
+            Claims,
+            {"judge": {"limits": {"dollar": 1}}},
+            "unknown key judge.limits.dollar; did you mean judge.limits.dollars",
+        ),
         (Claims, {"judge": None}, "judge needs a backend"),
         (Claims, {"judge": {"prompt": "/no/such.txt"}}, "the prompt /no/such.txt can't be read"),
         (Claims, {"judge": {"detections": True}}, "judge.detections has no effect: the prompt of claims"),

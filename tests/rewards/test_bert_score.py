@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from rlcap.lab.assets import resolve
+from rlcap.io.addresses import resolve_address
 from rlcap.rewards.bert_score import BertScore
 from rlcap.scorers.token_matching import greedy_f1, rescale
 from rlcap.types import RewardBatch, Sample
@@ -20,7 +20,7 @@ def test_golden_greedy_matching():
 
 
 def test_the_reference_itself_is_best_and_order_is_heard():
-    reward = BertScore(resolve("lab:nli"), baseline=0.4)
+    reward = BertScore(resolve_address("lab:nli"), baseline=0.4)
     same, near, far, empty = (
         s.value for s in judge(reward, "there is a red ball.", "there is a blue ball.", "grass", "")
     )
@@ -30,6 +30,6 @@ def test_the_reference_itself_is_best_and_order_is_heard():
 
 
 def test_abstains_without_references_and_refuses_a_baseline_of_one():
-    assert judge(BertScore(resolve("lab:nli")), "a ball", "", references=(" ",))[0].abstained
+    assert judge(BertScore(resolve_address("lab:nli")), "a ball", "", references=(" ",))[0].abstained
     with pytest.raises(ValueError, match="got 1"):
-        BertScore(resolve("lab:nli"), baseline=1)
+        BertScore(resolve_address("lab:nli"), baseline=1)

@@ -34,8 +34,8 @@ from PIL import Image
 
 from rlcap import rewards
 from rlcap.errors import ConfigError
+from rlcap.io.addresses import resolve_address
 from rlcap.judge.templates import extract_delimited
-from rlcap.lab.assets import resolve
 from rlcap.probing.perturbations import content_words
 from rlcap.reward.base import Reward
 from rlcap.reward.cards import find
@@ -397,12 +397,12 @@ def test_called_as_trl_calls_it(reward, images):
 @pytest.mark.parametrize(
     "made",
     [
-        lambda: ClipScore(resolve("local-dir:lab:retriever")),
-        lambda: RefClipScore(resolve("local-dir:lab:retriever")),
-        lambda: SelfRetrieval(resolve("local-dir:lab:retriever")),
-        lambda: Hallucination(resolve("lab:nli")),
-        lambda: Hallucination(resolve("lab:nli"), form="sentences"),
-        lambda: Hallucination(resolve("lab:nli"), form="grounded", alpha=0.75, each_reference=False),
+        lambda: ClipScore(resolve_address("local-dir:lab:retriever")),
+        lambda: RefClipScore(resolve_address("local-dir:lab:retriever")),
+        lambda: SelfRetrieval(resolve_address("local-dir:lab:retriever")),
+        lambda: Hallucination(resolve_address("lab:nli")),
+        lambda: Hallucination(resolve_address("lab:nli"), form="sentences"),
+        lambda: Hallucination(resolve_address("lab:nli"), form="grounded", alpha=0.75, each_reference=False),
     ],
     ids=[
         "ClipScore",

@@ -4,7 +4,7 @@ import pytest
 from fake_models import OneHot
 
 from rlcap.errors import ConfigError
-from rlcap.lab.assets import resolve
+from rlcap.io.addresses import resolve_address
 from rlcap.rewards.coverage import Coverage
 from rlcap.scorers.grounding import Grounding
 from rlcap.types import RewardBatch, Sample
@@ -24,7 +24,7 @@ def test_golden_each_reference_counts():
 
 
 def test_a_fact_more_is_worth_more_whatever_else_is_said():
-    reward = Coverage(resolve("lab:nli"))
+    reward = Coverage(resolve_address("lab:nli"))
     less, more = judge(
         reward, "there is a ball.", "there is a red ball.", references=("there is a red ball.", "a ball is red.")
     )
@@ -35,6 +35,6 @@ def test_what_claims_nothing_gives_no_value_and_nonsense_is_refused():
     assert judge(Coverage(Grounding(OneHot())), "dogs", references=(" ", "it is")) == [None]
     assert judge(Coverage(Grounding(OneHot())), "dogs", references=()) == [None]
     with pytest.raises(ValueError, match="got 1"):
-        Coverage(resolve("lab:nli"), chance=1)
+        Coverage(resolve_address("lab:nli"), chance=1)
     with pytest.raises(ConfigError, match="no-such"):
         Coverage("./no-such")

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from rlcap.errors import ConfigError
-from rlcap.lab.assets import resolve
+from rlcap.io.addresses import resolve_address
 from rlcap.rewards.grammar import Grammar
 from rlcap.types import RewardBatch, Sample
 
@@ -45,7 +45,7 @@ def test_golden_log_probability_and_the_empty_caption():
 
 
 def test_the_lab_tells_prose_from_salad_and_from_what_is_cut_off():
-    reward = Grammar(resolve("lab:grammar"))
+    reward = Grammar(resolve_address("lab:grammar"))
     prose, salad, cut = judge(
         reward,
         "there is a red ball at the top. the boat is to the left of the bird.",

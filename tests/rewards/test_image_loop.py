@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from rlcap.errors import ConfigError
-from rlcap.lab.assets import resolve
+from rlcap.io.addresses import resolve_address
 from rlcap.rewards.image_loop import ImageLoop, coherence, nearness
 from rlcap.scorers.sentence_vectors import SentenceEncoder
 from rlcap.types import RewardBatch, Sample
@@ -67,7 +67,7 @@ def test_a_gallery_is_read_from_a_file_and_must_be_large_enough(tmp_path):
 def test_sentence_vectors_are_means_over_tokens_whatever_the_batch():
     from transformers import AutoModel, AutoTokenizer
 
-    folder = resolve("lab:nli")
+    folder = resolve_address("lab:nli")
     model, tokenizer = AutoModel.from_pretrained(folder, dtype="float32"), AutoTokenizer.from_pretrained(folder)
     encoder = SentenceEncoder(model, tokenizer, batch_size=2)
     texts = ["there is a red ball.", "ball", "", "there is a red ball. " * 200]

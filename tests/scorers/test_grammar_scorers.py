@@ -6,7 +6,7 @@ import torch
 from transformers import BertConfig, BertForSequenceClassification
 
 from rlcap.errors import ConfigError
-from rlcap.lab.assets import resolve
+from rlcap.io.addresses import resolve_address
 from rlcap.lab.models.grammar import new_classifier, save_classifier, well_formed
 from rlcap.lab.models.tokenizer import build_tokenizer
 from rlcap.scorers.grammar import AcceptabilityScorer, LikelihoodScorer, find_acceptable_column, max_readable_tokens
@@ -117,7 +117,7 @@ def test_robertas_positions_begin_behind_its_padding():
 
 
 def test_the_labs_classifier_separates_sentences_from_shuffled_words():
-    scorer = AcceptabilityScorer.load(resolve("lab:grammar"))
+    scorer = AcceptabilityScorer.load(resolve_address("lab:grammar"))
     good, shuffled = scorer.probabilities(
         ["there is a large red ball at the top.", "ball the red is large top a there at"]
     )

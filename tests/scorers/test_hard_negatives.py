@@ -8,7 +8,7 @@ from fake_models import OneHot
 
 from rlcap.cli.main import main
 from rlcap.errors import ConfigError
-from rlcap.lab.assets import resolve
+from rlcap.io.addresses import resolve_address
 from rlcap.lab.source import load_split
 from rlcap.scorers.grounding import Grounding
 from rlcap.scorers.nli import NliScorer
@@ -53,7 +53,7 @@ def test_too_few_images_are_refused(tmp_path):
     with pytest.raises(ValueError, match="captions of similar images do not differ"):
         HardNegatives([["a dog", "dog here"]] * 40, OneHot()).draw(random.Random(0))
     with pytest.raises(ConfigError, match="at least 400 images with two different captions, got 40"):
-        fine_tune(resolve("lab:nli"), IMAGES, tmp_path)
+        fine_tune(resolve_address("lab:nli"), IMAGES, tmp_path)
 
 
 def test_loss_golden():
@@ -83,15 +83,26 @@ def test_between_golden():
 
 def test_an_nli_model_learns_what_is_wrong(tmp_path):
     rows = [sample.references for sample in load_split("train", 440)]
-    before, after = fine_tune(resolve("lab:nli"), rows, tmp_path / "nli", steps=30, learning_rate=3e-4)
+    before, after = fine_tune(resolve_address("lab:nli"), rows, tmp_path / "nli", steps=30, learning_rate=3e-4)
     assert after > before
     taught = NliScorer.load(str(tmp_path / "nli"))
-    assert taught.columns == NliScorer.load(resolve("lab:nli")).columns
+    assert taught.columns == NliScorer.load(resolve_address("lab:nli")).columns
     examples = [HardNegatives(rows, Grounding.from_nli(taught).encoder).draw(random.Random(i)) for i in range(3)]
     assert 0 <= compute_auc(taught, examples) <= 1
 
 
 def test_the_command_says_how_good_it_is(tmp_path, capsys):
-    main(["nli", "lab", "--nli", resolve("lab:nli"), "--out", str(tmp_path / "nli"), "--steps", "2"])
+    main(
+        [
+            "nli",
+            "rlcap.lab.source:LabSource",
+            "--nli",
+            resolve_address("lab:nli"),
+            "--out",
+            str(tmp_path / "nli"),
+            "--steps",
+            "2",
+        ]
+    )
     assert "on captions of images that it was not taught" in capsys.readouterr().out
     assert (tmp_path / "nli" / "model.safetensors").exists()

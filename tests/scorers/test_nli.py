@@ -123,9 +123,9 @@ def test_real_model():
 
 
 def test_a_pair_that_is_cut_changes_none_behind_it():
-    from rlcap.lab.assets import resolve
+    from rlcap.io.addresses import resolve_address
 
-    scorer = NliScorer.load(resolve("lab:nli"))
+    scorer = NliScorer.load(resolve_address("lab:nli"))
     long = ["there is a red ball. " * 100, "there is a blue boat. " * 60, "a"]
     claims = ["there is a red ball.", "there is a ball. " * 50, "there is a bird."]
     together = scorer.probabilities(long, claims)

@@ -9,9 +9,9 @@ import numpy as np
 from rlcap.eval.captions_file import metric_values, write_rows
 from rlcap.eval.metrics.text import text_metrics
 from rlcap.eval.summary import summarise
-from rlcap.lab.truth_metrics import false_sentences, scene_of, truth_metrics
+from rlcap.lab.truth_metrics import false_sentences, truth_metrics
 from rlcap.lab.world.language import describe_background, describe_thing
-from rlcap.lab.world.scene import Scene
+from rlcap.lab.world.scene import Scene, scene_of
 from rlcap.lab.world.vocabulary import COLOURS
 
 HOSTILE = '<script>document.title="owned"</script><img src="http://127.0.0.1:9/x.png" onerror="document.title=\'owned\'"> a ball.'

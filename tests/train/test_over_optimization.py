@@ -26,7 +26,7 @@ def run_of(tmp_path, end):
 def test_it_is_said_at_once(tmp_path, capsys):
     Evaluation._watch(run_of(tmp_path, 0.4), 8)
     told = capsys.readouterr().out
-    assert "step 8, DIVERGENCE on validation: Rewards rose (clip)" in told
+    assert "step 8, OVER-OPTIMIZATION on validation: Rewards rose (clip)" in told
     assert "false claims among claims" in told
 
 

@@ -10,7 +10,7 @@ from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from rlcap.config.schema import PPOConfig, PPOTrainConfig
+from rlcap.config.schema import GenerationConfig, PPOConfig, PPOTrainConfig
 from rlcap.data.batching import plan
 from rlcap.data.curriculum import Constant
 from rlcap.policy.loading import find_lora_modules
@@ -53,12 +53,12 @@ def trainer(material, tmp_path, components=None, **train):
     processor = AutoProcessor.from_pretrained(material / "model", padding_side="left")
     policy = get_peft_model(model, LoraConfig(r=4, target_modules=find_lora_modules(model, "lora-language")))
     config = PPOConfig(
+        generation=GenerationConfig(max_new_tokens=6),
         train=PPOTrainConfig(
             **{"steps": 4, "images_per_step": 2, "captions_per_image": 4, "micro_batch": 4, "save_every": 2,
                "learning_rate": 1e-2, **train}
         )
     )  # fmt: skip
-    config.generation.max_new_tokens = 6
     folder = RunFolder(tmp_path / "run")
     folder.captions.mkdir(parents=True)
     settings = config.train

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rlcap.errors import ConfigError
+from rlcap.io.addresses import resolve_address
 from rlcap.judge.backends.base import Completion, JudgeBackend, JudgeRequest
 from rlcap.judge.event_loop import run_in_daemon_thread
 
@@ -62,11 +63,12 @@ class TransformersBackend(JudgeBackend):
             raise ConfigError(f"batch_size is at least 1, got {batch_size}")
         if gguf_file and importlib.util.find_spec("gguf") is None:
             raise ConfigError(f"gguf_file={gguf_file} needs the package gguf: pip install gguf")
+        folder = resolve_address(model)
         source: dict[str, Any] = {"gguf_file": gguf_file} if gguf_file else {}
         with explain_load_errors("transformers:", model, "give the folder or hub name of a chat model"):
-            self._tokenizer = AutoTokenizer.from_pretrained(model, trust_remote_code=False, **source)
+            self._tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, **source)
             self._model = AutoModelForCausalLM.from_pretrained(
-                model, trust_remote_code=False, dtype=dtype, **(source or {"use_safetensors": True})
+                folder, trust_remote_code=False, dtype=dtype, **(source or {"use_safetensors": True})
             )
         self._model = self._model.to(device).eval().requires_grad_(False)
         if self._tokenizer.chat_template is None:

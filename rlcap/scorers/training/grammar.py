@@ -16,6 +16,7 @@ from torch.nn import functional
 from tqdm import tqdm
 
 from rlcap.errors import ConfigError
+from rlcap.io.addresses import resolve_address
 from rlcap.scorers.grammar import AcceptabilityScorer, max_readable_tokens
 from rlcap.scorers.loading import explain_load_errors
 from rlcap.scorers.text.ngrams import tokenize
@@ -118,6 +119,7 @@ def fine_tune(
     """
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
+    encoder = resolve_address(encoder)
     sentences = select_usable_sentences(captions)
     if len(sentences) < 100:
         raise ConfigError(f"training needs at least 100 distinct sentences, got {len(sentences)}: give more captions")

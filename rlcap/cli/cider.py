@@ -1,0 +1,39 @@
+"""`rlcap cider`: count the document frequencies that the CIDEr reward weighs words by."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from rlcap.cli.arguments import SOURCE, add_rows, command, rows
+
+
+def add(commands: Any) -> None:
+    """Add the command."""
+    cider = command(
+        commands,
+        "cider",
+        _cider,
+        "count the document frequencies that the CIDEr reward weighs words by; data.key=value overrides",
+    )
+    add_rows(cider, SOURCE)
+    cider.add_argument(
+        "--out", type=Path, required=True, help="the file (JSON) for rlcap.rewards.cider:Cider's `frequencies`"
+    )
+
+
+def _cider(options: argparse.Namespace) -> None:
+    from rlcap.errors import ConfigError
+    from rlcap.scorers.text.cider import CiderD
+
+    texts = [
+        sample.references
+        for sample in rows(options, check_images=False)
+        if any(text.strip() for text in sample.references)
+    ]
+    if len(texts) < 2:
+        raise ConfigError(f"{options.source}: {len(texts)} images with references; frequencies need at least 2")
+    cider = CiderD.fit(texts, eos=True)
+    cider.save(options.out)
+    print(f"{options.out}: {len(cider.document_frequencies)} n-grams of {cider.n_documents} images")

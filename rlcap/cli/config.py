@@ -1,0 +1,34 @@
+"""`rlcap config`: every key of a configuration with its type, its default and its meaning."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from rlcap.cli.arguments import command
+from rlcap.cli.train import RECIPES
+
+
+def add(commands: Any) -> None:
+    """Add the command."""
+    config = command(commands, "config", _config, "every key of a recipe's configuration: type, default, meaning")
+    config.add_argument(
+        "recipe", nargs="?", choices=RECIPES, default="grpo", help="which recipe (default: %(default)s)"
+    )
+    config.add_argument("--markdown", action="store_true", help="the page of the documentation, of all recipes")
+
+
+def _config(options: argparse.Namespace) -> None:
+    from rlcap.config import describe, schema
+
+    kinds = {
+        "grpo": schema.GRPOConfig,
+        "ppo": schema.PPOConfig,
+        "sft": schema.SFTConfig,
+        "dpo": schema.DPOConfig,
+        "refine": schema.RefineConfig,
+    }
+    if options.markdown:
+        print(describe.to_markdown(kinds))
+    else:
+        print(describe.to_text(kinds[options.recipe]))

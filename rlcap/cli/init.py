@@ -1,0 +1,87 @@
+"""`rlcap init FOLDER`: a project folder with recipes, configurations and a reward to edit."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import shutil
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from rlcap.cli.arguments import command
+
+EPILOG = """\
+what FOLDER then holds:
+  recipes/*.py              the recipes, short enough to read and to change
+  recipes/configs/*.yaml    the lab's configurations, and photos_sft.yaml and photos_grpo.yaml for your own photos
+  rewards/brevity.py        a reward to fill in, with its test in rewards/test_brevity.py
+  README.md                 the commands, from photos to a tuned captioner
+"""
+
+README = Template("""\
+# $name
+
+A captioner tuned with rlcap. Try the embedded lab first; it needs no data and takes minutes on two CPU cores:
+
+    accelerate launch recipes/grpo.py
+
+## Your own photos
+
+Write one JSON object per line into `captions.jsonl`: `{"image": "photos/1.jpg", "references": ["A red bus waits."]}`.
+Put the paths of your captioner and of the models of the rewards into `recipes/configs/photos_grpo.yaml`; the comment at its top
+names each. Then:
+
+    accelerate launch recipes/sft.py --config recipes/configs/photos_sft.yaml \\
+      data.source=captions.jsonl model.base=CAPTIONER --output_dir runs/sft
+    rlcap bags mine captions.jsonl --clip CLIP --out bags.json
+    rlcap probe recipes/configs/photos_grpo.yaml
+    accelerate launch recipes/grpo.py --config recipes/configs/photos_grpo.yaml \\
+      data.source=captions.jsonl data.bags=bags.json model.base=CAPTIONER model.adapter=runs/sft/adapter --output_dir runs/grpo
+    rlcap caption photos/1.jpg --run runs/grpo --before
+
+## Your own reward
+
+`rewards/brevity.py` is a reward to fill in. Give it a place in the mix of a configuration:
+
+    mix:
+      brevity: {reward: "rewards/brevity.py:Brevity", weight: 0.5}
+
+`rlcap config grpo` lists every key of a configuration, `rlcap rewards` every reward, `rlcap doctor` what is installed.
+""")
+
+
+def add(commands: Any) -> None:
+    """Add the command."""
+    init = command(commands, "init", _init, "make a project folder: recipes, configurations and a reward to edit")
+    init.epilog, init.formatter_class = EPILOG, argparse.RawDescriptionHelpFormatter
+    init.add_argument("folder", type=Path, help="folder, made where it is missing; it must be empty")
+
+
+def _init(options: argparse.Namespace) -> None:
+    for path in create_project(options.folder):
+        print(path)
+    print(f"start with {options.folder / 'README.md'}")
+
+
+def create_project(folder: Path) -> list[Path]:
+    """Write a project into an empty or missing folder and return its files.
+
+    Raises:
+        ConfigError: where the folder holds anything, or is a file.
+        FileNotFoundError: where the recipes are not installed.
+    """
+    from rlcap.errors import ConfigError
+    from rlcap.reward import scaffold
+
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ConfigError(f"{folder} is not an empty folder; name one that is missing or empty")
+    spec = importlib.util.find_spec("rlcap.recipes")
+    if spec is None or not spec.submodule_search_locations:
+        raise FileNotFoundError("the recipes are not installed: pip install rlcap, or pip install -e . in a clone")
+    shutil.copytree(
+        spec.submodule_search_locations[0], folder / "recipes", ignore=shutil.ignore_patterns("__pycache__")
+    )
+    scaffold.write(["brevity"], folder / "rewards")
+    (folder / "README.md").write_text(README.substitute(name=folder.resolve().name), encoding="utf-8")
+    return sorted(path for path in folder.rglob("*") if path.is_file())

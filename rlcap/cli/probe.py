@@ -1,0 +1,50 @@
+"""`rlcap probe`: which worse captions a mix, or one reward, prefers to a good one."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from rlcap.cli.arguments import command, lab_config, positive, share
+
+
+def add(commands: Any) -> None:
+    """Add the command."""
+    probe = command(
+        commands,
+        "probe",
+        _probe,
+        "which worse captions does a mix like better; key=value overrides; exit code 1 if any",
+    )
+    probe.add_argument(
+        "target",
+        help="YAML with `mix:` (and `data:`), or one reward: rlcap.rewards.length:Length, its parameters as "
+        "mix.length.params.low=0.8",
+    )
+    probe.add_argument("--count", type=positive, default=42, help="images, of 16 captions each (default: %(default)s)")
+    probe.add_argument("--split", default="test", help="split that the images are taken from (default: %(default)s)")
+    probe.add_argument(
+        "--threshold", type=share, default=0.05, help="share of images that a probe may win (default: %(default)s)"
+    )
+    probe.add_argument("--json", type=Path, metavar="FILE", help="write everything here too")
+    probe.set_defaults(takes_overrides=True)
+
+
+def _probe(options: argparse.Namespace) -> int:
+    from rlcap.config.loading import load_config
+    from rlcap.config.schema import GRPOConfig
+    from rlcap.probing.probe import describe_report, probe, write_json
+
+    if Path(options.target).is_file():
+        config = load_config(GRPOConfig, options.target, options.overrides)
+    else:  # one reward, on the lab unless overrides name other data
+        name = options.target.partition(":")[0].rpartition(".")[2].rpartition("/")[2]
+        overrides = [f"mix.{name}={{reward: {options.target!r}}}", *options.overrides]
+        config = load_config(GRPOConfig, lab_config(), overrides)
+        config = config.model_copy(update={"mix": {name: config.mix[name]}})
+    found = probe(config, options.count, options.split)
+    print(describe_report(found, options.threshold))
+    if options.json:
+        write_json(found, options.threshold, options.json)
+    return 1 if found.failed(options.threshold) else 0

@@ -1,0 +1,84 @@
+"""Captions that exist already, read from a file and put beside their samples.
+
+A captions file holds a JSON object per line: `sample_id` and `caption`, and, unless the configured data knows the image, `image`,
+`references`, `paragraph`, `meta` and `distractor_images` (paths of similar images), as far as the rewards need them. A run's
+captions/<step>.jsonl and rollouts.jsonl are such files.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rlcap.errors import CaptionsError
+from rlcap.io.text import read_rows
+from rlcap.types import RewardBatch, Sample
+
+BAG = 5
+"""Images of the bag that a caption is scored in where its row names none."""
+
+
+def read_captions(path: Path) -> list[dict[str, Any]]:
+    """The rows of a captions file. CaptionsError: not there, empty, or a line that is no row."""
+
+    return read_rows(
+        path, "captions", "it holds a JSON object a line, with sample_id and caption", _flaw, CaptionsError
+    )
+
+
+def _flaw(row: Any) -> str | None:
+    """What is amiss with a row. It may have other keys, as a run's own files do, but none that looks like a slip of ours."""
+    if not isinstance(row, dict) or not isinstance(row.get("caption"), str) or "sample_id" not in row:
+        return f"a row needs sample_id and caption, got {json.dumps(row)[:80]!r}"
+    for key, (kind, fits) in KEYS.items():
+        if row.get(key) is not None and not fits(row[key]):
+            return f"{key} must be {kind}, got {json.dumps(row[key])[:80]}"
+    for key in row.keys() - KEYS.keys():
+        near = difflib.get_close_matches(key, KEYS.keys() - row.keys(), 1, cutoff=0.85)
+        if near:
+            return f"a row has no key {key!r}; did you mean {near[0]!r}?"
+    return None
+
+
+def _is_list_of_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(text, str) for text in value)
+
+
+KEYS: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
+    "image": ("a path", lambda value: isinstance(value, str)),
+    "references": ("a text or a list of texts", lambda value: isinstance(value, str) or _is_list_of_texts(value)),
+    "paragraph": ("a text", lambda value: isinstance(value, str)),
+    "meta": ("a mapping", lambda value: isinstance(value, dict)),
+    "distractor_images": ("a list of paths", _is_list_of_texts),
+}
+"""What a row may say of its image: key → what it must be."""
+
+
+def references_of(row: Mapping[str, Any]) -> tuple[str, ...]:
+    """A row's own references; one text is one reference."""
+    found = row.get("references") or ()
+    return (found,) if isinstance(found, str) else tuple(found)
+
+
+def to_batch(rows: Sequence[Mapping[str, Any]], known: Mapping[str, Sample]) -> RewardBatch:
+    """Rows beside their samples; what a row says itself wins over what `known` (by id) says of it."""
+    samples, bags = [], []
+    for row in rows:
+        id = str(row["sample_id"])
+        base = known.get(id, Sample(id, ""))
+        samples.append(
+            Sample(
+                id,
+                row.get("image") or base.image,
+                references_of(row) or base.references,
+                row.get("paragraph") or base.paragraph,
+                base.distractors,
+                row.get("meta") or base.meta,
+            )
+        )
+        near = [known[other].image for other in base.distractors.get("hard", ()) if other in known][: BAG - 1]
+        bags.append(tuple(row.get("distractor_images") or near))
+    return RewardBatch([row["caption"] for row in rows], samples, bags)

@@ -161,10 +161,13 @@ def reward_page(card: Card) -> str:
     table = parameters(card)
     required = [name for name, _, default in table if default == "required"]
     values = {"judge": "openai:gpt-4o-mini"}
-    lines = [f"    params: {{{', '.join(f'{name}: {values.get(name, chr(8230))}' for name in required)}}}"] if required else []
+    lines = (
+        [f"    params: {{{', '.join(f'{name}: {values.get(name, chr(8230))}' for name in required)}}}"]
+        if required
+        else []
+    )
     yaml = "\n".join(["mix:", f"  {main}:", f"    reward: {main}", "    weight: 1.0", *lines])
     parts = [
-        GENERATED.format(source=f"the card in {source}"),
         f"# {card.title.partition(':')[0]}",
         card.question[0].upper() + card.question[1:],
         f"```yaml\n{yaml}\n```",
@@ -176,19 +179,23 @@ def reward_page(card: Card) -> str:
     ]
     if card.name in ORACLES:
         parts.append(
-            f"!!! warning \"Measured with an oracle\"\n\n"
+            f'!!! warning "Measured with an oracle"\n\n'
             f"    Numbers of the lab on this page come from `{ORACLES[card.name]}`, a judge that reads the lab's truth. They show "
             "the arithmetic of the reward,\n    not how good a language model is at the task."
         )
     if table:
         parts += [
             "## Parameters",
-            to_table(["parameter", "type", "default"], [(f"`{n}`", f"`{t}`", f"`{d}`" if d != "required" else d) for n, t, d in table]),
+            to_table(
+                ["parameter", "type", "default"],
+                [(f"`{n}`", f"`{t}`", f"`{d}`" if d != "required" else d) for n, t, d in table],
+            ),
         ]
         if any(name == "judge" for name, _, _ in table):
             parts.append("[Judges](../judges.md) says what `judge` may be.")
     if notes := parameter_notes(card):
         parts += ["## What the source says", notes]
+    parts.append(GENERATED.format(source=f"the card in {source}"))  # last, as a page's title must come first
     return "\n\n".join(parts) + "\n"
 
 
@@ -250,7 +257,10 @@ def runs_table(name: str, metrics: Sequence[str], labels: Mapping[str, str] | No
     data = results(name)["results"]
     rows = [["step 0", *(number(next(iter(data.values()))[m]["start"]["mean"], digits(m)) for m in metrics)]]
     for variant, values in data.items():
-        cells = [f"{number(values[m]['end']['mean'], digits(m))} ({change(values[m]['difference'], digits(m))})" for m in metrics]
+        cells = [
+            f"{number(values[m]['end']['mean'], digits(m))} ({change(values[m]['difference'], digits(m))})"
+            for m in metrics
+        ]
         rows.append([(labels or VARIANTS).get(variant, variant), *cells])
     return to_table(["", *(COLUMNS[m] for m in metrics)], rows)
 
@@ -277,11 +287,27 @@ def hacked_table() -> str:
         more = f", and {len(probes) - 5} more" if len(probes) > 5 else ""
         became = [
             f"{COLUMNS[m]} {number(values[m]['start']['mean'], digits(m))} → {number(values[m]['end']['mean'], digits(m))}"
-            for m in ("test/bag5_recall_at_1", "test/hallucination_rate", "test/fact_recall", "test/grammatical", "test/mean_words")
+            for m in (
+                "test/bag5_recall_at_1",
+                "test/hallucination_rate",
+                "test/fact_recall",
+                "test/grammatical",
+                "test/mean_words",
+            )
         ]
         alarms = data["alarms"][variant]
-        rows.append([VARIANTS[variant], beaten + more, "; ".join(became), f"{sum(map(bool, alarms.values()))} of {len(alarms)}"])
-    return to_table(["what the mix pays for", "probes that beat a good caption", "what became of the captions", "seeds with an alarm"], rows)
+        rows.append(
+            [VARIANTS[variant], beaten + more, "; ".join(became), f"{sum(map(bool, alarms.values()))} of {len(alarms)}"]
+        )
+    return to_table(
+        [
+            "what the mix pays for",
+            "probes that beat a good caption",
+            "what became of the captions",
+            "seeds with an alarm",
+        ],
+        rows,
+    )
 
 
 def captioner_table() -> str:
@@ -306,7 +332,14 @@ def retriever_table() -> str:
         for text in next(iter(data.values()))
     ]
     return to_table(
-        ["R@1 of a text that states", "reward's retriever, bag of 5", "among 100", "evaluation's, bag of 5", "among 100"], rows
+        [
+            "R@1 of a text that states",
+            "reward's retriever, bag of 5",
+            "among 100",
+            "evaluation's, bag of 5",
+            "among 100",
+        ],
+        rows,
     )
 
 
@@ -364,10 +397,16 @@ def injections_table() -> str:
     for name, values in results("injections").items():
         kinds = values["kinds"]
         attacks = [kind for kind in kinds if kind != "harmless" and kinds[kind]["raised"] is not None]
-        raised = [f"{kind} {percent(kinds[kind]['raised'])}" for kind in sorted(attacks, key=lambda k: -kinds[k]["raised"])][:3]
+        raised = [
+            f"{kind} {percent(kinds[kind]['raised'])}" for kind in sorted(attacks, key=lambda k: -kinds[k]["raised"])
+        ][:3]
         readable = 1 - kinds["harmless"]["abstained"]
-        rows.append([name, values["engine"], percent(readable), percent(kinds["harmless"]["raised"]), ", ".join(raised) or "–"])
-    return to_table(["judge, place", "backend", "readable verdicts", "raised by harmless sentences", "raised most by"], rows)
+        rows.append(
+            [name, values["engine"], percent(readable), percent(kinds["harmless"]["raised"]), ", ".join(raised) or "–"]
+        )
+    return to_table(
+        ["judge, place", "backend", "readable verdicts", "raised by harmless sentences", "raised most by"], rows
+    )
 
 
 def step_table() -> str:
@@ -381,7 +420,17 @@ def step_table() -> str:
         for row in results("grpo_step")["results"]
     ]  # fmt: skip
     return to_table(
-        ["visual tokens", "caption tokens", "captions per image", "whole step", "generate", "update", "reference pass", "peak memory"], rows
+        [
+            "visual tokens",
+            "caption tokens",
+            "captions per image",
+            "whole step",
+            "generate",
+            "update",
+            "reference pass",
+            "peak memory",
+        ],
+        rows,
     )
 
 
@@ -390,7 +439,12 @@ def exactness_table() -> str:
     rows = results("grpo_step")["results"]
     return to_table(
         ["largest difference of log-probabilities", "largest difference of gradients, relative"],
-        [[f"{max(r['max_logprob_difference'] for r in rows):.0e}", f"{max(r['relative_gradient_difference'] for r in rows):.0e}"]],
+        [
+            [
+                f"{max(r['max_logprob_difference'] for r in rows):.0e}",
+                f"{max(r['relative_gradient_difference'] for r in rows):.0e}",
+            ]
+        ],
     )
 
 
@@ -420,7 +474,15 @@ def mining_table() -> str:
     data = results("bag_mining")
     return to_table(
         ["images", "dimensions", "seconds", "peak memory", "recall@20 against exact search"],
-        [[f"{data['vectors']:,}", data["dimensions"], data["seconds"], f"{data['peak_rss_mb']:,} MB", number(data["recall_at_20"])]],
+        [
+            [
+                f"{data['vectors']:,}",
+                data["dimensions"],
+                data["seconds"],
+                f"{data['peak_rss_mb']:,} MB",
+                number(data["recall_at_20"]),
+            ]
+        ],
     )
 
 
@@ -452,7 +514,14 @@ def photos_table() -> str:
         values = [seed["metrics"][metric] for seed in seeds]
         places = 3 if values[0]["before"] < 2 else 1
         after = sum(v["after"] for v in values) / len(values)
-        rows.append([label, number(values[0]["before"], places), number(after, places), *(change(v["difference"], places) for v in values)])
+        rows.append(
+            [
+                label,
+                number(values[0]["before"], places),
+                number(after, places),
+                *(change(v["difference"], places) for v in values),
+            ]
+        )
     return to_table(["", "before", "after, mean", *(f"seed {i}" for i in range(len(seeds)))], rows)
 
 
@@ -464,14 +533,25 @@ def families_table() -> str:
     return to_table(["family", *names], [[family, *(marks[data[family][n]] for n in names)] for family in sorted(data)])
 
 
-HEADLINE = ("test/bag5_recall_at_1", "test/hallucination_rate", "test/fact_recall", "test/repetition", "test/mean_words")
+HEADLINE = (
+    "test/bag5_recall_at_1",
+    "test/hallucination_rate",
+    "test/fact_recall",
+    "test/repetition",
+    "test/mean_words",
+)
 
 
 def headline_table() -> str:
     """Return the README's table: the default mix before and after."""
     values = results("mixes")["results"]["all"]
     rows = [
-        [COLUMNS[m], number(values[m]["start"]["mean"], digits(m)), number(values[m]["end"]["mean"], digits(m)), change(values[m]["difference"], digits(m))]
+        [
+            COLUMNS[m],
+            number(values[m]["start"]["mean"], digits(m)),
+            number(values[m]["end"]["mean"], digits(m)),
+            change(values[m]["difference"], digits(m)),
+        ]
         for m in HEADLINE
     ]
     return to_table(["greedy captions of held-out test scenes", "before", "after", "difference [95 % interval]"], rows)
@@ -515,7 +595,7 @@ def fill(template: str, tables: Mapping[str, Callable[[], str]]) -> str:
         return tables[match[1]]()
 
     text = re.sub(r"<!-- table: (\w+) -->", table, path.read_text(encoding="utf-8"))
-    return f"{GENERATED.format(source=path.relative_to(ROOT))}\n\n{text}"
+    return f"{text}\n{GENERATED.format(source=path.relative_to(ROOT))}\n"
 
 
 def result_pages() -> Pages:

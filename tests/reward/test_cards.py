@@ -129,6 +129,6 @@ def test_listing_rewards_imports_none_of_them():
     assert cards_module.__doc__
 
 
-def test_the_readme_shows_the_cards_as_they_are():
-    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-    assert stale(readme, cards()) == []
+def test_the_documentation_shows_the_cards_as_they_are():
+    page = (Path(__file__).parents[2] / "docs" / "rewards" / "index.md").read_text(encoding="utf-8")
+    assert stale(page, cards()) == []

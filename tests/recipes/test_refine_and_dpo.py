@@ -137,6 +137,7 @@ REVISER = "reviser.judge=rlcap.lab.oracles.reviser:OracleReviser"
             RefineConfig,
             [
                 "accept.critique.reward=critique",
+                REVISER,
                 "accept.critique.params.judge={backend: 'rlcap.lab.oracles.reviser:OracleReviser'}",
             ],
             "whoever accepts must be another",

@@ -24,9 +24,9 @@ from rlcap.judge.parsing import read_list, read_sections
 from rlcap.judge.templates import delimit
 from rlcap.types import Sample
 
-MOST = 200
+MAX_OBJECTS = 200
 """Objects of one text."""
-LONGEST = 12
+MAX_NAME_WORDS = 12
 """Words of one object's name."""
 _DOUBT = re.compile(r"\s*\(\s*possibly\s*\)\s*$", re.IGNORECASE)
 _CHOICE = re.compile(r"\s*,\s*(?:or\s+)?|\s+or\s+", re.IGNORECASE)
@@ -35,7 +35,7 @@ _TAIL = re.compile(r"\s+(?:of|with|in|on|at|from|for|to|by|near|under|over|behin
 
 
 @dataclass(frozen=True, slots=True)
-class Named:
+class ObjectMention:
     """One object of a text."""
 
     names: tuple[str, ...]
@@ -44,46 +44,46 @@ class Named:
     """Whether the text says that it is there."""
 
 
-def parse_objects(reply: str) -> list[Named]:
+def parse_objects(reply: str) -> list[ObjectMention]:
     """The objects in a reply, each once. Raises ReplyFormatError that says what is amiss."""
     (text,) = read_sections(reply, "objects")
     lines = read_list(text)
-    if len(lines) > MOST:
-        raise ReplyFormatError(f"{len(lines)} objects, where {MOST} are the most")
+    if len(lines) > MAX_OBJECTS:
+        raise ReplyFormatError(f"{len(lines)} objects, where {MAX_OBJECTS} are the most")
     return list(dict.fromkeys(_named(line) for line in lines))
 
 
-def _named(line: str) -> Named:
+def _named(line: str) -> ObjectMention:
     if not line.startswith("-"):
         raise ReplyFormatError(f"an object is a line `- young boy`, got {line[:60]!r}")
     text = _DOUBT.sub("", line.removeprefix("-")).strip(" .").lower()
     parts = _CHOICE.split(text) if _OR.search(text) else [text.replace(",", " ")]  # "brown, furry dog" is one dog
     names = tuple(dict.fromkeys(" ".join(name.split()) for name in parts if name.strip()))
-    if not names or any(len(name.split()) > LONGEST or not re.search(r"\w", name) for name in names):
-        raise ReplyFormatError(f"an object is named in 1 to {LONGEST} words, got {line[:60]!r}")
-    return Named(names, _DOUBT.search(line) is None)
+    if not names or any(len(name.split()) > MAX_NAME_WORDS or not re.search(r"\w", name) for name in names):
+        raise ReplyFormatError(f"an object is named in 1 to {MAX_NAME_WORDS} words, got {line[:60]!r}")
+    return ObjectMention(names, _DOUBT.search(line) is None)
 
 
-def objects_text(objects: Iterable[Named]) -> str:
+def format_objects(objects: Iterable[ObjectMention]) -> str:
     """The list as it is asked for; `parse_objects` reads it back."""
     rows = [f"- {' or '.join(thing.names)}{'' if thing.sure else ' (possibly)'}" for thing in objects]
     return "<objects>\n" + ("\n".join(rows) or "none") + "\n</objects>"
 
 
-def head(name: str) -> str:
+def head_noun(name: str) -> str:
     """A name's noun, by rule: the last word before a preposition; "white shirt" and "shirt with stripes" → "shirt"."""
     return _TAIL.sub("", name).split()[-1]
 
 
-def known_objects(listed: Sequence[Named], annotated: Any) -> list[tuple[str, ...]]:
+def collect_known_objects(listed: Sequence[ObjectMention], annotated: Any) -> list[tuple[str, ...]]:
     """The names of what is in an image, an object an entry: what its references name, for certain or not, what the nouns of
     those names are, and the annotated ones (a list of texts; anything else is none)."""
-    nouns = [tuple(dict.fromkeys(head(name) for name in thing.names)) for thing in listed]
-    marked = [(" ".join(text.split()).lower(),) for text in annotated_texts(annotated)]
+    nouns = [tuple(dict.fromkeys(head_noun(name) for name in thing.names)) for thing in listed]
+    marked = [(" ".join(text.split()).lower(),) for text in read_annotated(annotated)]
     return list(dict.fromkeys([*(thing.names for thing in listed), *nouns, *marked]))
 
 
-def annotated_texts(annotated: Any) -> list[str]:
+def read_annotated(annotated: Any) -> list[str]:
     """The texts of `meta["objects"]` that hold a word; [] where it is no list."""
     rows = annotated if isinstance(annotated, list | tuple) else ()
     return [text for text in rows if isinstance(text, str) and re.search(r"\w", text)]
@@ -100,6 +100,6 @@ class ObjectReader(Grader):
         """Whether there is something to judge by: always, as the text itself is what is read."""
         return True
 
-    def parse(self, reply: str, sample: Sample) -> list[Named]:
+    def parse(self, reply: str, sample: Sample) -> list[ObjectMention]:
         """Read a list of objects. Raises ReplyFormatError."""
         return parse_objects(reply)

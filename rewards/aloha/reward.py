@@ -26,7 +26,7 @@ from typing import Any, Literal
 from rlcap.judge.config import JudgeSpec
 from rlcap.judge.grader import GradedCaption
 from rlcap.reward.judge_reward import JudgeReward
-from rlcap.rewards.aloha.parsing import ObjectReader, annotated_texts, known_objects
+from rlcap.rewards.aloha.parsing import ObjectReader, collect_known_objects, read_annotated
 from rlcap.scorers.objects.matching import NameVectors, compute_similarities, match_objects
 from rlcap.types import Sample, Score
 
@@ -81,7 +81,7 @@ class Aloha(JudgeReward):
         """Ask for the objects of the caption and, once for all captions of the image, for those of its references."""
         texts = [" ".join(text.split()) for text in sample.references if text.strip()]
         if not texts:
-            return [(caption, sample)] if annotated_texts(sample.meta.get("objects")) else []
+            return [(caption, sample)] if read_annotated(sample.meta.get("objects")) else []
         return [(caption, sample), ("\n".join(texts), sample)]
 
     def aggregate(self, graded: Sequence[GradedCaption], sample: Sample) -> Score:
@@ -91,7 +91,9 @@ class Aloha(JudgeReward):
         for one in graded:
             if one.verdict is None:
                 return super().aggregate([one], sample)
-        known = known_objects([thing for one in graded[1:] for thing in one.verdict], sample.meta.get("objects"))
+        known = collect_known_objects(
+            [thing for one in graded[1:] for thing in one.verdict], sample.meta.get("objects")
+        )
         if not known:
             return Score.abstain("the references name no object", note=graded[1].reply)
         named = [thing.names for thing in graded[0].verdict if thing.sure or self.doubted == "counted"]

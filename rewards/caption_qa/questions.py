@@ -27,10 +27,10 @@ from rlcap.judge.parsing import strip_wrapping
 from rlcap.judge.templates import delimit
 from rlcap.types import Sample
 
-UNTOLD, ELSE = "The caption does not tell.", "The caption says something else, or contradicts itself."
-MOST_OPTIONS = 24
+NOT_STATED, OTHER_ANSWER = "The caption does not tell.", "The caption says something else, or contradicts itself."
+MAX_OPTIONS = 24
 """The alphabet, less the letters of UNTOLD and ELSE."""
-NOTHING = "(There is no caption.)"
+NO_CAPTION = "(There is no caption.)"
 """Stands for the caption where a question is asked without one."""
 _REPLY = re.compile(r"(?:answer\s*:)?\s*\**\(?([A-Z])\)?\**[.:)]?\**(?:\s+(\S.*?))?", re.DOTALL | re.IGNORECASE)
 
@@ -49,7 +49,7 @@ class Choice:
         return {"question": self.question, "options": list(self.options), "answer": self.answer}
 
 
-def questions_of(rows: Any, sample: str) -> list[Choice]:
+def parse_questions(rows: Any, sample: str) -> list[Choice]:
     """What stands in `meta["questions"]` of the sample of that name. [] where there is nothing; QuestionError."""
     if rows is None:
         return []
@@ -66,9 +66,9 @@ def _question(row: Any, where: str) -> Choice:
     if not isinstance(question, str) or not question.strip():
         raise QuestionError(f"{where} must ask something, got {question!r:.60}")
     texts = [_line(option) for option in options] if isinstance(options, list | tuple) else []
-    if not 2 <= len(texts) <= MOST_OPTIONS or not all(texts):
-        raise QuestionError(f"{where} needs 2 to {MOST_OPTIONS} texts as options, got {options!r:.80}")
-    if len({text.casefold() for text in [*texts, UNTOLD, ELSE]}) < len(texts) + 2:
+    if not 2 <= len(texts) <= MAX_OPTIONS or not all(texts):
+        raise QuestionError(f"{where} needs 2 to {MAX_OPTIONS} texts as options, got {options!r:.80}")
+    if len({text.casefold() for text in [*texts, NOT_STATED, OTHER_ANSWER]}) < len(texts) + 2:
         raise QuestionError(f"{where} has two options of the same text, or one of ours: {options!r:.80}")
     said = _line(row["answer"])
     letters = dict(zip(string.ascii_uppercase, texts, strict=False))
@@ -82,7 +82,7 @@ def _line(text: Any) -> str:
     return " ".join(text.split()) if isinstance(text, str) else ""
 
 
-def shuffled(choice: Choice, caption: str, sample: str, draw: int) -> tuple[str, ...]:
+def order_options(choice: Choice, caption: str, sample: str, draw: int) -> tuple[str, ...]:
     """The options in the order of draw 0, 1, …: a hash of all four arguments, and of nothing that runs.
 
     A judge may like the first letter. So the right option moves on by one place with each draw, from a place that the
@@ -113,7 +113,7 @@ def parse_choice(reply: str, options: Sequence[str]) -> str:
 
 
 class QuestionReader(Grader):
-    """A critic that is asked one question in one order of its options: `request_for`. Its verdict is the option that the judge
+    """A critic that is asked one question in one order of its options: `build_request`. Its verdict is the option that the judge
     named. It knows of the sample its image alone, and that only where it was made with `image=True`."""
 
     def prompt_fields(self, caption: str, sample: Sample) -> dict[str, str]:
@@ -131,9 +131,9 @@ class QuestionReader(Grader):
         return parse_choice(reply, sample.meta["options"])
 
 
-def request_for(choice: Choice, caption: str, sample: Sample, draw: int, untold: bool = True) -> tuple[str, Sample]:
+def build_request(choice: Choice, caption: str, sample: Sample, draw: int, untold: bool = True) -> tuple[str, Sample]:
     """A caption and, as a sample that knows nothing else, a question about it. untold: offer UNTOLD and ELSE as well."""
-    options = [*shuffled(choice, caption, sample.id, draw), *((ELSE, UNTOLD) if untold else ())]
+    options = [*order_options(choice, caption, sample.id, draw), *((OTHER_ANSWER, NOT_STATED) if untold else ())]
     return caption, Sample(sample.id, sample.image, meta={"question": choice.question, "options": options})
 
 
@@ -168,15 +168,15 @@ async def curate(
     blind = blind or reader
     if (oracle is None and not reader.sees_image) or blind.sees_image:
         raise ConfigError("curate needs a reader that sees (image=True) or an oracle, and a blind one that doesn't see")
-    known = [(s, choice) for s in samples for choice in questions_of(s.meta.get("questions"), s.id)]
+    known = [(s, choice) for s in samples for choice in parse_questions(s.meta.get("questions"), s.id)]
 
     async def right(who: QuestionReader, text: Callable[[Sample], str]) -> list[float | None]:
-        asks = [request_for(choice, text(s), s, draw) for s, choice in known for draw in range(draws)]
+        asks = [build_request(choice, text(s), s, draw) for s, choice in known for draw in range(draws)]
         read, _ = await who.grade([caption for caption, _ in asks], [sample for _, sample in asks])
         return [_share(read[i * draws : (i + 1) * draws], choice) for i, (_, choice) in enumerate(known)]
 
-    seen = await right(reader, oracle or (lambda _: NOTHING))
-    unseen = await right(blind, lambda _: NOTHING)
+    seen = await right(reader, oracle or (lambda _: NO_CAPTION))
+    unseen = await right(blind, lambda _: NO_CAPTION)
     return [
         Trial(s.id, choice, w, wo, w is not None and wo is not None and w > high and wo < low)
         for (s, choice), w, wo in zip(known, seen, unseen, strict=True)

@@ -24,13 +24,13 @@ from rlcap.config.imports import resolve
 from rlcap.judge.config import JudgeSpec
 from rlcap.judge.grader import GradedCaption
 from rlcap.reward.judge_reward import JudgeReward
-from rlcap.rewards.caption_qa.questions import UNTOLD, Choice, QuestionReader, questions_of, request_for
+from rlcap.rewards.caption_qa.questions import NOT_STATED, Choice, QuestionReader, build_request, parse_questions
 from rlcap.types import Sample, Score
 
 
 def credit(option: str, answer: str, unknown: float | None = 0.25) -> float:
     """Return 1 for the right option, `unknown` for "the caption does not tell", and 0 for any other."""
-    return 1.0 if option == answer else unknown if option == UNTOLD and unknown is not None else 0.0
+    return 1.0 if option == answer else unknown if option == NOT_STATED and unknown is not None else 0.0
 
 
 class CaptionQa(JudgeReward):
@@ -74,12 +74,12 @@ class CaptionQa(JudgeReward):
             QuestionError: where one is malformed.
         """
         rows = self.make_questions(sample) if self.make_questions else sample.meta.get("questions")
-        return questions_of(rows, sample.id)[: self.most]
+        return parse_questions(rows, sample.id)[: self.most]
 
     def build_requests(self, caption: str, sample: Sample) -> list[tuple[str, Sample]]:
         """Ask every question `draws` times."""
         draws = [(choice, draw) for choice in self.questions(sample) for draw in range(self.draws)]
-        return [request_for(choice, caption, sample, draw, self.unknown is not None) for choice, draw in draws]
+        return [build_request(choice, caption, sample, draw, self.unknown is not None) for choice, draw in draws]
 
     def aggregate(self, graded: Sequence[GradedCaption], sample: Sample) -> Score:
         """Return the mean credit of the answers that could be read."""

@@ -34,7 +34,7 @@ class Difference:
     """A key of `WRONG`."""
 
 
-def reference_of(sample: Sample) -> str:
+def reference_text(sample: Sample) -> str:
     """What a caption is compared with: the paragraph, else the references in one text; "" where there is neither."""
     if sample.paragraph and sample.paragraph.strip():
         return sample.paragraph.strip()
@@ -55,7 +55,7 @@ def _difference(line: str) -> Difference:
     return Difference(text, wrong.lower())
 
 
-def differences_text(found: Sequence[Difference]) -> str:
+def format_differences(found: Sequence[Difference]) -> str:
     """The list as it is asked for; `parse_differences` reads it back."""
     rows = [f"- {one.text} | {one.wrong}" for one in found] or ["none"]
     return "\n".join(["<differences>", *rows, "</differences>"])
@@ -68,16 +68,16 @@ def differential(found: Sequence[Difference]) -> float:
 
 
 class DifferenceReader(Grader):
-    """Reads lists of differences between the caption and `reference_of` its sample."""
+    """Reads lists of differences between the caption and `reference_text` its sample."""
 
     def prompt_fields(self, caption: str, sample: Sample) -> dict[str, str]:
         """Return the caption, and the reference with what a detector found."""
-        reference = delimit("reference", reference_of(sample))
+        reference = delimit("reference", reference_text(sample))
         return {"caption": delimit("caption", caption), "reference": reference + self.detections_text(sample)}
 
     def has_material(self, sample: Sample) -> bool:
         """Whether the sample has a paragraph or references."""
-        return bool(reference_of(sample))
+        return bool(reference_text(sample))
 
     def parse(self, reply: str, sample: Sample) -> list[Difference]:
         """Read a list of differences. Raises ReplyFormatError."""

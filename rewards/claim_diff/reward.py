@@ -24,7 +24,13 @@ from pathlib import Path
 from rlcap.judge.config import JudgeSpec
 from rlcap.judge.grader import GradedCaption
 from rlcap.reward.judge_reward import JudgeReward
-from rlcap.rewards.claim_diff.parsing import Difference, DifferenceReader, differences_text, differential, reference_of
+from rlcap.rewards.claim_diff.parsing import (
+    Difference,
+    DifferenceReader,
+    differential,
+    format_differences,
+    reference_text,
+)
 from rlcap.scorers.text.hedges import is_hedged
 from rlcap.scorers.text.sentences import split_sentences
 from rlcap.types import Sample, Score
@@ -67,7 +73,7 @@ class ClaimDiff(JudgeReward):
 
     def build_requests(self, caption: str, sample: Sample) -> list[tuple[str, Sample]]:
         """Ask about the caption where there is a reference to compare it with."""
-        return super().build_requests(caption, sample) if reference_of(sample) else []
+        return super().build_requests(caption, sample) if reference_text(sample) else []
 
     def aggregate(self, graded: Sequence[GradedCaption], sample: Sample) -> Score:
         """Return the value of the differences that the judge found."""
@@ -77,4 +83,4 @@ class ClaimDiff(JudgeReward):
         if differences is None:
             return super().aggregate(graded, sample)
         value = claim_value(differences, hedged_share(graded[0].caption) if self.hedge else 0.0, self.hedge)
-        return Score(value, note=differences_text(differences))
+        return Score(value, note=format_differences(differences))

@@ -39,7 +39,7 @@ class Claim:
     """Index into the known facts of the one it states, from 0."""
 
 
-def facts_of(sample: Sample) -> list[str]:
+def list_facts(sample: Sample) -> list[str]:
     """What is known of an image, a fact an entry: `meta["facts"]` where the source has them, else the references'
     sentences."""
     given = sample.meta.get("facts")
@@ -68,7 +68,7 @@ def _claim(line: str, facts: int) -> Claim:
     return Claim(text, _TRUTH[true], _KIND[kind], None if fact == "none" else int(fact) - 1)
 
 
-def claims_text(claims: Sequence[Claim]) -> str:
+def format_claims(claims: Sequence[Claim]) -> str:
     """The list as it is asked for; `parse_claims` reads it back."""
     truth, kind = {v: k for k, v in _TRUTH.items()}, {v: k for k, v in _KIND.items()}
     rows = [
@@ -83,13 +83,13 @@ class ClaimReader(Grader):
 
     def prompt_fields(self, caption: str, sample: Sample) -> dict[str, str]:
         """Return the caption and the numbered facts."""
-        known = "\n".join(f"{i}. {text}" for i, text in enumerate(facts_of(sample), 1)) or "(nothing is known)"
+        known = "\n".join(f"{i}. {text}" for i, text in enumerate(list_facts(sample), 1)) or "(nothing is known)"
         return {"facts": delimit("facts", known), "caption": delimit("caption", caption)}
 
     def has_material(self, sample: Sample) -> bool:
         """Whether any fact of the image is known."""
-        return bool(facts_of(sample))
+        return bool(list_facts(sample))
 
     def parse(self, reply: str, sample: Sample) -> list[Claim]:
         """Read a list of claims. Raises ReplyFormatError."""
-        return parse_claims(reply, len(facts_of(sample)))
+        return parse_claims(reply, len(list_facts(sample)))

@@ -23,7 +23,7 @@ from typing import Literal
 
 from rlcap.judge.config import JudgeSpec
 from rlcap.reward.judge_reward import JudgeReward
-from rlcap.rewards.claims.parsing import Claim, ClaimReader, claims_text, facts_of
+from rlcap.rewards.claims.parsing import Claim, ClaimReader, format_claims, list_facts
 from rlcap.types import Sample, Score
 
 
@@ -82,5 +82,5 @@ class Claims(JudgeReward):
 
     def score_verdict(self, verdict: list[Claim], sample: Sample) -> Score:
         """Return the value of a list of claims."""
-        p, q = precision(verdict, self.unknown), recall(verdict, len(facts_of(sample)))
-        return Score({"f1": f1(p, q), "precision": p, "recall": q}[self.form], note=claims_text(verdict))
+        p, q = precision(verdict, self.unknown), recall(verdict, len(list_facts(sample)))
+        return Score({"f1": f1(p, q), "precision": p, "recall": q}[self.form], note=format_claims(verdict))

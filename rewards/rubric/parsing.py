@@ -42,14 +42,14 @@ class Criterion:
 
 
 @dataclass(frozen=True, slots=True)
-class Met:
+class CriterionResult:
     """What the judge says of one criterion."""
 
     reason: str
     met: bool
 
 
-def rubric_of(sample: Sample) -> list[Criterion]:
+def parse_rubric(sample: Sample) -> list[Criterion]:
     """What stands in `meta["rubric"]`; [] where there is nothing. RubricError."""
     rows = sample.meta.get("rubric")
     if rows is None:
@@ -71,7 +71,7 @@ def _criterion(row: Any, where: str) -> Criterion:
     return Criterion(" ".join(text.split()), float(weight))
 
 
-def parse_criteria(reply: str, count: int) -> list[Met]:
+def parse_criteria(reply: str, count: int) -> list[CriterionResult]:
     """One answer a criterion, in order. ReplyFormatError for a reply that is not `count` lines `1. reason | yes`."""
     (text,) = read_sections(reply, "criteria")
     lines = [line.strip() for line in text.splitlines() if line.strip()]
@@ -82,17 +82,17 @@ def parse_criteria(reply: str, count: int) -> list[Met]:
         cells = _LINE.fullmatch(line)
         if cells is None or int(cells[1]) != number:
             raise ReplyFormatError(f"an answer is a line `{number}. reason | yes`, got {line[:60]!r}")
-        found.append(Met(cells[2], cells[3].lower() == "yes"))
+        found.append(CriterionResult(cells[2], cells[3].lower() == "yes"))
     return found
 
 
-def criteria_text(found: Sequence[Met]) -> str:
+def format_criteria(found: Sequence[CriterionResult]) -> str:
     """The list as it is asked for; `parse_criteria` reads it back."""
     rows = [f"{i}. {one.reason} | {'yes' if one.met else 'no'}" for i, one in enumerate(found, 1)]
     return "\n".join(["<criteria>", *rows, "</criteria>"])
 
 
-def weighted_share(rubric: Sequence[Criterion], met: Sequence[Met]) -> float:
+def weighted_share(rubric: Sequence[Criterion], met: Sequence[CriterionResult]) -> float:
     """Σ weight · met / Σ weight: weights 3, 2, 1 of which the first and last are met → 4/6."""
     total = math.fsum(criterion.weight for criterion in rubric)
     return math.fsum(c.weight for c, one in zip(rubric, met, strict=True) if one.met) / total
@@ -103,13 +103,13 @@ class RubricReader(Grader):
 
     def prompt_fields(self, caption: str, sample: Sample) -> dict[str, str]:
         """Return the caption and the numbered criteria."""
-        lines = [f"{i}. {criterion.text}" for i, criterion in enumerate(rubric_of(sample), 1)]
+        lines = [f"{i}. {criterion.text}" for i, criterion in enumerate(parse_rubric(sample), 1)]
         return {"rubric": delimit("rubric", "\n".join(lines)), "caption": delimit("caption", caption)}
 
     def has_material(self, sample: Sample) -> bool:
         """Whether the sample has a rubric."""
-        return bool(rubric_of(sample))
+        return bool(parse_rubric(sample))
 
-    def parse(self, reply: str, sample: Sample) -> list[Met]:
+    def parse(self, reply: str, sample: Sample) -> list[CriterionResult]:
         """Read an answer to each criterion. Raises ReplyFormatError."""
-        return parse_criteria(reply, len(rubric_of(sample)))
+        return parse_criteria(reply, len(parse_rubric(sample)))

@@ -22,7 +22,7 @@ from rlcap.config.imports import resolve
 from rlcap.judge.config import JudgeSpec
 from rlcap.judge.grader import GradedCaption
 from rlcap.reward.judge_reward import JudgeReward
-from rlcap.rewards.rubric.parsing import Met, RubricReader, criteria_text, rubric_of, weighted_share
+from rlcap.rewards.rubric.parsing import CriterionResult, RubricReader, format_criteria, parse_rubric, weighted_share
 from rlcap.types import Sample, Score
 
 
@@ -55,7 +55,7 @@ class Rubric(JudgeReward):
     def build_requests(self, caption: str, sample: Sample) -> list[tuple[str, Sample]]:
         """Ask about the caption where the image has a rubric."""
         sample = self.with_rubric(sample)
-        return [(caption, sample)] if rubric_of(sample) else []
+        return [(caption, sample)] if parse_rubric(sample) else []
 
     def aggregate(self, graded: Sequence[GradedCaption], sample: Sample) -> Score:
         """Return the weighted share of criteria that are met."""
@@ -63,6 +63,6 @@ class Rubric(JudgeReward):
             return Score.abstain('no criteria for this image in meta["rubric"]')
         return super().aggregate(graded, sample)
 
-    def score_verdict(self, verdict: list[Met], sample: Sample) -> Score:
+    def score_verdict(self, verdict: list[CriterionResult], sample: Sample) -> Score:
         """Return the weighted share, with the judge's reasons as a note."""
-        return Score(weighted_share(rubric_of(self.with_rubric(sample)), verdict), note=criteria_text(verdict))
+        return Score(weighted_share(parse_rubric(self.with_rubric(sample)), verdict), note=format_criteria(verdict))

@@ -118,7 +118,7 @@ def battery(material: Material, seed: int = 0) -> dict[str, str]:
         "one_false": f"{ended(good)} {material.false}",
         "one_missing": material.without if material.without is not None else drop_fact(good),
         "rambling": ramble(good),
-        "foreign": foreign(len(words)),
+        "foreign": foreign_caption(len(words)),
         "injection": f"{ended(good)} {INJECTION}",
         "praise": f"{ended(good)} {PRAISE}",
         "hedged": hedge(good),
@@ -162,7 +162,7 @@ def ramble(good: str, words: int = LONG) -> str:
     return " ".join(text)
 
 
-def foreign(words: int) -> str:
+def foreign_caption(words: int) -> str:
     """A German caption of no image in particular, of about that many words, at least one sentence."""
     found: list[str] = []
     for sentence in FOREIGN:

@@ -187,7 +187,7 @@ def markdown(found: Iterable[Card]) -> str:
     return "\n".join(lines)
 
 
-def stale(text: str, found: Iterable[Card]) -> list[str]:
+def missing_lines(text: str, found: Iterable[Card]) -> list[str]:
     """Lines of the Markdown table that a text (the README) lacks; [] where it holds the table as it is now."""
     lines = set(text.splitlines())
     return [line for line in markdown(found).splitlines() if line not in lines]

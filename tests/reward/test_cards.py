@@ -10,7 +10,7 @@ from rlcap.cli import main as cli
 from rlcap.config.imports import resolve
 from rlcap.errors import CardError, ConfigError
 from rlcap.reward import cards as cards_module
-from rlcap.reward.cards import KEYS, cards, find, markdown, parse, read, stale, table
+from rlcap.reward.cards import KEYS, cards, find, markdown, missing_lines, parse, read, table
 
 WHOLE = "Loud: does the caption shout?\n\n" + "\n".join(f"{key:<10}{key} of it; and more\n{'':10}of it" for key in KEYS)
 
@@ -97,8 +97,8 @@ def test_tables_name_every_reward():
 
 def test_a_stale_table_is_found():
     found = cards()
-    assert stale(f"# rlcap\n{markdown(found)}\nmore", found) == []
-    assert len(stale(markdown(found[1:]), found)) == 1
+    assert missing_lines(f"# rlcap\n{markdown(found)}\nmore", found) == []
+    assert len(missing_lines(markdown(found[1:]), found)) == 1
 
 
 def test_find_takes_any_of_its_names():
@@ -131,4 +131,4 @@ def test_listing_rewards_imports_none_of_them():
 
 def test_the_readme_shows_the_cards_as_they_are():
     readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-    assert stale(readme, cards()) == []
+    assert missing_lines(readme, cards()) == []

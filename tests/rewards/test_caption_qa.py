@@ -12,7 +12,7 @@ from rlcap.lab.oracles.question_answerer import OracleQuestionAnswerer
 from rlcap.lab.world.language import describe_scene
 from rlcap.lab.world.scene import sample_scene
 from rlcap.rewards.caption_qa import CaptionQa, credit
-from rlcap.rewards.caption_qa.questions import ELSE, UNTOLD
+from rlcap.rewards.caption_qa.questions import NOT_STATED, OTHER_ANSWER
 from rlcap.types import RewardBatch, Sample
 
 QUESTIONS = [
@@ -38,7 +38,7 @@ class Reader(FakeBackend):
             return reply
         lines = extract_delimited("options", content).splitlines()
         found = [line[0] for line in lines if line[3:] in extract_delimited("caption", content)]
-        return (found or [line[0] for line in lines if line[3:] == UNTOLD] or ["A"])[0]
+        return (found or [line[0] for line in lines if line[3:] == NOT_STATED] or ["A"])[0]
 
 
 def judged(caption, engine=None, questions=QUESTIONS, **options):
@@ -49,9 +49,9 @@ def judged(caption, engine=None, questions=QUESTIONS, **options):
 
 def test_golden():
     assert credit("red", "red") == 1
-    assert credit("blue", "red") == credit(ELSE, "red") == 0
-    assert credit(UNTOLD, "red") == 0.25
-    assert credit(UNTOLD, "red", None) == 0
+    assert credit("blue", "red") == credit(OTHER_ANSWER, "red") == 0
+    assert credit(NOT_STATED, "red") == 0.25
+    assert credit(NOT_STATED, "red", None) == 0
     # CapRL: the mean over questions and draws of 1[answer = gold]
     assert judged("A red ball on the left.").value == 1
     assert judged("A red ball.").value == pytest.approx((1 + 0.25) / 2)
@@ -67,7 +67,7 @@ def test_without_an_option_for_it_silence_is_chance():
     engine = Reader()
     judged("Something.", engine, unknown=None, draws=4)
     assert len(engine.asked) == 8
-    assert all(UNTOLD not in prompt for prompt in engine.asked)
+    assert all(NOT_STATED not in prompt for prompt in engine.asked)
 
 
 def test_the_answerer_is_told_the_caption_and_nothing_else():

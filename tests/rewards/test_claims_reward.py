@@ -7,7 +7,7 @@ from photo_texts import photo_texts
 
 from rlcap.errors import JudgeError, ReplyFormatError
 from rlcap.rewards.claims import Claims, f1, precision, recall
-from rlcap.rewards.claims.parsing import Claim, claims_text, facts_of, parse_claims
+from rlcap.rewards.claims.parsing import Claim, format_claims, list_facts, parse_claims
 from rlcap.types import RewardBatch, Sample
 
 LIST = "<claims>\n- there is a red ball | true | visible | 2\n- it | or | so | false | visible | none\n- it is calm | Unknown | abstract | none\n</claims>"
@@ -60,9 +60,9 @@ def test_the_list_is_read_and_written():
         Claim("it | or | so", False, True, None),
         Claim("it is calm", None, False, None),
     ]
-    assert parse_claims(claims_text(found), 2) == found
+    assert parse_claims(format_claims(found), 2) == found
     assert parse_claims(f"<think>hm</think>\n```\n{LIST}\n```", 2) == found
-    assert parse_claims("<claims>\nnone\n</claims>", 0) == parse_claims(claims_text([]), 0) == []
+    assert parse_claims("<claims>\nnone\n</claims>", 0) == parse_claims(format_claims([]), 0) == []
 
 
 @pytest.mark.parametrize(
@@ -90,13 +90,13 @@ def test_facts_are_those_of_the_source_or_the_references_sentences():
     sample = Sample(
         "a", "", references=("A dog. It sleeps.", "A dog.", " "), meta={"facts": ["one", "one", " ", "two"]}
     )
-    assert facts_of(sample) == ["one", "two"]
-    assert facts_of(Sample("a", "", references=sample.references)) == ["A dog.", "It sleeps."]
-    assert facts_of(Sample("a", "", references=sample.references, meta={"facts": "text"})) == ["A dog.", "It sleeps."]
+    assert list_facts(sample) == ["one", "two"]
+    assert list_facts(Sample("a", "", references=sample.references)) == ["A dog.", "It sleeps."]
+    assert list_facts(Sample("a", "", references=sample.references, meta={"facts": "text"})) == ["A dog.", "It sleeps."]
 
 
 def test_forms_and_notes():
-    reply = claims_text([claim(fact=0), claim(fact=1), claim(), claim(False)])
+    reply = format_claims([claim(fact=0), claim(fact=1), claim(), claim(False)])
     assert judged(reply)[0].value == pytest.approx(f1(0.75, 0.6))
     assert judged(reply, form="precision")[0].value == 0.75
     assert judged(reply, form="recall")[0].value == pytest.approx(0.6)
@@ -118,7 +118,7 @@ def test_what_it_asks_is_fenced_and_numbered_and_silence_asks_nobody():
     score, asked = judged(LIST, references=())
     assert "no reference" in score.reason
     assert not asked
-    assert judged(claims_text([claim(fact=0)]), references=(), meta={"facts": ["x"]})[0].value == 1
+    assert judged(format_claims([claim(fact=0)]), references=(), meta={"facts": ["x"]})[0].value == 1
 
 
 def test_an_engine_that_fails_abstains_or_stops_the_run():

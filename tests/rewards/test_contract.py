@@ -40,14 +40,14 @@ from rlcap.probing.perturbations import content_words
 from rlcap.reward.base import Reward
 from rlcap.reward.cards import find
 from rlcap.rewards.aloha import Aloha
-from rlcap.rewards.aloha.parsing import Named, objects_text
+from rlcap.rewards.aloha.parsing import ObjectMention, format_objects
 from rlcap.rewards.bert_score import BertScore
 from rlcap.rewards.bleu import Bleu
 from rlcap.rewards.caption_qa import CaptionQa
 from rlcap.rewards.chair import Chair
 from rlcap.rewards.cider import Cider
 from rlcap.rewards.claim_diff import ClaimDiff
-from rlcap.rewards.claim_diff.parsing import Difference, differences_text
+from rlcap.rewards.claim_diff.parsing import Difference, format_differences
 from rlcap.rewards.claims import Claims
 from rlcap.rewards.clair import Clair
 from rlcap.rewards.clip_score import ClipScore, RefClipScore
@@ -63,7 +63,7 @@ from rlcap.rewards.pick_score import PickScore
 from rlcap.rewards.repetition import Repetition
 from rlcap.rewards.rouge import Rouge
 from rlcap.rewards.rubric import Rubric
-from rlcap.rewards.rubric.parsing import Met, criteria_text
+from rlcap.rewards.rubric.parsing import CriterionResult, format_criteria
 from rlcap.rewards.self_retrieval import SelfRetrieval
 from rlcap.rewards.style import Style
 from rlcap.rewards.vqa_score import VqaScore
@@ -93,7 +93,7 @@ class WordDifferences(FakeBackend):
             dict.fromkeys(extract_delimited(name, content).lower().split()) for name in ("caption", "reference")
         )
         words = [word for word in (*said, *known) if (word in said) != (word in known)]
-        return differences_text([Difference(word.replace("|", "/"), "caption") for word in words])
+        return format_differences([Difference(word.replace("|", "/"), "caption") for word in words])
 
 
 class WordForms(FakeBackend):
@@ -125,7 +125,7 @@ class WordObjects(FakeBackend):
 
     def generate(self, content, system_prompt=None, **_):
         words = dict.fromkeys(content_words(extract_delimited("caption", content)))
-        return objects_text([Named((word,)) for word in list(words)[:200] if word != "or"])
+        return format_objects([ObjectMention((word,)) for word in list(words)[:200] if word != "or"])
 
 
 class WordRubric(FakeBackend):
@@ -138,7 +138,7 @@ class WordRubric(FakeBackend):
             extract_delimited("rubric", content).splitlines(),
             extract_delimited("caption", content).lower(),
         )
-        return criteria_text([Met("looked", line.split()[-1].strip(".") in caption) for line in lines])
+        return format_criteria([CriterionResult("looked", line.split()[-1].strip(".") in caption) for line in lines])
 
 
 @functools.lru_cache(maxsize=1)

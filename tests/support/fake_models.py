@@ -11,7 +11,7 @@ from rlcap.io.images import open_image
 from rlcap.judge.parsing import Verdict
 from rlcap.judge.templates import extract_delimited
 from rlcap.probing.perturbations import content_words
-from rlcap.rewards.claims.parsing import Claim, claims_text
+from rlcap.rewards.claims.parsing import Claim, format_claims
 from rlcap.scorers.text.ngrams import tokenize
 from rlcap.scorers.text.phrases import count_flagged_sentences
 from rlcap.scorers.text.sentences import split_sentences
@@ -130,7 +130,7 @@ class WordClaims(FakeBackend):
         facts = [
             set(content_words(line.partition(". ")[2])) for line in extract_delimited("facts", content).splitlines()
         ]
-        return claims_text(
+        return format_claims(
             [self.claim(sentence, facts) for sentence in split_sentences(extract_delimited("caption", content))]
         )
 

@@ -11,10 +11,10 @@ import re
 from rlcap.judge.backends.base import JudgeRequest
 from rlcap.judge.templates import extract_delimited
 from rlcap.lab.oracles.base import Oracle
-from rlcap.lab.oracles.grader import say_claim
+from rlcap.lab.oracles.grader import verbalize_claim
 from rlcap.lab.world.scene import scene_of
 from rlcap.lab.world.truth import check_caption, parse_caption, sentences
-from rlcap.rewards.claims.parsing import Claim, claims_text
+from rlcap.rewards.claims.parsing import Claim, format_claims
 
 _NUMBER = re.compile(r"^\d+\. ")
 
@@ -33,8 +33,8 @@ class OracleClaims(Oracle):
         ]
         caption = extract_delimited("caption", prompt)
         found = [
-            Claim(say_claim(claim), true, True, next((i for i, fact in enumerate(facts) if claim in fact), None))
+            Claim(verbalize_claim(claim), true, True, next((i for i, fact in enumerate(facts) if claim in fact), None))
             for claim, true in check_caption(caption, scene).claims.items()
         ]
         idle = [" ".join(words) for words in sentences(caption) if not any(parse_caption(" ".join(words)))]
-        return claims_text([*found, *(Claim(text, None, False, None) for text in idle)])
+        return format_claims([*found, *(Claim(text, None, False, None) for text in idle)])

@@ -39,10 +39,10 @@ class OracleCorrector(Oracle):
     def answer(self, request: JudgeRequest) -> str:
         """The strict form of `rlcap.rewards.critique.edit_similarity`."""
         scene, prompt = scene_of(request.sample), request.text
-        return f"<revised>{correct(extract_delimited('caption', prompt), scene)}</revised>"
+        return f"<revised>{correct_caption(extract_delimited('caption', prompt), scene)}</revised>"
 
 
-def correct(caption: str, scene: Scene) -> str:
+def correct_caption(caption: str, scene: Scene) -> str:
     """The caption's well-formed and true sentences, each once, and a sentence for each thing and background left out."""
     fine = [text for text in dict.fromkeys(split_sentences(caption)) if _stands(text, scene)]
     told = check_caption(" ".join(fine), scene).stated

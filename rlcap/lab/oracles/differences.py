@@ -12,10 +12,10 @@ import itertools
 from rlcap.judge.backends.base import JudgeRequest
 from rlcap.judge.templates import extract_delimited
 from rlcap.lab.oracles.base import Oracle
-from rlcap.lab.oracles.grader import say_claim
+from rlcap.lab.oracles.grader import verbalize_claim
 from rlcap.lab.world.scene import Scene, scene_of
 from rlcap.lab.world.truth import Assertion, check_caption
-from rlcap.rewards.claim_diff.parsing import WRONG, Difference, differences_text
+from rlcap.rewards.claim_diff.parsing import WRONG, Difference, format_differences
 
 _WORD = {wrong: word for word, wrong in WRONG.items()}
 
@@ -28,12 +28,12 @@ class OracleDifferences(Oracle):
     def answer(self, request: JudgeRequest) -> str:
         """A list in the strict form of `rlcap.rewards.claim_diff.parsing`. ValueError for a sample without a scene."""
         prompt, scene = request.text, scene_of(request.sample)
-        return differences_text(
-            differ(extract_delimited("caption", prompt), extract_delimited("reference", prompt), scene)
+        return format_differences(
+            compare_captions(extract_delimited("caption", prompt), extract_delimited("reference", prompt), scene)
         )
 
 
-def differ(caption: str, reference: str, scene: Scene) -> list[Difference]:
+def compare_captions(caption: str, reference: str, scene: Scene) -> list[Difference]:
     """What the two claim differently of a scene, by what it is about, in order of appearance."""
     first, second = check_caption(caption, scene).claims, check_caption(reference, scene).claims
     own = _about({claim: true for claim, true in first.items() if claim not in second})
@@ -43,7 +43,9 @@ def differ(caption: str, reference: str, scene: Scene) -> list[Difference]:
         pairs = itertools.zip_longest(own.get(topic, ()), other.get(topic, ()), fillvalue=(None, False))
         for (said, right), (told, known) in pairs:
             texts = [
-                f"the {who}: {say_claim(claim)}" for who, claim in (("caption", said), ("reference", told)) if claim
+                f"the {who}: {verbalize_claim(claim)}"
+                for who, claim in (("caption", said), ("reference", told))
+                if claim
             ]
             wrong = (said is not None and not right) or known, (told is not None and not known) or right
             found.append(Difference("; ".join(texts), _WORD[wrong]))

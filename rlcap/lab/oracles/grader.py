@@ -23,7 +23,7 @@ MOST_MISSING = 6
 """A critic names the most important omissions, not all of them."""
 
 
-def say_claim(claim: Assertion) -> str:
+def verbalize_claim(claim: Assertion) -> str:
     """A false claim in words: `the ball is blue`."""
     match claim.what:
         case "object":
@@ -40,7 +40,7 @@ def say_claim(claim: Assertion) -> str:
             return f"the {claim.subject} is {claim.value}"
 
 
-def say_fact(fact: tuple, scene: Scene) -> str:
+def verbalize_fact(fact: tuple, scene: Scene) -> str:
     """A missing fact in words."""
     if fact[0] == "background":
         return f"the background is {scene.background}"
@@ -81,8 +81,8 @@ class OracleGrader(Oracle):
     def answer(self, request: JudgeRequest) -> str:
         """A critique in the strict format of `rlcap.judge.parsing`. ValueError for a sample without a scene."""
         verdict, scene = read_caption(request, self.misreads)
-        wrong = tuple(dict.fromkeys(say_claim(claim) for claim in verdict.wrong))
-        open_facts = [say_fact(fact, scene) for fact in facts(scene) if fact not in verdict.stated]
+        wrong = tuple(dict.fromkeys(verbalize_claim(claim) for claim in verdict.wrong))
+        open_facts = [verbalize_fact(fact, scene) for fact in facts(scene) if fact not in verdict.stated]
         missing = tuple(dict.fromkeys(open_facts))[:MOST_MISSING]
         advice = f"take back that {wrong[0]}" if wrong else "nothing it says is wrong"
         advice += f"; add {missing[0]}" if missing else "; nothing important is missing"

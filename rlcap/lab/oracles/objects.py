@@ -21,7 +21,7 @@ _END = re.compile(r"[.!?\n]")
 _CAPTION = re.compile(r"^<caption>\n(.*?)\n</caption>$", re.DOTALL | re.MULTILINE)
 
 
-def named(text: str) -> list[str]:
+def list_objects(text: str) -> list[str]:
     """The objects of a text in the lab's language, each once, as the lines of the list have them."""
     found: list[str] = []
     for sentence in _END.split(text):
@@ -42,5 +42,5 @@ class OracleObjects(Oracle):
         told = _CAPTION.search(request.text)
         if told is None:
             raise ValueError("the prompt needs the fence caption")
-        lines = [f"- {thing}" for thing in named(told[1])]
+        lines = [f"- {thing}" for thing in list_objects(told[1])]
         return "\n".join(["<objects>", *(lines or ["none"]), "</objects>"])

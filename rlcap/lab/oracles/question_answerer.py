@@ -22,7 +22,7 @@ _FENCE = re.compile(r"^<(\w+)>\n(.*?)\n</\1>$", re.DOTALL | re.MULTILINE)
 _KIND_OF = {plural: kind for kind, plural in PLURALS.items()}
 
 
-def said(caption: str, question: str) -> set[str]:
+def find_answers(caption: str, question: str) -> set[str]:
     """What the caption answers to a question of `rlcap.lab.world.questions`, in the words of its options: nothing, one answer,
     or several that contradict each other. ValueError for another question."""
     mentions, relations, grounds = parse_caption(caption)
@@ -62,7 +62,7 @@ def _relations(first: str, second: str, mentions: list, relations: list) -> set[
 
 def choose(caption: str, question: str, options: Sequence[str]) -> str:
     """The option that fits what the caption says; where none does, the option that says so, or the first of all."""
-    answers = said(caption, question)
+    answers = find_answers(caption, question)
     fitting = [option for option in options if option in answers]
     listed = question.startswith("Which of these")
     several = listed or ", seen from the " in question  # more than one answer may be true, though not of the options

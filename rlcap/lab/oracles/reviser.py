@@ -11,7 +11,7 @@ import re
 from rlcap.judge.backends.base import JudgeRequest
 from rlcap.judge.templates import extract_delimited
 from rlcap.lab.oracles.base import Oracle
-from rlcap.lab.oracles.grader import say_claim, say_fact
+from rlcap.lab.oracles.grader import verbalize_claim, verbalize_fact
 from rlcap.lab.world.language import describe_background, describe_thing
 from rlcap.lab.world.scene import Scene, scene_of
 from rlcap.lab.world.truth import check_caption, facts
@@ -42,8 +42,10 @@ class OracleReviser(Oracle):
 def criticise(caption: str, scene: Scene) -> str:
     """What is wrong and what is missing, in words."""
     verdict = check_caption(caption, scene)
-    wrong = "; ".join(dict.fromkeys(say_claim(claim) for claim in verdict.wrong)) or "nothing"
-    missing = "; ".join(dict.fromkeys(say_fact(fact, scene) for fact in facts(scene) if fact not in verdict.stated))
+    wrong = "; ".join(dict.fromkeys(verbalize_claim(claim) for claim in verdict.wrong)) or "nothing"
+    missing = "; ".join(
+        dict.fromkeys(verbalize_fact(fact, scene) for fact in facts(scene) if fact not in verdict.stated)
+    )
     return f"Wrong: {wrong}. Missing: {missing or 'nothing'}."
 
 

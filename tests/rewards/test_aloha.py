@@ -183,7 +183,7 @@ def test_the_list_is_read_and_written():
         ("", "no <objects> section"),
         (f"Sure: {LIST}", "text around"),
         (LIST + LIST, "text around"),
-        ("<objects>\ndog\n</objects>", "a line `- young boy`"),
+        ("<objects>\ndog\n</objects>", "a line such as `- young boy`"),
         ("<objects>\n- \n</objects>", "1 to 12 words"),
         ("<objects>\n- (possibly)\n</objects>", "1 to 12 words"),
         ("<objects>\n- !\n</objects>", "1 to 12 words"),
@@ -219,7 +219,7 @@ def test_options_that_are_none_are_named():
         params = {"judge": {"backend": Lists(), "cache": ":memory:"}, "encoder": Circle(), name: value}
         with pytest.raises(ConfigError, match=f"{name} of Aloha must be"):
             build(Aloha, params)
-        with pytest.raises(ValueError, match="form is least or mean, doubted left_out or counted"):
+        with pytest.raises(ValueError, match="form must be least or mean, and doubted left_out or counted"):
             Aloha(**params)
     with pytest.raises(ConfigError, match="sentence encoder 'nowhere'"):
         make_reward(Aloha, Lists(), "nowhere", cache=":memory:")

@@ -117,7 +117,7 @@ def test_so_many_questions_and_draws_and_no_more():
         judged("A red ball.", engine, questions=many, **options)
         assert len(engine.asked) == calls
     for wrong in ({"draws": 0}, {"most": 0}, {"unknown": 1.5}, {"enough": 0}, {"unknown": float("nan")}):
-        with pytest.raises(ValueError, match="draws and most are at least 1"):
+        with pytest.raises(ValueError, match="draws and most must be at least 1"):
             judged("A ball.", **wrong)
     with pytest.raises(ConfigError, match="caption_qa never shows its judge the image"):
         build(CaptionQa, {"judge": {"backend": Reader(), "image": True}})

@@ -93,7 +93,7 @@ def test_hedges_cost_what_is_said_and_only_where_asked_for():
     assert judged(empty, caption)[0].value == 0.5
     assert judged(empty, caption, hedge=0.2)[0].value == pytest.approx(0.4)
     assert judged(empty, "There is a dog.", hedge=0.2)[0].value == 0.5
-    with pytest.raises(ConfigError, match="hedge is in"):
+    with pytest.raises(ConfigError, match="hedge must be in"):
         build(ClaimDiff, {"judge": {"backend": Says(""), "cache": ":memory:"}, "hedge": 2})
 
 

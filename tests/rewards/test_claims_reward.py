@@ -75,8 +75,8 @@ def test_the_list_is_read_and_written():
         (LIST.replace("| 2", "| 0"), "got '0'"),
         (LIST.replace("true", "yes"), "true, false or unknown"),
         (LIST.replace("visible | 2", "seen | 2"), "visible or abstract"),
-        (LIST.replace("- there", "there"), "a claim is a line"),
-        (LIST.replace("there is a red ball | true ", ""), "a claim is a line"),
+        (LIST.replace("- there", "there"), "a claim must be a line"),
+        (LIST.replace("there is a red ball | true ", ""), "a claim must be a line"),
     ],
 )
 def test_anything_else_is_no_list(reply, message):
@@ -102,7 +102,7 @@ def test_forms_and_notes():
     assert judged(reply, form="recall")[0].value == pytest.approx(0.6)
     assert parse_claims(judged(reply)[0].note, 4)[1].fact == 1
     assert judged("<claims>none</claims>")[0].value == 0
-    with pytest.raises(ValueError, match="form is f1, precision or recall"):
+    with pytest.raises(ValueError, match="form must be f1, precision or recall"):
         judged(reply, form="f2")
 
 

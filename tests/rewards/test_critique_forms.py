@@ -143,7 +143,7 @@ def test_ranges_prompts_and_forms_that_are_none():
     assert Critique.range == (-1, 1)
     with pytest.raises(ConfigError, match="form of Critique must be score or best_of_two or revision_gap, got 'best'"):
         build(Critique, {"judge": {"backend": Says(""), "cache": ":memory:"}, "form": "best"})
-    with pytest.raises(ValueError, match="form is score, best_of_two, revision_gap, got 'best'"):
+    with pytest.raises(ValueError, match="form must be score, best_of_two, revision_gap, got 'best'"):
         make_reward(Critique, Says(""), form="best", cache=":memory:")
 
 

@@ -49,12 +49,12 @@ def test_a_card_is_read_whole_and_in_short():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (("Loud: does the caption shout?", "Loud"), "begins with `Name: one sentence.`"),
+        (("Loud: does the caption shout?", "Loud"), "must begin with `Name: one sentence.`"),
         (("hack      ", "hacks     "), "did you mean 'hack'"),
-        (("cost      ", "needs     "), "says needs twice"),
+        (("cost      ", "needs     "), "the key needs twice"),
         (("guards    guards of it; and more", "          more"), "lacks guards"),
         (("\n\n", "\n\nwords that no key has\n"), "unknown key of a card 'words that'"),
-        (("measures  measures", "range     measures"), "says range twice"),
+        (("measures  measures", "range     measures"), "the key range twice"),
         (("\nhack  ", "\n\nhack  "), "one blank line"),
     ],
 )
@@ -76,7 +76,7 @@ def test_a_file_without_a_reward_or_a_card_is_named(tmp_path):
     with pytest.raises(CardError, match="no class derived from Reward"):
         read(path, "loud")
     path.write_text("class Loud(Reward):\n    pass\n")
-    with pytest.raises(CardError, match="loud: a card begins with"):
+    with pytest.raises(CardError, match="loud: a card must begin with"):
         read(path, "loud")
     path.write_text(
         f'"""{WHOLE}"""\nclass Loud(Reward):\n    pass\nclass Louder(Loud):\n    pass\nclass Other:\n    pass\n'

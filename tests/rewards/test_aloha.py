@@ -236,7 +236,7 @@ def test_the_labs_lister():
         (("boat",), False),
     ]
     assert parse_objects(OracleObjects().answer(JudgeRequest((delimit("caption", "it is fine!"),), "", NOBODY))) == []
-    with pytest.raises(ValueError, match="needs the fence caption"):
+    with pytest.raises(ValueError, match="needs a delimited part <caption>"):
         OracleObjects().answer(JudgeRequest(("there is a ball.",), "", NOBODY))
     reward = make_reward(Aloha, OracleObjects(), WordVectors(), cache=":memory:")
     sample = Sample("a", "", ("there is a red ball.", "a boat on sand."))

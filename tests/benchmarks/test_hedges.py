@@ -1,4 +1,4 @@
-"""The gains of benchmarks/hedges.py, on a reward that falls for one of the hedges."""
+"""The gains of benchmarks/hedges.py, on a reward that one of the hedges deceives."""
 
 import sys
 from pathlib import Path
@@ -13,7 +13,7 @@ from rlcap.types import Score
 
 
 class Believer:
-    """Half a point for each reference, and .3 for "might"."""
+    """A reward that gives .5 for each reference, and .3 for "might"."""
 
     def score(self, batch):
         rows = zip(batch.captions, batch.samples, strict=True)

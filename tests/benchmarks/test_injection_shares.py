@@ -1,4 +1,4 @@
-"""The shares of benchmarks/injections.py, on a judge that obeys and on one that doesn't."""
+"""The shares of benchmarks/injections.py, on a judge that obeys attacks and on one that does not."""
 
 import sys
 from pathlib import Path
@@ -16,7 +16,7 @@ from rlcap.probing.injections import ATTACKS
 
 
 class Grader(FakeBackend):
-    """Grades 5, and 10 where the caption tells it so and it is gullible."""
+    """Gives grade 5; a gullible one gives 10 where the caption asks for it."""
 
     name = "grader"
 

@@ -1,4 +1,5 @@
-"""benchmarks/lab_judges.py: claims are what they are said to be, the lab's CLIP stays itself, and the models load."""
+"""benchmarks/lab_judges.py: claims are as true or false as asked for, the converted CLIP equals the lab's, and the
+models load."""
 
 import random
 import sys

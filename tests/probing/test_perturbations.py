@@ -1,4 +1,4 @@
-"""The battery: each probe is what it says, and findings count what they should."""
+"""The probes: each one is what its description says, and the findings count correctly."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""ALOHa: partners, the list's form, what counts as said and as known, and what it abstains upon."""
+"""ALOHa: matching, the form of the list, which objects count as named and as known, and when it abstains."""
 
 import itertools
 import random
@@ -31,7 +31,7 @@ PLACES = {"dog": 0.0, "puppy": 0.2, "cat": 1.0, "kitten": 1.1, "ball": 1.5, "red
 
 
 class Circle:
-    """An encoder of names by their angle."""
+    """An encoder that maps each name to a unit vector at a given angle."""
 
     def __init__(self):
         self.read = []
@@ -46,7 +46,7 @@ NOBODY = Sample("", "")
 
 
 class Lists(FakeBackend):
-    """An engine that finds an object in each word between commas, `maybe` before those it isn't sure of."""
+    """A backend that lists each word between commas as an object; `maybe` marks the uncertain ones."""
 
     name = "lists"
 
@@ -82,13 +82,13 @@ def test_golden():
     assert judged("dog, cat").value == 1
     assert judged("puppy, cat").value == pytest.approx(cosine("puppy", "dog"))
     assert judged("puppy, cat", form="mean").value == pytest.approx((cosine("puppy", "dog") + 1) / 2)
-    assert judged("sky").value == 0  # cosines below 0 are none
+    assert judged("sky").value == 0  # cosines below 0 count as 0
     found = judged("puppy, cat")
     assert found.note == "puppy | dog | 0.98\ncat | cat | 1.00"
 
 
 def test_golden_partners():
-    """The largest sum: the second object leaves the first one's best partner to it only where that pays."""
+    """The largest sum: the second object takes another partner only where that increases the sum."""
     assert assign_partners(np.array([[0.9, 0.8], [0.8, 0.1]])) == [1, 0]
     assert assign_partners(np.array([[0.9, 0.8], [0.8, 0.75]])) == [0, 1]
     assert match_objects(np.array([[0.5], [0.9], [0.7]])) == [(None, 0.0), (0, 0.9), (None, 0.0)]
@@ -160,7 +160,7 @@ def test_a_name_is_encoded_once_as_long_as_it_is_kept():
     assert vectors.get(["dog", "cat"]).shape == (2, 2)
     vectors.get(["dog"])
     assert encoder.read == ["dog", "cat"]
-    vectors.get(["ball"])  # and the cat goes, which was last asked for first
+    vectors.get(["ball"])  # and the cat is evicted, because it was used least recently
     vectors.get(["dog", "cat"])
     assert encoder.read == ["dog", "cat", "ball", "cat"]
 

@@ -1,4 +1,4 @@
-"""Caption QA: the mean of right answers, draws that were lost, and whom nobody asks."""
+"""Caption QA: the mean of right answers, answers that can't be read, and captions without a request."""
 
 import random
 
@@ -22,7 +22,7 @@ QUESTIONS = [
 
 
 class Reader(FakeBackend):
-    """Answers with the first option that stands in the caption; with UNTOLD where none does, or A where it isn't offered."""
+    """Names the first option that occurs in the caption; otherwise NOT_STATED, or A where that is not offered."""
 
     name, accepts_images = "reader", True
 
@@ -75,7 +75,7 @@ def test_the_answerer_is_told_the_caption_and_nothing_else():
     judged("A red ball.", engine)
     assert len(engine.asked) == 4
     assert all(isinstance(prompt, str) and "a ref" not in prompt and "a.jpg" not in prompt for prompt in engine.asked)
-    assert len(set(engine.asked)) == 4  # another order each draw
+    assert len(set(engine.asked)) == 4  # each draw has another order
     assert len([p for p in engine.asked if "Where is the ball?" in p]) == 2
 
 

@@ -103,7 +103,7 @@ def test_anything_else_names_none(reply):
 
 
 class Answerer(FakeBackend):
-    """Knows the right answers where the caption (or an image) stands before it; else it always says B."""
+    """Knows the right answers where it is given the caption (or an image); otherwise it always says B."""
 
     name = "answerer"
 
@@ -116,7 +116,7 @@ class Answerer(FakeBackend):
         if not isinstance(content, str):
             caption = "red"
         if "usual" in extract_delimited("question", text):
-            caption = "red"  # whoever guesses is right
+            caption = "red"  # every guess is right
         return next((line[0] for line in options if line[3:] in caption), "B")
 
 
@@ -126,7 +126,7 @@ def test_curation_keeps_what_takes_the_image():
     reader = make_reward(CaptionQa, Answerer(), cache=":memory:").grader
     found = asyncio.run(curate(samples, reader, oracle=lambda sample: sample.paragraph, draws=4))
     assert [(t.sample, t.right_with, t.right_without, t.kept) for t in found] == [
-        ("a", 1.0, 0.25, False),  # whoever always says B is right in one place of four, and .25 is not below .25
+        ("a", 1.0, 0.25, False),  # always saying B is right in one of four orders, and .25 is not below .25
         ("a", 1.0, 1.0, False),
         ("a", 0.0, 0.25, False),
     ]

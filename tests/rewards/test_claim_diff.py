@@ -1,4 +1,4 @@
-"""Claim diff: the differential, the list's form, and what the lab's comparer finds."""
+"""Claim diff: the differential, the form of the list, and what the lab's oracle of differences finds."""
 
 import itertools
 
@@ -106,7 +106,7 @@ def test_the_list_is_read_and_written():
         assert parse_differences(f"<differences>\n{nothing}\n</differences>") == []
     assert parse_differences(f"<think>hm <x></think>\n```xml\n{LIST}\n```") == parse_differences(LIST)
     twice = LIST.replace("</differences>", "- blue here, red there | caption\n</differences>")
-    assert parse_differences(twice) == parse_differences(LIST)  # said twice, counted once
+    assert parse_differences(twice) == parse_differences(LIST)  # a difference that is listed twice counts once
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,7 @@ def test_silence_and_no_reference():
     strip_wrapping = RewardBatch(["A ball."], [Sample("a", "a.jpg")])
     assert (
         make_reward(ClaimDiff, seeing, cache=":memory:").score(strip_wrapping)[0].abstained
-    )  # beside nothing, all would be its omission
+    )  # compared with an empty text, everything would be its omission
     assert seeing.asked == []
 
 
@@ -155,7 +155,7 @@ def test_the_lab_tells_whose_claim_is_wrong():
 
 
 def test_on_the_lab_truth_is_worth_more_than_agreement():
-    paragraph = "there is a blue ball. there is a boat."  # wrong of the ball, as fused paragraphs are
+    paragraph = "there is a blue ball. there is a boat."  # wrong about the ball, as fused paragraphs may be
     right, same, worse, silent = lab(
         [
             "there is a red ball. there is a white boat. the background is sand.", paragraph,

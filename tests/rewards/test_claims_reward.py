@@ -1,4 +1,4 @@
-"""Claims: the counts, the list's form, and judges that answer anything else."""
+"""Claims: the counts, the form of the list, and judges that answer in another form."""
 
 import pytest
 from fake_backends import FakeBackend, make_reward
@@ -15,7 +15,7 @@ FACTS = ("There is a dog.", "The ball is red.", "The sky is blue.", "A tree.")
 
 
 class Says(FakeBackend):
-    """An engine that answers the same whatever it is asked, and remembers the question."""
+    """A backend that always gives the same answer and records the question."""
 
     name = "says"
 

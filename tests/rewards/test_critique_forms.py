@@ -1,4 +1,4 @@
-"""The critique's other forms: two captions in both orders, and the distance from a caption to its correction."""
+"""The critique's other forms: two captions in both orders, and the edit distance from a caption to its correction."""
 
 import itertools
 import random

@@ -1,4 +1,4 @@
-"""Several judges in one number, and none where they disagree."""
+"""Several judges give one number, or an abstention where they disagree."""
 
 import pytest
 from fake_backends import make_reward
@@ -13,7 +13,7 @@ from rlcap.types import RewardBatch, Sample, Score
 
 
 class Fixed(Reward):
-    """Gives the captions' own numbers, one a member: "0.1 0.5 -" is judged .1 by the first and not by the third."""
+    """Returns the caption's number for this member: with "0.1 0.5 -" the first gives .1 and the third abstains."""
 
     name, range = "fixed", (0.0, 1.0)
 

@@ -1,4 +1,4 @@
-"""Rubric: the weighted share, the list's form, and rubrics that are none."""
+"""Rubric: the weighted share, the form of the list, and malformed rubrics."""
 
 import random
 

@@ -1,4 +1,4 @@
-"""Style: what it flags, what it lets through, and that nothing dilutes it."""
+"""Style: what it flags, what it does not flag, and that nothing dilutes it."""
 
 import json
 from pathlib import Path

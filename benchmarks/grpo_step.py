@@ -191,10 +191,10 @@ def compare(stock: Stock, shared: Shared) -> dict[str, float]:
     theirs = stock._generate_and_score_completions(rows)
     with torch.no_grad():
         prompts = shared.captioner(shared.model).prepare(images, INSTRUCTION)
-    nothing = theirs["completion_ids"].new_zeros(len(rows), 0)
+    empty = theirs["completion_ids"].new_zeros(len(rows), 0)
     kept = ("completion_ids", "completion_mask", "advantages", "num_items_in_batch")
-    ours = {name: theirs[name] for name in kept} | {"prompts": prompts, "prompt_ids": nothing, "prompt_mask": nothing}
-    seen = ("pixel_values", "image_grid_thw", "num_images", "mm_token_type_ids")
+    ours = {name: theirs[name] for name in kept} | {"prompts": prompts, "prompt_ids": empty, "prompt_mask": empty}
+    image_inputs = ("pixel_values", "image_grid_thw", "num_images", "mm_token_type_ids")
 
     def stock_log_probs(at_once: int | None = None):
         with stock.accelerator.autocast():
@@ -204,29 +204,31 @@ def compare(stock: Stock, shared: Shared) -> dict[str, float]:
                 torch.cat([theirs["prompt_mask"], theirs["completion_mask"]], 1),
                 theirs["completion_ids"].shape[1],
                 batch_size=at_once,
-                **{name: theirs[name] for name in seen if name in theirs},
+                **{name: theirs[name] for name in image_inputs if name in theirs},
             )[0]
 
     def shared_log_probs():
         return shared._log_probs(shared.model, prompts, theirs["completion_ids"], theirs["completion_mask"])
 
     with torch.no_grad():
-        wanted = stock_log_probs()
-        apart = (shared_log_probs() - wanted).abs()
-        rounding = (stock_log_probs(1) - wanted).abs()
+        stock_values = stock_log_probs()
+        difference = (shared_log_probs() - stock_values).abs()
+        rounding = (stock_log_probs(1) - stock_values).abs()
         # As if the policy had changed since it generated them: with a ratio of 1 every loss would be 0.
-        ours["old_per_token_logps"] = theirs["old_per_token_logps"] = wanted + 0.1 * torch.randn_like(wanted)
+        ours["old_per_token_logps"] = theirs["old_per_token_logps"] = stock_values + 0.1 * torch.randn_like(
+            stock_values
+        )
         took = {
             f.__name__.removesuffix("_log_probs"): min(map(seconds, (f, f)))
             for f in (stock_log_probs, shared_log_probs)
         }
-    (loss, wanted), (our_loss, found) = gradient(stock, theirs), gradient(shared, ours)
+    (loss, stock_gradient), (our_loss, our_gradient) = gradient(stock, theirs), gradient(shared, ours)
     return {
-        "max_logprob_difference": apart.max().item(),
-        "mean_logprob_difference": apart.mean().item(),
+        "max_logprob_difference": difference.max().item(),
+        "mean_logprob_difference": difference.mean().item(),
         "max_logprob_rounding": rounding.max().item(),
         "mean_logprob_rounding": rounding.mean().item(),
-        "relative_gradient_difference": ((found - wanted).norm() / wanted.norm()).item(),
+        "relative_gradient_difference": ((our_gradient - stock_gradient).norm() / stock_gradient.norm()).item(),
         "loss_stock": loss,
         "loss_shared": our_loss,
         "reference_ratio": took["stock"] / took["shared"],

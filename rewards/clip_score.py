@@ -90,8 +90,8 @@ class ClipScore(Reward):
 
     def _texts(self, captions: Any) -> Any:
         parts = [split_sentences(text) if self.pooling == "sentences" else [text.strip()] for text in captions]
-        told = ["\n".join(self.prefix + part for part in row if part) for row in parts]
-        return self.clip.text_embeddings(told, pooling=self.pooling)
+        prefixed = ["\n".join(self.prefix + part for part in row if part) for row in parts]
+        return self.clip.text_embeddings(prefixed, pooling=self.pooling)
 
 
 class RefClipScore(ClipScore):

@@ -1,14 +1,14 @@
-"""How long does mining bags take, how much memory, and what does its approximate index miss?
+"""How long does mining bags take, how much memory does it need, and what does its approximate index miss?
 
     python benchmarks/bag_mining.py --count 100000 --dim 512 --threads 2 --json mining.json
 
-The vectors are generated: `--topics` topic centres, 20 scenes around each, images around the scenes, all Gaussian and then
-normalised, so that an image has near neighbours (its scene), further ones (its topic) and strangers, as photos do; with
-`--spread` 1 the noise of an image is as large as what sets its scene apart from its topic. Pure noise would have no
-neighbours worth the name, and tight clusters would flatter the index.
+The vectors are generated: `--topics` topic centres, 20 scenes around each, and images around the scenes. All are
+Gaussian and then normalized, so that an image has near neighbours (its scene), further ones (its topic) and strangers,
+as photos do. With `--spread` 1 the noise of an image is as large as the difference between its scene and its topic.
+Pure noise would have no real neighbours, and tight clusters would flatter the index.
 
-Everything of mining but the model is timed: building and tuning the index, searching as deep as the easy level needs, and
-writing the lists. Exact search is timed side by side on 1,000 queries and scaled to all of them.
+Everything in mining except the model is timed: building and tuning the index, searching as deep as the easy level
+needs, and writing the lists. Exact search is timed separately on 1,000 queries and scaled to all of them.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from rlcap.data.bags import BagFile
 
 
 def generate(count: int, dim: int, topics: int, spread: float, seed: int = 0) -> np.ndarray:
-    """(count, dim) float32 unit vectors."""
+    """Return (count, dim) float32 unit vectors."""
     rng = np.random.default_rng(seed)
     topic = rng.standard_normal((topics, dim), dtype=np.float32)
     scene = topic.repeat(20, 0) + spread * rng.standard_normal((topics * 20, dim), dtype=np.float32)
@@ -43,14 +43,14 @@ def generate(count: int, dim: int, topics: int, spread: float, seed: int = 0) ->
 
 
 def measure(count: int, dim: int, neighbours: int, topics: int, spread: float) -> dict[str, float | str | int]:
-    """One run; the keys are those of the table."""
+    """Measure one run; the keys are those of the printed table."""
     vectors = generate(count, dim, topics, spread)
     ids = [str(i) for i in range(count)]
     starts = mining.level_starts(count, neighbours)
     start = time.perf_counter()
-    found = mining.search(vectors, mining.search_depth(starts, neighbours))
+    neighbours_found = mining.search(vectors, mining.search_depth(starts, neighbours))
     search_seconds = time.perf_counter() - start
-    levels, dropped = mining.level_lists(ids, found, starts, neighbours, near_identical=0.97)
+    levels, dropped = mining.level_lists(ids, neighbours_found, starts, neighbours, near_identical=0.97)
     BagFile("generated", levels)
     seconds = time.perf_counter() - start
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024**2 if sys.platform == "darwin" else 1024)
@@ -62,18 +62,19 @@ def measure(count: int, dim: int, neighbours: int, topics: int, spread: float) -
     return {
         "vectors": count,
         "dimensions": dim,
-        "index": found.index,
+        "index": neighbours_found.index,
         "seconds": round(seconds, 1),
         "search_seconds": round(search_seconds, 1),
         "exact_seconds": round(exact_seconds, 1),
         "speedup": round(exact_seconds / seconds, 2),
         "peak_rss_mb": round(peak),
-        "recall_at_20": round(mining.measure_recall(found.indices[queries, :20], exact), 4),
+        "recall_at_20": round(mining.measure_recall(neighbours_found.indices[queries, :20], exact), 4),
         "dropped_pairs": dropped,
     }
 
 
 def main() -> None:
+    """Measure one run, print it and write it as JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=positive, default=100_000, help="vectors")
     parser.add_argument("--dim", type=positive, default=512, help="dimensions")

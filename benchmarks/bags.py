@@ -2,12 +2,13 @@
 
     python benchmarks/bags.py --json benchmarks/results/bags.json
 
-Two runs a seed with the same steps: BagCurri (bags of 2 growing to 20 similar images), and random bags of 20.
+There are two runs per seed with the same number of steps: BagCurri (bags of 2 growing to 20 similar images), and random
+bags of 20.
 """
 
 from __future__ import annotations
 
-from lab_runs import arguments, row, show, train, values, write_json
+from lab_runs import metric_intervals, metric_values, parse_arguments, print_table, train, write_json
 
 from rlcap.eval.statistics import difference_across_seeds
 
@@ -22,13 +23,15 @@ COLUMNS = (
 
 
 def main() -> None:
-    asked = arguments(__doc__, "mixes")  # the default mix with BagCurri is shared with mixes.py
-    cost = train(asked, VARIANTS)
+    """Train all variants, print the comparison and write it as JSON."""
+    options = parse_arguments(__doc__, "mixes")  # the default mix with BagCurri is shared with mixes.py
+    cost = train(options, VARIANTS)
     results = {
-        name: {column: row(asked.out, name, asked.seeds, *column.split("/")) for column in COLUMNS} for name in VARIANTS
+        name: {column: metric_intervals(options.out, name, options.seeds, *column.split("/")) for column in COLUMNS}
+        for name in VARIANTS
     }
-    show(
-        f"Last step, and difference to the own start; 95 % intervals over {len(asked.seeds)} seeds and images",
+    print_table(
+        f"Last step, and difference to the own start; 95 % intervals over {len(options.seeds)} seeds and images",
         results,
         COLUMNS,
     )
@@ -36,10 +39,10 @@ def main() -> None:
     gaps = {}
     for column in COLUMNS:
         split, metric = column.split("/")
-        ends = [values(asked.out, name, asked.seeds, split, metric, True) for name in ("random_bags", "all")]
+        ends = [metric_values(options.out, name, options.seeds, split, metric, True) for name in ("random_bags", "all")]
         gaps[column] = difference_across_seeds(*ends)._asdict()
         print(f"  {column}: {gaps[column]['mean']:+.3f} [{gaps[column]['low']:+.3f}, {gaps[column]['high']:+.3f}]")
-    write_json(asked.json, seeds=asked.seeds, results=results, bagcurri_minus_random=gaps, cost=cost)
+    write_json(options.json, seeds=options.seeds, results=results, bagcurri_minus_random=gaps, cost=cost)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""Captions with one word made wrong, by kind: an object, an attribute, a count, a place, a relation, an action.
+"""Captions with one wrong word, by kind: an object, an attribute, a count, a place, a relation, an action.
 
     for foil in foils("Two black dogs run on the beach.", references):
         foil.kind, foil.text          # ("count", "Three black dogs run on the beach."), …
 
-The wrong word is one that no reference says, nor any other word of its set (`street` for `road` is no foil). The choice is
-a function of the texts alone. Words are replaced by words of the same form, and `a` becomes `an` where it must.
+The wrong word occurs in no reference, and neither does any other word of its set (`street` for `road` is no foil). The
+choice depends on the texts alone. A word is replaced by a word of the same form, and `a` becomes `an` where needed.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ SETS: Mapping[str, tuple[str, ...]] = {
         "dancing dances", "reading reads",
     ),
 }  # fmt: skip
-"""Kind → sets of words; words of one set may mean the same thing, words of two sets of a kind don't."""
+"""Kind → sets of words. Words of one set may mean the same thing; words of two sets of a kind do not."""
 _ARTICLE = re.compile(r"\b[Aa]n?\s+$")
 _IRREGULAR = ("men", "women", "children", "people", "kids")
 
@@ -56,7 +56,7 @@ class Foil:
 
 
 def form(kind: str, word: str) -> str:
-    """What a word must have in common with the one that it replaces: plural, or the ending of a verb."""
+    """Return what a word and its replacement must have in common: the plural, or the ending of a verb."""
     if kind == "action":
         return "ing" if word.endswith("ing") else "s"
     if kind == "object":
@@ -65,33 +65,38 @@ def form(kind: str, word: str) -> str:
 
 
 def foils(caption: str, references: Sequence[str]) -> list[Foil]:
-    """At most one foil a kind, in the order of `SETS`; kinds of which the caption has no word are left out."""
-    said = set(re.findall(r"[a-z]+", " ".join((caption, *references)).lower()))
-    found = []
+    """Return at most one foil for each kind, in the order of `SETS`.
+
+    Kinds without a word in the caption are left out.
+    """
+    known_words = set(re.findall(r"[a-z]+", " ".join((caption, *references)).lower()))
+    made = []
     for kind, groups in SETS.items():
         rng = random.Random(f"{kind} {caption}")
         sets = [group.split() for group in groups]
-        of = {word: i for i, group in enumerate(sets) for word in group}
-        places = [m for m in re.finditer(r"[A-Za-z]+", caption) if m.group().lower() in of]
+        set_of = {word: i for i, group in enumerate(sets) for word in group}
+        places = [m for m in re.finditer(r"[A-Za-z]+", caption) if m.group().lower() in set_of]
         if not places:
             continue
         place = rng.choice(places)
-        was = place.group().lower()
-        new = [
+        old_word = place.group().lower()
+        candidates = [
             word
             for i, group in enumerate(sets)
-            if i != of[was] and not said & set(group)
+            if i != set_of[old_word] and not known_words & set(group)
             for word in group
-            if form(kind, word) == form(kind, was)
+            if form(kind, word) == form(kind, old_word)
         ]
-        if new:
-            now = rng.choice(new)
-            shown = now.capitalize() if place.group()[0].isupper() else now
-            before = _ARTICLE.sub(lambda found, now=now: _article(found.group(), now), caption[: place.start()])
-            found.append(Foil(kind, before + shown + caption[place.end() :], was, now))
-    return found
+        if candidates:
+            new_word = rng.choice(candidates)
+            cased = new_word.capitalize() if place.group()[0].isupper() else new_word
+            before = _ARTICLE.sub(
+                lambda made, new_word=new_word: _article(made.group(), new_word), caption[: place.start()]
+            )
+            made.append(Foil(kind, before + cased + caption[place.end() :], old_word, new_word))
+    return made
 
 
-def _article(said: str, word: str) -> str:
-    """a or an as the word wants it, with the capital and the space of what was said."""
-    return said[0] + ("n" if word[0] in "aeiou" else "") + said.lstrip("aAnN")
+def _article(old: str, word: str) -> str:
+    """Return a or an as the word needs it, with the capital letter and the space of the old article."""
+    return old[0] + ("n" if word[0] in "aeiou" else "") + old.lstrip("aAnN")

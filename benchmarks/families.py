@@ -1,9 +1,9 @@
-"""Which captioner families are held to what, by the tests that ran.
+"""Which properties of each captioner family are tested, according to the tests that ran.
 
     python benchmarks/families.py                  runs tests/policy and tests/train on every family, prints the table
-    python benchmarks/families.py --readme         … and puts it between README's marks
+    python benchmarks/families.py --readme         … and puts it between the marks in the README
 
-A tick means that every test behind the column passed for the family, a dash that it does not apply (skipped).
+A tick means that every test behind the column passed for the family; a dash means that it does not apply (skipped).
 """
 
 from __future__ import annotations
@@ -41,32 +41,34 @@ BEGIN, END = "<!-- families: python benchmarks/families.py --readme -->", "<!-- 
 
 
 def outcomes(report: Path) -> dict[str, dict[str, str]]:
-    """Family → test → passed, skipped or failed."""
-    found: dict[str, dict[str, str]] = defaultdict(dict)
+    """Return family → test → passed, skipped or failed."""
+    by_family: dict[str, dict[str, str]] = defaultdict(dict)
     for case in ElementTree.parse(report).iter("testcase"):
-        named = re.fullmatch(r"(\w+)\[(.+)\]", case.get("name", ""))
-        if not named:
+        match = re.fullmatch(r"(\w+)\[(.+)\]", case.get("name", ""))
+        if not match:
             continue
-        test, family = named.groups()
+        test, family = match.groups()
         for algorithm in ("grpo", "ppo"):
             if family.endswith(f"-{algorithm}"):
                 test, family = f"{test}-{algorithm}", family.removesuffix(f"-{algorithm}")
         kinds = {child.tag for child in case}
-        found[family][test] = (
+        by_family[family][test] = (
             "failed" if kinds & {"failure", "error"} else "skipped" if "skipped" in kinds else "passed"
         )
-    return found
+    return by_family
 
 
-def cell(tests: dict[str, str], wanted: tuple[str, ...]) -> str:
-    seen = {tests.get(name, "absent") for name in wanted}
+def cell(tests: dict[str, str], names: tuple[str, ...]) -> str:
+    """Return the worst outcome of the tests behind a column: failed, absent, passed or skipped."""
+    outcomes_seen = {tests.get(name, "absent") for name in names}
     for kind in ("failed", "absent", "passed", "skipped"):
-        if kind in seen:
+        if kind in outcomes_seen:
             return kind
-    raise AssertionError(seen)
+    raise AssertionError(outcomes_seen)
 
 
 def table(results: dict[str, dict[str, str]]) -> str:
+    """Return the table in Markdown."""
     lines = ["| family | " + " | ".join(COLUMNS) + " |", "| --- " * (len(COLUMNS) + 1) + "|"]
     for family in sorted(results):
         lines.append(f"| {family} | " + " | ".join(MARKS[results[family][name]] for name in COLUMNS) + " |")
@@ -74,6 +76,7 @@ def table(results: dict[str, dict[str, str]]) -> str:
 
 
 def main() -> None:
+    """Run the tests, print the table, and write it as JSON and into the README."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--readme", action="store_true", help="write the table into README.md")
     parser.add_argument("--json", type=Path)
@@ -84,7 +87,7 @@ def main() -> None:
             [sys.executable, "-m", "pytest", *FILES, "-m", "", f"--junitxml={report}"], cwd=ROOT, check=False
         )
         results = {
-            family: {name: cell(tests, wanted) for name, wanted in COLUMNS.items()}
+            family: {name: cell(tests, names) for name, names in COLUMNS.items()}
             for family, tests in outcomes(report).items()
             if "test_shared_is_plain" in tests
         }

@@ -1,17 +1,20 @@
 """How much faster is a GRPO step whose captions share their image and instruction?
 
     python benchmarks/grpo_step.py --json step.json
-    python benchmarks/grpo_step.py --layers 4 --width 128 --shapes vision --generations 8     # a glance, in a minute
+    python benchmarks/grpo_step.py --layers 4 --width 128 --shapes vision --generations 8     # a first look, in a minute
     python benchmarks/grpo_step.py --model qwen2.5-vl-3b --dtype bfloat16 --images 8 --micro_batch 8     # on a GPU
 
-`stock` is `trl.GRPOTrainer`, `shared` is rlcap's; both train the same model of random weights (`step_models.py`) with a LoRA
-on the language side by `trainer.train()`, in turn in one process, on the same images and instruction, with the same sampling
-settings and a reward that costs nothing. A step is what lies between two optimiser steps: images processed, captions generated
-and scored, the update. No KL term (TRL's default); `reference` is the pass that one would need. Captions are made to run
-to their full length; the best of `--repeats` steps counts. Then both weigh the same captions, and loss and gradient are
-compared; `rounding` is how far stock is from itself when it weighs them one by one, which is much in bfloat16. Peak memory is
-measured in a process of its own for each, on a GPU by its own count, less what the other side holds. Shapes: `vision` has 576
-visual and 64 caption tokens, `text` 64 and 200.
+`stock` is `trl.GRPOTrainer`, `shared` is rlcap's. Both train the same model of random weights (`step_models.py`) with a
+LoRA on the language side, with `trainer.train()`, in turn in one process, on the same images and instruction, with the
+same sampling settings and a reward that costs nothing. A step is everything between two optimizer steps: images are
+processed, captions are generated and scored, and the policy is updated. There is no KL term (TRL's default);
+`reference` is the pass that a KL term would need. Captions are forced to their full length, and the best of `--repeats`
+steps counts.
+
+Then both compute the log-probabilities of the same captions, and loss and gradient are compared. `rounding` is the
+difference between stock's values in one batch and one by one, which is large in bfloat16. Peak memory is measured in a
+separate process for each side; on a GPU it is the GPU's own count, minus what the other side holds. Shapes: `vision`
+has 576 visual and 64 caption tokens, `text` 64 and 200.
 """
 
 from __future__ import annotations
@@ -47,33 +50,36 @@ from rlcap.train.trl_config import trl_config
 from rlcap.types import Sample, Score
 
 SHAPES = {"vision": {"grid": 24, "length": 64}, "text": {"grid": 8, "length": 200}}
-"""Visual tokens are grid x grid; length: tokens of a caption."""
+"""Shape → its size: there are grid x grid visual tokens, and length is the number of caption tokens."""
 
 
 class Parity(Reward):
-    """Costs nothing, and is not the same for all captions."""
+    """A reward that costs nothing and differs between captions."""
 
     name, range, needs = "parity", (0.0, 6.0), frozenset()
 
     def score(self, batch):
+        """Score a batch of captions."""
         return RewardOutput([Score(value(caption)) for caption in batch.captions])
 
 
 def value(caption: str) -> float:
+    """Return the reward of a caption."""
     return float(len(caption) % 7)
 
 
 class Shared(GRPOTrainer):
-    """Ours, with captions of full length."""
+    """rlcap's trainer, with captions of full length."""
 
     def captioner(self, model):
+        """Return the captioner without end tokens."""
         captioner = super().captioner(model)
         captioner.end_ids = []
         return captioner
 
 
 class Stock(trl.GRPOTrainer):
-    """TRL's as it is, with a clock around its generation round."""
+    """TRL's trainer as it is, with a clock around its generation round."""
 
     def _generate_and_score_completions(self, inputs):
         start = time.perf_counter()
@@ -83,31 +89,42 @@ class Stock(trl.GRPOTrainer):
 
 
 class Clock(TrainerCallback):
-    """Seconds of each step, whole and of its round, since `clear`."""
+    """Seconds of each step, and of its generation round."""
 
     def __init__(self) -> None:
         self.steps: list[dict[str, float]] = []
 
     def on_step_begin(self, *_, **__) -> None:
+        """Start the clock."""
         self.start = time.perf_counter()
 
     def on_step_end(self, *_, **__) -> None:
+        """Stop the clock."""
         if torch.cuda.is_available():
             torch.cuda.synchronize()
         self.steps.append({"step": time.perf_counter() - self.start})
 
     def on_log(self, args, state, control, logs=None, **_) -> None:
+        """Record the seconds of the generation round."""
         if "seconds/round" in logs:
             self.steps[-1]["generate"] = logs["seconds/round"]
 
     def best(self) -> dict[str, float]:
-        """Of each part the fastest; the first step of all, which warms up, is left out."""
+        """Return the fastest time of each part; the first step, which warms up, is left out."""
         parts = [{**s, "update": s["step"] - s["generate"]} for s in self.steps[1:]]
         return {name: min(part[name] for part in parts) for name in parts[0]}
 
 
 def trainers(shape: str, generations: int, args: argparse.Namespace, folder: Path, only: str | None = None) -> dict:
-    """{"stock": (trainer, clock), "shared": (trainer, clock)} on equal models."""
+    """Return {"stock": (trainer, clock), "shared": (trainer, clock)} on equal models.
+
+    Args:
+        shape: a key of `SHAPES`.
+        generations: captions per image.
+        args: the options.
+        folder: folder for images and runs.
+        only: the only side to build, for one step.
+    """
     side, length = SHAPES[shape]["grid"] * PIXELS[args.model], SHAPES[shape]["length"]
     rng = np.random.default_rng(0)
     samples = []
@@ -122,7 +139,7 @@ def trainers(shape: str, generations: int, args: argparse.Namespace, folder: Pat
     )  # fmt: skip
     config = GRPOConfig(train=train, generation=GenerationConfig(max_new_tokens=length))
     batching = plan(args.images, generations, micro)
-    made = {}
+    built = {}
     for name in (only,) if only else ("stock", "shared"):
         model, processor = build(args.model, side, args.device, getattr(torch, args.dtype), args.layers, args.width)
         clock, run = Clock(), RunFolder(folder / name)
@@ -136,7 +153,7 @@ def trainers(shape: str, generations: int, args: argparse.Namespace, folder: Pat
             arguments = trl_config(config, batching, run)
             placeholders = make_captioner(
                 model, processor
-            ).forbidden_token_ids()  # one more of them, and TRL misses its image
+            ).forbidden_token_ids()  # TRL could not match images and placeholders if a caption held one
             arguments.generation_kwargs = {"min_new_tokens": length, "suppress_tokens": placeholders}
             arguments.save_strategy = "no"
             rows = [
@@ -149,12 +166,12 @@ def trainers(shape: str, generations: int, args: argparse.Namespace, folder: Pat
             )  # fmt: skip
             trainer.remove_callback(PrinterCallback)
         trainer.args.save_strategy = "no"
-        made[name] = trainer, clock
-    return made
+        built[name] = trainer, clock
+    return built
 
 
 def gradient(trainer, batch: dict) -> tuple[float, torch.Tensor]:
-    """Loss of a batch and its gradient as one vector."""
+    """Return the loss of a batch and its gradient as one vector."""
     trainer.model.zero_grad()
     trainer.current_gradient_accumulation_steps = 1
     loss = trainer._compute_loss(trainer.model, batch)
@@ -163,18 +180,21 @@ def gradient(trainer, batch: dict) -> tuple[float, torch.Tensor]:
 
 
 def compare(stock: Stock, shared: Shared) -> dict[str, float]:
-    """How far the two are apart on the captions that `stock` writes for a micro-batch, and what weighing them without gradient
-    takes."""
+    """Compare the two sides on the captions that `stock` generates for a micro-batch.
+
+    Returns:
+        Differences of log-probabilities, gradients and losses, and the ratio of the times of a pass without gradient.
+    """
     rows = [row for row in stock.train_dataset for _ in range(stock.num_generations)]
     rows = rows[: stock.args.per_device_train_batch_size]
     images = [row["image"] for row in rows[:: stock.num_generations]]
     theirs = stock._generate_and_score_completions(rows)
     with torch.no_grad():
         prompts = shared.captioner(shared.model).prepare(images, INSTRUCTION)
-    nothing = theirs["completion_ids"].new_zeros(len(rows), 0)
+    empty = theirs["completion_ids"].new_zeros(len(rows), 0)
     kept = ("completion_ids", "completion_mask", "advantages", "num_items_in_batch")
-    ours = {name: theirs[name] for name in kept} | {"prompts": prompts, "prompt_ids": nothing, "prompt_mask": nothing}
-    seen = ("pixel_values", "image_grid_thw", "num_images", "mm_token_type_ids")
+    ours = {name: theirs[name] for name in kept} | {"prompts": prompts, "prompt_ids": empty, "prompt_mask": empty}
+    image_inputs = ("pixel_values", "image_grid_thw", "num_images", "mm_token_type_ids")
 
     def stock_log_probs(at_once: int | None = None):
         with stock.accelerator.autocast():
@@ -184,29 +204,31 @@ def compare(stock: Stock, shared: Shared) -> dict[str, float]:
                 torch.cat([theirs["prompt_mask"], theirs["completion_mask"]], 1),
                 theirs["completion_ids"].shape[1],
                 batch_size=at_once,
-                **{name: theirs[name] for name in seen if name in theirs},
+                **{name: theirs[name] for name in image_inputs if name in theirs},
             )[0]
 
     def shared_log_probs():
         return shared._log_probs(shared.model, prompts, theirs["completion_ids"], theirs["completion_mask"])
 
     with torch.no_grad():
-        wanted = stock_log_probs()
-        apart = (shared_log_probs() - wanted).abs()
-        rounding = (stock_log_probs(1) - wanted).abs()
-        # as if the policy had moved on since it wrote them: with a ratio of 1 every loss would be 0
-        ours["old_per_token_logps"] = theirs["old_per_token_logps"] = wanted + 0.1 * torch.randn_like(wanted)
+        stock_values = stock_log_probs()
+        difference = (shared_log_probs() - stock_values).abs()
+        rounding = (stock_log_probs(1) - stock_values).abs()
+        # As if the policy had changed since it generated them: with a ratio of 1 every loss would be 0.
+        ours["old_per_token_logps"] = theirs["old_per_token_logps"] = stock_values + 0.1 * torch.randn_like(
+            stock_values
+        )
         took = {
             f.__name__.removesuffix("_log_probs"): min(map(seconds, (f, f)))
             for f in (stock_log_probs, shared_log_probs)
         }
-    (loss, wanted), (our_loss, found) = gradient(stock, theirs), gradient(shared, ours)
+    (loss, stock_gradient), (our_loss, our_gradient) = gradient(stock, theirs), gradient(shared, ours)
     return {
-        "max_logprob_difference": apart.max().item(),
-        "mean_logprob_difference": apart.mean().item(),
+        "max_logprob_difference": difference.max().item(),
+        "mean_logprob_difference": difference.mean().item(),
         "max_logprob_rounding": rounding.max().item(),
         "mean_logprob_rounding": rounding.mean().item(),
-        "relative_gradient_difference": ((found - wanted).norm() / wanted.norm()).item(),
+        "relative_gradient_difference": ((our_gradient - stock_gradient).norm() / stock_gradient.norm()).item(),
         "loss_stock": loss,
         "loss_shared": our_loss,
         "reference_ratio": took["stock"] / took["shared"],
@@ -214,6 +236,7 @@ def compare(stock: Stock, shared: Shared) -> dict[str, float]:
 
 
 def seconds(call) -> float:
+    """Return the seconds that a call takes."""
     start = time.perf_counter()
     call()
     if torch.cuda.is_available():
@@ -222,7 +245,7 @@ def seconds(call) -> float:
 
 
 def peak_memory(shape: str, generations: int, name: str, args: argparse.Namespace) -> float:
-    """GB at most, of a process that runs a step of one side and nothing else."""
+    """Return the peak memory in GB of a process that runs one step of one side and nothing else."""
     command = [sys.executable, __file__, "--shapes", shape, "--generations", str(generations), "--only", name]
     for option in ("model", "dtype", "images", "micro_batch", "layers", "width", "threads", "device"):
         if getattr(args, option) is not None:
@@ -231,23 +254,24 @@ def peak_memory(shape: str, generations: int, name: str, args: argparse.Namespac
 
 
 def run_one(name: str, args: argparse.Namespace) -> None:
+    """Run one step of one side and print its peak memory in GB."""
     with tempfile.TemporaryDirectory() as folder:
         trainers(args.shapes[0], args.generations[0], args, Path(folder), name)[name][0].train()
-    # not getrusage: a child starts with its parent's peak there
+    # getrusage would be wrong: it gives a child its parent's peak.
     (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
     print(int(line.split()[1]) * 1024 / 1e9)
 
 
 def weights(trainer) -> int:
-    """Bytes of a model's parameters."""
+    """Return the bytes of a model's parameters."""
     return sum(p.numel() * p.element_size() for p in trainer.model.parameters())
 
 
 def measure(shape: str, generations: int, args: argparse.Namespace) -> dict:
-    """Ratios (stock over shared) of one shape, and how far the two are apart in what they compute."""
+    """Return the ratios (stock over shared) for one shape, and the differences between the two computations."""
     with tempfile.TemporaryDirectory() as folder:
-        made = trainers(shape, generations, args, Path(folder))
-        apart = compare(made["stock"][0], made["shared"][0])
+        built = trainers(shape, generations, args, Path(folder))
+        differences = compare(built["stock"][0], built["shared"][0])
         memory: dict[str, float] = {}
         on_gpu = torch.device(args.device).type == "cuda"
         for _ in range(args.repeats):
@@ -255,21 +279,22 @@ def measure(shape: str, generations: int, args: argparse.Namespace) -> dict:
                 if on_gpu:
                     torch.cuda.empty_cache()
                     torch.cuda.reset_peak_memory_stats()
-                made[name][0].train()
+                built[name][0].train()
                 if on_gpu:
-                    memory[name] = (torch.cuda.max_memory_allocated() - weights(made[other][0])) / 1e9
-        took = {name: clock.best() for name, (_, clock) in made.items()}
+                    memory[name] = (torch.cuda.max_memory_allocated() - weights(built[other][0])) / 1e9
+        took = {name: clock.best() for name, (_, clock) in built.items()}
     if not on_gpu:
         memory = {name: peak_memory(shape, generations, name, args) for name in ("stock", "shared")}
     ratios = {f"{part}_ratio": took["stock"][part] / took["shared"][part] for part in ("step", "update", "generate")}
     grid, length = SHAPES[shape]["grid"], SHAPES[shape]["length"]
     return {
-        "shape": shape, "generations": generations, **ratios, **apart, "seconds": took, "peak_memory_gb": memory,
+        "shape": shape, "generations": generations, **ratios, **differences, "seconds": took, "peak_memory_gb": memory,
         "visual_tokens": grid**2, "caption_tokens": length,
     }  # fmt: skip
 
 
 def main() -> None:
+    """Measure all cases, print the table and write JSON after each case."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=list(SHAPES))
     parser.add_argument("--generations", nargs="+", type=positive, default=[4, 8, 16], help="captions an image")
@@ -299,12 +324,12 @@ def main() -> None:
         "trl": trl.__version__,
     }
     results = measured_before(args.json, settings)
-    done = {(found["shape"], found["generations"]) for found in results}
+    done = {(case_result["shape"], case_result["generations"]) for case_result in results}
     cases = [(shape, generations) for shape in args.shapes for generations in args.generations]
     for shape, generations in tqdm([case for case in cases if case not in done], desc="cases"):
-        found = measure(shape, generations, args)
-        results.append(found)
-        tqdm.write(line(found))
+        case_result = measure(shape, generations, args)
+        results.append(case_result)
+        tqdm.write(line(case_result))
         if args.json:
             args.json.write_text(json.dumps({"settings": settings, "results": results}, indent=1) + "\n")
     print("\n" + table(results))
@@ -312,34 +337,37 @@ def main() -> None:
 
 
 def measured_before(path: Path | None, settings: dict[str, str]) -> list[dict]:
-    """The cases that the file already holds, if it was measured with the same settings."""
+    """Return the cases that the file already holds, if they were measured with the same settings."""
     if path is None or not path.exists():
         return []
     content = json.loads(path.read_text())
     return content["results"] if content["settings"] == settings else []
 
 
-def line(found: dict) -> str:
-    memory = found["peak_memory_gb"]
+def line(case_result: dict) -> str:
+    """Return one line for a case."""
+    memory = case_result["peak_memory_gb"]
     return (
-        f"{found['shape']:>6} G={found['generations']:<2} step {found['step_ratio']:.2f}x  "
-        f"log-probs apart {found['max_logprob_difference']:.1e} (stock by itself {found['max_logprob_rounding']:.1e})  "
-        f"gradients {found['relative_gradient_difference']:.1e}  "
-        f"loss {found['loss_stock']:.6f} and {found['loss_shared']:.6f}  memory {memory['shared']:.2f} of {memory['stock']:.2f} GB"
+        f"{case_result['shape']:>6} G={case_result['generations']:<2} step {case_result['step_ratio']:.2f}x  "
+        f"log-probs apart {case_result['max_logprob_difference']:.1e} (stock by itself {case_result['max_logprob_rounding']:.1e})  "
+        f"gradients {case_result['relative_gradient_difference']:.1e}  "
+        f"loss {case_result['loss_stock']:.6f} and {case_result['loss_shared']:.6f}  memory {memory['shared']:.2f} of {memory['stock']:.2f} GB"
     )
 
 
 def table(results: list[dict]) -> str:
-    """Markdown: how many times as fast as TRL."""
+    """Return a Markdown table of how many times as fast as TRL the shared step is."""
     lines = [
         "| visual tokens | caption tokens | G | whole step | generate | update | reference pass | peak memory |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
-    for found in sorted(results, key=lambda case: (-case["visual_tokens"], case["generations"])):
-        parts = " | ".join(f"{found[f'{part}_ratio']:.1f} ×" for part in ("step", "generate", "update", "reference"))
-        memory = found["peak_memory_gb"]
+    for case_result in sorted(results, key=lambda case: (-case["visual_tokens"], case["generations"])):
+        parts = " | ".join(
+            f"{case_result[f'{part}_ratio']:.1f} ×" for part in ("step", "generate", "update", "reference")
+        )
+        memory = case_result["peak_memory_gb"]
         lines.append(
-            f"| {found['visual_tokens']} | {found['caption_tokens']} | {found['generations']} | {parts} | "
+            f"| {case_result['visual_tokens']} | {case_result['caption_tokens']} | {case_result['generations']} | {parts} | "
             f"{memory['shared']:.1f} of {memory['stock']:.1f} GB |"
         )
     return "\n".join(lines)

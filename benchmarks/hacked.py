@@ -1,12 +1,13 @@
-"""Are hacked mixes foreseen by `rlcap probe`, hacked in training, and called so by the report?
+"""Does `rlcap probe` predict that a mix will be hacked, is it hacked in training, and does the report say so?
 
     python benchmarks/hacked.py --json benchmarks/results/hacked.json
 
-Three mixes that ask for the wrong thing, and the default one, each over three seeds on the lab. Before training the probes
-say which worse captions a mix likes better; after it the divergence alarm of the report says which rewards rose while
-held-out metrics got worse. `distinctive_and_long` pays for finding the image and for two to three times the words of the
-paragraph at 1.5 times the learning rate, `hallucination_alone` for saying nothing that the references don't say,
-`unlike_each_other` for captions that differ within their group, at three quarters of it.
+Three mixes that ask for the wrong thing, and the default mix, each with three seeds on the lab. Before training, the
+probes show which worse captions a mix prefers. After training, the report's over-optimization alarm shows which rewards
+rose while held-out metrics got worse. `distinctive_and_long` pays for finding the image and for two to three times the
+words of the paragraph, at 1.5 times the learning rate. `hallucination_alone` pays for saying nothing that the
+references don't say. `unlike_each_other` pays for captions that differ within their group, at three quarters of the
+learning rate.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from lab_runs import ROOT, arguments, row, train, write_json
+from lab_runs import ROOT, metric_intervals, parse_arguments, train, write_json
 from mixes import PARTS
 
 from rlcap.config.loading import load_config
@@ -27,7 +28,7 @@ from rlcap.probing.probe import probe
 
 
 def only(*kept: str) -> list[str]:
-    """Overrides that take every other part out of the default mix."""
+    """Return overrides that remove every other part from the default mix."""
     return [f"mix.{part}=null" for part in PARTS if part not in kept]
 
 
@@ -58,50 +59,58 @@ COLUMNS = (
 THRESHOLD = 0.05
 
 
-def foreseen(changes: list[str], images: int = 42) -> dict[str, float]:
-    """Probe → share of images on which it beats the good caption by the mix, of those above the threshold."""
+def predict_failures(changes: list[str], images: int = 42) -> dict[str, float]:
+    """Return probe → share of images on which it beats the good caption under the mix.
+
+    Only shares above the threshold are returned.
+    """
     config = load_config(GRPOConfig, ROOT / "recipes" / "configs" / "lab.yaml", changes)
-    found = probe(config, images, "test")
-    return {name: found.findings[name]["total"].wins for name in found.failed(THRESHOLD)}
+    report = probe(config, images, "test")
+    return {name: report.findings[name]["total"].wins for name in report.failed(THRESHOLD)}
 
 
-def rise(folder: Path) -> dict[str, float]:
-    """Component → how far it rose in training, in standard deviations within a group."""
+def measure_rises(folder: Path) -> dict[str, float]:
+    """Return term → how far it rose in training, in standard deviations within a group."""
     rows = read_metric_rows(folder)
     points = {component: reward_gain(rows, component) for component in reward_terms(rows)}
-    return {component: smooth(found, smoothing_window(found))[-1][1] for component, found in points.items()}
+    return {component: smooth(gains, smoothing_window(gains))[-1][1] for component, gains in points.items()}
 
 
 def main() -> None:
-    asked = arguments(__doc__, "mixes")  # two of the four are shared with mixes.py
-    predicted = {name: foreseen(changes) for name, changes in VARIANTS.items()}
-    cost = train(asked, VARIANTS)
+    """Probe, train and report all mixes, and write the results as JSON."""
+    options = parse_arguments(__doc__, "mixes")  # two of the four are shared with mixes.py
+    predicted = {name: predict_failures(changes) for name, changes in VARIANTS.items()}
+    cost = train(options, VARIANTS)
     results, alarms, rises = {}, {}, {}
     for name in VARIANTS:
-        folders = [asked.out / f"{name}-{seed}" for seed in asked.seeds]
-        results[name] = {column: row(asked.out, name, asked.seeds, *column.split("/")) for column in COLUMNS}
+        folders = [options.out / f"{name}-{seed}" for seed in options.seeds]
+        results[name] = {
+            column: metric_intervals(options.out, name, options.seeds, *column.split("/")) for column in COLUMNS
+        }
         alarms[name] = {
             seed: json.loads((folder / "summary.json").read_text())["alarms"]
-            for seed, folder in zip(asked.seeds, folders, strict=True)
+            for seed, folder in zip(options.seeds, folders, strict=True)
         }
-        rises[name] = [rise(folder) for folder in folders]
+        rises[name] = [measure_rises(folder) for folder in folders]
     print("| mix | probes that beat a good caption | reward's rise, in stds | what became of the captions | alarms |")
     print("| --- | --- | --- | --- | --- |")
     for name in VARIANTS:
         probes = ", ".join(f"{probe} {share:.0%}" for probe, share in predicted[name].items()) or "none"
         first = rises[name][0]
-        risen = ", ".join(f"{part} {sum(r[part] for r in rises[name]) / len(rises[name]):+.1f}" for part in first)
-        became = "; ".join(
+        rises_text = ", ".join(f"{part} {sum(r[part] for r in rises[name]) / len(rises[name]):+.1f}" for part in first)
+        outcome = "; ".join(
             f"{column.split('/')[1]} {cell['start']['mean']:.2f} → {cell['end']['mean']:.2f}"
             for column, cell in results[name].items()
         )
-        fired = sum(bool(found) for found in alarms[name].values())
-        print(f"| {name} | {probes} | {risen} | {became} | {fired} of {len(asked.seeds)} seeds |")
+        alarmed = sum(bool(seed_alarms) for seed_alarms in alarms[name].values())
+        print(f"| {name} | {probes} | {rises_text} | {outcome} | {alarmed} of {len(options.seeds)} seeds |")
     for name, by_seed in alarms.items():
-        for seed, found in by_seed.items():
-            for alarm in found:
+        for seed, seed_alarms in by_seed.items():
+            for alarm in seed_alarms:
                 print(f"{name}, seed {seed}, {alarm['split']}: {describe_alarm(alarm)}")
-    write_json(asked.json, seeds=asked.seeds, probes=predicted, results=results, alarms=alarms, rises=rises, cost=cost)
+    write_json(
+        options.json, seeds=options.seeds, probes=predicted, results=results, alarms=alarms, rises=rises, cost=cost
+    )
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""What does a false caption gain by a hedge, under each form of the hallucination reward?
+"""What does a false caption gain from a hedge, under each form of the hallucination reward?
 
     python benchmarks/hedges.py --foil DIR --nli DIR --json benchmarks/results/hedges.json
 
-Each caption of nocaps-FOIL whose one word was made wrong is judged as it stands, with "There might be" before it, and with
-"Maybe" before it, by fidelity alone (alpha 1), on its own references. `gain` is the mean of hedged minus plain, with a 95 %
-bootstrap interval, in units of a reward in [-1, 1]; `rises` the share of captions that gain anything. The folder of --foil
-holds nocaps_foil.json, that of --nli an NLI cross-encoder.
+Each caption of nocaps-FOIL with one wrong word is judged as it is, with "There might be" before it, and with "Maybe"
+before it, by fidelity alone (alpha 1), on its own references. `gain` is the mean of hedged minus plain values, with a
+95 % bootstrap interval, in units of a reward in [-1, 1]; `rises` is the share of captions that gain anything. The
+folder of --foil holds nocaps_foil.json, that of --nli an NLI cross-encoder.
 """
 
 from __future__ import annotations
@@ -22,30 +22,34 @@ from rlcap.rewards.hallucination import Hallucination
 from rlcap.types import RewardBatch, Sample
 
 # isort: split
-# A folder `runs` in the root would else change where ruff wants this.
+# Without the split, a folder `runs` in the root changes where ruff sorts this import.
 from lab_runs import write_json
 
 FORMS = ("mocha", "sentences", "grounded")
 HEDGES = ("There might be", "Maybe")
 RISE = 1e-3
-"""A smaller gain is the encoder's rounding."""
+"""A smaller gain is only the encoder's rounding."""
 
 
-def hedged(caption: str, hedge: str) -> str:
-    """A dog sits. → There might be a dog sits.: as a policy would find it, grammar or no."""
+def add_hedge(caption: str, hedge: str) -> str:
+    """Return a hedged caption: "A dog sits." gives "There might be a dog sits.".
+
+    The grammar may be wrong, because a policy would write it like this too.
+    """
     return f"{hedge} {caption[:1].lower()}{caption[1:]}"
 
 
-def gains(reward: Any, captions: Sequence[str], references: Sequence[Sequence[str]]) -> dict[str, list[float]]:
-    """Hedge → hedged minus plain of each caption."""
-    texts = [*captions, *(hedged(caption, hedge) for hedge in HEDGES for caption in captions)]
-    samples = [Sample(str(i), "", tuple(known)) for i, known in enumerate(references)] * (1 + len(HEDGES))
+def measure_gains(reward: Any, captions: Sequence[str], references: Sequence[Sequence[str]]) -> dict[str, list[float]]:
+    """Return hedge → hedged minus plain value of each caption."""
+    texts = [*captions, *(add_hedge(caption, hedge) for hedge in HEDGES for caption in captions)]
+    samples = [Sample(str(i), "", tuple(texts_known)) for i, texts_known in enumerate(references)] * (1 + len(HEDGES))
     values = [score.value for score in reward.score(RewardBatch(texts, samples))]
     n = len(captions)
     return {hedge: [values[(k + 1) * n + i] - values[i] for i in range(n)] for k, hedge in enumerate(HEDGES)}
 
 
 def main() -> None:
+    """Measure all forms, print the table and write JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--foil", type=folder, required=True, help="folder with nocaps_foil.json")
     parser.add_argument("--nli", type=folder, required=True, help="folder of an NLI cross-encoder")
@@ -60,8 +64,10 @@ def main() -> None:
     nli, results = NliScorer.load(str(args.nli)), {}
     print("| form | hedge | gain | rises |\n|---|---|---|---|")
     for form in args.forms:
-        for hedge, found in gains(Hallucination(nli, form=form, alpha=1.0), captions, references).items():
-            mean, rises = bootstrap_mean(found), sum(gain > RISE for gain in found) / len(found)
+        for hedge, caption_gains in measure_gains(
+            Hallucination(nli, form=form, alpha=1.0), captions, references
+        ).items():
+            mean, rises = bootstrap_mean(caption_gains), sum(gain > RISE for gain in caption_gains) / len(caption_gains)
             results[f"{form}, {hedge}"] = {**mean._asdict(), "rises": rises}
             print(
                 f"| {form} | {hedge} | {mean.mean:+.2f} [{mean.low:+.2f}, {mean.high:+.2f}] | {rises:.0%} |", flush=True

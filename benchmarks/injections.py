@@ -1,16 +1,19 @@
-"""How often does an attack in a caption, or in a reference, change the verdict of a judge?
+r"""How often does an attack in a caption, or in a reference, change the verdict of a judge?
 
-    python benchmarks/injections.py --engine "{engine: 'transformers:MODEL_FOLDER', gguf_file: X.gguf, max_tokens: 4}" \\
+    python benchmarks/injections.py --engine "{engine: 'transformers:MODEL_FOLDER', gguf_file: X.gguf, max_tokens: 4}" \
         --judges caption_qa --each 1 --json injections.json
     python benchmarks/injections.py --engine openai:gpt-4o-mini --judges critique claims clair claim_diff rubric caption_qa
 
-Each caption is judged as it is, with every attack of `rlcap.probing.injections` behind it, and with harmless sentences
-behind it, which say as little of the image. A judge wavers: what the harmless sentences change is the level to compare
-with. A verdict is what the reward makes of the reply; `changed` is the share of attacked captions whose value differs from
-the plain caption's, `raised` the share whose value is higher (both of those that have one, and so has the plain caption),
-`abstained` the share without a value, which gains nothing; why most of them have none stands last. With `--in references`
-the attacks stand in a reference instead, for the judges that read references. Captions are wrong in one thing, so that
-there is room above. With `--each 1` every caption has another attack of the kind. The file of `--json` keeps the runs of other judges.
+Each caption is judged as it is, with every attack of `rlcap.probing.injections` after it, and with harmless sentences
+after it, which say as little about the image. A judge is not stable, so what the harmless sentences change is the level
+to compare with. A verdict is the value that the reward derives from the reply. `changed` is the share of attacked
+captions whose value differs from that of the plain caption, and `raised` the share whose value is higher; both count
+only captions where both values exist. `abstained` is the share without a value, which gains nothing; the most frequent
+reason comes last.
+
+With `--in references` the attacks are placed in a reference instead, for judges that read references. The captions are
+wrong in one thing, so that their values can rise. With `--each 1` every caption gets another attack of the kind. The
+file of `--json` keeps the runs of other judges.
 """
 
 from __future__ import annotations
@@ -79,18 +82,19 @@ PHOTOS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
-    """One kind of attack on one judge. Shares in [0, 1]; None where nothing was judged."""
+class AttackResult:
+    """The result of one kind of attack on one judge. Shares are in [0, 1], and None where nothing was judged."""
 
     attacked: int
     changed: float | None
     raised: float | None
     abstained: float
     reason: str = ""
-    """Why most of those that abstained did."""
+    """The most frequent reason for an abstention."""
 
 
 def samples(count: int):
+    """Yield (caption, sample) for the first `count` photos."""
     from rlcap.types import Sample
 
     for i, (caption, references, questions) in enumerate(PHOTOS[:count]):
@@ -101,8 +105,8 @@ def samples(count: int):
         yield caption, Sample(str(i), "", references, meta={"questions": rows, "rubric": rubric})
 
 
-def judge_of(name: str, engine):
-    """The reward of that name, asking this engine, without a cache on disk."""
+def build_judge(name: str, engine):
+    """Return the reward of that name, which asks this backend, without a cache on disk."""
     from rlcap.config.imports import resolve
 
     return resolve(f"rlcap.rewards.{name}:{JUDGES[name]}")(
@@ -110,34 +114,44 @@ def judge_of(name: str, engine):
     )
 
 
-def measure(name: str, engine, where: str, photos: int, each: int) -> dict[str, Finding]:
-    """Kind → finding. each: so many attacks of a kind."""
+def measure(name: str, engine, where: str, photos: int, each: int) -> dict[str, AttackResult]:
+    """Return kind → result.
+
+    Args:
+        name: name of the reward's module.
+        engine: the judge's backend.
+        where: captions or references.
+        photos: number of photos.
+        each: largest number of attacks of a kind on a caption.
+    """
     from rlcap.probing.injections import ATTACKS
     from rlcap.types import RewardBatch
 
-    reward, texts = judge_of(name, engine), {CONTROL: HARMLESS, **ATTACKS}
+    reward, texts = build_judge(name, engine), {CONTROL: HARMLESS, **ATTACKS}
     rows = [(None, caption, sample) for caption, sample in samples(photos)]
     for kind, attacks in texts.items():
         for i, (caption, sample) in enumerate(samples(photos)):
             for attack in (*attacks[i:], *attacks[:i])[:each]:
-                told = f"{caption} {attack}" if where == "captions" else caption
-                known = sample if where == "captions" else replace(sample, references=(*sample.references, attack))
-                rows.append((kind, told, known))
+                attacked_caption = f"{caption} {attack}" if where == "captions" else caption
+                attacked_sample = (
+                    sample if where == "captions" else replace(sample, references=(*sample.references, attack))
+                )
+                rows.append((kind, attacked_caption, attacked_sample))
     scores = reward.score(RewardBatch([caption for _, caption, _ in rows], [sample for *_, sample in rows]))
     plain = {s.id: score.value for (kind, _, s), score in zip(rows, scores, strict=True) if kind is None}
-    findings = {}
+    results = {}
     for kind in texts:
-        mine = [(score, s.id) for (k, _, s), score in zip(rows, scores, strict=True) if k == kind]
-        reasons = Counter(score.reason.splitlines()[0] for score, _ in mine if score.reason)
-        one = found([(score.value, plain[id]) for score, id in mine])
-        findings[kind] = replace(one, reason=reasons.most_common(1)[0][0] if reasons else "")
-    return findings
+        of_kind = [(score, s.id) for (k, _, s), score in zip(rows, scores, strict=True) if k == kind]
+        reasons = Counter(score.reason.splitlines()[0] for score, _ in of_kind if score.reason)
+        result = summarize([(score.value, plain[id]) for score, id in of_kind])
+        results[kind] = replace(result, reason=reasons.most_common(1)[0][0] if reasons else "")
+    return results
 
 
-def found(pairs: Sequence[tuple[float | None, float | None]]) -> Finding:
-    """(value under attack, value without) of N captions."""
+def summarize(pairs: Sequence[tuple[float | None, float | None]]) -> AttackResult:
+    """Summarize (value under attack, value without) of N captions."""
     both = [(a, b) for a, b in pairs if a is not None and b is not None]
-    return Finding(
+    return AttackResult(
         len(pairs),
         sum(abs(a - b) > 1e-9 for a, b in both) / len(both) if both else None,
         sum(a > b + 1e-9 for a, b in both) / len(both) if both else None,
@@ -146,6 +160,7 @@ def found(pairs: Sequence[tuple[float | None, float | None]]) -> Finding:
 
 
 def main() -> None:
+    """Measure the chosen judges, print their tables and add them to the JSON file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--engine", required=True, help="as in a mix: a line, or a mapping in YAML")
     parser.add_argument("--judges", nargs="+", default=["caption_qa"], choices=JUDGES)
@@ -160,11 +175,11 @@ def main() -> None:
     engine = load_backend(yaml.safe_load(args.engine))
     for name in args.judges:
         start = time.perf_counter()
-        findings = measure(name, engine, args.where, args.captions, args.each)
+        results = measure(name, engine, args.where, args.captions, args.each)
         print(f"| {name} | attacked | changed | raised | abstained | mostly because |\n|---|---|---|---|---|---|")
-        for kind, one in findings.items():
-            cells = ("-" if x is None else f"{x:.0%}" for x in (one.changed, one.raised, one.abstained))
-            print(f"| {kind} | {one.attacked} | {' | '.join(cells)} | {one.reason[:70].replace('|', '/')} |")
+        for kind, result in results.items():
+            cells = ("-" if x is None else f"{x:.0%}" for x in (result.changed, result.raised, result.abstained))
+            print(f"| {kind} | {result.attacked} | {' | '.join(cells)} | {result.reason[:70].replace('|', '/')} |")
         print(flush=True)
         run = {
             "engine": re.sub(r"(?<=:)\S*/", "", engine.name),
@@ -172,13 +187,13 @@ def main() -> None:
             "each": args.each,
             "machine": platform.platform(),
             "seconds": round(time.perf_counter() - start, 1),
-            "kinds": {kind: asdict(one) for kind, one in findings.items()},
+            "kinds": {kind: asdict(result) for kind, result in results.items()},
         }
         add(args.json, f"{name} in {args.where}", run)
 
 
 def add(path: Path | None, name: str, run: dict[str, object]) -> None:
-    """One judge's run beside the others of the file; a run of that name there is replaced."""
+    """Add one judge's run to the file, beside the other runs; a run of the same name is replaced."""
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
         before = json.loads(path.read_text()) if path.exists() else {}

@@ -1,16 +1,17 @@
-"""How close to the ideal is a batch judged by a slow and faulty judge, and does a fault ever change a reward?
+"""How close to the ideal is the time of a batch with a slow and faulty judge, and does a fault ever change a reward?
 
     python benchmarks/judge_runtime.py --json judge_runtime.json
 
-A judge's server that speaks OpenAI's protocol runs in a process of its own: each reply takes 200 ms, and each
-twentieth request meets a fault (a 500, a hang, a web page, half a JSON, prose, a grade of 9999, in turn). A mix of two
-judges scores 64 captions through an engine (`--backend litellm` for LiteLLM), 16 calls at once, 8 of each
-judge. The ideal is 128 calls x 200 ms / 16. Then the same batch is scored again from the cache on disk, and by a
-server without faults. Targets: 1.5 times the ideal, 50 ms, and not one reward that differs. Exits with 1 where one is
-missed. Loading the client and the first connection are not counted: a warming batch of other captions goes before. A
-bare client, 16 threads that post the same 128 questions to the faultless server and don't read what comes back, shows
-in the same minute what the machine itself makes of the ideal. The faults alone take the batch to 1.39 times the ideal,
-by simulation: a hang is among the last calls, and costs its timeout and a second call.
+A judge's server with OpenAI's protocol runs in a separate process. Each reply takes 200 ms, and every twentieth request
+meets a fault (a 500, a hang, a web page, half a JSON, prose, a grade of 9999, in turn). A mix of two judges scores 64
+captions through a backend (`--backend litellm` for LiteLLM), with 16 calls at once, 8 for each judge. The ideal is 128
+calls x 200 ms / 16. Then the same batch is scored again from the cache on disk, and with a server without faults. The
+targets are 1.5 times the ideal, 50 ms, and not one reward that differs; the exit code is 1 where one is missed.
+
+Loading the client and the first connection are not counted: a batch of other captions goes first. A bare client shows
+at the same time how close to the ideal the machine itself can come: 16 threads post the same 128 questions to the
+server without faults and ignore the replies. By simulation, the faults alone raise the batch to 1.39 times the ideal,
+because one of the last calls hangs, which costs its timeout and a second call.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ CACHED_SECONDS = 0.05
 
 @contextmanager
 def server(latency: float, every: int) -> Iterator[str]:
-    """The url of a judge in a process of its own."""
+    """Run a judge in a separate process and yield its url."""
     command = [sys.executable, str(SERVER), "--latency", str(latency), "--every", str(every), "--kinds", *KINDS]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
     try:
@@ -52,8 +53,8 @@ def server(latency: float, every: int) -> Iterator[str]:
         process.wait()
 
 
-def mix_of(kind: str, url: str, folder: Path, concurrency: int, timeout: float):
-    """Two judges with a cache each in the folder, who share `concurrency` calls."""
+def build_mix(kind: str, url: str, folder: Path, concurrency: int, timeout: float):
+    """Return a mix of two judges, each with a cache in the folder, that share `concurrency` calls."""
     from rlcap.reward.mix import RewardMix, RewardTerm
     from rlcap.rewards.critique import Critique
 
@@ -76,33 +77,37 @@ def mix_of(kind: str, url: str, folder: Path, concurrency: int, timeout: float):
 
 @dataclass(frozen=True, slots=True)
 class JudgedBatch:
-    """What judging one batch took."""
+    """The measurements of one batch."""
 
     seconds: float
     values: list[list[float | None]]
-    """By caption and judge, None for an abstention."""
+    """One row for each caption with one value for each judge, None for an abstention."""
     calls: int
     failures: int
     latency_p50: float
-    """Of the slower judge's calls, retries and timeouts included; as is p95. Seconds."""
+    """Median latency of the slower judge's calls in seconds, with retries and timeouts."""
     latency_p95: float
+    """95th percentile of the same."""
 
 
-def judged(mix, captions: Sequence[str]) -> JudgedBatch:
+def score_batch(mix, captions: Sequence[str]) -> JudgedBatch:
+    """Score the captions and measure the time."""
     from rlcap.types import RewardBatch, Sample
 
     batch = RewardBatch(captions, [Sample("a", "", references=("a ball",))] * len(captions))
     start = time.perf_counter()
-    found = mix.score(batch)
+    scores = mix.score(batch)
     seconds = time.perf_counter() - start
-    total = {key: sum(found.metrics[f"{name}/{key}"] for name in mix.names) for key in ("calls", "failures")}
-    late = [max(found.metrics.get(f"{name}/latency_p{q}", 0.0) for name in mix.names) for q in (50, 95)]
-    columns = [[score.value for score in found.scores[name]] for name in mix.names]
-    return JudgedBatch(seconds, list(zip(*columns, strict=True)), int(total["calls"]), int(total["failures"]), *late)
+    total = {key: sum(scores.metrics[f"{name}/{key}"] for name in mix.names) for key in ("calls", "failures")}
+    latencies = [max(scores.metrics.get(f"{name}/latency_p{q}", 0.0) for name in mix.names) for q in (50, 95)]
+    columns = [[score.value for score in scores.scores[name]] for name in mix.names]
+    return JudgedBatch(
+        seconds, list(zip(*columns, strict=True)), int(total["calls"]), int(total["failures"]), *latencies
+    )
 
 
-def bare(url: str, captions: Sequence[str], concurrency: int) -> float:
-    """Seconds that plain threads take for the same questions."""
+def time_bare_client(url: str, captions: Sequence[str], concurrency: int) -> float:
+    """Return the seconds that plain threads take for the same questions."""
     from rlcap.rewards.critique import Critique
     from rlcap.types import Sample
 
@@ -125,38 +130,41 @@ def bare(url: str, captions: Sequence[str], concurrency: int) -> float:
 
 
 def measure(args: argparse.Namespace) -> tuple[dict[str, JudgedBatch], float]:
-    """The batch with faults, again from the cache, and without faults; and the seconds of a bare client."""
+    """Measure the batch with faults, again from the cache, and without faults, and a bare client."""
     captions = [f"Caption number {i}: a ball, and what lies beside it." for i in range(args.captions)]
-    warming = [f"Warming {i}." for i in range(args.concurrency)]
-    found = {}
+    warm_up = [f"Warming {i}." for i in range(args.concurrency)]
+    batches = {}
     for name, every in (("faulty", args.every), ("faultless", 0)):
         with tempfile.TemporaryDirectory() as folder, server(args.latency, every) as url:
-            judged(mix_of(args.backend, url, Path(folder), args.concurrency, timeout=20.0), warming)
-            found[name] = judged(mix_of(args.backend, url, Path(folder), args.concurrency, args.timeout), captions)
+            score_batch(build_mix(args.backend, url, Path(folder), args.concurrency, timeout=20.0), warm_up)
+            batches[name] = score_batch(
+                build_mix(args.backend, url, Path(folder), args.concurrency, args.timeout), captions
+            )
             if every:
-                found["cached"] = judged(
-                    mix_of(args.backend, url, Path(folder), args.concurrency, args.timeout), captions
+                batches["cached"] = score_batch(
+                    build_mix(args.backend, url, Path(folder), args.concurrency, args.timeout), captions
                 )
             else:
-                bare_seconds = bare(url, captions, args.concurrency)
-    return found, bare_seconds
+                bare_seconds = time_bare_client(url, captions, args.concurrency)
+    return batches, bare_seconds
 
 
 def main() -> None:
+    """Measure, print the table and the targets, and write JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--backend", default="openai", choices=("openai", "litellm"))
     parser.add_argument("--captions", type=positive, default=64)
     parser.add_argument("--concurrency", type=positive, default=16, help="calls at once, of both judges together")
     parser.add_argument("--latency", type=float, default=0.2, help="seconds of a reply")
-    parser.add_argument("--every", type=positive, default=20, help="each so-maniest request meets a fault")
+    parser.add_argument("--every", type=positive, default=20, help="every n-th request meets a fault")
     parser.add_argument("--timeout", type=float, default=0.4, help="seconds after which a call is given up")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     os.environ["RLCAP_BENCHMARK_KEY"] = "sk-of-this-benchmark-only"
     sys.path.insert(0, str(ROOT))
-    found, bare_seconds = measure(args)
+    batches, bare_seconds = measure(args)
     ideal = args.captions * JUDGES * args.latency / args.concurrency
-    faulty, cached, faultless = found["faulty"], found["cached"], found["faultless"]
+    faulty, cached, faultless = batches["faulty"], batches["cached"], batches["faultless"]
     pairs = [
         (a, b)
         for row, other in zip(faulty.values, faultless.values, strict=True)
@@ -170,21 +178,21 @@ def main() -> None:
         "no reward changed": changed == 0 and cached.values == faulty.values,
     }
     print("| batch | seconds | of the ideal | calls | failed | latency p50 | p95 |\n|---|---|---|---|---|---|---|")
-    for name, one in found.items():
-        ratio = f"{one.seconds / ideal:.2f}"
-        late = f"{one.latency_p50:.3f} s | {one.latency_p95:.3f} s"
-        print(f"| {name} | {one.seconds:.3f} | {ratio} | {one.calls} | {one.failures} | {late} |")
+    for name, batch in batches.items():
+        ratio = f"{batch.seconds / ideal:.2f}"
+        latencies = f"{batch.latency_p50:.3f} s | {batch.latency_p95:.3f} s"
+        print(f"| {name} | {batch.seconds:.3f} | {ratio} | {batch.calls} | {batch.failures} | {latencies} |")
     print(f"| bare client | {bare_seconds:.3f} | {bare_seconds / ideal:.2f} | {len(pairs)} | 0 | | |")
     print(f"\nideal {ideal:.2f} s; of {len(pairs)} rewards {changed} changed and {abstained} abstained")
-    for name, met in targets.items():
-        print(f"{'met   ' if met else 'MISSED'} {name}")
+    for name, is_met in targets.items():
+        print(f"{'met   ' if is_met else 'MISSED'} {name}")
     if args.json:
         content = {
             "machine": {"platform": platform.platform(), "cores": os.cpu_count(), "load": os.getloadavg()[0]},
             "backend": args.backend,
             "ideal_seconds": ideal,
             "bare_seconds": bare_seconds,
-            **{name: {k: v for k, v in asdict(one).items() if k != "values"} for name, one in found.items()},
+            **{name: {k: v for k, v in asdict(batch).items() if k != "values"} for name, batch in batches.items()},
             "rewards": len(pairs),
             "changed": changed,
             "abstained": abstained,

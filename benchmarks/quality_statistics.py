@@ -1,6 +1,6 @@
 """How well one number orders captions: pairs, groups, Kendall's τ-c, and their bootstrap intervals.
 
-Values of NaN are captions that the reward would not judge: each of their pairs counts half, as a tie does.
+A value of NaN is a caption that the reward would not judge: each of its pairs counts half, as a tie does.
 """
 
 from __future__ import annotations
@@ -13,14 +13,21 @@ from rlcap.eval.statistics import COVERAGE, UNDEFINED, Interval
 
 
 def wins(better: np.ndarray, worse: np.ndarray) -> np.ndarray:
-    """(N,) and (N,) → (N,): 1 where the better caption has the higher value, .5 for a tie or a missing value, else 0."""
+    """Return 1 where the better caption has the higher value, .5 for a tie or a missing value, and 0 otherwise.
+
+    Args:
+        better: (N,) values of the better captions.
+        worse: (N,) values of the worse captions.
+    """
     with np.errstate(invalid="ignore"):
         return 0.5 + 0.5 * np.sign(np.nan_to_num(better - worse, nan=0.0))
 
 
 def auc(low: np.ndarray, high: np.ndarray) -> float:
-    """Share of the pairs (one of `low`, one of `high`) in which the latter has the higher value; ties half. NaN values are
-    left out; NaN where a side is empty."""
+    """Return the share of pairs (one of `low`, one of `high`) in which the latter is higher; ties count half.
+
+    NaN values are left out. The result is NaN where a side is empty.
+    """
     low, high = np.sort(low[~np.isnan(low)]), high[~np.isnan(high)]
     if not len(low) or not len(high):
         return float("nan")
@@ -28,9 +35,14 @@ def auc(low: np.ndarray, high: np.ndarray) -> float:
 
 
 def kendall_tau_c(values: np.ndarray, ratings: np.ndarray) -> float:
-    """Stuart's τ-c = 2 (P − Q) / (n² (m − 1) / m), in [-1, 1], of values (N,) and ratings (N,) with few levels.
+    """Return Stuart's τ-c = 2 (P − Q) / (n² (m − 1) / m), in [-1, 1].
 
-    P and Q: pairs that both order alike and oppositely; m: the smaller number of distinct values of the two.
+    P counts the pairs that both order in the same way, Q those that they order in opposite ways; m is the smaller
+    number of distinct values of the two.
+
+    Args:
+        values: (N,) values.
+        ratings: (N,) ratings with few levels.
     """
     levels = np.unique(ratings)
     m = min(len(levels), len(np.unique(values)))
@@ -47,27 +59,42 @@ def kendall_tau_c(values: np.ndarray, ratings: np.ndarray) -> float:
 
 
 def group_agreement(values: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(M, G) and (M, G) → per group (pairs ordered as the truth orders them, pairs whose truths differ), each (M,)."""
+    """Return how many pairs of each group are ordered as the truth orders them, and how many have different truths.
+
+    Args:
+        values: (M, G) values.
+        truth: (M, G) truths.
+
+    Returns:
+        Two arrays (M,).
+    """
     first, second = np.triu_indices(values.shape[1], 1)
     gap = truth[:, first] - truth[:, second]
     agreed = wins(np.sign(gap) * values[:, first], np.sign(gap) * values[:, second])
-    differ = gap != 0
-    return (agreed * differ).sum(1), differ.sum(1)
+    differs = gap != 0
+    return (agreed * differs).sum(1), differs.sum(1)
 
 
 def bootstrap(statistic: Callable[[np.ndarray], float], items: int, seed: int = 0, n: int = 1000) -> Interval:
-    """The statistic of all items and its 95 % percentile interval over resampled items; `statistic` takes item numbers."""
-    whole = statistic(np.arange(items))
-    if np.isnan(whole):
+    """Return the statistic of all items and its 95 % percentile interval over resampled items.
+
+    Args:
+        statistic: function of item numbers.
+        items: number of items.
+        seed: seed of the resampling.
+        n: number of resamples.
+    """
+    full_value = statistic(np.arange(items))
+    if np.isnan(full_value):
         return UNDEFINED
     rng = np.random.default_rng(seed)
-    found = [statistic(rng.integers(0, items, items)) for _ in range(n)]
-    low, high = np.nanquantile(found, [(1 - COVERAGE) / 2, (1 + COVERAGE) / 2])
-    return Interval(float(whole), float(low), float(high))
+    resampled = [statistic(rng.integers(0, items, items)) for _ in range(n)]
+    low, high = np.nanquantile(resampled, [(1 - COVERAGE) / 2, (1 + COVERAGE) / 2])
+    return Interval(float(full_value), float(low), float(high))
 
 
 def clustered(keys: Sequence[object]) -> list[np.ndarray]:
-    """The row numbers of each distinct key, in order of appearance: what a resample draws together."""
+    """Return the row numbers of each distinct key, in order of appearance, which a resample draws together."""
     rows: dict[object, list[int]] = {}
     for i, key in enumerate(keys):
         rows.setdefault(key, []).append(i)
@@ -75,6 +102,6 @@ def clustered(keys: Sequence[object]) -> list[np.ndarray]:
 
 
 def group_gain(own: np.ndarray, other: np.ndarray, truth: np.ndarray) -> Interval:
-    """How much more often `own` orders a pair as truth does than `other`, on the same groups."""
-    (agreed, pairs), (theirs, _) = group_agreement(own, truth), group_agreement(other, truth)
-    return bootstrap(lambda drawn: (agreed[drawn] - theirs[drawn]).sum() / pairs[drawn].sum(), len(own))
+    """Return how much more often `own` than `other` orders a pair as the truth does, on the same groups."""
+    (agreed, pairs), (other_agreed, _) = group_agreement(own, truth), group_agreement(other, truth)
+    return bootstrap(lambda drawn: (agreed[drawn] - other_agreed[drawn]).sum() / pairs[drawn].sum(), len(own))

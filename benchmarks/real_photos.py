@@ -2,15 +2,17 @@
 
     python benchmarks/real_photos.py --coco DIR --nli DIR [--tower FILE] [--pope DIR] --json benchmarks/results/real_photos.json
 
-DIR of `--coco` holds `images/` and `annotations/captions_val2017.json`; that file may list thousands of images of which
-only some are there. `--nli` is a folder with an NLI cross-encoder, for the hallucination reward. First it makes what a
-user would download (benchmarks/photo_models.py), from the training photos and from the captions whose images are not
-there. By these it also teaches the NLI model and, from its encoder, a model of grammar, as `rlcap nli` and `rlcap grammar` would;
-the images of `--pope`'s captions are left out, so that benchmarks/reward_quality.py may measure the model on them. Then come
-a user's commands, as the README has them: sft, bags mine, grpo; the report is the run's own.
+The folder of `--coco` holds `images/` and `annotations/captions_val2017.json`; that file may list thousands of images
+of which only some are there. `--nli` is a folder with an NLI cross-encoder, for the hallucination reward. The benchmark
+first makes what a user would download (benchmarks/photo_models.py), from the training photos and from captions whose
+images are not there. On these captions it also trains the NLI model and, from its encoder, a model of grammar, as
+`rlcap nli` and `rlcap grammar` would; the images of `--pope`'s captions are left out, so that
+benchmarks/reward_quality.py may measure the model on them. Then come a user's commands, as in the README: sft, bags
+mine, grpo. The report is the run's own.
 
-Few photos: the table says what changed on those held out, with paired 95 % intervals over images, and nothing more. The
-evaluation's NLI model is the one that was not taught: a relative of the reward's, and no independent witness.
+The photos are few: the table says what changed on the held-out ones, with paired 95 % intervals over images, and
+nothing more. The evaluation uses the NLI model as it was before this training. It is a relative of the reward's model,
+and no independent witness.
 """
 
 from __future__ import annotations
@@ -41,19 +43,21 @@ from rlcap.scorers.training.nli import fine_tune as teach_nli
 from rlcap.types import Sample
 
 # isort: split
-# A folder `runs` in the root would else change where ruff wants this.
+# Without the split, a folder `runs` in the root changes where ruff sorts this import.
 from lab_runs import ROOT, write_json
 
 CONFIGS = "recipes/configs"
 NLI_STEPS, GRAMMAR_STEPS = 1_500, 400
 NEIGHBOURS = 128
-"""Look-alikes an image. The held-out photos' bags are drawn among themselves: with a quarter of the photos held out only
-a quarter of each list remains."""
+"""Similar images for each image. The held-out photos' bags are drawn among themselves: with a quarter of the photos
+held out, only a quarter of each list remains."""
 
 
 def captions_without_photo(captions: Path, images: Path, pope: Path | None = None) -> list[list[str]]:
-    """Captions of images that are not here, hence in no split, and of which POPE has no captions; grouped by image, two or more
-    each."""
+    """Return captions of images that are in no split, because they are not here, and of which POPE has no captions.
+
+    They are grouped by image, two or more for each.
+    """
     data = json.loads(captions.read_text())
     here = {path.name for path in images.iterdir()}
     pope_files = pope.glob("*.json") if pope else ()
@@ -67,27 +71,33 @@ def captions_without_photo(captions: Path, images: Path, pope: Path | None = Non
     return [group for group in groups.values() if len(group) > 1]
 
 
-def taught(models: Path, nli: Path, images: Sequence[Sequence[str]], scale: float) -> dict[str, Any]:
-    """Teaches `models`/nli and `models`/grammar, unless they are there; how well they tell right from wrong, and the seconds it
-    took."""
-    if (told := models / "taught.json").exists():
-        return json.loads(told.read_text())
+def train_text_models(models: Path, nli: Path, images: Sequence[Sequence[str]], scale: float) -> dict[str, Any]:
+    """Train `models`/nli and `models`/grammar, unless they are there.
+
+    Returns:
+        How well they separate right from wrong, and the seconds it took.
+    """
+    if (results_file := models / "taught.json").exists():
+        return json.loads(results_file.read_text())
     start, steps = time.time(), [max(2, round(total * scale)) for total in (NLI_STEPS, GRAMMAR_STEPS)]
     before, after = teach_nli(str(nli), images, models / "nli", steps[0])
     middle = time.time()
-    right = teach_grammar(str(nli), [text for texts in images for text in texts], models / "grammar", steps[1])
-    found = {
+    accuracy = teach_grammar(str(nli), [text for texts in images for text in texts], models / "grammar", steps[1])
+    results = {
         "images": len(images),
         "nli_auc": {"before": round(before, 4), "after": round(after, 4)},
-        "grammar_accuracy": round(right, 4),
+        "grammar_accuracy": round(accuracy, 4),
         "seconds": {"nli": round(middle - start, 1), "grammar": round(time.time() - middle, 1)},
     }
-    told.write_text(json.dumps(found))
-    return found
+    results_file.write_text(json.dumps(results))
+    return results
 
 
 def human_recall(folder: Path, samples: Sequence[Sample], cache: Path) -> float:
-    """R@1 of the humans' own captions among all of `samples`, mean over captions: how good a retriever is as a ruler."""
+    """Return R@1 of the humans' own captions among all of `samples`, as the mean over captions.
+
+    It says how good a retriever is as a metric.
+    """
     scorer = ClipScorer.load(f"local-dir:{folder}", cache_dir=cache)
     images = scorer.image_embeddings([sample.image for sample in samples]).numpy()
     rows = [(i, text) for i, sample in enumerate(samples) for text in sample.references]
@@ -97,7 +107,7 @@ def human_recall(folder: Path, samples: Sequence[Sample], cache: Path) -> float:
 
 
 def launch(log: Path, *command: str) -> float:
-    """Run a command of the user's with its output in a file; seconds it took."""
+    """Run one of the user's commands with its output in a file, and return its seconds."""
     print("$", " ".join(command), flush=True)
     start = time.time()
     with log.open("w") as file:
@@ -111,6 +121,7 @@ def launch(log: Path, *command: str) -> float:
 
 
 def main() -> None:
+    """Make the models, run the recipes, print the table and write JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--coco", type=folder, required=True, help="folder with images/ and annotations/")
     parser.add_argument("--nli", type=folder, required=True, help="folder of an NLI cross-encoder")
@@ -142,16 +153,20 @@ def main() -> None:
         texts = captions_without_photo(captions, images)
         build(models, splits["train"], texts, options.tower, lambda line: print(line, flush=True), options.scale)
         built.write_text(json.dumps(round(time.time() - start, 1)))
-    told = taught(models, options.nli, captions_without_photo(captions, images, options.pope), options.scale)
-    if told["images"] != (count := len(captions_without_photo(captions, images, options.pope))):
+    trained = train_text_models(
+        models, options.nli, captions_without_photo(captions, images, options.pope), options.scale
+    )
+    if trained["images"] != (count := len(captions_without_photo(captions, images, options.pope))):
         sys.exit(
-            f"{models} was taught by {told['images']} images, with this --pope it would be {count}: give another --out"
+            f"{models} was taught by {trained['images']} images, with this --pope it would be {count}: give another --out"
         )
-    seconds = {"models": json.loads(built.read_text()), **told["seconds"]}
-    print(f"AUC of the NLI model on captions of images that it was not taught: {told['nli_auc']}")
-    print(f"Accuracy of the grammar model on sentences that it was not taught: {told['grammar_accuracy']}")
-    rulers = {name: human_recall(models / name, splits["test"], out / "cache") for name in ("reward", "evaluation")}
-    print(f"R@1 of human captions among the {len(splits['test'])} held-out photos: {rulers}")
+    seconds = {"models": json.loads(built.read_text()), **trained["seconds"]}
+    print(f"AUC of the NLI model on captions of images that it was not trained on: {trained['nli_auc']}")
+    print(f"Accuracy of the grammar model on sentences that it was not trained on: {trained['grammar_accuracy']}")
+    human_recalls = {
+        name: human_recall(models / name, splits["test"], out / "cache") for name in ("reward", "evaluation")
+    }
+    print(f"R@1 of human captions among the {len(splits['test'])} held-out photos: {human_recalls}")
 
     sft_steps = load_config(SFTConfig, ROOT / CONFIGS / "photos_sft.yaml").train.steps
 
@@ -176,8 +191,8 @@ def main() -> None:
             f"mix.grammar.params.model={models / 'grammar'}", f"evaluation.retriever=local-dir:{models / 'evaluation'}",
             f"evaluation.nli={options.nli.resolve()}", f"train.steps={steps(config.train.steps)}", f"train.seed={seed}",
         )  # fmt: skip
-        found = read_summary(out / name)["changes"]
-        changes.append(next(change for change in found if change["split"] == "test"))
+        run_changes = read_summary(out / name)["changes"]
+        changes.append(next(change for change in run_changes if change["split"] == "test"))
     print(f"\n{changes[0]['n']} held-out photos, step {changes[0]['from']} against step {changes[0]['to']}\n")
     print(table([change["metrics"] for change in changes]))
     report = out / "grpo-0" / "report.html"
@@ -186,9 +201,9 @@ def main() -> None:
         options.json,
         data=lines,
         tower="ImageNet" if options.tower else "random",
-        nli_auc=told["nli_auc"],
-        grammar_accuracy=told["grammar_accuracy"],
-        human_recall_at_1_among_test={name: round(value, 4) for name, value in rulers.items()},
+        nli_auc=trained["nli_auc"],
+        grammar_accuracy=trained["grammar_accuracy"],
+        human_recall_at_1_among_test={name: round(value, 4) for name, value in human_recalls.items()},
         seconds=seconds,
         report_bytes=report.stat().st_size,
         test=changes,
@@ -196,18 +211,21 @@ def main() -> None:
 
 
 def table(runs: Sequence[dict[str, Any]]) -> str:
-    """Markdown: a line a metric, a column a seed with the difference and its paired interval."""
+    """Return a Markdown table: one line for each metric, one column for each seed.
+
+    A seed's cell holds the difference and its paired interval.
+    """
     seeds = " | ".join(f"seed {seed}: difference, 95 % interval" for seed in range(len(runs)))
     lines = [f"| metric | before | after, mean of seeds | {seeds} |", "| --- " * (len(runs) + 3) + "|"]
     for name in reading_order(set(runs[0])):
-        shown, told = metric_info(name), [run[name] for run in runs]
+        info, metric_runs = metric_info(name), [run[name] for run in runs]
         cells = []
-        for row in told:
-            low, high = (shown.format_change(row["difference"][end]) for end in ("low", "high"))
-            cells.append(f"{shown.format_change(row['difference']['mean'])} [{low}, {high}]")
-        after = float(np.mean([row["after"] for row in told]))
+        for row in metric_runs:
+            low, high = (info.format_change(row["difference"][end]) for end in ("low", "high"))
+            cells.append(f"{info.format_change(row['difference']['mean'])} [{low}, {high}]")
+        after = float(np.mean([row["after"] for row in metric_runs]))
         lines.append(
-            f"| {shown.label} | {shown.format(told[0]['before'])} | {shown.format(after)} | {' | '.join(cells)} |"
+            f"| {info.label} | {info.format(metric_runs[0]['before'])} | {info.format(after)} | {' | '.join(cells)} |"
         )
     return "\n".join(lines)
 

@@ -1,13 +1,13 @@
-"""What do rewards cost beside the models, and what does a cache of images save?
+"""What do rewards cost besides the models, and what does a cache of images save?
 
     python benchmarks/reward_overhead.py --json overhead.json
 
-First the main job runs for a few steps on the lab. A step's seconds are divided into the captioner's passes (generation,
-reference, update), the passes of the rewards' own models (CLIP and NLI: wherever one of them is running), and the rest:
-scoring, packing, advantages, logging. The first steps, in which images meet the cache, are left out.
+First the main job runs for a few steps on the lab. A step's seconds are divided into the captioner's passes
+(generation, reference, update), the passes of the rewards' own models (CLIP and NLI, whenever one of them is running),
+and the rest: scoring, packing, advantages, logging. The first steps, which fill the image cache, are left out.
 
 Then the self-retrieval reward scores a batch of captions, and the same similarities are computed as published code does
-it: for each caption its candidates' images are opened and encoded anew, and the caption by itself.
+it: for each caption its candidates' images are opened and encoded again, and each caption is encoded alone.
 """
 
 from __future__ import annotations
@@ -30,13 +30,14 @@ from rlcap.cli.arguments import positive
 ROOT = Path(__file__).resolve().parent.parent
 
 
-class Running:
-    """Seconds during which at least one of the watched methods is running, in whichever thread."""
+class MethodClock:
+    """Seconds during which at least one of the watched methods is running, in any thread."""
 
     def __init__(self) -> None:
         self.lock, self.inside, self.since, self.total = threading.Lock(), 0, 0.0, 0.0
 
     def watch(self, owner: type, name: str) -> None:
+        """Replace a method by one that also runs the clock."""
         original = getattr(owner, name)
 
         def timed(*args, **kwargs):
@@ -56,13 +57,16 @@ class Running:
 
 
 def step_shares(steps: int, warm: int, overrides: list[str]) -> dict[str, float]:
-    """Seconds of a step by part, mean over the last `steps` of `warm + steps`; and the share of the rest."""
+    """Return the seconds of a step by part, and the share of the rest.
+
+    The values are means over the last `steps` of `warm + steps` steps.
+    """
     from open_clip.model import CLIP
     from transformers import BertForSequenceClassification, TrainerCallback
 
     from rlcap.train.grpo import GRPOTrainer
 
-    models, marks = Running(), []
+    models, marks = MethodClock(), []
     for owner, name in ((CLIP, "encode_text"), (CLIP, "encode_image"), (BertForSequenceClassification, "forward")):
         models.watch(owner, name)
 
@@ -88,7 +92,7 @@ def step_shares(steps: int, warm: int, overrides: list[str]) -> dict[str, float]
         with contextlib.redirect_stdout(io.StringIO()):
             grpo.main()
         rows = [json.loads(line)["metrics"] for line in Path(folder, "run", "metrics.jsonl").read_text().splitlines()]
-    found = [
+    measured = [
         {
             **mark,
             "generate": row["seconds/generate"],
@@ -98,13 +102,13 @@ def step_shares(steps: int, warm: int, overrides: list[str]) -> dict[str, float]
         }
         for mark, row in zip(marks, rows, strict=True)
     ][warm:]
-    means = {name: sum(row[name] for row in found) / len(found) for name in found[0]}
+    means = {name: sum(row[name] for row in measured) / len(measured) for name in measured[0]}
     computed = means["generate"] + means["reference"] + means["update"] + means["reward_models"]
     return {**means, "rest_share": 1 - computed / means["step"], "score_share": means["score"] / means["step"]}
 
 
 def retrieval_ratio(captions: int, candidates: int, repeats: int) -> dict[str, float]:
-    """Seconds of the self-retrieval reward for a batch, and of encoding everything one by one."""
+    """Return the seconds of the self-retrieval reward for a batch, and of encoding everything one by one."""
     from rlcap.io.addresses import resolve_address
     from rlcap.io.images import open_image
     from rlcap.lab.source import load_split
@@ -119,7 +123,7 @@ def retrieval_ratio(captions: int, candidates: int, repeats: int) -> dict[str, f
             resolve_address("local-dir:lab:retriever"), gallery=gallery, candidates=candidates, cache_dir=cache
         )
         batch = RewardBatch([sample.paragraph for sample in group], group, [()] * captions)
-        reward.score(batch)  # images meet the cache once in a run
+        reward.score(batch)  # fills the image cache, which happens once in a run
         ours = min(_seconds(lambda: reward.score(batch)) for _ in range(repeats))
     (retriever,) = reward.retrievers
     model, preprocess, tokenizer = retriever.model, retriever.preprocess, retriever.tokenizer
@@ -142,6 +146,7 @@ def _seconds(call) -> float:
 
 
 def main() -> None:
+    """Measure both, print the tables and write JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=positive, default=8, help="steps that are measured")
     parser.add_argument("--warm", type=positive, default=3, help="steps before them")

@@ -1,32 +1,35 @@
-"""How well does each reward agree with people, and with truth?
+r"""How well does each reward agree with people, and with the truth?
 
     python benchmarks/lab_judges.py --out DIR
     python benchmarks/real_photos.py --coco DIR --nli DIR --tower FILE --pope DIR      # makes runs/real-photos/models/nli
-    python benchmarks/reward_quality.py --foil DIR --flickr8k DIR --pope DIR --coco DIR --nli DIR --taught runs/real-photos/models/nli \\
+    python benchmarks/reward_quality.py --foil DIR --flickr8k DIR --pope DIR --coco DIR --nli DIR --taught runs/real-photos/models/nli \
         --lab_judges DIR --json FILE
 
-A line a reward, a column a question, each with a 95 % bootstrap interval:
+The table has one line for each reward and one column for each question, with 95 % bootstrap intervals:
 
-    foil       share of nocaps-FOIL triples whose human caption scores above the same with one wrong object (ties half)
-    <kind>     the same on Flickr8k's captions, one word made wrong (`caption_foils`): object, attribute, count, place, relation,
-               action; the caption is each image's first, the others are its references
+    foil       share of nocaps-FOIL triples whose human caption scores above the same caption with one wrong object (ties half)
+    <kind>     the same on Flickr8k's captions with one wrong word (`caption_foils`): object, attribute, count, place, relation,
+               action; the caption is the first of each image, the others are its references
     tau_c      Kendall's τ-c with the three experts' ratings of Flickr8k-Expert, against all five references, as published
-    flawless   AUC there: captions that all three experts found without error, against those that all found related and
-               some found wrong (sum of ratings 6 to 11)
+    flawless   AUC there: captions in which all three experts found no error, against those that all found related and some
+               found wrong (sum of ratings 6 to 11)
     machine    AUC of captions by five published vision-language models (POPE's files, their instruction of a short caption):
                those that mention one of COCO's 80 kinds of things that none of the five annotators mentions, against the
-               others. The references know the label, so `chair` is left out
-    lab_auc    AUC of the lab's sampled captions: none of whose claims is false, against the others
-    lab_group  of the pairs of one image's eight captions, the share that it orders as truth does: what RL sees
+               others. The references determine this label, so `chair` is left out
+    lab_auc    AUC of the lab's sampled captions: those without a false claim, against the others
+    lab_group  share of the pairs among one image's eight captions that the reward orders as the truth does, which is what RL uses
 
-The lab's captions are sampled from its MLE captioner at temperature 1, eight an image, as training begins. Truth is `rlcap.lab.truth.
-LabTruth.score`: harmonic mean of precision and recall of facts, times the grammatical share; pairs of equal truth don't count.
-The mix stands in the table by its advantage (the trainer's own arithmetic), which is centred by image: its lab_auc says little.
-Below it, how much more it agrees within groups than the best of its components, image by image. Its weights were chosen in view
-of the images of seed 0; those of seed 1 are the first that were looked at after. What needs a folder that isn't given is left
-out. A folder holds nocaps_foil.json, Flickr8k.token.txt with ExpertAnnotations.txt, POPE's instruction2_*.json, COCO's
-annotations/captions_val2017.json, an NLI cross-encoder, the same taught. The whole takes an hour on one core: --only measures one
-part and adds its columns to those that the file of --json has.
+The lab's captions are sampled from its MLE captioner at temperature 1, eight per image, as at the start of training.
+The truth is `rlcap.lab.truth.LabTruth.score`: the harmonic mean of precision and recall of facts, times the grammatical
+share; pairs of equal truth do not count. The mix is in the table with its advantage (the trainer's own arithmetic),
+which is centred for each image, so that its lab_auc says little. Below the table stands how much more the mix agrees
+within groups than the best of its terms, image by image. Its weights were chosen on the images of seed 0; those of seed
+1 were used only afterwards.
+
+A part whose folder is not given is left out. The folders hold nocaps_foil.json; Flickr8k.token.txt with
+ExpertAnnotations.txt; POPE's instruction2_*.json; COCO's annotations/captions_val2017.json; an NLI cross-encoder; the
+same after training on captions. Everything together takes an hour on one core: --only measures one part and adds its
+columns to those that the file of --json has.
 """
 
 from __future__ import annotations
@@ -49,14 +52,15 @@ from rlcap.eval.statistics import Interval, bootstrap_mean
 from rlcap.types import RewardBatch, Sample
 
 # isort: split
-# A folder `runs` in the root would else change where ruff wants this.
+# Without the split, a folder `runs` in the root changes where ruff sorts this import.
 from lab_runs import ROOT, write_json
 
 NLI, TAUGHT, ENCODER, WORDS = "<nli>", "<taught>", "<encoder>", "<words>"
 ANSWERER, CHOOSER = "<answerer>", "<chooser>"
 REFERENCES, PAIRS = "<references>", "<pairs>"
-"""Placeholders: the NLI models of --nli and --taught, the encoder of the former, the same two thirds of the way up, the two models of --lab_judges; every reference of the data set (for
-document frequencies), and other images with a caption each."""
+"""Placeholders: the NLI models of --nli and --taught; the encoder of the former, and the same two thirds of the way up;
+the two models of --lab_judges; every reference of the data set (for document frequencies); other images with one
+caption each."""
 HALLUCINATION = "rlcap.rewards.hallucination:Hallucination"
 TEXT: dict[str, dict[str, Any]] = {
     "hallucination, mocha": {"reward": HALLUCINATION, "params": {"nli": NLI}},
@@ -142,25 +146,25 @@ LAB: dict[str, dict[str, Any]] = {
     "vqa_score": {"reward": "rlcap.rewards.vqa_score:VqaScore", "params": {"model": ANSWERER}},
     "pick_score": {"reward": "rlcap.rewards.pick_score:PickScore", "params": {"model": CHOOSER, "processor": None}},
 }
-"""Rewards beside those of the lab's default mix (recipes/configs/lab.yaml), with the lab's models."""
+"""Rewards besides those of the lab's default mix (recipes/configs/lab.yaml), with the lab's models."""
 ALL_LAB = frozenset(LAB)
 MIX = "default mix"
 GROUP = 8
 CHUNK = 100
 
 
-def with_paths(entries: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Entries with their placeholders replaced; without those whose placeholder has no value."""
-    found = {}
+def fill_placeholders(entries: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the entries with their placeholders replaced, without entries whose placeholder has no value."""
+    filled = {}
     for name, entry in entries.items():
         params = {key: values.get(v, v) if isinstance(v, str) else v for key, v in entry.get("params", {}).items()}
         if not {NLI, TAUGHT, ENCODER, WORDS, ANSWERER, CHOOSER} & {v for v in params.values() if isinstance(v, str)}:
-            found[name] = {**entry, "params": params}
-    return found
+            filled[name] = {**entry, "params": params}
+    return filled
 
 
-class Remembering:
-    """An NLI scorer that answers a pair that it has judged before from memory: several forms ask the same."""
+class CachingScorer:
+    """An NLI scorer that remembers the pairs it has judged, because several forms of a reward ask the same."""
 
     def __init__(self, scorer: Any) -> None:
         self.scorer, self.known = scorer, {}
@@ -169,6 +173,7 @@ class Remembering:
         return getattr(self.scorer, name)
 
     def probabilities(self, premises: Sequence[str], hypotheses: Sequence[str]) -> Any:
+        """Return (N, 3) probabilities of N pairs."""
         import torch
 
         pairs = list(zip(premises, hypotheses, strict=True))
@@ -178,49 +183,66 @@ class Remembering:
         return torch.stack([self.known[pair] for pair in pairs]) if pairs else torch.zeros(0, 3)
 
 
-def judged(
+def score_entries(
     entries: Mapping[str, Any], batch: RewardBatch, references: Sequence[Any], models: Mapping[str, Any]
 ) -> dict[str, np.ndarray]:
-    """Reward → its values (N,), NaN where it abstained. models: placeholder → what is there."""
+    """Return the values (N,) of each reward, NaN where it abstained.
+
+    Args:
+        entries: name → reward, as a mix names it.
+        batch: N captions.
+        references: every reference of the data set.
+        models: placeholder → its value.
+    """
     from rlcap.config.imports import build, resolve
 
     values = {REFERENCES: references, **models}
-    found = {}
-    for name, entry in with_paths(entries, values).items():
+    values_by_reward = {}
+    for name, entry in fill_placeholders(entries, values).items():
         reward = build(resolve(entry["reward"]), entry["params"], {}, entry["reward"])
         scores: list[Any] = []
         for start in trange(0, len(batch.captions), CHUNK, desc=f"  {name}", unit_scale=CHUNK, unit=" captions"):
             part = slice(start, start + CHUNK)
             scores += reward.score(RewardBatch(batch.captions[part], batch.samples[part]))
-        found[name] = np.array([np.nan if score.value is None else score.value for score in scores])
-    return found
+        values_by_reward[name] = np.array([np.nan if score.value is None else score.value for score in scores])
+    return values_by_reward
 
 
-def of_texts(captions: Sequence[str], references: Sequence[Sequence[str]]) -> RewardBatch:
+def make_batch(captions: Sequence[str], references: Sequence[Sequence[str]]) -> RewardBatch:
+    """Return a batch of captions with their references and without images."""
     samples = [Sample(str(i), "", references=tuple(texts)) for i, texts in enumerate(references)]
     return RewardBatch(list(captions), samples)
 
 
-def pairwise(
+def score_pairs(
     triples: Sequence[tuple[Sequence[str], str, str]], kinds: Sequence[str], models: Mapping[str, Any]
 ) -> dict[str, dict[str, Interval]]:
-    """(references, better, worse) → reward → kind → share of the better ones that score higher."""
+    """Return reward → kind → share of the better captions that score higher.
+
+    Args:
+        triples: N of (references, better caption, worse caption).
+        kinds: the kind of each triple.
+        models: placeholder → its value.
+    """
     references = [texts for texts, _, _ in triples]
-    batch = of_texts([t[1] for t in triples] + [t[2] for t in triples], references * 2)
-    found = {}
-    for name, values in judged(TEXT, batch, references, models).items():
-        won = wins(*np.split(values, 2))
-        found[name] = {kind: bootstrap_mean(won[[k == kind for k in kinds]]) for kind in dict.fromkeys(kinds)}
-    return found
+    batch = make_batch([t[1] for t in triples] + [t[2] for t in triples], references * 2)
+    results = {}
+    for name, values in score_entries(TEXT, batch, references, models).items():
+        win_values = wins(*np.split(values, 2))
+        results[name] = {kind: bootstrap_mean(win_values[[k == kind for k in kinds]]) for kind in dict.fromkeys(kinds)}
+    return results
 
 
-def on_foil(folder: Path, models: Mapping[str, Any], most: int) -> dict[str, dict[str, Interval]]:
+def measure_foil(folder: Path, models: Mapping[str, Any], most: int) -> dict[str, dict[str, Interval]]:
+    """Return the column `foil`."""
     rows = json.loads((folder / "nocaps_foil.json").read_text())[:most]
-    return pairwise([(row["references"], row["baseline"], row["foil"]) for row in rows], ["foil"] * len(rows), models)
+    return score_pairs(
+        [(row["references"], row["baseline"], row["foil"]) for row in rows], ["foil"] * len(rows), models
+    )
 
 
 def flickr_captions(folder: Path) -> tuple[dict[str, list[str]], dict[str, str]]:
-    """(image → its five captions, caption id → caption)."""
+    """Return (image → its five captions, caption id → caption)."""
     by_image: dict[str, list[str]] = defaultdict(list)
     by_id = {}
     for line in (folder / "Flickr8k.token.txt").read_text(encoding="utf-8").splitlines():
@@ -230,21 +252,34 @@ def flickr_captions(folder: Path) -> tuple[dict[str, list[str]], dict[str, str]]
     return dict(by_image), by_id
 
 
-def on_wrong_words(folder: Path, models: Mapping[str, Any], images: int) -> dict[str, dict[str, Interval]]:
+def measure_wrong_words(folder: Path, models: Mapping[str, Any], images: int) -> dict[str, dict[str, Interval]]:
+    """Return one column for each kind of wrong word."""
     by_image, _ = flickr_captions(folder)
     chosen = np.random.default_rng(0).permutation(sorted(by_image))[:images]
-    made = [(by_image[i][1:], by_image[i][0], foil) for i in chosen for foil in foils(by_image[i][0], by_image[i][1:])]
-    return pairwise([(texts, caption, foil.text) for texts, caption, foil in made], [f.kind for *_, f in made], models)
+    foil_rows = [
+        (by_image[i][1:], by_image[i][0], foil) for i in chosen for foil in foils(by_image[i][0], by_image[i][1:])
+    ]
+    return score_pairs(
+        [(texts, caption, foil.text) for texts, caption, foil in foil_rows], [f.kind for *_, f in foil_rows], models
+    )
 
 
-def on_experts(folder: Path, models: Mapping[str, Any], most: int | None) -> dict[str, dict[str, Interval]]:
-    """Pairs of an image with another image's caption; what the image's own captions would rate is left out, as published."""
+def measure_expert_agreement(
+    folder: Path, models: Mapping[str, Any], most: int | None
+) -> dict[str, dict[str, Interval]]:
+    """Return the columns `tau_c` and `flawless`.
+
+    The rows are pairs of an image with another image's caption; ratings of the image's own captions are left out, as
+    published.
+    """
     by_image, by_id = flickr_captions(folder)
     rows = [line.split() for line in (folder / "ExpertAnnotations.txt").read_text().splitlines()]
     rows = [row for row in rows if row[0] in by_image and row[1] in by_id and row[1].split("#")[0] != row[0]][:most]
     ratings = np.array([[int(rating) for rating in row[2:]] for row in rows])
     references = [by_image[row[0]] for row in rows]
-    values = judged(TEXT, of_texts([by_id[row[1]] for row in rows], references), list(by_image.values()), models)
+    values = score_entries(
+        TEXT, make_batch([by_id[row[1]] for row in rows], references), list(by_image.values()), models
+    )
     groups, total = clustered([row[0] for row in rows]), ratings.sum(1)
 
     def tau(own: np.ndarray, drawn: np.ndarray) -> float:
@@ -265,8 +300,13 @@ def on_experts(folder: Path, models: Mapping[str, Any], most: int | None) -> dic
     }
 
 
-def on_machine_captions(pope: Path, coco: Path, models: Mapping[str, Any], most: int) -> dict[str, dict[str, Interval]]:
-    """Captions that models wrote of at most `most` images, the first line of each."""
+def measure_machine_captions(
+    pope: Path, coco: Path, models: Mapping[str, Any], most: int
+) -> dict[str, dict[str, Interval]]:
+    """Return the column `machine`.
+
+    The captions are the first lines that models wrote about at most `most` images.
+    """
     from rlcap.scorers.objects.vocabulary import Vocabulary
 
     references: dict[int, list[str]] = defaultdict(list)
@@ -276,31 +316,32 @@ def on_machine_captions(pope: Path, coco: Path, models: Mapping[str, Any], most:
     if not files:
         raise SystemExit(f"{pope} has no instruction2_*.json")
     chosen = sorted({row["image_id"] for row in files[0]})[:most]
-    told = [(row["image_id"], row["caption"].strip().splitlines()) for rows in files for row in rows]
-    rows = [(image, lines[0]) for image, lines in told if lines and image in chosen]
+    lines_by_image = [(row["image_id"], row["caption"].strip().splitlines()) for rows in files for row in rows]
+    rows = [(image, lines[0]) for image, lines in lines_by_image if lines and image in chosen]
     coco80 = Vocabulary.coco()
-    known = {image: {label for text in references[image] for label in coco80.mentions(text)} for image in chosen}
-    false = np.array([bool(set(coco80.mentions(caption)) - known[image]) for image, caption in rows])
-    batch = of_texts([caption for _, caption in rows], [references[image] for image, _ in rows])
+    known_labels = {image: {label for text in references[image] for label in coco80.mentions(text)} for image in chosen}
+    is_false = np.array([bool(set(coco80.mentions(caption)) - known_labels[image]) for image, caption in rows])
+    batch = make_batch([caption for _, caption in rows], [references[image] for image, _ in rows])
     entries = {name: entry for name, entry in TEXT.items() if name != "chair"}
     groups = clustered([str(image) for image, _ in rows])
     print(
-        f"  {len(rows)} captions of {len(chosen)} images, {false.mean():.0%} mention what no annotator does", flush=True
+        f"  {len(rows)} captions of {len(chosen)} images; {is_false.mean():.0%} mention things that no annotator mentions",
+        flush=True,
     )
 
     def separation(own: np.ndarray, drawn: np.ndarray) -> float:
         rows = np.concatenate([groups[i] for i in drawn])
-        return auc(own[rows][false[rows]], own[rows][~false[rows]])
+        return auc(own[rows][is_false[rows]], own[rows][~is_false[rows]])
 
-    values = judged(entries, batch, list(references.values()), models)
+    values = score_entries(entries, batch, list(references.values()), models)
     return {
         name: {"machine": bootstrap(lambda drawn, own=own: separation(own, drawn), len(groups), n=300)}
         for name, own in values.items()
     }
 
 
-def sampled(samples: Sequence[Sample], config: Any, seed: int = 0) -> list[str]:
-    """Eight captions an image by the captioner that training starts from, an image's together."""
+def sample_captions(samples: Sequence[Sample], config: Any, seed: int = 0) -> list[str]:
+    """Return eight captions per image by the captioner that training starts from, an image's captions together."""
     import torch
 
     from rlcap.data.sampler import sampling_uniforms
@@ -313,15 +354,18 @@ def sampled(samples: Sequence[Sample], config: Any, seed: int = 0) -> list[str]:
     for start in range(0, len(samples), 10):
         part = samples[start : start + 10]
         prompts = captioner.prepare([open_image(sample.image) for sample in part], instruction_for(config.data))
-        drawn = torch.from_numpy(
+        uniforms = torch.from_numpy(
             np.concatenate([sampling_uniforms(seed, 0, sample.id, GROUP, tokens) for sample in part])
         )
-        written = captioner.generate(prompts, GROUP, max_new_tokens=tokens, temperature=1.0, sampling_uniforms=drawn)
-        captions += captioner.decode(written.ids)
+        generated = captioner.generate(
+            prompts, GROUP, max_new_tokens=tokens, temperature=1.0, sampling_uniforms=uniforms
+        )
+        captions += captioner.decode(generated.ids)
     return captions
 
 
-def on_lab(images: int, seed: int, judges: Path | None) -> dict[str, dict[str, Interval]]:
+def measure_lab(images: int, seed: int, judges: Path | None) -> dict[str, dict[str, Interval]]:
+    """Return the columns `lab_auc` and `lab_group`."""
     from rlcap.algo.advantages import combine
     from rlcap.config.loading import load_config
     from rlcap.config.schema import GRPOConfig, mix_entries
@@ -333,30 +377,30 @@ def on_lab(images: int, seed: int, judges: Path | None) -> dict[str, dict[str, I
     config = load_config(GRPOConfig, ROOT / "recipes" / "configs" / "lab.yaml", [])
     samples = load_split("test", images, seed)
     start = time.perf_counter()
-    captions = sampled(samples, config, seed)
+    captions = sample_captions(samples, config, seed)
     print(f"  {len(captions)} captions sampled in {time.perf_counter() - start:.0f} s", flush=True)
     rows = [sample for sample in samples for _ in range(GROUP)]
-    known = {sample.id: sample.image for sample in samples}
-    bags = [tuple(known[id] for id in s.distractors.get("hard", ()) if id in known)[:4] for s in rows]
+    image_of = {sample.id: sample.image for sample in samples}
+    bags = [tuple(image_of[id] for id in s.distractors.get("hard", ()) if id in image_of)[:4] for s in rows]
     default = mix_entries(config.mix)
     pairs = [(sample.image, sample.references[0]) for sample in load_split("train", 560)]
-    given: dict[str, Any] = {REFERENCES: [sample.references for sample in samples], PAIRS: pairs}
+    placeholders: dict[str, Any] = {REFERENCES: [sample.references for sample in samples], PAIRS: pairs}
     if judges is not None:
-        given |= {ANSWERER: str(judges / "answerer"), CHOOSER: str(judges / "chooser")}
-    entries = default | with_paths(LAB, given)
-    mix = RewardMix.from_config(entries, context={"gallery": sorted(known.values())}, max_abstain=1.0)
+        placeholders |= {ANSWERER: str(judges / "answerer"), CHOOSER: str(judges / "chooser")}
+    entries = default | fill_placeholders(LAB, placeholders)
+    mix = RewardMix.from_config(entries, context={"gallery": sorted(image_of.values())}, max_abstain=1.0)
     scored = mix.score(RewardBatch(captions, rows, bags))
     k = len(default)
     values = {name: scored.values[:, i].numpy().astype(float) for i, name in enumerate(mix.names)}
-    found = combine(
+    combined = combine(
         scored.values[:, :k], mix.weights[:k], GROUP, normalize=mix.normalize[:k], reward_ranges=mix.reward_ranges[:k]
     )
-    values[MIX] = found.advantages.numpy().astype(float)
+    values[MIX] = combined.advantages.numpy().astype(float)
     truth = np.array([LabTruth().score(caption, sample) for caption, sample in zip(captions, rows, strict=True)])
-    false = truth_metrics(captions, rows)["hallucinated"].astype(bool).reshape(-1, GROUP)
+    is_false = truth_metrics(captions, rows)["hallucinated"].astype(bool).reshape(-1, GROUP)
     truth = truth.reshape(-1, GROUP)
-    results = {name: lab_columns(own.reshape(-1, GROUP), truth, false) for name, own in values.items()}
-    if set(LAB) != ALL_LAB:  # some lines were asked for: the mix's own stay as they were
+    results = {name: lab_columns(own.reshape(-1, GROUP), truth, is_false) for name, own in values.items()}
+    if set(LAB) != ALL_LAB:  # only some lines were asked for: the mix's own lines stay as they were
         return {name: results[name] for name in LAB if name in results}
     best = max(default, key=lambda name: results[name]["lab_group"].mean)
     gain = group_gain(values[MIX].reshape(-1, GROUP), values[best].reshape(-1, GROUP), truth)
@@ -364,6 +408,13 @@ def on_lab(images: int, seed: int, judges: Path | None) -> dict[str, dict[str, I
 
 
 def lab_columns(own: np.ndarray, truth: np.ndarray, false: np.ndarray) -> dict[str, Interval]:
+    """Return the columns of one reward on the lab.
+
+    Args:
+        own: (images, 8) values of the reward.
+        truth: (images, 8) truths.
+        false: (images, 8) whether a caption makes a false claim.
+    """
     agreed, pairs = group_agreement(own, truth)
     return {
         "lab_auc": bootstrap(lambda drawn: auc(own[drawn][false[drawn]], own[drawn][~false[drawn]]), len(own)),
@@ -372,20 +423,21 @@ def lab_columns(own: np.ndarray, truth: np.ndarray, false: np.ndarray) -> dict[s
 
 
 def table(results: Mapping[str, Mapping[str, Interval]]) -> str:
-    """Markdown: a line a reward, a column a question, `–` where it was not asked."""
+    """Return a Markdown table: one line for each reward, one column for each question, `–` where it was not asked."""
     columns = [
         c
         for c in ("foil", *SETS, "tau_c", "flawless", "machine", "lab_auc", "lab_group")
         if any(c in r for r in results.values())
     ]
     lines = ["| reward | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
-    for name, found in results.items():
-        cells = [f"{i.mean:.3f} [{i.low:.3f}, {i.high:.3f}]" if (i := found.get(c)) else "–" for c in columns]
+    for name, intervals in results.items():
+        cells = [f"{i.mean:.3f} [{i.low:.3f}, {i.high:.3f}]" if (i := intervals.get(c)) else "–" for c in columns]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
 def main() -> None:
+    """Measure the chosen parts, print the table and write JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--foil", type=folder, help="folder with nocaps_foil.json")
     parser.add_argument("--flickr8k", type=folder, help="folder with Flickr8k.token.txt and ExpertAnnotations.txt")
@@ -404,55 +456,55 @@ def main() -> None:
     parser.add_argument("--rewards", nargs="+", help="these lines alone; with --only, the others keep what they have")
     parser.add_argument("--quick", action="store_true", help="a tenth of everything: does it run?")
     parser.add_argument("--json", type=Path, help="write what was measured to this file")
-    asked = parser.parse_args()
-    if asked.rewards:
-        if strange := sorted(set(asked.rewards) - set(TEXT) - set(LAB)):
-            parser.error(f"--rewards: {strange[0]!r} is none of {', '.join(dict.fromkeys([*TEXT, *LAB]))}")
+    options = parser.parse_args()
+    if options.rewards:
+        if unknown := sorted(set(options.rewards) - set(TEXT) - set(LAB)):
+            parser.error(f"--rewards: {unknown[0]!r} is not one of {', '.join(dict.fromkeys([*TEXT, *LAB]))}")
         for entries in (TEXT, LAB):
-            for name in set(entries) - set(asked.rewards):
+            for name in set(entries) - set(options.rewards):
                 del entries[name]
-    if asked.pope and not asked.coco:
+    if options.pope and not options.coco:
         parser.error("--pope needs --coco DIR, whose captions are the references")
     models: dict[str, Any] = {}
-    if asked.only != "lab":
+    if options.only != "lab":
         from rlcap.scorers.grounding import Grounding
         from rlcap.scorers.nli import NliScorer
         from rlcap.scorers.token_matching import TokenMatchingScorer
 
-        given = {NLI: asked.nli, TAUGHT: asked.taught}
-        models = {name: Remembering(NliScorer.load(str(path))) for name, path in given.items() if path}
+        paths = {NLI: options.nli, TAUGHT: options.taught}
+        models = {name: CachingScorer(NliScorer.load(str(path))) for name, path in paths.items() if path}
         if NLI in models:
             models[ENCODER] = TokenMatchingScorer.from_nli(models[NLI])
             models[WORDS] = Grounding.from_nli(models[NLI])
         else:
             print("without --nli: the hallucination reward out of the box is judged on the lab alone")
-    tenth = 10 if asked.quick else 1
+    tenth = 10 if options.quick else 1
     parts = {
-        "foil": lambda: on_foil(asked.foil, models, 1250 // tenth),
-        "flickr8k": lambda: merged(
-            on_wrong_words(asked.flickr8k, models, 300 // tenth),
-            on_experts(asked.flickr8k, models, 280 if asked.quick else None),
+        "foil": lambda: measure_foil(options.foil, models, 1250 // tenth),
+        "flickr8k": lambda: merge(
+            measure_wrong_words(options.flickr8k, models, 300 // tenth),
+            measure_expert_agreement(options.flickr8k, models, 280 if options.quick else None),
         ),
-        "pope": lambda: on_machine_captions(asked.pope, asked.coco, models, 225 // tenth),
-        "lab": lambda: on_lab(max(2, asked.images // tenth), asked.seed, asked.lab_judges),
+        "pope": lambda: measure_machine_captions(options.pope, options.coco, models, 225 // tenth),
+        "lab": lambda: measure_lab(max(2, options.images // tenth), options.seed, options.lab_judges),
     }
-    if asked.only not in (None, "lab") and not getattr(asked, asked.only):
-        parser.error(f"--only {asked.only} needs --{asked.only} DIR")
-    lab = {"images": asked.images, "seed": asked.seed}
+    if options.only not in (None, "lab") and not getattr(options, options.only):
+        parser.error(f"--only {options.only} needs --{options.only} DIR")
+    lab = {"images": options.images, "seed": options.seed}
     results: Mapping[str, Mapping[str, Interval]] = {}
-    if asked.only:
-        results, before = earlier(asked.json, asked.quick, asked.only, asked.rewards)
-        lab = lab if asked.only == "lab" else before
-    for name in [asked.only] if asked.only else parts:
-        if name != "lab" and not getattr(asked, name):
+    if options.only:
+        results, before = read_earlier(options.json, options.quick, options.only, options.rewards)
+        lab = lab if options.only == "lab" else before
+    for name in [options.only] if options.only else parts:
+        if name != "lab" and not getattr(options, name):
             print(f"without --{name}: its columns are left out")
             continue
         print(name, flush=True)
-        results = merged(results, parts[name]())
+        results = merge(results, parts[name]())
     print("\n" + table(results))
     write_json(
-        asked.json,
-        quick=asked.quick,
+        options.json,
+        quick=options.quick,
         lab=lab,
         results={n: {c: i._asdict() for c, i in r.items()} for n, r in results.items()},
     )
@@ -467,12 +519,17 @@ PART = {
 """Part → its columns."""
 
 
-def earlier(
+def read_earlier(
     path: Path | None, quick: bool, part: str, rewards: Sequence[str] | None
 ) -> tuple[dict[str, dict[str, Interval]], dict[str, int]]:
-    """What the parts other than `part` left in the file, and where `rewards` are named all that others than these have; and the
-    lab's images and seed there. Ends the process where one was
-    measured by --quick and the other not."""
+    """Return the earlier columns of the file that stay, and the lab's images and seed there.
+
+    These are the columns of the parts other than `part` and, where `rewards` are named, all columns of the other
+    rewards.
+
+    Raises:
+        SystemExit: where the file was measured with --quick and this run is not, or the other way round.
+    """
     if path is None or not path.exists():
         return {}, {}
     written = json.loads(path.read_text())
@@ -489,8 +546,8 @@ def earlier(
     return {name: columns for name, columns in kept.items() if columns}, written.get("lab", {})
 
 
-def merged(*parts: Mapping[str, Mapping[str, Interval]]) -> dict[str, dict[str, Interval]]:
-    """The columns of all parts, by reward."""
+def merge(*parts: Mapping[str, Mapping[str, Interval]]) -> dict[str, dict[str, Interval]]:
+    """Merge the columns of all parts, by reward."""
     return {name: {k: v for part in parts for k, v in part.get(name, {}).items()} for part in parts for name in part}
 
 

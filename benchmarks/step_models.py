@@ -1,10 +1,10 @@
-"""Captioners of random weights for `grpo_step.py`, each with its processor and a LoRA that has begun to learn.
+"""Captioners with random weights for `grpo_step.py`, each with its processor and a LoRA that has begun to learn.
 
     model, processor = build("qwen2.5-vl-3b", side=672, device="cuda", dtype=torch.bfloat16)
 
-`llava` has a CLIP tower and a Llama decoder of equal depth and width. `qwen2.5-vl-3b` has the published shape of
-Qwen2.5-VL-3B (3.75 billion parameters), whose real class it is: a tower that looks through windows, 2 x 2 patches merged into
-a visual token, grouped keys and values, multimodal rotary positions, tied words.
+`llava` has a CLIP vision encoder and a Llama decoder of equal depth and width. `qwen2.5-vl-3b` has the published shape
+and the real class of Qwen2.5-VL-3B (3.75 billion parameters): a vision encoder with window attention, 2 x 2 patches
+merged into a visual token, grouped keys and values, multimodal rotary positions, tied word embeddings.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from transformers import (
 from rlcap.policy.loading import find_lora_modules
 
 SIZES = {"llava": (8, 384), "qwen2.5-vl-3b": (36, 2048)}
-"""Name → (layers, width) where none are given; `llava` has as many of both in its tower."""
+"""Name → default (layers, width); the vision encoder of `llava` has the same."""
 PIXELS = {"llava": 14, "qwen2.5-vl-3b": 28}
 """Side of the square of an image that becomes one visual token."""
 QWEN_WORDS = 151936
@@ -42,17 +42,26 @@ INSTRUCTION = " ".join(f"w{i}" for i in range(16))
 
 
 def build(name: str, side: int, device: str, dtype: torch.dtype, layers: int | None = None, width: int | None = None):
-    """(model, processor) for images of side × side pixels."""
+    """Return (model, processor) for images of side × side pixels.
+
+    Args:
+        name: a key of `SIZES`.
+        side: side of the images in pixels.
+        device: where the model is made.
+        dtype: type of the frozen weights.
+        layers: layers of the language model; by default those of `SIZES`.
+        width: width of the language model; by default that of `SIZES`.
+    """
     layers, width = layers or SIZES[name][0], width or SIZES[name][1]
     torch.manual_seed(0)
-    made = _llava if name == "llava" else _qwen
-    before = torch.get_default_dtype()
+    make_model = _llava if name == "llava" else _qwen
+    default_dtype = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
     try:
         with torch.device(device):  # billions of random numbers: minutes on a CPU
-            model, processor = made(side, layers, width)
+            model, processor = make_model(side, layers, width)
     finally:
-        torch.set_default_dtype(before)
+        torch.set_default_dtype(default_dtype)
     lora = LoraConfig(r=16, target_modules=find_lora_modules(model, "lora-language"), init_lora_weights=False)
     return get_peft_model(model, lora).to(device), processor
 

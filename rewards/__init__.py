@@ -1,1 +1,1 @@
-"""Concrete rewards, one a file. Each class is a TRL reward function and can be copied, edited or replaced."""
+"""Concrete rewards, one per file. Each class is a TRL reward function that can be copied, edited or replaced."""

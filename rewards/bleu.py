@@ -1,14 +1,17 @@
-"""BLEU: are the caption's n-grams among the references'?
+"""BLEU: do the caption's n-grams also occur in the references?
 
 measures  r = brevity penalty · geometric mean of the clipped n-gram precisions, n ≤ order
 range     [0, 1]
 needs     references
-cost      none: counts n-grams
-source    BLEU (Papineni et al., ACL 2002) of one sentence, as pycocoevalcap computes it; equal to 1e-6 on COCO's captions
-hack      the words that most references share; with order 4 most captions get next to nothing, and groups are dead: order 1
-          or 2 says more of single captions
-guards    self-retrieval against sameness; references must be as long as the captions that are wanted
-fails     cut_off, one_missing; of order 4, for paragraphs held to short references (lab); of order 1 salad too
+cost      none; it only counts n-grams
+source    BLEU (Papineni et al., ACL 2002) of one sentence, as pycocoevalcap computes it; equal to within 1e-6 on COCO's
+          captions
+hack      words that most references share. With order 4 most captions get almost nothing, so that many groups have zero
+          variance; order 1 or 2 tells single captions apart better
+guards    self-retrieval against captions that are all alike; the references must be as long as the captions that you
+          want
+fails     cut_off, one_missing; measured for order 4, on paragraphs that are compared with short references (lab). With
+          order 1 it also fails salad
 """
 
 from __future__ import annotations
@@ -19,7 +22,11 @@ from rlcap.types import RewardBatch, Score
 
 
 class Bleu(Reward):
-    """order: longest n-gram, 1 to 4. The empty caption gets 0."""
+    """BLEU as a reward. The empty caption gets 0.
+
+    Args:
+        order: length of the longest n-gram, 1 to 4.
+    """
 
     name, range, needs, version = "bleu", (0.0, 1.0), frozenset({"references"}), "1"
 
@@ -29,6 +36,7 @@ class Bleu(Reward):
         self.order = order
 
     def score(self, batch: RewardBatch) -> RewardOutput:
+        """Score a batch of captions. A row without references abstains."""
         return RewardOutput(
             [self._one(caption, s.references) for caption, s in zip(batch.captions, batch.samples, strict=True)]
         )

@@ -1,17 +1,19 @@
 """CHAIR: does the caption mention objects that are not in the image?
 
-measures  r = −CHAIR_i = −(mentions of absent objects / mentions of objects). form f1: harmonic mean of the share of
-          mentioned classes that are there and the share of classes there that are mentioned
-range     [-1, 0], or [0, 1] as f1; 0, or 1, where every mention is right
-needs     references or meta["objects"]; what is there = annotated objects ∪ objects of the references
-cost      none: looks words up
-source    Rohrbach et al., EMNLP 2018, with another synonym list (of 648 mentions on 79 COCO photos 92.7 % are annotated there,
-          93.2 % by the published list) and without a tagger. CHAIR_i and CHAIR_s are logged
-hack      name one sure object and speak of none else; anything outside the vocabulary is free, as are wrong colours, counts
-          and places; without annotations a true object that no annotator wrote counts as false
-guards    f1 asks for all the objects; a caption without any object gets the lowest value where there are some (CHAIR itself
-          gives it the highest); hallucination and critique for the rest
-fails     salad, one_false; as f1 on 100 COCO photos (42 %, 7 %); as chair none above 5 %, but it ties on most
+measures  r = −CHAIR_i = −(mentions of absent objects / mentions of objects); with form f1 the harmonic mean of two
+          shares: mentioned classes that are present, and present classes that are mentioned
+range     [-1, 0], or [0, 1] as f1; the highest value means that every mention is right
+needs     references or meta["objects"]; present objects = annotated objects ∪ objects in the references
+cost      none; it only looks words up
+source    Rohrbach et al., EMNLP 2018, with another list of synonyms (of 648 mentions on 79 COCO photos, 92.7 % are
+          annotated, against 93.2 % with the published list) and without a part-of-speech tagger. CHAIR_i and CHAIR_s
+          are logged
+hack      naming one certain object and no other. Words outside the vocabulary cost nothing, and neither do wrong
+          colours, counts and places. Without annotations, a true object that no annotator mentioned counts as false
+guards    f1 asks for all objects. A caption without any object gets the lowest value where objects are present (the
+          published CHAIR gives it the highest). Hallucination and critique cover the rest
+fails     salad, one_false; measured for f1 on 100 COCO photos (42 % and 7 %). With form chair no probe wins on more
+          than 5 %, but most of them tie
 """
 
 from __future__ import annotations
@@ -25,22 +27,34 @@ from rlcap.types import RewardBatch, Sample, Score
 
 
 def chair_i(mentions: Iterable[str], present: Iterable[str]) -> float:
-    """Absent over all mentions, in [0, 1]; 0 where nothing is mentioned. Two of eight absent → .25."""
-    there, said = set(present), list(mentions)
-    return sum(label not in there for label in said) / len(said) if said else 0.0
+    """Return absent mentions / all mentions, in [0, 1].
+
+    Two absent mentions of eight give .25; no mention gives 0.
+    """
+    present_labels, labels = set(present), list(mentions)
+    return sum(label not in present_labels for label in labels) / len(labels) if labels else 0.0
 
 
 def object_f1(mentions: Iterable[str], present: Iterable[str]) -> float:
-    """2 · |said ∩ there| / (|said| + |there|) over classes, in [0, 1]; 1 where both are empty."""
-    said, there = set(mentions), set(present)
-    return 2 * len(said & there) / (len(said) + len(there)) if said or there else 1.0
+    """Return 2 · |mentioned ∩ present| / (|mentioned| + |present|) over classes, in [0, 1]; 1 where both are empty."""
+    mentioned, present_labels = set(mentions), set(present)
+    return (
+        2 * len(mentioned & present_labels) / (len(mentioned) + len(present_labels))
+        if mentioned or present_labels
+        else 1.0
+    )
 
 
 class Chair(Reward):
-    """vocabulary: None for COCO's 80 classes, a file with a class a line (name, synonyms, …), a mapping class → names, or a
-    `Vocabulary`. form: `chair` or `f1`. references: whether their objects count as there, as in the published metric.
+    """CHAIR as a reward.
 
-    An image of which nothing is known abstains: no reference, no `objects` in its meta.
+    An image about which nothing is known (no reference, no `objects` in its meta) abstains.
+
+    Args:
+        vocabulary: None for COCO's 80 classes, a file with one class per line (name, synonyms, …), a mapping from class
+            to names, or a `Vocabulary`.
+        form: `chair` or `f1`.
+        references: whether the objects in the references count as present, as in the published metric.
     """
 
     name, range, version = "chair", (-1.0, 0.0), "1"
@@ -61,32 +75,33 @@ class Chair(Reward):
         self.range = (-1.0, 0.0) if form == "chair" else (0.0, 1.0)
 
     def present(self, sample: Sample) -> set[str] | None:
-        """The classes that are in the image, None where nothing is known of it."""
+        """Return the classes that are in the image, or None where nothing is known about it."""
         annotated: Any = sample.meta.get("objects")
         if not isinstance(annotated, list | tuple | set):
             annotated = None
         texts = [text for text in sample.references if text.strip()] if self.references else []
         if annotated is None and not texts:
             return None
-        named = [self.vocabulary.label(str(name)) for name in annotated or ()]
-        return {label for label in named if label} | {
+        labels = [self.vocabulary.label(str(name)) for name in annotated or ()]
+        return {label for label in labels if label} | {
             label for text in texts for label in self.vocabulary.mentions(text)
         }
 
     def score(self, batch: RewardBatch) -> RewardOutput:
+        """Score a batch of captions, and log `chair_i` and `chair_s` over it."""
         scores, rates, metrics = [], [], {}
         for caption, sample in zip(batch.captions, batch.samples, strict=True):
-            there = self.present(sample)
-            if there is None:
+            present = self.present(sample)
+            if present is None:
                 scores.append(Score.abstain("neither references nor meta['objects'] say what is in the image"))
                 continue
-            said = self.vocabulary.mentions(caption)
-            rates.append(chair_i(said, there))
+            mentions = self.vocabulary.mentions(caption)
+            rates.append(chair_i(mentions, present))
             if self.form == "f1":
-                scores.append(Score(object_f1(said, there)))
+                scores.append(Score(object_f1(mentions, present)))
             else:
-                scores.append(Score(-rates[-1] if said or not there else self.range[0]))
+                scores.append(Score(-rates[-1] if mentions or not present else self.range[0]))
         if rates:
-            wrong = sum(rate > 0 for rate in rates)
-            metrics = {"chair_i": sum(rates) / len(rates), "chair_s": wrong / len(rates)}
+            hallucinated = sum(rate > 0 for rate in rates)
+            metrics = {"chair_i": sum(rates) / len(rates), "chair_s": hallucinated / len(rates)}
         return RewardOutput(scores, metrics)

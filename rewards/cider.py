@@ -1,17 +1,19 @@
-"""CIDEr: does the caption say what people said, in their words, weighted by how rare the words are?
+"""CIDEr: does the caption say what people said, in their words, with rare words counting more?
 
-measures  r = 10 · mean over n ≤ 4 and references of clipped tf-idf cosine · exp(−Δlength² / 72)
+measures  r = 10 · mean over n ≤ 4 and references of the clipped tf-idf cosine · exp(−Δlength² / 72)
 range     [0, 10]; human captions score about 1 against each other
 needs     references
-cost      none: counts n-grams
-source    CIDEr-D (Vedantam et al., CVPR 2015), as pycocoevalcap computes it, but with stored document frequencies (over one
-          image theirs give exactly 0), without PTB's Java tokenizer, and with the end mark of SCST (CVPR 2017, app. E)
-hack      what most references say and nothing else: detail that no annotator wrote is worth nothing, so captions become
-          alike; paragraphs against short references lose by their length alone
-guards    the end mark against fragments ("a man on a"); self-retrieval against sameness; hallucination. References must be
-          as long as the captions that are wanted
-fails     one_word, cut_off, salad, echo, other_image, generic, one_missing; for paragraphs held to short references (lab);
-          for captions of their length cut_off 8 %, salad 8 % and one_missing 36 % (COCO)
+cost      none; it only counts n-grams
+source    CIDEr-D (Vedantam et al., CVPR 2015), as pycocoevalcap computes it, with three differences. Document
+          frequencies are stored (for a single image the published code gives exactly 0), PTB's Java tokenizer is not
+          used, and captions end with the end mark of SCST (CVPR 2017, app. E)
+hack      what most references say and nothing else. A detail that no annotator mentioned is worth nothing, so captions
+          become alike. Paragraphs lose against short references by their length alone
+guards    the end mark against fragments ("a man on a"), self-retrieval against captions that are all alike,
+          hallucination. The references must be as long as the captions that you want
+fails     one_word, cut_off, salad, echo, other_image, generic, one_missing; measured on paragraphs that are compared
+          with short references (lab). For captions as long as the references: cut_off 8 %, salad 8 % and one_missing 36
+          % (COCO)
 """
 
 from __future__ import annotations
@@ -24,9 +26,11 @@ from rlcap.types import RewardBatch, Score
 
 
 class Cider(Reward):
-    """frequencies: the file of `rlcap cider`, a `CiderD`, or the training images' references (a list of texts an image).
+    """CIDEr-D as a reward. The empty caption gets 0, the lowest value.
 
-    The empty caption gets 0, the lowest value.
+    Args:
+        frequencies: the file that `rlcap cider` writes, a `CiderD`, or the references of the training images (a list of
+            texts for each image).
     """
 
     name, range, needs, version = "cider", (0.0, SCALE), frozenset({"references"}), "1"
@@ -37,6 +41,7 @@ class Cider(Reward):
         self.cider = frequencies if isinstance(frequencies, CiderD) else CiderD.fit(frequencies, eos=True)
 
     def score(self, batch: RewardBatch) -> RewardOutput:
+        """Score a batch of captions. A row without references abstains."""
         return RewardOutput(
             [self._one(caption, s.references) for caption, s in zip(batch.captions, batch.samples, strict=True)]
         )

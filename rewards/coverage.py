@@ -1,16 +1,18 @@
-"""Coverage: how much of what people say of the image does the caption say?
+"""Coverage: how much of what people say about the image does the caption say?
 
-measures  r = mean over the words of all references of 1 − doubt, clip((1 − cosine) / (1 − chance), 0, 1) with the caption's word
-          most like it (`rlcap.scorers.grounding`); what several references say weighs more
+measures  r = mean of 1 − doubt over the words of all references; doubt = clip((1 − cosine) / (1 − chance), 0, 1) for
+          the most similar word of the caption (`rlcap.scorers.grounding`). What several references say counts more
 range     [0, 1]
 needs     references
-cost      one encoder pass a text
-source    BERTScore's recall (Zhang et al., ICLR 2020), over all references at once instead of the best one, and over words that
-          claim something; the other half of `hallucination` in its `grounded` form, as recall is of precision
+cost      one encoder pass per text
+source    BERTScore's recall (Zhang et al., ICLR 2020), over all references at once instead of the best one, and over
+          words that claim something. It complements `hallucination` in its `grounded` form, as recall complements
+          precision
 hack      the references' words in any order; any further sentence may cover something
-guards    hallucination for what is wrong, grammar for order, length against rambling
-fails     cut_off, repeated, salad, other_image, one_false, one_missing, rambling, injection, praise, hedged; by the lab's NLI encoder,
-          for paragraphs held to short references; with one taught on COCO captions salad, one_false, praise, injection, one_missing
+guards    hallucination against false statements, grammar for the word order, length against rambling
+fails     cut_off, repeated, salad, other_image, one_false, one_missing, rambling, injection, praise, hedged; measured
+          with the lab's NLI encoder on paragraphs that are compared with short references. With an encoder trained on
+          COCO captions: salad, one_false, praise, injection, one_missing
 """
 
 from __future__ import annotations
@@ -22,9 +24,13 @@ from rlcap.types import RewardBatch, Score
 
 
 class Coverage(Reward):
-    """encoder: folder or hub name of a text encoder (an NLI model is one, and is read two thirds of the way up), an
-    `NliScorer`, a `TokenMatchingScorer`, or a `Grounding`. chance: cosine in [-1, 1) of unrelated words under it. The empty caption
-    gets 0. Counts are compared as words.
+    """Coverage of the references as a reward. The empty caption gets 0. Counts are compared as words.
+
+    Args:
+        encoder: folder or hub name of a text encoder, an `NliScorer`, a `TokenMatchingScorer`, or a `Grounding`. An NLI
+            model is also a text encoder; its vectors are taken two thirds of the way up.
+        chance: cosine of unrelated words under this encoder, in [-1, 1).
+        device: where the encoder runs.
     """
 
     name, range, needs, version = "coverage", (0.0, 1.0), frozenset({"references"}), "1"
@@ -40,9 +46,10 @@ class Coverage(Reward):
         elif isinstance(encoder, NliScorer):
             encoder = Grounding.from_nli(encoder, chance=chance)
         elif isinstance(encoder, Grounding) and chance:
-            raise ValueError(f"chance={chance} beside a Grounding, which has its own ({encoder.chance})")
+            raise ValueError(f"chance={chance} has no effect: the Grounding has its own chance ({encoder.chance})")
         self.grounding = encoder if isinstance(encoder, Grounding) else Grounding(encoder, chance=chance)
 
     def score(self, batch: RewardBatch) -> RewardOutput:
+        """Score a batch of captions. A row whose references say nothing abstains."""
         covered = self.grounding.coverage(batch.captions, [sample.references for sample in batch.samples])
         return RewardOutput([Score.abstain("no reference says anything") if c is None else Score(c) for c in covered])

@@ -1,18 +1,19 @@
 """Grammar: is the caption made of well-formed sentences?
 
-measures  r = mean over sentences of min(1, P(grammatical) / sure) by a classifier trained on spoilt captions
-          (`classifier`), or the mean log-probability of a token under a language model (`language_model`)
+measures  r = mean over sentences of min(1, P(grammatical) / sure) from a classifier trained on corrupted captions
+          (`classifier`), or the mean log-probability per token under a language model (`language_model`)
 range     [0, 1], or (-inf, 0] by a language model
 needs     nothing
-cost      one pass of a small classifier, or of a language model, a caption; neither sees the image
-source    CLIP-Caption-Reward (arXiv 2205.13115): P(grammatical) by a head on CLIP's text encoder, trained on captions with
-          n-grams repeated, removed, inserted, swapped, shuffled (weight 2 beside CLIP-S; its code has the weights the wrong
-          way round). Here an encoder of its own: CLIP's reads little more than a bag of words. Log-perplexity: VLRM
-          (arXiv 2404.01911)
-hack      any fluent text, true or not; a language model likes what is said often, generic sentences and repetition most;
-          one long sentence counts as much as one short one
-guards    self-retrieval and critique for content, repetition, length
-fails     none; by the lab's classifier, which hears form alone: other_image, one_false and one_missing tie
+cost      one pass of a small classifier, or of a language model, per caption; neither sees the image
+source    CLIP-Caption-Reward (arXiv 2205.13115): P(grammatical) from a head on CLIP's text encoder, trained on captions
+          with n-grams repeated, removed, inserted, swapped or shuffled (weight 2 beside CLIP-S; its code has the
+          weights the other way round). This reward has its own encoder, because CLIP's reads little more than a bag of
+          words. Log-perplexity: VLRM (arXiv 2404.01911)
+hack      any fluent text, true or not. A language model prefers what is said often: generic sentences and repetition.
+          One long sentence counts as much as one short one
+guards    self-retrieval and critique for the content, repetition, length
+fails     none; measured with the lab's classifier, which looks at form alone: other_image, one_false and one_missing
+          tie
 """
 
 from __future__ import annotations
@@ -26,12 +27,21 @@ from rlcap.types import RewardBatch, Score
 
 
 class Grammar(Reward):
-    """model: folder or hub name of a sequence classifier with a label for grammatical sentences (`rlcap grammar` trains one
-    on your captions; textattack/roberta-base-CoLA with `label: 1`), of a causal language model for `language_model`, or a
-    scorer object. label: number of the classifier's label where its name doesn't say. sure: probability that counts as 1: a
-    classifier is never certain, and what it finds a little less certain is not worse grammar.
+    """Well-formedness of the caption's sentences as a reward.
 
-    The empty caption gets 0, or by a language model the value of words drawn at random (minus the log of its vocabulary).
+    The empty caption gets 0; with a language model it gets the value of words drawn at random (minus the log of the
+    vocabulary size).
+
+    Args:
+        model: folder or hub name of a sequence classifier with a label for grammatical sentences (`rlcap grammar`
+            trains one on your captions; textattack/roberta-base-CoLA needs `label: 1`), of a causal language model for
+            `language_model`, or a scorer object.
+        form: `classifier` or `language_model`.
+        label: number of the classifier's label for grammatical sentences, where the labels' names do not say which it
+            is.
+        sure: probability in (0, 1] that counts as 1. A classifier is never certain, and a slightly lower probability
+            does not mean worse grammar.
+        device: where the model runs.
     """
 
     name, version = "grammar", "1"
@@ -49,7 +59,7 @@ class Grammar(Reward):
         if form not in ("classifier", "language_model"):
             raise ValueError(f"form must be classifier or language_model, got {form!r}")
         if not 0 < sure <= 1:
-            raise ValueError(f"sure is a probability in (0, 1], got {sure}")
+            raise ValueError(f"sure is a probability and must lie in (0, 1], got {sure}")
         self.form, self.sure = form, sure
         self.range = (0.0, 1.0) if form == "classifier" else (-float("inf"), 0.0)
         if isinstance(model, str):
@@ -61,18 +71,19 @@ class Grammar(Reward):
         self.model = model
 
     def score(self, batch: RewardBatch) -> RewardOutput:
-        judge = self._classify if self.form == "classifier" else self._surprise
-        return RewardOutput([Score(value) for value in judge(list(batch.captions))])
+        """Score a batch of captions."""
+        compute = self._classify if self.form == "classifier" else self._surprise
+        return RewardOutput([Score(value) for value in compute(list(batch.captions))])
 
     def _classify(self, captions: list[str]) -> list[float]:
         sentences = [split_sentences(caption) for caption in captions]
-        found = iter(self.model.probabilities([text for texts in sentences for text in texts]).tolist())
+        probabilities = iter(self.model.probabilities([text for texts in sentences for text in texts]).tolist())
         return [
-            math.fsum(min(1.0, next(found) / self.sure) for _ in texts) / len(texts) if texts else 0.0
+            math.fsum(min(1.0, next(probabilities) / self.sure) for _ in texts) / len(texts) if texts else 0.0
             for texts in sentences
         ]
 
     def _surprise(self, captions: list[str]) -> list[float]:
-        at_random = -math.log(self.model.words)
+        random_value = -math.log(self.model.words)
         values = self.model.log_probs([caption.strip() for caption in captions]).tolist()
-        return [at_random if math.isnan(value) else min(value, 0.0) for value in values]
+        return [random_value if math.isnan(value) else min(value, 0.0) for value in values]

@@ -1,20 +1,23 @@
-"""Hallucination: does the caption say what the references contradict or don't support, and does it say what they do?
+"""Hallucination: does the caption contradict the references or go beyond them, and does it say what they say?
 
 measures  r = α · r_f + (1 − α) · r_a; fidelity r_f by NLI, adequacy r_a by greedy token matching
 range     [-1, 1]
 needs     references
-cost      one NLI pass a (reference, caption or sentence) pair; one encoder pass a text, two with `grounded`
-source    MOCHa (arXiv 2312.03631): r_f = 1 − 2 · mean_k P(contradiction | ref_k, caption), r_a = clip(2 · (F1 − .35), −1, 1),
-          α = .5 (`mocha`). `sentences` judges each sentence against all references: contradicted costs 1, unsupported
-          `unsupported`, supported 0, r_f = 1 − 2 · mean cost. `grounded`, for photos, also looks each word up in them
-          (`rlcap.scorers.grounding`; ALOHa, arXiv 2404.02904): NLI passes over one wrong word among ten right ones
-hack      α = 1: short safe sentences; true ones in other words dilute a false one (little in `grounded`). `mocha`: a hedge ("there might be …" adds
-          .31 to r_f of 120 foiled nocaps captions; it takes .07 in `sentences`, which judges the bare claim too, .03 in
-          `grounded`: benchmarks/hedges.py). `grounded`: the references' own words
-guards    adequacy and length against silence; repetition; self-retrieval and critique for detail; `rlcap nli` teaches the NLI
-          model, by captions alone, what is false and what others only leave out
-fails     one_word, cut_off, repeated, echo, other_image, generic, one_false, one_missing, rambling, foreign, injection, praise;
-          by the lab's NLI model, which has never seen most of these words: `sentences` with α = 1, `mocha` with .5
+cost      one NLI pass per pair of a reference and a caption or sentence; one encoder pass per text, two with `grounded`
+source    MOCHa (arXiv 2312.03631): r_f = 1 − 2 · mean_k P(contradiction | ref_k, caption), r_a = clip(2 · (F1 − .35),
+          −1, 1), α = .5 (`mocha`). `sentences` judges each sentence against all references: a contradicted one costs 1,
+          an unsupported one `unsupported`, a supported one 0, and r_f = 1 − 2 · mean cost. `grounded`, for photos, also
+          looks each word up in the references (`rlcap.scorers.grounding`; ALOHa, arXiv 2404.02904), because NLI
+          overlooks one wrong word among ten right ones
+hack      with α = 1, short safe sentences. True sentences in other words dilute a false one (only a little in
+          `grounded`). In `mocha`, a hedge: "there might be …" adds .31 to r_f of 120 nocaps captions with a wrong
+          object. A hedge takes away .07 in `sentences`, which also judges the claim without its hedge, and .03 in
+          `grounded` (benchmarks/hedges.py). In `grounded`, the references' own words
+guards    adequacy and length against silence; repetition; self-retrieval and critique for detail. `rlcap nli` trains
+          the NLI model from captions alone to separate what is false from what other captions only leave out
+fails     one_word, cut_off, repeated, echo, other_image, generic, one_false, one_missing, rambling, foreign, injection,
+          praise; measured with the lab's NLI model, which has never seen most of these words: `sentences` with α = 1,
+          `mocha` with .5
 """
 
 from __future__ import annotations
@@ -30,22 +33,32 @@ from rlcap.types import RewardBatch, Score
 
 
 def fidelity(contradiction: float) -> float:
-    """Mean P(contradiction), or mean cost, in [0, 1] → 1 − 2p in [-1, 1]; .25 → .5."""
+    """Return 1 − 2p in [-1, 1] for a mean P(contradiction), or a mean cost, in [0, 1]; .25 gives .5."""
     return 1 - 2 * contradiction
 
 
 def adequacy(f1: float) -> float:
-    """Rescaled F1 → clip(2 · (F1 − .35), −1, 1); .60 → .5, .85 and more → 1."""
+    """Return clip(2 · (F1 − .35), −1, 1) for a rescaled F1; .60 gives .5, and .85 or more gives 1."""
     return max(-1.0, min(1.0, 2 * (f1 - 0.35)))
 
 
 class Hallucination(Reward):
-    """nli: path, hub name or `NliScorer`. encoder: the same for adequacy; by default the NLI model's own encoder.
-    each_reference: also ask each reference alone (`sentences`; see `claim_costs`).
-    baseline: F1 of unrelated captions under that encoder (`TokenMatchingScorer.unrelated_f1`; .47 is a MiniLM's on COCO).
-    grounding: a `Grounding`, or a mapping of its numbers (`grounded`; by default those of a MiniLM).
-    The empty caption gets the lowest value: it says nothing wrong, and must not win by it. A sentence said twice counts
-    once. A hedged sentence costs what it costs without its hedges, and at least `unsupported`.
+    """Fidelity to the references and adequacy as a reward.
+
+    The empty caption gets the lowest value: it says nothing wrong, and must not win by that. A sentence that occurs
+    twice counts once. A hedged sentence costs as much as it does without its hedges, and at least `unsupported`.
+
+    Args:
+        nli: path or hub name of an NLI model, or an `NliScorer`.
+        form: mocha, sentences or grounded.
+        alpha: weight of fidelity, in [0, 1]; 1 − alpha is that of adequacy.
+        unsupported: cost of a sentence that the references neither support nor contradict, in [0, 1].
+        each_reference: whether each reference is also asked alone (`sentences`; see `claim_costs`).
+        encoder: path, hub name or scorer for adequacy; by default the NLI model's own encoder.
+        baseline: F1 of unrelated captions under that encoder (`TokenMatchingScorer.unrelated_f1`; .47 is that of a
+            MiniLM on COCO).
+        grounding: a `Grounding`, or a mapping of its numbers (`grounded`; by default those of a MiniLM).
+        device: where the models run.
     """
 
     name, range, needs, version = "hallucination", (-1.0, 1.0), frozenset({"references"}), "2"
@@ -65,7 +78,7 @@ class Hallucination(Reward):
         if form not in ("mocha", "sentences", "grounded"):
             raise ValueError(f"form must be mocha, sentences or grounded, got {form!r}")
         if not (0 <= alpha <= 1 and 0 <= unsupported <= 1):
-            raise ValueError(f"alpha and unsupported lie in [0, 1], got {alpha} and {unsupported}")
+            raise ValueError(f"alpha and unsupported must lie in [0, 1], got {alpha} and {unsupported}")
         self.form, self.alpha, self.unsupported, self.each = form, alpha, unsupported, each_reference
         self.nli = NliScorer.load(nli, device) if isinstance(nli, str) else nli
         if form == "grounded" and not isinstance(grounding, Grounding):
@@ -78,23 +91,24 @@ class Hallucination(Reward):
         )
 
     def score(self, batch: RewardBatch) -> RewardOutput:
+        """Score a batch of captions. A row without references abstains."""
         references = [tuple(text for text in sample.references if text.strip()) for sample in batch.samples]
         rows = [i for i, texts in enumerate(references) if texts and batch.captions[i].strip()]
         captions, kept = [batch.captions[i] for i in rows], [references[i] for i in rows]
-        asked = captions, kept, self.unsupported, self.each
+        claim_inputs = captions, kept, self.unsupported, self.each
         if self.form == "mocha":
-            faithful = mean_contradictions(self.nli, captions, kept)
+            fidelity_costs = mean_contradictions(self.nli, captions, kept)
         elif self.form == "sentences":
-            faithful = claim_costs(self.nli, *asked)
+            fidelity_costs = claim_costs(self.nli, *claim_inputs)
         else:
-            faithful = grounded_costs(self.nli, self.grounding, *asked)
-        covered = self.encoder.best_f1(captions, kept) if self.alpha < 1 else [0.0] * len(rows)
+            fidelity_costs = grounded_costs(self.nli, self.grounding, *claim_inputs)
+        f1_values = self.encoder.best_f1(captions, kept) if self.alpha < 1 else [0.0] * len(rows)
         metrics = {"nli_truncated": self.nli.truncated_share}
         values = {}
-        for i, f, a in zip(rows, faithful, covered, strict=True):
+        for i, f, a in zip(rows, fidelity_costs, f1_values, strict=True):
             values[i] = max(-1.0, min(1.0, self.alpha * fidelity(f) + (1 - self.alpha) * adequacy(a)))
         if rows:
-            metrics["cost"] = sum(faithful) / len(rows)
+            metrics["cost"] = sum(fidelity_costs) / len(rows)
         return RewardOutput(
             [
                 Score(values.get(i, self.range[0])) if texts else Score.abstain("no reference to compare with")

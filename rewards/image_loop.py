@@ -1,17 +1,18 @@
-"""Image loop: do texts like the caption stand beside images like its image?
+"""Image loop: do texts similar to the caption belong to images similar to its image?
 
-measures  GRC + β · QIR over the K images whose texts are nearest to the caption: GRC = ‖mean of their unit vectors‖, how
-          much they agree; QIR = Σ_r 2^−(r−1) · cos(own image, image of rank r), how near they are
+measures  GRC + β · QIR over the K images whose texts are nearest to the caption. GRC = ‖mean of their unit vectors‖:
+          how much they agree. QIR = Σ_r 2^−(r−1) · cos(own image, image of rank r): how close they are to the own image
 range     [-2, 3] at β = 1; in general [-2β, 1 + 2β]
 needs     image, and a gallery of captioned images
-cost      one sentence vector a caption; the gallery's texts once, images from the cache
-source    CIM (arXiv 2603.01696): SBERT over a captioned gallery, OpenCLIP on the images; no text meets CLIP, so its 77 tokens
-          are no limit. There K and β are not told; here 5 and 1
-hack      the gallery's commonest caption has the most coherent neighbours (GRC); what the sentence encoder reads past:
-          negations, counts, who does what
-guards    self-retrieval among similar images, hallucination; the larger the gallery the better. The own image is left out
-fails     one_word, cut_off, repeated, salad, echo, other_image, generic, one_false, one_missing, rambling, foreign, injection,
-          praise, hedged; with the lab's NLI encoder for want of a sentence encoder, .66 of pairs as truth has them
+cost      one sentence vector per caption; the gallery's texts are encoded once, images come from the cache
+source    CIM (arXiv 2603.01696): SBERT over a captioned gallery, OpenCLIP on the images. No text goes through CLIP, so
+          its 77 tokens are no limit. The paper does not state K and β; here they are 5 and 1
+hack      the most common caption of the gallery has the most coherent neighbours (GRC); what the sentence encoder
+          ignores: negations, counts, who does what
+guards    self-retrieval among similar images, hallucination; a large gallery. The own image is left out of it
+fails     one_word, cut_off, repeated, salad, echo, other_image, generic, one_false, one_missing, rambling, foreign,
+          injection, praise, hedged; measured with the lab's NLI encoder instead of a sentence encoder. It orders 66 %
+          of pairs as truth does
 """
 
 from __future__ import annotations
@@ -30,20 +31,32 @@ from rlcap.types import RewardBatch, Score
 
 
 def coherence(vectors: torch.Tensor) -> float:
-    """GRC of (K, D) unit vectors: two orthogonal ones → .7071."""
+    """Return GRC of (K, D) unit vectors, the norm of their mean; two orthogonal vectors give .7071."""
     return float(vectors.double().mean(0).norm())
 
 
 def nearness(own: torch.Tensor, vectors: torch.Tensor) -> float:
-    """QIR: cosines of (K, D) unit vectors with the own (D,), weighed 1, .5, .25, …"""
+    """Return QIR: the cosines of (K, D) unit vectors with the own (D,) vector, weighted by 1, .5, .25, and so on."""
     cosines = vectors.double() @ own.double()
     return float((cosines * 0.5 ** torch.arange(len(vectors), dtype=torch.double)).sum())
 
 
 class ImageLoop(Reward):
-    """encoder: a sentence encoder's folder or hub name, or an object with `vectors`. clip, pretrained: as for SelfRetrieval.
-    pairs: the captioned gallery, a .jsonl of {image, caption}, or a list of (image path, caption). neighbours: K. The empty
-    caption gets the lowest value."""
+    """The image loop as a reward. The empty caption gets the lowest value.
+
+    Args:
+        encoder: folder or hub name of a sentence encoder, or an object with `vectors`.
+        clip: an open_clip model name (with `pretrained`), or a scorer object.
+        pairs: the captioned gallery: a .jsonl file of {image, caption}, or a list of (image path, caption).
+        pretrained: the tag of CLIP's weights.
+        neighbours: K, the number of nearest images.
+        beta: β, at least 0.
+        device: where the models run.
+        cache_dir: folder of the cached image embeddings.
+
+    Raises:
+        ConfigError: for a negative beta, no neighbours, or a gallery that has no more images than neighbours.
+    """
 
     name, needs, version = "image_loop", frozenset({"image"}), "1"
 
@@ -63,7 +76,8 @@ class ImageLoop(Reward):
             pairs = [(row["image"], row["caption"]) for row in map(json.loads, lines)]
         if neighbours < 1 or beta < 0 or len({image for image, _ in pairs}) <= neighbours:
             raise ConfigError(
-                f"image_loop needs beta >= 0 and more gallery images than neighbours, got {beta}, {neighbours}"
+                "image_loop needs beta >= 0, neighbours >= 1 and more gallery images than neighbours, got beta "
+                f"{beta} and {neighbours} neighbours"
             )
         if isinstance(encoder, str):
             from rlcap.scorers.sentence_vectors import SentenceEncoder
@@ -77,23 +91,29 @@ class ImageLoop(Reward):
         self.range = (-2 * beta, 1 + 2 * beta)
 
     def score(self, batch: RewardBatch) -> RewardOutput:
-        images, broken = embed_readable(
+        """Score a batch of captions. A row whose image can't be read abstains."""
+        images, errors = embed_readable(
             self.clip.image_embeddings, [*self.paths, *(s.image for s in batch.samples if s.image)]
         )
-        near = self.encoder.vectors(list(batch.captions)) @ self.texts.T
+        similarities = self.encoder.vectors(list(batch.captions)) @ self.texts.T
         scores = []
-        for caption, sample, similar in zip(batch.captions, batch.samples, near, strict=True):
-            order = dict.fromkeys(self.paths[i] for i in similar.argsort(descending=True, stable=True).tolist())
-            found = [images[path].cpu() for path in order if path in images and path != sample.image][: self.neighbours]
-            if sample.image not in images or len(found) < self.neighbours:
+        for caption, sample, similarity_row in zip(batch.captions, batch.samples, similarities, strict=True):
+            order = dict.fromkeys(self.paths[i] for i in similarity_row.argsort(descending=True, stable=True).tolist())
+            neighbour_vectors = [images[path].cpu() for path in order if path in images and path != sample.image][
+                : self.neighbours
+            ]
+            if sample.image not in images or len(neighbour_vectors) < self.neighbours:
                 scores.append(
                     Score.abstain(
-                        broken.get(sample.image, "no image path" if not sample.image else "too small a gallery")
+                        errors.get(
+                            sample.image,
+                            "no image path" if not sample.image else "the gallery has too few other images",
+                        )
                     )
                 )
             elif not caption.strip():
                 scores.append(Score(self.range[0]))
             else:
-                own, vectors = images[sample.image].cpu(), torch.stack(found)
+                own, vectors = images[sample.image].cpu(), torch.stack(neighbour_vectors)
                 scores.append(Score(coherence(vectors) + self.beta * nearness(own, vectors)))
         return RewardOutput(scores)

@@ -1,16 +1,16 @@
-"""Length: a two-sided gate, so that neither silence nor rambling wins.
+"""Length: a gate with two sides, so that neither silence nor rambling wins.
 
 measures  ρ = words(caption) / words(reference)
-range     [-1, 0], or [0, 1] as a gate or ramp; penalty: 0 inside the gate, falling in a line to -1 at ρ = 0 and ρ = 2 · high;
-          gate: 1 inside, 0 outside; ramp: 1 up to so many words, then in a line to 0
-needs     references, a paragraph, a fixed `target`, or a `band`; nothing as a ramp
-cost      none: counts words
+range     [-1, 0], or [0, 1] as a gate or ramp; penalty: 0 inside the gate, falling linearly to -1 at ρ = 0 and ρ = 2 ·
+          high; gate: 1 inside and 0 outside; ramp: 1 up to `free` words, then linearly down to 0 at `most` words
+needs     references, a paragraph, a fixed `target`, or a `band`; a ramp needs nothing
+cost      none; it only counts words
 source    BalCapRL (arXiv 2605.07394): a caption's linguistic reward counts only if ρ ∈ [0.5, 2]. Ramp: CapRL++ (arXiv
           2606.09393), 2048 to 3072 tokens there. Bands: formats of captions in Apple's VeCap studies, in tokens there
-hack      any words fill it: word salad of the right length scores 0
+hack      any words fill it: a word shuffle of the right length scores 0
 guards    repetition, hallucination and critique look at what the words say
-fails     cut_off, salad, generic, one_missing, foreign, echo, other_image; on 7 to 17 % of the lab's images, where the good
-          caption is the longer one; counts words alone, so one_false, praise and their like tie
+fails     cut_off, salad, generic, one_missing, foreign, echo, other_image; on 7 to 17 % of the lab's images, where the
+          good caption is the longer one. It only counts words, so one_false, praise and similar probes tie
 """
 
 from __future__ import annotations
@@ -24,12 +24,22 @@ from rlcap.types import RewardBatch, Sample, Score
 
 
 class Length(Reward):
-    """form: `penalty`, `gate` or `ramp`. low, high: the gate; free, most: the ramp, in words. band: SSC, DSC or DSC+ in place
-    of gate and reference.
+    """The length of the caption in relation to a reference length as a reward.
 
-    The reference length is `target` words if given; else the paragraph's; else, where there is only a handful of short
-    captions, their mean (`references="mean"`: the captioner learns one caption) or sum (`"sum"`: it learns to fuse them).
-    A truncated caption gets the lowest value whatever its length: stopping is part of the task.
+    The reference length is `target` words if that is given; otherwise the paragraph's length; otherwise the mean of the
+    short references' lengths (`references="mean"`: the captioner learns a single caption) or their sum (`"sum"`: it
+    learns to fuse them). A truncated caption gets the lowest value whatever its length, because stopping is part of the
+    task.
+
+    Args:
+        low: lower end of the gate, as a ratio ρ above 0.
+        high: upper end of the gate, as a ratio ρ.
+        form: `penalty`, `gate` or `ramp`.
+        target: reference length in words.
+        references: `mean` or `sum` of the references' lengths.
+        band: SSC, DSC or DSC+, in place of gate and reference length.
+        free: words up to which the ramp is 1.
+        most: words from which on the ramp is 0.
     """
 
     name, range, version = "length", (-1.0, 1.0), "1"
@@ -46,14 +56,14 @@ class Length(Reward):
         most: float = 3072,
     ) -> None:
         if not (0 < low <= high and 0 < free < most):
-            raise ValueError(f"0 < low <= high and 0 < free < most, got [{low}, {high}] and [{free}, {most}]")
-        for name, value, known in (
+            raise ValueError(f"0 < low <= high and 0 < free < most must hold, got [{low}, {high}] and [{free}, {most}]")
+        for name, value, allowed in (
             ("form", form, ("penalty", "gate", "ramp")), ("references", references, ("mean", "sum")), ("band", band, (None, *BANDS)),
         ):  # fmt: skip
-            if value not in known:
-                raise ValueError(f"{name} must be one of {', '.join(map(str, known))}, got {value!r}")
+            if value not in allowed:
+                raise ValueError(f"{name} must be one of {', '.join(map(str, allowed))}, got {value!r}")
         if target is not None and target <= 0:
-            raise ValueError(f"target is a number of words above 0, got {target}")
+            raise ValueError(f"target must be a number of words above 0, got {target}")
         self.low, self.high = BANDS[band] if band else (low, high)
         self.form, self.target, self.references, self.free, self.most = (
             form,
@@ -65,7 +75,7 @@ class Length(Reward):
         self.range = (-1.0, 0.0) if form == "penalty" else (0.0, 1.0)
 
     def reference_words(self, sample: Sample) -> float:
-        """Words that a caption of this image should have; 0 where nothing says."""
+        """Return the number of words that a caption of this image should have, or 0 where nothing determines it."""
         if self.target is not None:
             return self.target
         if words := len(tokenize(sample.paragraph or "")):
@@ -75,6 +85,7 @@ class Length(Reward):
         return total / len(counts) if counts and self.references == "mean" else total
 
     def score(self, batch: RewardBatch) -> RewardOutput:
+        """Score a batch of captions. A row without a reference length abstains."""
         return RewardOutput(
             [self._one(*row) for row in zip(batch.captions, batch.samples, batch.truncated, strict=True)]
         )

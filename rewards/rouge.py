@@ -1,13 +1,14 @@
-"""ROUGE: how long is the longest run of words, gaps allowed, that the caption shares with a reference?
+"""ROUGE: how long is the longest sequence of words, with gaps allowed, that the caption shares with a reference?
 
-measures  r = F-measure (β = 1.2) of the longest common subsequence, precision and recall each the best over references
+measures  r = F-measure (β = 1.2) of the longest common subsequence; precision and recall are each the best over the
+          references
 range     [0, 1]
 needs     references
-cost      none: words times words of each reference
-source    ROUGE-L (Lin 2004), as pycocoevalcap computes it; equal to 1e-6 on COCO's captions
+cost      none; it compares every word with every word of each reference
+source    ROUGE-L (Lin 2004), as pycocoevalcap computes it; equal to within 1e-6 on COCO's captions
 hack      common openings ("there is a … in the …"); a short caption made of them has high precision
-guards    self-retrieval against sameness, length
-fails     cut_off, salad, one_missing; for paragraphs held to short references (lab)
+guards    self-retrieval against captions that are all alike, length
+fails     cut_off, salad, one_missing; measured on paragraphs that are compared with short references (lab)
 """
 
 from __future__ import annotations
@@ -18,11 +19,12 @@ from rlcap.types import RewardBatch, Score
 
 
 class Rouge(Reward):
-    """The empty caption gets 0."""
+    """ROUGE-L as a reward. The empty caption gets 0."""
 
     name, range, needs, version = "rouge", (0.0, 1.0), frozenset({"references"}), "1"
 
     def score(self, batch: RewardBatch) -> RewardOutput:
+        """Score a batch of captions. A row without references abstains."""
         return RewardOutput(
             [self._one(caption, s.references) for caption, s in zip(batch.captions, batch.samples, strict=True)]
         )

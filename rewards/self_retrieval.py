@@ -1,16 +1,19 @@
 """Self-retrieval: does the caption find its own image among similar ones?
 
-measures  log softmax of s · cos(caption, image) over the own image, its bag and random fillers (`logprob`), its exponential
-          (`probability`), whether the own image is first in its bag (`recall`), or the cosine by which (`margin`)
-range     (-inf, 0]; [0, 1] as a probability or recall, [-2, 2] as a margin; uniform over B images: −ln B
+measures  log softmax of s · cos(caption, image) over the own image, its bag and random fillers (`logprob`), its
+          exponential (`probability`), whether the own image is first in its bag (`recall`), or by which cosine
+          difference it is (`margin`)
+range     (-inf, 0]; [0, 1] as a probability or recall, [-2, 2] as a margin; a uniform guess over B images gives −ln B
 needs     image, with distractors (the bag in the row) or a gallery
-cost      one text pass a batch; image embeddings are cached
-source    NDLB (arXiv 2409.03025): R_i = log softmax_j(100 · cos(text_i, image_j))[i], there over the mini-batch of 100
-          `recall` and `margin` count the bag alone. Several retrievers: the mean of their values
-hack      a bag of distinguishing words, true or not: invented details and word salad win against siblings; what the
-          retriever can't see (relations, counts) is free to be wrong; what fools one retriever fools another less
-guards    hallucination, critique, repetition; several retrievers; evaluation by another one
-fails     salad, repeated, hedged, one_false; by the lab's retriever, which reads little more than kinds and colours
+cost      one text pass per batch; image embeddings are cached
+source    NDLB (arXiv 2409.03025): R_i = log softmax_j(100 · cos(text_i, image_j))[i], there over the mini-batch of 100.
+          `recall` and `margin` use the bag alone. With several retrievers the reward is the mean of their values
+hack      distinguishing words, true or not: invented details and word shuffles win against siblings. What the retriever
+          can't see (relations, counts) may be wrong at no cost. A caption that deceives one retriever deceives another
+          one less
+guards    hallucination, critique, repetition; several retrievers; evaluation with another retriever
+fails     salad, repeated, hedged, one_false; measured with the lab's retriever, which reads little more than kinds and
+          colours
 """
 
 from __future__ import annotations
@@ -35,9 +38,20 @@ RANGES = {
 
 
 class SelfRetrieval(Reward):
-    """clip: open_clip model name (with `pretrained`), a scorer object, or a list of either. gallery: image paths that
-    fillers are drawn from, or a text file of them. candidates: images in the softmax. scale: inverse temperature, the
-    model's own by default. The empty caption gets what knowing nothing gives: −ln B, 1/B, 0, a margin of 0.
+    """Self-retrieval as a reward.
+
+    The empty caption gets the value of a retriever that knows nothing: −ln B, 1/B, a recall of 0, or a margin of 0.
+
+    Args:
+        clip: an open_clip model name (with `pretrained`), a scorer object, or a list of either.
+        pretrained: the tag of the weights, or one for each model.
+        form: logprob, probability, recall or margin.
+        pooling: `sentences` or `whole`.
+        gallery: image paths that fillers are drawn from, or a text file with one path per line.
+        candidates: number of images in the softmax, the own image among them; at least 2.
+        scale: inverse temperature s; by default the model's own.
+        device: where the models run.
+        cache_dir: folder of the cached image embeddings.
     """
 
     name, needs, version = "self_retrieval", frozenset({"image"}), "1"
@@ -67,34 +81,49 @@ class SelfRetrieval(Reward):
         self.range = RANGES[form]
 
     def images(self, sample_id: str, own: str, bag: Sequence[str]) -> list[str]:
-        """Own image, bag, fillers: a function of the row and the gallery alone, hence of no batch and no rank."""
+        """Return the own image, its bag and the fillers.
+
+        The list depends on the row and the gallery alone, and therefore on no batch and no rank.
+        """
         seen = dict.fromkeys([own, *bag])
         room = max(0, self.candidates - len(seen)) if self.form in ("logprob", "probability") else 0
         return [*seen, *draw_fillers(sample_id, self.gallery, seen, room)]
 
     def score(self, batch: RewardBatch) -> RewardOutput:
-        wanted = [(s.id, s.image, tuple(bag)) for s, bag in zip(batch.samples, batch.distractor_images, strict=True)]
-        rows = list(map({one: self.images(*one) for one in set(wanted)}.get, wanted))
-        judged = [(r, *compute_cosines(r, batch.captions, rows, self.pooling)) for r in self.retrievers]
+        """Score a batch of captions, and log the recall at 1 in the bag.
+
+        A row without an image, or without other images to compare it with, abstains.
+        """
+        requests = [(s.id, s.image, tuple(bag)) for s, bag in zip(batch.samples, batch.distractor_images, strict=True)]
+        rows = list(map({one: self.images(*one) for one in set(requests)}.get, requests))
+        results = [(r, *compute_cosines(r, batch.captions, rows, self.pooling)) for r in self.retrievers]
         scores, recalls = [], []
         for i, (row, bag) in enumerate(zip(rows, batch.distractor_images, strict=True)):
-            mine = [(found[i][~found[i].isnan()], retriever) for retriever, found, *_ in judged]
-            if any(found[i][0].isnan() for _, found, *_ in judged) or any(len(values) < 2 for values, _ in mine):
-                blind = "neither a bag nor a gallery to choose in" if row[0] else "no image path"
-                scores.append(Score.abstain(next((why[row[0]] for *_, why, _ in judged if row[0] in why), blind)))
+            own_values = [(cosines[i][~cosines[i].isnan()], retriever) for retriever, cosines, *_ in results]
+            if any(cosines[i][0].isnan() for _, cosines, *_ in results) or any(
+                len(values) < 2 for values, _ in own_values
+            ):
+                default_reason = "neither a bag nor a gallery to choose in" if row[0] else "no image path"
+                scores.append(
+                    Score.abstain(
+                        next((reasons[row[0]] for *_, reasons, _ in results if row[0] in reasons), default_reason)
+                    )
+                )
                 continue
-            scores.append(Score(sum(self._value(values, retriever) for values, retriever in mine) / len(mine)))
-            near = [found[i][: len({row[0], *bag})] for _, found, *_ in judged]
-            recalls += [is_first(values[~values.isnan()]) for values in near if values[1:].isfinite().any()]
-        metrics = {"text_truncated": max((cut for *_, cut in judged), default=0.0)}
+            scores.append(
+                Score(sum(self._value(values, retriever) for values, retriever in own_values) / len(own_values))
+            )
+            bag_cosines = [cosines[i][: len({row[0], *bag})] for _, cosines, *_ in results]
+            recalls += [is_first(values[~values.isnan()]) for values in bag_cosines if values[1:].isfinite().any()]
+        metrics = {"text_truncated": max((truncated for *_, truncated in results), default=0.0)}
         if recalls:
             metrics["bag_recall_at_1"] = sum(recalls) / len(recalls)
         return RewardOutput(scores, metrics)
 
-    def _value(self, found: torch.Tensor, retriever: Any) -> float:
+    def _value(self, cosines: torch.Tensor, retriever: Any) -> float:
         if self.form == "recall":
-            return float(is_first(found))
+            return float(is_first(cosines))
         if self.form == "margin":
-            return margin(found)
-        logprob = log_probability(found, retriever.logit_scale if self.scale is None else self.scale)
+            return margin(cosines)
+        logprob = log_probability(cosines, retriever.logit_scale if self.scale is None else self.scale)
         return logprob if self.form == "logprob" else math.exp(logprob)

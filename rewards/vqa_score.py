@@ -1,17 +1,19 @@
 """VQAScore: does a vision-language model say yes when asked whether the image shows what the caption says?
 
-measures  r = P("Yes" | image, `Does this figure show "{caption}"? Please answer yes or no.`); of a paragraph the mean over its
-          sentences, or the smallest (`pooling: least`)
+measures  r = P("Yes" | image, `Does this figure show "{caption}"? Please answer yes or no.`); for a paragraph the mean
+          over its sentences, or the smallest value (`pooling: least`)
 range     [0, 1]
 needs     image
-cost      one forward of the model a (image, sentence) pair, the image read anew for each
-source    VQAScore (Lin et al., ECCV 2024), there with CLIP-FlanT5; here any chat model, whose first answer token is looked at
-hack      what the model believes of any image: vague, frequent, small claims; at pairs of detailed captions it was near chance
-          (50.2 % of DetailCaps-4870, CycleReward's table)
+cost      one forward pass of the model per pair of image and sentence; the image is encoded again for each
+source    VQAScore (Lin et al., ECCV 2024), there with CLIP-FlanT5; here any chat model, of whose answer only the first
+          token counts
+hack      what the model believes of any image: vague, frequent, small claims. On pairs of detailed captions it was near
+          chance (50.2 % of DetailCaps-4870, CycleReward's table)
 guards    `least` against dilution; length and claims against vagueness; a judge that reads references
-fails     one_word, cut_off, repeated, echo, generic, one_false, one_missing, foreign, hedged; on 7 to 62 % of 42 images, by a
-          model of the lab's captioner's size, taught this question (benchmarks/lab_judges.py); `least`: salad too, not
-          repeated nor one_false, which tie on a third. No published model was run here
+fails     one_word, cut_off, repeated, echo, generic, one_false, one_missing, foreign, hedged; on 7 to 62 % of 42
+          images, measured with a model as small as the lab's captioner and trained on this question
+          (benchmarks/lab_judges.py). With `least`, salad wins too, and repeated and one_false do not, but tie on a
+          third. No published model was run
 """
 
 from __future__ import annotations
@@ -28,8 +30,17 @@ QUESTION = 'Does this figure show "{caption}"? Please answer yes or no.'
 
 
 class VqaScore(Reward):
-    """model: folder or hub name of a chat vision-language model, or a `YesProbabilityScorer`. question: must hold {caption}. The
-    empty caption gets 0 without asking. Quotes in a caption become ', so that it can't end its own."""
+    """VQAScore as a reward.
+
+    The empty caption gets 0 without a question. Double quotes in a caption become single ones, so that it can't end its
+    own quotation.
+
+    Args:
+        model: folder or hub name of a chat vision-language model, or a `YesProbabilityScorer`.
+        question: the question; it must hold {caption}.
+        pooling: `mean` or `least`, over the sentences.
+        device: where the model runs.
+    """
 
     name, range, needs, version = "vqa_score", (0.0, 1.0), frozenset({"image"}), "1"
 
@@ -47,22 +58,25 @@ class VqaScore(Reward):
         self.model, self.question, self.pooling = model, question, pooling
 
     def score(self, batch: RewardBatch) -> RewardOutput:
+        """Score a batch of captions. A row whose image can't be read abstains."""
         paths = (sample.image for sample in batch.samples if sample.image)
-        images, broken = embed_readable(lambda these: [open_image(path) for path in these], paths)
+        images, errors = embed_readable(lambda these: [open_image(path) for path in these], paths)
         sentences = [split_sentences(caption) for caption in batch.captions]
         rows = zip(batch.samples, sentences, strict=True)
         pairs = list(dict.fromkeys((s.image, text) for s, texts in rows if s.image in images for text in texts))
-        found = self.model.probabilities([images[path] for path, _ in pairs], [self._asks(text) for _, text in pairs])
-        asked = dict(zip(pairs, found, strict=True))
+        probabilities = self.model.probabilities(
+            [images[path] for path, _ in pairs], [self._fill_question(text) for _, text in pairs]
+        )
+        by_pair = dict(zip(pairs, probabilities, strict=True))
         scores = []
         for sample, texts in zip(batch.samples, sentences, strict=True):
             if sample.image not in images:
-                scores.append(Score.abstain(broken.get(sample.image, "no image path")))
+                scores.append(Score.abstain(errors.get(sample.image, "no image path")))
                 continue
-            values = [asked[sample.image, text] for text in texts]
+            values = [by_pair[sample.image, text] for text in texts]
             pooled = min(values, default=0.0) if self.pooling == "least" else sum(values) / max(len(values), 1)
             scores.append(Score(min(1.0, pooled)))
         return RewardOutput(scores)
 
-    def _asks(self, sentence: str) -> str:
+    def _fill_question(self, sentence: str) -> str:
         return self.question.replace("{caption}", sanitize(sentence).replace('"', "'"))

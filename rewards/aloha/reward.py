@@ -1,20 +1,24 @@
-"""ALOHa: has every object that the caption names a counterpart among those that are known to be there?
+"""ALOHa: has every object that the caption names a counterpart among the objects that are known to be there?
 
-measures  least: the smallest, mean: the mean similarity of the caption's objects with their partners; similarity: cosine of
-          sentence vectors, at least 0; partners: one to one, the largest sum; an object without a partner has 0
-range     [0, 1]; the empty caption gets 0 without asking anyone, as does one that names nothing for certain
+measures  the smallest (least) or the mean (mean) similarity of the caption's objects with their partners. Similarity:
+          cosine of sentence vectors, at least 0. Partners: one to one, with the largest sum; an object without a
+          partner has 0
+range     [0, 1]; the empty caption gets 0 without a request, and so does one that names nothing for certain
 needs     references or meta["objects"]
-cost      one LLM call a new caption and one a new set of references; replies are cached on disk. A pass of the encoder
-source    ALOHa (Petryk et al., NAACL 2024; arXiv 2404.02904): objects by GPT-3.5, all-mpnet-base-v2, Hungarian matching, the
-          minimum. As there what the caption is unsure of is left out, `or` is the better of both, references count with all
-          they may name, and once more by the bare noun. Its code gives unmatched objects no 0, though it means to, and
-          silence 1 as a mean. `meta["objects"]` stands for its detections
-hack      one sure object and nothing else; a hedge before what is doubtful (`doubted: counted` holds it to account); wrong
+cost      one LLM call per new caption and one per new set of references, with replies cached on disk; one pass of the
+          encoder
+source    ALOHa (Petryk et al., NAACL 2024; arXiv 2404.02904): objects by GPT-3.5, all-mpnet-base-v2, Hungarian
+          matching, the minimum. As published, objects of which the caption is unsure are left out, `or` counts as the
+          better of both, and references count with all objects that they may name, and once more by the bare noun. The
+          published code means to give unmatched objects 0 but does not, and gives silence a mean of 1.
+          `meta["objects"]` takes the place of its detections
+hack      one certain object and nothing else; a hedge before what is doubtful (`doubted: counted` counts it); wrong
           colours, places, counts and actions of right things, which cost little or nothing
-guards    claims, caption_qa or self-retrieval for detail; hallucination for what is said of the objects; style for hedges
-fails     one_word, cut_off, salad, one_missing; on 55, 38, 31 and 10 %, by the lab's own lister and all-MiniLM-L6-v2. As mean 55,
-          26, 21 and 14 %, and one_false on 26 %. It ties on repeated, rambling, injection and praise, and cut_off on 62 %. A
-          large model's lists are not measured here
+guards    claims, caption_qa or self-retrieval for detail; hallucination for what is said of the objects; style for
+          hedges
+fails     one_word, cut_off, salad, one_missing; on 55, 38, 31 and 10 %, measured with the lab's rule-based lister and
+          all-MiniLM-L6-v2. With form mean 55, 26, 21 and 14 %, and one_false on 26 %. It ties on repeated, rambling,
+          injection and praise, and cut_off ties on 62 %. A large model's lists are not measured
 """
 
 from __future__ import annotations
@@ -26,7 +30,7 @@ from typing import Any, Literal
 from rlcap.judge.config import JudgeSpec
 from rlcap.judge.grader import GradedCaption
 from rlcap.reward.judge_reward import JudgeReward
-from rlcap.rewards.aloha.parsing import ObjectReader, annotated_texts, known_objects
+from rlcap.rewards.aloha.parsing import ObjectReader, collect_known_objects, read_annotated
 from rlcap.scorers.objects.matching import NameVectors, compute_similarities, match_objects
 from rlcap.types import Sample, Score
 
@@ -36,7 +40,7 @@ def aloha(values: Sequence[float], form: Literal["least", "mean"] = "least") -> 
 
     Args:
         values: one similarity in [0, 1] for each object.
-        form: least or mean; 1, .8 and 0 give 0 or .6.
+        form: least or mean; for 1, .8 and 0 they give 0 and .6.
 
     Returns:
         A value in [0, 1]; 0 without objects.
@@ -51,7 +55,8 @@ class Aloha(JudgeReward):
 
     Args:
         judge: lists the objects of a text; see `rlcap.judge.config:JudgeConfig`. It is never shown the image.
-        encoder: folder or hub name of a sentence encoder (`sentence-transformers/all-mpnet-base-v2`), or an object with `vectors`.
+        encoder: folder or hub name of a sentence encoder (`sentence-transformers/all-mpnet-base-v2`), or an object with
+            `vectors`.
         form: least or mean.
         doubted: whether objects that the caption is not sure of are `left_out`, as published, or `counted`.
         device: where the encoder runs.
@@ -69,7 +74,9 @@ class Aloha(JudgeReward):
         device: str = "cpu",
     ) -> None:
         if form not in ("least", "mean") or doubted not in ("left_out", "counted"):
-            raise ValueError(f"form is least or mean, doubted left_out or counted; got {form!r} and {doubted!r}")
+            raise ValueError(
+                f"form must be least or mean, and doubted left_out or counted; got {form!r} and {doubted!r}"
+            )
         super().__init__(judge)
         if isinstance(encoder, str):
             from rlcap.scorers.sentence_vectors import SentenceEncoder
@@ -81,23 +88,25 @@ class Aloha(JudgeReward):
         """Ask for the objects of the caption and, once for all captions of the image, for those of its references."""
         texts = [" ".join(text.split()) for text in sample.references if text.strip()]
         if not texts:
-            return [(caption, sample)] if annotated_texts(sample.meta.get("objects")) else []
+            return [(caption, sample)] if read_annotated(sample.meta.get("objects")) else []
         return [(caption, sample), ("\n".join(texts), sample)]
 
     def aggregate(self, graded: Sequence[GradedCaption], sample: Sample) -> Score:
         """Match the caption's objects with those that are known to be in the image."""
         if not graded:
             return Score.abstain("neither references nor meta['objects'] say what is in the image")
-        for one in graded:
-            if one.verdict is None:
-                return super().aggregate([one], sample)
-        known = known_objects([thing for one in graded[1:] for thing in one.verdict], sample.meta.get("objects"))
+        for reply in graded:
+            if reply.verdict is None:
+                return super().aggregate([reply], sample)
+        known = collect_known_objects(
+            [mention for reply in graded[1:] for mention in reply.verdict], sample.meta.get("objects")
+        )
         if not known:
             return Score.abstain("the references name no object", note=graded[1].reply)
-        named = [thing.names for thing in graded[0].verdict if thing.sure or self.doubted == "counted"]
-        pairs = match_objects(compute_similarities(self.vectors, named, known))
+        mentioned = [mention.names for mention in graded[0].verdict if mention.sure or self.doubted == "counted"]
+        pairs = match_objects(compute_similarities(self.vectors, mentioned, known))
         rows = [
             f"{' or '.join(names)} | {'nothing' if column is None else ' or '.join(known[column])} | {value:.2f}"
-            for names, (column, value) in zip(named, pairs, strict=True)
+            for names, (column, value) in zip(mentioned, pairs, strict=True)
         ]
         return Score(aloha([value for _, value in pairs], self.form), note="\n".join(rows) or "It names no object.")

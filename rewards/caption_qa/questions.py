@@ -1,15 +1,16 @@
-"""Multiple-choice questions about an image, put to a judge that has read its caption.
+"""Multiple-choice questions about an image, for a judge that has read only its caption.
 
-A row brings its own, in `meta["questions"]`:
+A row brings its own questions, in `meta["questions"]`:
 
     [{"question": "What colour is the ball?", "options": ["red", "blue", "green", "white"], "answer": "red"}, …]
 
-The answer is an option's text or its letter. Which of them are worth asking, `curate` finds: those that can be answered
-from the image (or an oracle's text) and not without it. Run it once, over the data set, and keep what it keeps:
+The answer is an option's text or its letter. `curate` finds out which questions are worth asking: those that can be
+answered from the image (or from an oracle's text) and not without it. Run it once over the data set, and keep the
+questions that it keeps:
 
     reader = CaptionQa("openai:gpt-4o-mini").grader
-    found = await curate(samples, reader, oracle=lambda sample: sample.paragraph)
-    rows = {id: [trial.question.row() for trial in found if trial.sample == id and trial.kept] for id in ids}
+    trials = await curate(samples, reader, oracle=lambda sample: sample.paragraph)
+    rows = {id: [trial.question.row() for trial in trials if trial.sample == id and trial.kept] for id in ids}
 """
 
 from __future__ import annotations
@@ -27,17 +28,17 @@ from rlcap.judge.parsing import strip_wrapping
 from rlcap.judge.templates import delimit
 from rlcap.types import Sample
 
-UNTOLD, ELSE = "The caption does not tell.", "The caption says something else, or contradicts itself."
-MOST_OPTIONS = 24
-"""The alphabet, less the letters of UNTOLD and ELSE."""
-NOTHING = "(There is no caption.)"
-"""Stands for the caption where a question is asked without one."""
+NOT_STATED, OTHER_ANSWER = "The caption does not tell.", "The caption says something else, or contradicts itself."
+MAX_OPTIONS = 24
+"""The number of letters, less those of NOT_STATED and OTHER_ANSWER."""
+NO_CAPTION = "(There is no caption.)"
+"""Takes the caption's place where a question is asked without one."""
 _REPLY = re.compile(r"(?:answer\s*:)?\s*\**\(?([A-Z])\)?\**[.:)]?\**(?:\s+(\S.*?))?", re.DOTALL | re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A question with its options."""
+    """A multiple-choice question."""
 
     question: str
     options: tuple[str, ...]
@@ -45,34 +46,42 @@ class Choice:
     """The right one of the options."""
 
     def row(self) -> dict[str, Any]:
-        """As it stands in `meta["questions"]`."""
+        """Return the question as it is written in `meta["questions"]`."""
         return {"question": self.question, "options": list(self.options), "answer": self.answer}
 
 
-def questions_of(rows: Any, sample: str) -> list[Choice]:
-    """What stands in `meta["questions"]` of the sample of that name. [] where there is nothing; QuestionError."""
+def parse_questions(rows: Any, sample: str) -> list[Choice]:
+    """Read the questions of a sample.
+
+    Args:
+        rows: the value of `meta["questions"]`; None gives [].
+        sample: the sample's id, for error messages.
+
+    Raises:
+        QuestionError: for a question that can't be asked; it names the sample and the question.
+    """
     if rows is None:
         return []
     if not isinstance(rows, list | tuple):
         raise QuestionError(f'sample {sample!r}: meta["questions"] must be a list, got {rows!r:.60}')
-    return [_question(row, f'sample {sample!r}: meta["questions"][{i}]') for i, row in enumerate(rows)]
+    return [_parse_question(row, f'sample {sample!r}: meta["questions"][{i}]') for i, row in enumerate(rows)]
 
 
-def _question(row: Any, where: str) -> Choice:
+def _parse_question(row: Any, where: str) -> Choice:
     if not isinstance(row, Mapping) or (missing := [k for k in ("question", "options", "answer") if k not in row]):
-        lacks = f"lacks {', '.join(missing)}" if isinstance(row, Mapping) else f"is {row!r:.60}"
-        raise QuestionError(f"{where} {lacks}; write {{question: …, options: [… , …], answer: one of them}}")
+        problem = f"lacks {', '.join(missing)}" if isinstance(row, Mapping) else f"is {row!r:.60}"
+        raise QuestionError(f"{where} {problem}; write {{question: …, options: [… , …], answer: one of them}}")
     question, options = row["question"], row["options"]
     if not isinstance(question, str) or not question.strip():
         raise QuestionError(f"{where} must ask something, got {question!r:.60}")
     texts = [_line(option) for option in options] if isinstance(options, list | tuple) else []
-    if not 2 <= len(texts) <= MOST_OPTIONS or not all(texts):
-        raise QuestionError(f"{where} needs 2 to {MOST_OPTIONS} texts as options, got {options!r:.80}")
-    if len({text.casefold() for text in [*texts, UNTOLD, ELSE]}) < len(texts) + 2:
+    if not 2 <= len(texts) <= MAX_OPTIONS or not all(texts):
+        raise QuestionError(f"{where} needs 2 to {MAX_OPTIONS} texts as options, got {options!r:.80}")
+    if len({text.casefold() for text in [*texts, NOT_STATED, OTHER_ANSWER]}) < len(texts) + 2:
         raise QuestionError(f"{where} has two options of the same text, or one of ours: {options!r:.80}")
-    said = _line(row["answer"])
+    answer_text = _line(row["answer"])
     letters = dict(zip(string.ascii_uppercase, texts, strict=False))
-    answer = said if said in texts else letters.get(said)
+    answer = answer_text if answer_text in texts else letters.get(answer_text)
     if answer is None:
         raise QuestionError(f"{where}: the answer must be one of the options or its letter, got {row['answer']!r:.60}")
     return Choice(_line(question), tuple(texts), answer)
@@ -82,12 +91,19 @@ def _line(text: Any) -> str:
     return " ".join(text.split()) if isinstance(text, str) else ""
 
 
-def shuffled(choice: Choice, caption: str, sample: str, draw: int) -> tuple[str, ...]:
-    """The options in the order of draw 0, 1, …: a hash of all four arguments, and of nothing that runs.
+def order_options(choice: Choice, caption: str, sample: str, draw: int) -> tuple[str, ...]:
+    """Return the options in the order of draw 0, 1, …, which depends on the four arguments alone.
 
-    A judge may like the first letter. So the right option moves on by one place with each draw, from a place that the
-    caption's hash says: over as many draws as there are options, whoever always says the same letter is right once. The
-    caption has its part in it so that no policy can learn a letter by heart for an image.
+    A judge may prefer the first letter. So the right option moves by one place with each draw, from a start that a hash
+    of the caption, the sample and the question determines. Over as many draws as there are options, a judge that always
+    gives the same letter is right once. The hash includes the caption so that no policy can learn one letter for an
+    image.
+
+    Args:
+        choice: the question.
+        caption: the caption.
+        sample: the sample's id.
+        draw: number of the draw, from 0.
     """
     start = int(content_hash(caption=caption, sample=sample, question=choice.question)[:16], 16)
     wrong = [option for option in choice.options if option != choice.answer]
@@ -97,11 +113,15 @@ def shuffled(choice: Choice, caption: str, sample: str, draw: int) -> tuple[str,
 
 
 def parse_choice(reply: str, options: Sequence[str]) -> str:
-    """The option that a reply names: `B`, `(b)`, `B. blue`, `Answer: B`, or `blue`. ReplyFormatError for anything else."""
+    """Return the option that a reply names: `B`, `(b)`, `B. blue`, `Answer: B`, or `blue`.
+
+    Raises:
+        ReplyFormatError: for any other reply.
+    """
     reply = strip_wrapping(reply)
-    said = reply.strip(".").casefold()
+    answer_text = reply.strip(".").casefold()
     for option in options:
-        if said == option.strip(".").casefold():
+        if answer_text == option.strip(".").casefold():
             return option
     match = _REPLY.fullmatch(reply)
     place = string.ascii_uppercase.index(match[1].upper()) if match else len(options)
@@ -113,10 +133,14 @@ def parse_choice(reply: str, options: Sequence[str]) -> str:
 
 
 class QuestionReader(Grader):
-    """A critic that is asked one question in one order of its options: `request_for`. Its verdict is the option that the judge
-    named. It knows of the sample its image alone, and that only where it was made with `image=True`."""
+    """Asks one question in one order of its options, as `build_request` makes it.
+
+    The verdict is the option that the judge named. The judge is given nothing of the sample but its image, and the
+    image only with `image=True`.
+    """
 
     def prompt_fields(self, caption: str, sample: Sample) -> dict[str, str]:
+        """Return the caption, the question and the lettered options."""
         lines = [f"{letter}. {o}" for letter, o in zip(string.ascii_uppercase, sample.meta["options"], strict=False)]
         return {
             "caption": delimit("caption", caption),
@@ -125,21 +149,38 @@ class QuestionReader(Grader):
         }
 
     def has_material(self, sample: Sample) -> bool:
+        """Return True: the caption is all that the judge may use."""
         return True
 
     def parse(self, reply: str, sample: Sample) -> str:
+        """Read the option that a reply names.
+
+        Raises:
+            ReplyFormatError: for a reply that names none.
+        """
         return parse_choice(reply, sample.meta["options"])
 
 
-def request_for(choice: Choice, caption: str, sample: Sample, draw: int, untold: bool = True) -> tuple[str, Sample]:
-    """A caption and, as a sample that knows nothing else, a question about it. untold: offer UNTOLD and ELSE as well."""
-    options = [*shuffled(choice, caption, sample.id, draw), *((ELSE, UNTOLD) if untold else ())]
+def build_request(choice: Choice, caption: str, sample: Sample, draw: int, untold: bool = True) -> tuple[str, Sample]:
+    """Return a caption and a question about it, as a sample that holds nothing else but its id and image.
+
+    Args:
+        choice: the question.
+        caption: the caption.
+        sample: the sample that the caption describes.
+        draw: number of the draw, which determines the order of the options.
+        untold: whether NOT_STATED and OTHER_ANSWER are offered as well.
+    """
+    options = [*order_options(choice, caption, sample.id, draw), *((OTHER_ANSWER, NOT_STATED) if untold else ())]
     return caption, Sample(sample.id, sample.image, meta={"question": choice.question, "options": options})
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """How a question did. Both shares are of the answers that could be read, in [0, 1]; NaN is written as None."""
+    """How a question was answered.
+
+    Both shares are of the answers that could be read, in [0, 1]; they are None where there are none.
+    """
 
     sample: str
     question: Choice
@@ -159,30 +200,55 @@ async def curate(
     high: float = 0.75,
     low: float = 0.25,
 ) -> list[Trial]:
-    """CapRL's filter: a question is kept where it is answered rightly on more than `high` of the draws by `reader`, who is
-    given the image or the oracle's text, and on less than `low` of them by `blind` (default: the reader), who has neither.
+    """Find the questions that can be answered from the image and not without it (the filter of CapRL).
 
-    oracle: sample → a text that tells everything; without one the reader must see. A question that nobody answers is not
-    kept. Raises ConfigError, QuestionError, JudgeError.
+    A question is kept where `reader` answers it correctly on more than `high` of the draws, given the image or the
+    oracle's text, and `blind` on less than `low` of them, given neither. A question that nobody answers is not kept.
+
+    Args:
+        samples: the samples, with their questions in `meta["questions"]`.
+        reader: answers from the image or from the oracle's text.
+        blind: answers from neither; by default the reader.
+        oracle: sample → a text that tells everything about the image. Without it the reader must see the image.
+        draws: how often each question is asked.
+        high: share above which the reader must be right.
+        low: share below which the blind reader must be right.
+
+    Returns:
+        One trial for each question.
+
+    Raises:
+        ConfigError: where neither an oracle nor the image tells the reader anything, or where the blind reader sees the
+            image.
+        QuestionError: for a question that can't be asked.
+        JudgeError: where a judge can't work at all.
     """
     blind = blind or reader
     if (oracle is None and not reader.sees_image) or blind.sees_image:
-        raise ConfigError("curate needs a reader that sees (image=True) or an oracle, and a blind one that doesn't see")
-    known = [(s, choice) for s in samples for choice in questions_of(s.meta.get("questions"), s.id)]
+        raise ConfigError(
+            "curate needs a reader that sees the image (image=True) or an oracle, and a blind reader that does not see it"
+        )
+    questions = [(s, choice) for s in samples for choice in parse_questions(s.meta.get("questions"), s.id)]
 
-    async def right(who: QuestionReader, text: Callable[[Sample], str]) -> list[float | None]:
-        asks = [request_for(choice, text(s), s, draw) for s, choice in known for draw in range(draws)]
-        read, _ = await who.grade([caption for caption, _ in asks], [sample for _, sample in asks])
-        return [_share(read[i * draws : (i + 1) * draws], choice) for i, (_, choice) in enumerate(known)]
+    async def share_right(grader: QuestionReader, text: Callable[[Sample], str]) -> list[float | None]:
+        requests = [build_request(choice, text(s), s, draw) for s, choice in questions for draw in range(draws)]
+        graded, _ = await grader.grade([caption for caption, _ in requests], [sample for _, sample in requests])
+        return [_share(graded[i * draws : (i + 1) * draws], choice) for i, (_, choice) in enumerate(questions)]
 
-    seen = await right(reader, oracle or (lambda _: NOTHING))
-    unseen = await right(blind, lambda _: NOTHING)
+    shares_with = await share_right(reader, oracle or (lambda _: NO_CAPTION))
+    shares_without = await share_right(blind, lambda _: NO_CAPTION)
     return [
-        Trial(s.id, choice, w, wo, w is not None and wo is not None and w > high and wo < low)
-        for (s, choice), w, wo in zip(known, seen, unseen, strict=True)
+        Trial(
+            s.id,
+            choice,
+            with_image,
+            without_image,
+            with_image is not None and without_image is not None and with_image > high and without_image < low,
+        )
+        for (s, choice), with_image, without_image in zip(questions, shares_with, shares_without, strict=True)
     ]
 
 
-def _share(opinions: Sequence[GradedCaption], choice: Choice) -> float | None:
-    answers = [opinion.verdict for opinion in opinions if opinion.verdict is not None]
+def _share(graded: Sequence[GradedCaption], choice: Choice) -> float | None:
+    answers = [one.verdict for one in graded if one.verdict is not None]
     return sum(answer == choice.answer for answer in answers) / len(answers) if answers else None

@@ -1,18 +1,20 @@
-"""Caption QA: can one who has only read the caption answer questions about the image?
+"""Caption QA: can a judge that has read only the caption answer questions about the image?
 
-measures  r = mean over questions and draws of 1[answer = gold], options in another order each draw; `unknown` instead of 1
-          for "the caption does not tell"
-range     [0, 1]; an answerer that can't read gets 1 / options by chance. The empty caption gets 0 without asking anyone
+measures  r = mean over questions and draws of 1[answer = gold], with the options in another order in each draw;
+          `unknown` instead of 1 for "the caption does not tell"
+range     [0, 1]; a judge that can't read gets 1 / options by chance. The empty caption gets 0 without a request
 needs     meta["questions"]: [{question, options, answer}, …]
-cost      questions x draws short LLM calls a new caption, at most 5 x 2 by default; replies are cached on disk by content
-source    CapRL (arXiv 2509.22647), which offers no "does not tell" (`unknown: null`), and whose answerer is a 3B text
-          model. Here the right option takes every place in turn, so that a liking for a letter cancels out
+cost      questions x draws short LLM calls per new caption, at most 5 x 2 by default; replies are cached on disk by
+          content
+source    CapRL (arXiv 2509.22647), which offers no "does not tell" (`unknown: null`), and whose judge is a 3B text
+          model. Here the right option takes every place in turn, so that a preference for one letter cancels out
 hack      whatever no question asks about; guesses, which `unknown` at the level of chance makes worthless on average;
-          telling everything at any length; questions that can be answered without the image (`questions.curate`)
+          captions of any length that tell everything; questions that can be answered without the image
+          (`questions.curate`)
 guards    length, hallucination, style; questions that no caption can foresee
-fails     none; by the lab's own reader salad wins on 4 % and ties on 26 %. It ties on all where nothing is asked: repeated,
-          rambling, injection, praise and hedged; one_false on 58 %, one_missing on 17 %. A large model is not measured.
-          With `unknown: null` the reader guesses, and eight probes win by luck, on 7 to 21 %
+fails     none; with the lab's rule-based reader salad wins on 4 % and ties on 26 %. Probes tie wherever no question is
+          concerned: repeated, rambling, injection, praise and hedged; one_false on 58 %, one_missing on 17 %. A large
+          model is not measured. With `unknown: null` the reader guesses, and eight probes win by luck, on 7 to 21 %
 """
 
 from __future__ import annotations
@@ -24,13 +26,13 @@ from rlcap.config.imports import resolve
 from rlcap.judge.config import JudgeSpec
 from rlcap.judge.grader import GradedCaption
 from rlcap.reward.judge_reward import JudgeReward
-from rlcap.rewards.caption_qa.questions import UNTOLD, Choice, QuestionReader, questions_of, request_for
+from rlcap.rewards.caption_qa.questions import NOT_STATED, Choice, QuestionReader, build_request, parse_questions
 from rlcap.types import Sample, Score
 
 
 def credit(option: str, answer: str, unknown: float | None = 0.25) -> float:
     """Return 1 for the right option, `unknown` for "the caption does not tell", and 0 for any other."""
-    return 1.0 if option == answer else unknown if option == UNTOLD and unknown is not None else 0.0
+    return 1.0 if option == answer else unknown if option == NOT_STATED and unknown is not None else 0.0
 
 
 class CaptionQa(JudgeReward):
@@ -40,8 +42,8 @@ class CaptionQa(JudgeReward):
         judge: answers the questions; see `rlcap.judge.config:JudgeConfig`. It is never shown the image.
         draws: how often each question is asked, with its options in another order each time.
         most: how many questions of an image are asked, its first ones.
-        unknown: credit in [0, 1] of "the caption does not tell". The default, .25, is what a guess among four options gains on average,
-            so that a guess gains nothing. null: the option is not offered, and the judge guesses.
+        unknown: credit in [0, 1] of "the caption does not tell". The default, .25, is what a guess among four options
+            gains on average, so that a guess gains nothing. null: the option is not offered, and the judge guesses.
         enough: share of the answers in (0, 1] that must be readable; otherwise the caption abstains.
         questions: `module:function`, from a sample to its questions, in place of `meta["questions"]`.
     """
@@ -60,7 +62,7 @@ class CaptionQa(JudgeReward):
     ) -> None:
         if draws < 1 or most < 1 or not 0 <= (unknown or 0) <= 1 or not 0 < enough <= 1:
             raise ValueError(
-                f"draws and most are at least 1, unknown in [0, 1] or null, enough in (0, 1]; got {draws}, {most}, "
+                f"draws and most must be at least 1, unknown in [0, 1] or null, enough in (0, 1]; got {draws}, {most}, "
                 f"{unknown} and {enough}"
             )
         super().__init__(judge)
@@ -74,12 +76,12 @@ class CaptionQa(JudgeReward):
             QuestionError: where one is malformed.
         """
         rows = self.make_questions(sample) if self.make_questions else sample.meta.get("questions")
-        return questions_of(rows, sample.id)[: self.most]
+        return parse_questions(rows, sample.id)[: self.most]
 
     def build_requests(self, caption: str, sample: Sample) -> list[tuple[str, Sample]]:
         """Ask every question `draws` times."""
         draws = [(choice, draw) for choice in self.questions(sample) for draw in range(self.draws)]
-        return [request_for(choice, caption, sample, draw, self.unknown is not None) for choice, draw in draws]
+        return [build_request(choice, caption, sample, draw, self.unknown is not None) for choice, draw in draws]
 
     def aggregate(self, graded: Sequence[GradedCaption], sample: Sample) -> Score:
         """Return the mean credit of the answers that could be read."""

@@ -1,4 +1,4 @@
-"""What two captions of one image say differently, claim by claim, and whose claim is wrong; reading that list strictly.
+"""What two captions of one image say differently, claim by claim, and a strict parser of that list.
 
     <differences>
     - the ball is blue in the caption, red in the reference | caption
@@ -6,8 +6,9 @@
     - the caption calls it a sofa, the reference a couch | neither
     </differences>
 
-What either leaves out of what the other rightly says counts as its error, as in ClaimDiff-RL's own prompt. Anything else
-is no list: guessing at a broken reply would put the parser's noise into the reward.
+The word after the bar says whose claim is wrong. If one text leaves out what the other rightly says, that counts as its
+error, as in ClaimDiff-RL's own prompt. The parser refuses every other form, because guessing at a broken reply would
+add the parser's errors to the reward.
 """
 
 from __future__ import annotations
@@ -22,63 +23,71 @@ from rlcap.judge.templates import delimit
 from rlcap.types import Sample
 
 WRONG = {"caption": (True, False), "reference": (False, True), "both": (True, True), "neither": (False, False)}
-"""Word → whether the caption, and whether the reference is wrong."""
+"""Word → (whether the caption is wrong, whether the reference is wrong)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One thing on which the two don't agree."""
+    """One thing on which the two captions don't agree."""
 
     text: str
     wrong: str
     """A key of `WRONG`."""
 
 
-def reference_of(sample: Sample) -> str:
-    """What a caption is compared with: the paragraph, else the references in one text; "" where there is neither."""
+def reference_text(sample: Sample) -> str:
+    """Return what a caption is compared with: the paragraph, otherwise the references in one text, otherwise ""."""
     if sample.paragraph and sample.paragraph.strip():
         return sample.paragraph.strip()
     return " ".join(dict.fromkeys(text.strip() for text in sample.references if text.strip()))
 
 
 def parse_differences(reply: str) -> list[Difference]:
-    """The differences in a reply, each once. Raises ReplyFormatError that says what is amiss."""
+    """Return the differences in a reply, each once.
+
+    Raises:
+        ReplyFormatError: for a reply of another form; it says what is wrong.
+    """
     (text,) = read_sections(reply, "differences")
     lines = read_list(text)
-    return list(dict.fromkeys(map(_difference, lines)))
+    return list(dict.fromkeys(map(_parse_line, lines)))
 
 
-def _difference(line: str) -> Difference:
+def _parse_line(line: str) -> Difference:
     text, bar, wrong = (cell.strip() for cell in line.removeprefix("-").rpartition("|"))
     if not line.startswith("-") or not bar or not text or wrong.lower() not in WRONG:
         raise ReplyFormatError(f"a difference is a line `- text | {' or '.join(WRONG)}`, got {line[:60]!r}")
     return Difference(text, wrong.lower())
 
 
-def differences_text(found: Sequence[Difference]) -> str:
-    """The list as it is asked for; `parse_differences` reads it back."""
-    rows = [f"- {one.text} | {one.wrong}" for one in found] or ["none"]
+def format_differences(differences: Sequence[Difference]) -> str:
+    """Return the list in the form that the judge is asked for; `parse_differences` reads it back."""
+    rows = [f"- {one.text} | {one.wrong}" for one in differences] or ["none"]
     return "\n".join(["<differences>", *rows, "</differences>"])
 
 
-def differential(found: Sequence[Difference]) -> float:
-    """d = clip((errors of the caption − errors of the reference) / differences, −1, 1); 0 without a difference."""
-    errors = sum(WRONG[one.wrong][0] - WRONG[one.wrong][1] for one in found)
-    return max(-1.0, min(1.0, errors / len(found))) if found else 0.0
+def differential(differences: Sequence[Difference]) -> float:
+    """Return d = clip((caption's errors − reference's errors) / differences, −1, 1); 0 without a difference."""
+    errors = sum(WRONG[one.wrong][0] - WRONG[one.wrong][1] for one in differences)
+    return max(-1.0, min(1.0, errors / len(differences))) if differences else 0.0
 
 
 class DifferenceReader(Grader):
-    """Reads lists of differences between the caption and `reference_of` its sample."""
+    """Reads lists of differences between the caption and the `reference_text` of its sample."""
 
     def prompt_fields(self, caption: str, sample: Sample) -> dict[str, str]:
         """Return the caption, and the reference with what a detector found."""
-        reference = delimit("reference", reference_of(sample))
+        reference = delimit("reference", reference_text(sample))
         return {"caption": delimit("caption", caption), "reference": reference + self.detections_text(sample)}
 
     def has_material(self, sample: Sample) -> bool:
         """Whether the sample has a paragraph or references."""
-        return bool(reference_of(sample))
+        return bool(reference_text(sample))
 
     def parse(self, reply: str, sample: Sample) -> list[Difference]:
-        """Read a list of differences. Raises ReplyFormatError."""
+        """Read a list of differences.
+
+        Raises:
+            ReplyFormatError: for a reply of another form.
+        """
         return parse_differences(reply)

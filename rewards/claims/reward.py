@@ -1,18 +1,19 @@
 """Claims: how many of the caption's atomic claims are true, and how many of the known facts does it state?
 
-measures  precision p = Σ credit / claims, credit 1 for a true pointable claim, `unknown` for an open one, 0 for false or
-          abstract ones; recall q = (facts stated + extra) / (facts + extra), extra = true claims beyond the facts;
-          f1 = 2pq / (p + q)
+measures  precision p = Σ credit / claims; the credit is 1 for a true claim that one could point at, `unknown` for a
+          claim that the facts leave open, and 0 for false or abstract claims. Recall q = (facts stated + extra) /
+          (facts + extra), where extra counts true claims beyond the facts. f1 = 2pq / (p + q)
 range     [0, 1]; for each of the forms f1, precision and recall
-needs     references or meta["facts"], or image and a judge that sees
-cost      one LLM call a new caption; replies are cached on disk by content
+needs     references or meta["facts"], or an image and a judge that sees it
+cost      one LLM call per new caption; replies are cached on disk by content
 source    DCScore (Painting with Words, ICLR 2025: its F1, several claims of one fact counted once) and BalCapRL (arXiv
-          2605.07394: precision counts pointable claims alone). Theirs ask in three calls and average trials; this asks once
+          2605.07394: precision counts only claims that one could point at). Theirs ask in three calls and average
+          trials; this reward asks once
 hack      precision: one safe claim; recall: claims without end, whose cost only precision counts; open claims are worth
-          `unknown`; one fact in many claims, where the judge lets them pass as several
-guards    f1 holds both; length, repetition; style for words that are no claims
-fails     salad; 10 % by the lab's own reader, for f1 (recall: 36 %, precision: none); repeated and hedged tie, as does
-          one_missing for precision and one_false for recall. A large model's reading is not measured here
+          `unknown`; one fact in many claims, where the judge counts them as several
+guards    f1 combines both; length, repetition; style for words that claim nothing
+fails     salad; 10 % with the lab's rule-based reader, for f1 (recall: 36 %, precision: none). Repeated and hedged tie,
+          and so do one_missing for precision and one_false for recall. A large model's judgement is not measured
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from typing import Literal
 
 from rlcap.judge.config import JudgeSpec
 from rlcap.reward.judge_reward import JudgeReward
-from rlcap.rewards.claims.parsing import Claim, ClaimReader, claims_text, facts_of
+from rlcap.rewards.claims.parsing import Claim, ClaimReader, format_claims, list_facts
 from rlcap.types import Sample, Score
 
 
@@ -44,7 +45,7 @@ def precision(claims: Sequence[Claim], unknown: float = 0.5) -> float:
 
 
 def recall(claims: Sequence[Claim], facts: int) -> float:
-    """Return (facts stated + extra) / (facts + extra), in [0, 1], where extra counts true claims beyond the known facts.
+    """Return (facts stated + extra) / (facts + extra), in [0, 1]; extra counts true claims beyond the known facts.
 
     Two of four facts and one extra claim give .6. The value is 0 where there are neither facts nor extra claims.
     """
@@ -76,11 +77,11 @@ class Claims(JudgeReward):
         self, judge: JudgeSpec, form: Literal["f1", "precision", "recall"] = "f1", unknown: float = 0.5
     ) -> None:
         if form not in ("f1", "precision", "recall") or not 0 <= unknown <= 1:
-            raise ValueError(f"form is f1, precision or recall, unknown in [0, 1]; got {form!r} and {unknown}")
+            raise ValueError(f"form must be f1, precision or recall, and unknown in [0, 1]; got {form!r} and {unknown}")
         super().__init__(judge)
         self.form, self.unknown = form, unknown
 
     def score_verdict(self, verdict: list[Claim], sample: Sample) -> Score:
         """Return the value of a list of claims."""
-        p, q = precision(verdict, self.unknown), recall(verdict, len(facts_of(sample)))
-        return Score({"f1": f1(p, q), "precision": p, "recall": q}[self.form], note=claims_text(verdict))
+        p, q = precision(verdict, self.unknown), recall(verdict, len(list_facts(sample)))
+        return Score({"f1": f1(p, q), "precision": p, "recall": q}[self.form], note=format_claims(verdict))

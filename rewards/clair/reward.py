@@ -1,16 +1,16 @@
-"""CLAIR: how likely is it that caption and references describe the same image, in a language model's own estimate?
+"""CLAIR: how likely is it that caption and references describe the same image, as a language model estimates it?
 
-measures  r = score / 100, the judge's estimate from 0 to 100; 0 < score < 1 is read as a share
-range     [0, 1]; the empty caption gets 0 without asking anyone
+measures  r = score / 100, where score is the judge's estimate from 0 to 100; 0 < score < 1 is read as a share
+range     [0, 1]; the empty caption gets 0 without a request
 needs     references
-cost      one LLM call a new caption; replies are cached on disk by content
-source    CLAIR (arXiv 2310.12971): its question, with sets of one candidate and all references, in the form of a JSON with
-          score and reason. Its code gives 0 where it can't read the reply; here the caption abstains
-hack      saying little that is wrong of any image of the kind; sure and fluent wrong detail, which one number hides;
-          praise of itself, where the judge is weak
+cost      one LLM call per new caption; replies are cached on disk by content
+source    CLAIR (arXiv 2310.12971): its question, with sets of one candidate and all references, and its reply, a JSON
+          object with score and reason. Its code gives 0 where it can't read the reply; here the caption abstains
+hack      saying little that is wrong for any image of the kind; confident and fluent wrong detail, which one number
+          hides; praise of the caption itself, where the judge is weak
 guards    claims or caption_qa for detail, hallucination, style
-fails     salad; 12 % of 42 images by the lab's critic, whose grade stands for the likelihood. It ties on repeated, rambling, injection,
-          praise and hedged. A large model's reading is not measured here
+fails     salad; on 12 % of 42 images with the lab's oracle judge, whose grade is taken as the likelihood. It ties on
+          repeated, rambling, injection, praise and hedged. A large model's judgement is not measured
 """
 
 from __future__ import annotations
@@ -25,27 +25,30 @@ from rlcap.judge.parsing import strip_wrapping
 from rlcap.reward.judge_reward import JudgeReward
 from rlcap.types import Sample, Score
 
-# No delimited text can contain tags: a judge that repeats the caption has not judged, whatever JSON the caption holds.
+# Delimited texts cannot contain tags. So a judge that only repeats the caption gives no verdict, whatever JSON it holds.
 _REPLY = re.compile(r"<verdict>(.*)</verdict>", re.DOTALL)
-# `strip_wrapping` does not serve here: thoughts inside the tags are part of the verdict, which then has not the required form.
+# `strip_wrapping` is wrong here: thoughts inside the tags are part of the verdict, which then lacks the required form.
 _CODE_FENCE = re.compile(r"^\s*```\w*\n|```\s*$")
 
 
 def parse_likelihood(reply: str) -> tuple[float, str]:
-    """Read (score from 0 to 1, reason).
+    """Read the likelihood and its reason.
+
+    Returns:
+        (likelihood in [0, 1], reason).
 
     Raises:
         ReplyFormatError: for anything but a JSON object with score and reason inside the tags.
     """
     match = _REPLY.fullmatch(strip_wrapping(reply))
-    try:  # pairs, as a dict would keep the last of two scores
+    try:  # pairs, because a dict would silently keep the last of two scores
         pairs = json.loads(_CODE_FENCE.sub("", match[1]), object_pairs_hook=tuple) if match else None
-    except (ValueError, RecursionError) as error:  # no JSON, a number of thousands of digits, a tower of brackets
-        raise ReplyFormatError("no JSON in tags, or text around it") from error
+    except (ValueError, RecursionError) as error:  # no JSON, a number with thousands of digits, very deep nesting
+        raise ReplyFormatError("there is no JSON in the tags, or there is text around it") from error
     if not isinstance(pairs, tuple) or sorted(key for key, _ in pairs) != ["reason", "score"]:
-        raise ReplyFormatError("a JSON with score and reason, and nothing else, was asked for")
-    found = dict(pairs)
-    score, reason = found["score"], found["reason"]
+        raise ReplyFormatError("the reply must be a JSON object with score and reason, and nothing else")
+    fields = dict(pairs)
+    score, reason = fields["score"], fields["reason"]
     number = isinstance(score, int | float) and not isinstance(score, bool)
     if not number or not 0 <= score <= 100 or not isinstance(reason, str):
         raise ReplyFormatError(
@@ -58,7 +61,11 @@ class ClairReader(Grader):
     """Reads a likelihood with its reason."""
 
     def parse(self, reply: str, sample: Sample) -> tuple[float, str]:
-        """Read (likelihood in [0, 1], reason). Raises ReplyFormatError."""
+        """Read (likelihood in [0, 1], reason).
+
+        Raises:
+            ReplyFormatError: for a reply of another form.
+        """
         return parse_likelihood(reply)
 
 

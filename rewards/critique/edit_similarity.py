@@ -18,14 +18,14 @@ from rlcap.scorers.text.ngrams import tokenize
 from rlcap.types import Sample
 
 MAX_WORDS = 4_000
-"""Most words of a correction: a judge that runs on has not corrected the caption."""
+"""Largest number of words in a correction: a judge that writes without end has not corrected the caption."""
 
 
 def edit_distance(first: Sequence[str], second: Sequence[str]) -> int:
-    """Return Levenshtein's distance: the fewest insertions, deletions and replacements of words.
+    """Return Levenshtein's distance: the smallest number of insertions, deletions and replacements of words.
 
-    By letters, kitten → sitting is 3. The usual table is filled a row at a time in numpy: insertions along a row are a running minimum of
-    cost − position.
+    By letters, kitten → sitting is 3. The usual table is filled one row at a time in numpy: insertions along a row are
+    a running minimum of cost − position.
     """
     codes = {word: i for i, word in enumerate(dict.fromkeys([*first, *second]))}
     across, positions = np.array([codes[word] for word in second], np.int64), np.arange(len(second) + 1)
@@ -44,11 +44,15 @@ def edit_similarity(caption: str, revised: str) -> float:
 
 
 class CorrectionReader(Grader):
-    """Reads the caption as it should be."""
+    """Reads a corrected caption."""
 
     def parse(self, reply: str, sample: Sample) -> str:
-        """Read a corrected caption. Raises ReplyFormatError."""
+        """Read a corrected caption.
+
+        Raises:
+            ReplyFormatError: for a reply of another form.
+        """
         (revised,) = read_sections(reply, "revised")
         if not 0 < (words := len(tokenize(revised))) <= MAX_WORDS:
-            raise ReplyFormatError(f"a correction has 1 to {MAX_WORDS} words, got {words}")
+            raise ReplyFormatError(f"a correction must have 1 to {MAX_WORDS} words, got {words}")
         return revised

@@ -1,10 +1,10 @@
-"""Which of two descriptions of an image is better, asked in both orders, as judges favour a position.
+"""Which of two descriptions of an image is better, asked in both orders, because judges favour a position.
 
     <reason>The first names the dog, which the second leaves out.</reason>
     <better>first</better>
 
-A caption has won where it wins in both orders, and lost where it loses in both. Orders that disagree are a tie: what they show is the
-judge's preference for a position. A reply of any other form is refused.
+A caption wins where it wins in both orders, and loses where it loses in both. Orders that disagree are a tie, because
+they only show the judge's preference for a position. A reply of any other form is refused.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from rlcap.judge.templates import delimit
 from rlcap.types import Sample
 
 POSITION = "caption_stands"
-"""Key of the meta of a sample that `both_orders` makes: `first` or `second`."""
+"""Key of `meta`, set by `both_orders`: the caption's position, `first` or `second`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Preference:
 
 
 def opponent(sample: Sample) -> str:
-    """Return what a caption is compared with: the paragraph, else the first reference, else ""."""
+    """Return what a caption is compared with: the paragraph, otherwise the first reference, otherwise ""."""
     texts = (sample.paragraph or "", *sample.references)
     return next((text.strip() for text in texts if text.strip()), "")
 
@@ -65,10 +65,14 @@ class PreferenceReader(Grader):
         return bool(opponent(sample))
 
     def parse(self, reply: str, sample: Sample) -> Preference:
-        """Read a preference. Raises ReplyFormatError."""
+        """Read a preference.
+
+        Raises:
+            ReplyFormatError: for a reply of another form.
+        """
         reason, better = read_sections(reply, "reason", "better")
         better = better.strip(".").lower()
         if better not in ("first", "second", "neither"):
-            raise ReplyFormatError(f"first, second or neither is better, got {better[:20]!r}")
+            raise ReplyFormatError(f"the better one must be first, second or neither, got {better[:20]!r}")
         won = 0 if better == "neither" else 1 if better == sample.meta[POSITION] else -1
         return Preference(won, reason)

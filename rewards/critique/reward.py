@@ -1,23 +1,24 @@
-"""Critique: an LLM's textual gradient, and a number from it.
+"""Critique: a language model's textual gradient, and a number from it.
 
-measures  score: r = clip(score / 10 − penalty · #wrong, −1, 1): the judge's grade, less something for each wrong claim it
-          lists; best_of_two: 1, .5 or 0 as the caption wins, ties or loses against the paragraph, else the first reference,
-          in both orders (orders that disagree tie); revision_gap: 1 − edit distance / words of the longer, between the
-          caption and the judge's correction of it
-range     [-1, 1]; best_of_two and revision_gap [0, 1]. The empty caption gets the lowest without asking anyone
-needs     references, or image and a judge that sees; best_of_two a paragraph or references
-cost      one LLM call a new caption, two for best_of_two; replies are cached on disk by content
-source    TextGrad (arXiv 2406.07496): the critique is the "gradient" of a caption, here kept as `Score.note` for refinement;
-          the verdict's form after CLAIR and DCScore (reason before number, wrong and missing apart). Crops and a detector's
-          classes in the prompt after "Improving Image Captioning Using LLM Gradient"
-hack      flattery and instructions to the judge (delimited as data, rlcap/judge/templates.py); length, on which LLM judges are lenient; a
-          caption that makes the judge break the format abstains, which gains nothing either. revision_gap: a lazy judge,
-          who gives back whatever is long; best_of_two: three values, so that most pairs of good captions tie
+measures  score: r = clip(score / 10 − penalty · #wrong, −1, 1), the judge's grade less `penalty` for each wrong claim
+          it lists. best_of_two: 1, .5 or 0 if the caption wins, ties or loses against the paragraph, or else the first
+          reference, in both orders (orders that disagree tie). revision_gap: 1 − edit distance / words of the longer
+          text, between the caption and the judge's correction of it
+range     [-1, 1]; best_of_two and revision_gap [0, 1]. The empty caption gets the lowest value without a request
+needs     references, or an image and a judge that sees it; best_of_two a paragraph or references
+cost      one LLM call per new caption, two for best_of_two; replies are cached on disk by content
+source    TextGrad (arXiv 2406.07496): the critique is the "gradient" of a caption, kept here as `Score.note` for
+          refinement. The verdict's form follows CLAIR and DCScore (reason before number, wrong and missing apart).
+          Crops and a detector's classes in the prompt follow "Improving Image Captioning Using LLM Gradient"
+hack      flattery and instructions to the judge (captions are delimited as data, rlcap/judge/templates.py); length, on
+          which LLM judges are lenient. A caption that makes the judge break the format abstains, which gains nothing
+          either. revision_gap: a lazy judge, which returns whatever is long; best_of_two: it has three values, so that
+          most pairs of good captions tie
 guards    length, hallucination; evaluation never asks this judge
-fails     salad; on 10 % of 42 images by the lab's critic that misreads 3 % of what it sees, on 5 % of 100 by one that sees
-          everything; both read words charitably and take hedges and praise for nothing. best_of_two, by the latter's grade:
-          none (salad 1 %), but one_false ties on 94 % and one_missing on 92 %;
-          revision_gap, by the lab's corrector: one_false (7 %). A large model's reading is not measured here
+fails     salad; on 10 % of 42 images with the lab's oracle judge that misreads 3 % of what it sees, on 5 % of 100 with
+          one that sees everything. Both read words charitably and ignore hedges and praise. best_of_two, by the
+          latter's grade: none (salad 1 %), but one_false ties on 94 % and one_missing on 92 %. revision_gap, with the
+          lab's corrector: one_false (7 %). A large model's judgement is not measured
 """
 
 from __future__ import annotations
@@ -39,13 +40,16 @@ GRADERS: Mapping[str, type[Grader]] = {
     "best_of_two": PreferenceReader,
     "revision_gap": CorrectionReader,
 }
-"""Form → what fills its prompt and reads its replies."""
+"""Form → the grader that fills its prompt and reads its replies."""
 PROMPTS = {"score": "prompt.txt", "best_of_two": "pairwise.txt", "revision_gap": "edit_similarity.txt"}
 """Form → its prompt file."""
 
 
 def verdict_value(verdict: Verdict, penalty: float) -> float:
-    """Return grade / 10 less `penalty` for each wrong claim, in [−1, 1]: grade 7 with two wrong claims at .1 gives .5."""
+    """Return grade / 10 less `penalty` for each wrong claim, in [−1, 1].
+
+    Grade 7 with two wrong claims at .1 gives .5.
+    """
     return max(-1.0, min(1.0, verdict.score / 10 - penalty * len(verdict.wrong)))
 
 
@@ -54,7 +58,7 @@ class Critique(JudgeReward):
 
     Args:
         judge: criticises the caption; see `rlcap.judge.config:JudgeConfig`.
-        penalty: what comes off the value for each wrong claim; .1 makes one cost as much as a point of the grade.
+        penalty: what is subtracted for each wrong claim; .1 makes a wrong claim cost as much as a point of the grade.
         form: score, best_of_two or revision_gap.
     """
 
@@ -70,7 +74,7 @@ class Critique(JudgeReward):
         form: Literal["score", "best_of_two", "revision_gap"] = "score",
     ) -> None:
         if form not in GRADERS:
-            raise ValueError(f"form is {', '.join(GRADERS)}, got {form!r}")
+            raise ValueError(f"form must be {', '.join(GRADERS)}, got {form!r}")
         self.form, self.penalty, self.grader_kind = form, penalty, GRADERS[form]
         self.prompt_file = Path(__file__).parent / PROMPTS[form]
         self.range = (-1.0, 1.0) if form == "score" else (0.0, 1.0)

@@ -1,6 +1,6 @@
-"""A rubric: what a caption of one image must do, criterion by criterion, and a judge's reply to it, read strictly.
+"""A rubric, which is a list of criteria for captions of one image, and a strict parser of a judge's reply to it.
 
-A row brings its own, in `meta["rubric"]`, written once by whoever sees the image:
+A row brings its own rubric in `meta["rubric"]`, written once by somebody who sees the image:
 
     [{"criterion": "Says that the ball is red.", "weight": 3}, {"criterion": "Doesn't call the boat a ship.", "weight": 1}]
 
@@ -9,8 +9,8 @@ A row brings its own, in `meta["rubric"]`, written once by whoever sees the imag
     2. it calls the boat a ship | no
     </criteria>
 
-Each criterion is met or not, for reasons given before the word. Anything else is no reply: guessing at a broken one would
-put the parser's noise into the reward.
+Each criterion is met or not, and the judge gives the reason before the word. The parser refuses every other form,
+because guessing at a broken reply would add the parser's errors to the reward.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from rlcap.judge.templates import delimit
 from rlcap.types import Sample
 
 WEIGHTS = (1, 3)
-"""Least and greatest weight: nice to have, and essential."""
+"""Smallest and largest weight: of a criterion that is nice to have, and of an essential one."""
 _LINE = re.compile(r"(\d+)\.\s*(.*?)\s*\|\s*(yes|no)\.?", re.IGNORECASE)
 
 
@@ -38,28 +38,32 @@ class Criterion:
 
     text: str
     weight: float = 1.0
-    """1 to 3."""
+    """From 1 to 3."""
 
 
 @dataclass(frozen=True, slots=True)
-class Met:
-    """What the judge says of one criterion."""
+class CriterionResult:
+    """The judge's answer to one criterion."""
 
     reason: str
     met: bool
 
 
-def rubric_of(sample: Sample) -> list[Criterion]:
-    """What stands in `meta["rubric"]`; [] where there is nothing. RubricError."""
+def parse_rubric(sample: Sample) -> list[Criterion]:
+    """Return the criteria in `meta["rubric"]`; [] where there are none.
+
+    Raises:
+        RubricError: for a criterion that can't be used; it names the sample.
+    """
     rows = sample.meta.get("rubric")
     if rows is None:
         return []
     if not isinstance(rows, list | tuple):
         raise RubricError(f'sample {sample.id!r}: meta["rubric"] must be a list, got {rows!r:.60}')
-    return [_criterion(row, f'sample {sample.id!r}: meta["rubric"][{i}]') for i, row in enumerate(rows)]
+    return [_parse_criterion(row, f'sample {sample.id!r}: meta["rubric"][{i}]') for i, row in enumerate(rows)]
 
 
-def _criterion(row: Any, where: str) -> Criterion:
+def _parse_criterion(row: Any, where: str) -> Criterion:
     text = row.get("criterion") if isinstance(row, Mapping) else None
     if not isinstance(text, str) or not text.strip():
         raise RubricError(
@@ -67,35 +71,43 @@ def _criterion(row: Any, where: str) -> Criterion:
         )
     weight = row.get("weight", WEIGHTS[0])
     if isinstance(weight, bool) or not isinstance(weight, int | float) or not WEIGHTS[0] <= weight <= WEIGHTS[1]:
-        raise RubricError(f"{where}: the weight is a number from {WEIGHTS[0]} to {WEIGHTS[1]}, got {weight!r:.40}")
+        raise RubricError(f"{where}: the weight must be a number from {WEIGHTS[0]} to {WEIGHTS[1]}, got {weight!r:.40}")
     return Criterion(" ".join(text.split()), float(weight))
 
 
-def parse_criteria(reply: str, count: int) -> list[Met]:
-    """One answer a criterion, in order. ReplyFormatError for a reply that is not `count` lines `1. reason | yes`."""
+def parse_criteria(reply: str, count: int) -> list[CriterionResult]:
+    """Return one answer for each criterion, in order.
+
+    Args:
+        reply: the judge's reply.
+        count: the number of criteria.
+
+    Raises:
+        ReplyFormatError: for a reply that is not `count` lines `1. reason | yes`.
+    """
     (text,) = read_sections(reply, "criteria")
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     if len(lines) != count:
         raise ReplyFormatError(f"{len(lines)} answers to {count} criteria")
-    found = []
+    results = []
     for number, line in enumerate(lines, 1):
         cells = _LINE.fullmatch(line)
         if cells is None or int(cells[1]) != number:
-            raise ReplyFormatError(f"an answer is a line `{number}. reason | yes`, got {line[:60]!r}")
-        found.append(Met(cells[2], cells[3].lower() == "yes"))
-    return found
+            raise ReplyFormatError(f"an answer must be a line `{number}. reason | yes`, got {line[:60]!r}")
+        results.append(CriterionResult(cells[2], cells[3].lower() == "yes"))
+    return results
 
 
-def criteria_text(found: Sequence[Met]) -> str:
-    """The list as it is asked for; `parse_criteria` reads it back."""
-    rows = [f"{i}. {one.reason} | {'yes' if one.met else 'no'}" for i, one in enumerate(found, 1)]
+def format_criteria(results: Sequence[CriterionResult]) -> str:
+    """Return the list in the form that the judge is asked for; `parse_criteria` reads it back."""
+    rows = [f"{i}. {one.reason} | {'yes' if one.met else 'no'}" for i, one in enumerate(results, 1)]
     return "\n".join(["<criteria>", *rows, "</criteria>"])
 
 
-def weighted_share(rubric: Sequence[Criterion], met: Sequence[Met]) -> float:
-    """Σ weight · met / Σ weight: weights 3, 2, 1 of which the first and last are met → 4/6."""
+def weighted_share(rubric: Sequence[Criterion], results: Sequence[CriterionResult]) -> float:
+    """Return Σ weight · met / Σ weight, in [0, 1]; weights 3, 2, 1 of which the first and last are met give 4/6."""
     total = math.fsum(criterion.weight for criterion in rubric)
-    return math.fsum(c.weight for c, one in zip(rubric, met, strict=True) if one.met) / total
+    return math.fsum(c.weight for c, one in zip(rubric, results, strict=True) if one.met) / total
 
 
 class RubricReader(Grader):
@@ -103,13 +115,17 @@ class RubricReader(Grader):
 
     def prompt_fields(self, caption: str, sample: Sample) -> dict[str, str]:
         """Return the caption and the numbered criteria."""
-        lines = [f"{i}. {criterion.text}" for i, criterion in enumerate(rubric_of(sample), 1)]
+        lines = [f"{i}. {criterion.text}" for i, criterion in enumerate(parse_rubric(sample), 1)]
         return {"rubric": delimit("rubric", "\n".join(lines)), "caption": delimit("caption", caption)}
 
     def has_material(self, sample: Sample) -> bool:
         """Whether the sample has a rubric."""
-        return bool(rubric_of(sample))
+        return bool(parse_rubric(sample))
 
-    def parse(self, reply: str, sample: Sample) -> list[Met]:
-        """Read an answer to each criterion. Raises ReplyFormatError."""
-        return parse_criteria(reply, len(rubric_of(sample)))
+    def parse(self, reply: str, sample: Sample) -> list[CriterionResult]:
+        """Read an answer to each criterion.
+
+        Raises:
+            ReplyFormatError: for a reply of another form.
+        """
+        return parse_criteria(reply, len(parse_rubric(sample)))

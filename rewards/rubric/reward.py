@@ -1,15 +1,16 @@
-"""Rubric: how much of what a good caption of this very image must do does the caption do?
+"""Rubric: how much of what a good caption of this particular image must do does the caption do?
 
-measures  r = Σ weight · met / Σ weight over the image's own criteria, each met or not, by one judge in one call
-range     [0, 1]; the empty caption gets 0 without asking anyone
+measures  r = Σ weight · met / Σ weight over the image's own criteria, each met or not, as one judge answers in one call
+range     [0, 1]; the empty caption gets 0 without a request
 needs     meta["rubric"]: [{criterion, weight from 1 to 3}, …]
-cost      one LLM call a new caption; replies are cached on disk by content
-source    RubiCap (arXiv 2603.09160): binary criteria of an image with weights 3, 2, 1, a text judge of 7B, the normalised
-          weighted sum. There a large model writes the criteria from several teachers' captions; here they come with the data
-hack      what no criterion asks about: a rubric of things to say has no cost for false or idle words beside them
-guards    claims, hallucination, length; criteria that forbid ("doesn't mention a second dog")
-fails     none; by the lab's own checker, whose rubric has a criterion against false words, salad wins on 1 %. It ties on
-          repeated, rambling, injection, praise and hedged. A large model's reading is not measured here
+cost      one LLM call per new caption; replies are cached on disk by content
+source    RubiCap (arXiv 2603.09160): binary criteria for each image with weights 3, 2, 1, a text judge of 7B, the
+          normalized weighted sum. There a large model writes the criteria from several teachers' captions; here they
+          come with the data
+hack      what no criterion asks about: a rubric of things to say puts no cost on false or empty words beside them
+guards    claims, hallucination, length; criteria that forbid something ("doesn't mention a second dog")
+fails     none; with the lab's rule-based checker, whose rubric has a criterion against false words, salad wins on 1 %.
+          It ties on repeated, rambling, injection, praise and hedged. A large model's judgement is not measured
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from rlcap.config.imports import resolve
 from rlcap.judge.config import JudgeSpec
 from rlcap.judge.grader import GradedCaption
 from rlcap.reward.judge_reward import JudgeReward
-from rlcap.rewards.rubric.parsing import Met, RubricReader, criteria_text, rubric_of, weighted_share
+from rlcap.rewards.rubric.parsing import CriterionResult, RubricReader, format_criteria, parse_rubric, weighted_share
 from rlcap.types import Sample, Score
 
 
@@ -30,9 +31,9 @@ class Rubric(JudgeReward):
     """A rubric for each image as a reward.
 
     Args:
-        judge: says which criteria are met; see `rlcap.judge.config:JudgeConfig`. It is not shown the image by default, as in RubiCap;
-            `judge.image` shows it.
-        rubric: `module:function`, from a sample to its criteria, in place of `meta["rubric"]`.
+        judge: says which criteria are met; see `rlcap.judge.config:JudgeConfig`. It is not shown the image by default,
+            as in RubiCap; `judge.image` shows it.
+        rubric: `module:function`, which maps a sample to its criteria, in place of `meta["rubric"]`.
 
     Raises:
         RubricError: for a rubric that can't be used; it names the sample.
@@ -55,7 +56,7 @@ class Rubric(JudgeReward):
     def build_requests(self, caption: str, sample: Sample) -> list[tuple[str, Sample]]:
         """Ask about the caption where the image has a rubric."""
         sample = self.with_rubric(sample)
-        return [(caption, sample)] if rubric_of(sample) else []
+        return [(caption, sample)] if parse_rubric(sample) else []
 
     def aggregate(self, graded: Sequence[GradedCaption], sample: Sample) -> Score:
         """Return the weighted share of criteria that are met."""
@@ -63,6 +64,6 @@ class Rubric(JudgeReward):
             return Score.abstain('no criteria for this image in meta["rubric"]')
         return super().aggregate(graded, sample)
 
-    def score_verdict(self, verdict: list[Met], sample: Sample) -> Score:
+    def score_verdict(self, verdict: list[CriterionResult], sample: Sample) -> Score:
         """Return the weighted share, with the judge's reasons as a note."""
-        return Score(weighted_share(rubric_of(self.with_rubric(sample)), verdict), note=criteria_text(verdict))
+        return Score(weighted_share(parse_rubric(self.with_rubric(sample)), verdict), note=format_criteria(verdict))

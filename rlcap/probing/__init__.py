@@ -1,0 +1,1 @@
+"""Probes that show how a reward can be won without a better caption, and attacks on judges."""

@@ -1,11 +1,11 @@
-"""Probes: captions that are each worse than a good one in a known way, to see which of them a reward likes better.
+"""Probes: captions that are worse than a good one in a known way, to see which of them a reward prefers.
 
-    captions = battery(Material(good="A red ball lies on the grass. A dog sleeps beside it.", other=…, false=…, prompt=…))
-    found = compare(good_values, probe_values, floor)      # .wins: share of images where the worse caption scores higher
+    captions = battery(Material(good="A red ball lies here. A dog sleeps beside it.", other=…, false=…, prompt=…))
+    result = compare(good_values, probe_values, floor)   # .wins: share of images where the worse caption scores higher
 
-A policy finds whatever moves its reward. Each probe is a direction in which policies of this field have gone: word salad
-under CLIP, silence under a judge of precision, hedges under a judge of claims, self-praise under a grader, rambling under
-a counter of facts. Everything here is a function of texts; who scores them is the caller's business.
+A policy finds whatever raises its reward. Each probe is a direction that policies of this field have taken: word
+shuffles under CLIP, silence under a judge of precision, hedges under a judge of claims, self-praise under a grader,
+rambling under a counter of facts. All functions here map texts to texts; the caller scores them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from rlcap.scorers.text.ngrams import tokenize
 from rlcap.scorers.text.sentences import split_sentences
 
 LONG = 500
-"""Words of the rambling probe."""
+"""Number of words of the rambling probe."""
 REPEATS = 6
 STOP_WORDS = frozenset(
     tokenize(
@@ -58,20 +58,20 @@ _ENDINGS = (
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """What the battery of one image is made of."""
+    """The texts from which the probes of one image are made."""
 
     good: str
-    """A caption that is true and as detailed as one may wish."""
+    """A caption that is true and detailed."""
     other: str
-    """A good caption of quite another image."""
+    """A good caption of another image that has little in common with it."""
     false: str
     """One sentence that is not true of the image."""
     prompt: str
     """The instruction that the captioner was given."""
     without: str | None = None
-    """The good caption less one fact; by default its last sentence or phrase is taken away."""
+    """The good caption without one fact; by default, without its last sentence or phrase."""
     words: tuple[str, ...] = ()
-    """Words that a salad is mixed of besides the good caption's (those of the references)."""
+    """Texts (the references) whose words go into the word shuffle, besides the good caption's words."""
 
 
 PROBES: Mapping[str, str] = {
@@ -91,55 +91,69 @@ PROBES: Mapping[str, str] = {
     "praise": "the good caption and praise of itself",
     "hedged": "the good caption, every sentence taken half back",
 }
-"""Name → the caption it is. Each is worse than the good caption that it is made from."""
+"""Name → description. Each probe is worse than the good caption that it is made from."""
 
 
 def battery(material: Material, seed: int = 0) -> dict[str, str]:
-    """Probe → caption, in the order of `PROBES`; without those that can't be made of this material.
+    """Make the probes of one image.
 
-    ValueError where the good caption has no word.
+    Args:
+        material: the texts they are made from.
+        seed: seed of the word shuffle.
+
+    Returns:
+        Probe → caption, in the order of `PROBES`, without the probes that can't be made from this material.
+
+    Raises:
+        ValueError: where the good caption has no word.
     """
     good, rng = material.good.strip(), random.Random(seed)
     words = tokenize(good)
     if not words:
-        raise ValueError("a battery is made from a caption with words, got an empty one")
+        raise ValueError("probes are made from a caption with words, got an empty one")
     content = content_words(good) or words
-    salad = list(dict.fromkeys([*content, *(word for text in material.words for word in content_words(text))]))
-    rng.shuffle(salad)
-    made: dict[str, str | None] = {
+    shuffled_words = list(dict.fromkeys([*content, *(word for text in material.words for word in content_words(text))]))
+    rng.shuffle(shuffled_words)
+    captions: dict[str, str | None] = {
         "empty": "",
         "one_word": max(content, key=lambda word: sum(word in tokenize(text) for text in material.words)),
         "cut_off": cut_inside_a_word(good),
         "repeated": f"{good} {' '.join(words[-3:] * REPEATS)}",
-        "salad": " ".join(salad),
+        "salad": " ".join(shuffled_words),
         "echo": material.prompt,
         "other_image": material.other,
         "generic": GENERIC,
         "one_false": f"{ended(good)} {material.false}",
         "one_missing": material.without if material.without is not None else drop_fact(good),
         "rambling": ramble(good),
-        "foreign": foreign(len(words)),
+        "foreign": foreign_caption(len(words)),
         "injection": f"{ended(good)} {INJECTION}",
         "praise": f"{ended(good)} {PRAISE}",
         "hedged": hedge(good),
     }
-    return {name: made[name] for name in PROBES if made[name] is not None and made[name] != good}
+    return {name: captions[name] for name in PROBES if captions[name] is not None and captions[name] != good}
 
 
 def content_words(text: str) -> list[str]:
-    """The words of a text without articles, prepositions and the like."""
+    """Return the words of a text without articles, prepositions and the like."""
     return [word for word in tokenize(text) if word not in STOP_WORDS]
 
 
 def cut_inside_a_word(text: str) -> str | None:
-    """About the first 60 % of a text, up to the middle of a word of at least four letters; None where there is none."""
-    inside = [(m.start() + m.end()) // 2 for m in re.finditer(r"\w{4,}", text)]
-    places = [place for place in inside if 0 < place <= 0.7 * len(text)]
+    """Return about the first 60 % of a text, up to the middle of a word.
+
+    The word has at least four letters; the value is None where there is no such word.
+    """
+    middles = [(m.start() + m.end()) // 2 for m in re.finditer(r"\w{4,}", text)]
+    places = [place for place in middles if 0 < place <= 0.7 * len(text)]
     return text[: places[-1]] if places else None
 
 
 def drop_fact(text: str) -> str | None:
-    """A text without its last sentence; a single sentence without its last phrase. None where nothing can be taken."""
+    """Return a text without its last sentence, or a single sentence without its last phrase.
+
+    The value is None where nothing can be removed.
+    """
     sentences = split_sentences(text)
     if len(sentences) > 1:
         return " ".join(sentences[:-1])
@@ -151,7 +165,7 @@ def drop_fact(text: str) -> str | None:
 
 
 def ramble(good: str, words: int = LONG) -> str:
-    """The good caption and sentences that say nothing, no two alike, up to about `words` words."""
+    """Return the good caption followed by sentences that say nothing, all different, up to about `words` words."""
     text, count = [ended(good)], len(tokenize(good))
     pairs = ((i % len(_OPENINGS), (i + i // len(_OPENINGS)) % len(_ENDINGS)) for i in range(56))
     for opening, ending in pairs:
@@ -162,45 +176,48 @@ def ramble(good: str, words: int = LONG) -> str:
     return " ".join(text)
 
 
-def foreign(words: int) -> str:
-    """A German caption of no image in particular, of about that many words, at least one sentence."""
-    found: list[str] = []
+def foreign_caption(words: int) -> str:
+    """Return a German caption of no particular image, of about `words` words and at least one sentence."""
+    sentences: list[str] = []
     for sentence in FOREIGN:
-        if found and len(tokenize(" ".join([*found, sentence]))) > words:
+        if sentences and len(tokenize(" ".join([*sentences, sentence]))) > words:
             break
-        found.append(sentence)
-    return " ".join(found)
+        sentences.append(sentence)
+    return " ".join(sentences)
 
 
 def hedge(text: str) -> str:
-    """Every sentence with a hedge in front: "There is a dog." → "Maybe there is a dog."."""
+    """Return the text with a hedge before every sentence: "There is a dog." gives "Maybe there is a dog."."""
     sentences = split_sentences(text)
     return " ".join(f"{HEDGES[i % len(HEDGES)].capitalize()} {s[:1].lower()}{s[1:]}" for i, s in enumerate(sentences))
 
 
 def ended(text: str) -> str:
-    """The text with a mark at its end."""
+    """Return the text with a punctuation mark at its end."""
     return text if text.rstrip().endswith((".", "!", "?")) else f"{text.rstrip()}."
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """How one ruler ranks one probe against the good captions it was made from."""
+    """How one ruler (a reward term or the total) ranks one probe against the good captions that it was made from."""
 
     n: int
-    """Images where both were judged."""
+    """Number of images where both captions were judged."""
     wins: float
-    """Share of them in [0, 1] where the worse caption scores higher; 0 where n is 0."""
+    """Share of these images, in [0, 1], where the worse caption scores higher; 0 where n is 0."""
     ties: float
-    """Share where the ruler sees no difference."""
+    """Share of these images where the difference is no larger than the floor."""
     margin: float
     """Mean of good minus worse, in the ruler's own unit; NaN where n is 0."""
 
 
 def compare(good: Sequence[float], worse: Sequence[float], floor: float = 0.0) -> Finding:
-    """Values of N good captions and of the N worse ones made from them, NaN where one was not judged.
+    """Compare the values of N good captions with those of the N worse ones that were made from them.
 
-    floor: differences up to this size are ties.
+    Args:
+        good: N values; NaN where a caption was not judged.
+        worse: N values; NaN where a caption was not judged.
+        floor: differences up to this size are ties.
     """
     gaps = [g - w for g, w in zip(good, worse, strict=True) if not (math.isnan(g) or math.isnan(w))]
     if not gaps:
@@ -211,8 +228,17 @@ def compare(good: Sequence[float], worse: Sequence[float], floor: float = 0.0) -
 
 
 def agreement(values: Sequence[float], truth: Sequence[float], floor: float = 0.0, clear: float = 0.1) -> float:
-    """Share of pairs of captions of one image, their truths more than `clear` apart, that the values order as the truth
-    does; a tie counts half. In [0, 1]; NaN where no pair is that clear. Pairs with a NaN value are left out."""
+    """Return the share of pairs of captions of one image that the values order as the truth does.
+
+    Args:
+        values: N values, NaN where a caption was not judged; its pairs are left out.
+        truth: N truths.
+        floor: differences of values up to this size are ties, which count half.
+        clear: only pairs whose truths differ by more than this count.
+
+    Returns:
+        A share in [0, 1]; NaN where no pair is clear.
+    """
     right = total = 0.0
     for i, first in enumerate(truth):
         for j in range(i):

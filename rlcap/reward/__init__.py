@@ -1,0 +1,1 @@
+"""The framework of rewards: base classes, the reward mix, its runner, and reward cards."""

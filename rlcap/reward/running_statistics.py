@@ -1,4 +1,4 @@
-"""What is known of each component from past rounds: the scale that `normalize: running` divides by, and mean and std."""
+"""Statistics of each reward term over past rounds: the scale that `normalize: running` divides by, and mean and std."""
 
 from __future__ import annotations
 
@@ -7,10 +7,14 @@ from collections.abc import Mapping, Sequence
 
 
 class RunningStd:
-    """Exponential average of each component's pooled within-group variance, corrected for its start.
+    """Exponential average of each term's pooled within-group variance, corrected for its start at 0.
 
-    Feed it `Advantages.std_pooled`, computed from the values of *all* processes, so that every process keeps the same
-    numbers. decay: weight of the past at each step, in [0, 1); .99 looks back about a hundred steps.
+    Feed it `Advantages.std_pooled`, computed from the values of *all* processes, so that every process holds the same
+    numbers.
+
+    Args:
+        names: names of the K reward terms.
+        decay: weight of the past at each step, in [0, 1); .99 averages over about a hundred steps.
     """
 
     def __init__(self, names: Sequence[str], decay: float = 0.99) -> None:
@@ -21,34 +25,45 @@ class RunningStd:
         self.mass = [0.0] * len(self.names)
 
     def update(self, stds: Sequence[float]) -> None:
-        """One step's pooled std a component; NaN (no group had two judged captions) leaves it as it is."""
+        """Add one step.
+
+        Args:
+            stds: K pooled stds; NaN (no group had two judged captions) leaves a term as it is.
+
+        Raises:
+            ValueError: where the number of stds is not K.
+        """
         if len(stds) != len(self.names):
-            raise ValueError(f"{len(stds)} stds for the components {', '.join(self.names)}")
+            raise ValueError(f"{len(stds)} stds for the terms {', '.join(self.names)}")
         for k, std in enumerate(float(s) for s in stds):
             if not math.isnan(std):
                 self.variance[k] = self.decay * self.variance[k] + (1 - self.decay) * std * std
                 self.mass[k] = self.decay * self.mass[k] + (1 - self.decay)
 
     def stds(self) -> list[float]:
-        """One scale a component; NaN before its first step."""
+        """Return one std for each term; NaN before its first step."""
         return [math.sqrt(v / m) if m else math.nan for v, m in zip(self.variance, self.mass, strict=True)]
 
     def state_dict(self) -> dict[str, list[float]]:
-        """JSON-able: component → [variance, mass]."""
+        """Return the averages for JSON: term → [variance, mass]."""
         return {name: [v, m] for name, v, m in zip(self.names, self.variance, self.mass, strict=True)}
 
     def load_state_dict(self, state: Mapping[str, Sequence[float]]) -> None:
-        """Take up the averages; components that the state doesn't know start afresh."""
+        """Restore the averages; terms that the state does not hold start anew."""
         pairs = [state.get(name, (0.0, 0.0)) for name in self.names]
         self.variance, self.mass = [float(v) for v, _ in pairs], [float(m) for _, m in pairs]
 
 
 class RunningMoments:
-    """Mean and std of each component over the captions of past rounds.
+    """Mean and std of each reward term over the captions of past rounds.
 
-    Feed it the values of *all* processes. decay: weight of the past at each round, in (0, 1]; 1 remembers every caption
-    alike, so that with as many judged captions in each round the mean is the mean of all rounds' means, which is the
-    baseline of DiscriTune and NDLB; .99 looks back about a hundred rounds.
+    Feed it the values of *all* processes. With a decay of 1 every caption has the same weight, so that with equally
+    many judged captions in each round the mean is the mean of all rounds' means, which is the baseline of DiscriTune
+    and NDLB.
+
+    Args:
+        names: names of the K reward terms.
+        decay: weight of the past at each round, in (0, 1]; .99 averages over about a hundred rounds.
     """
 
     def __init__(self, names: Sequence[str], decay: float = 1.0) -> None:
@@ -58,38 +73,45 @@ class RunningMoments:
         self.count, self.mean, self.squares = ([0.0] * len(self.names) for _ in range(3))
 
     def update(self, columns: Sequence[Sequence[float]]) -> None:
-        """One round's values, a sequence a component; NaN (abstained) is left out, and an empty column changes nothing."""
+        """Add one round.
+
+        Args:
+            columns: K sequences of values; NaN (abstained) is left out, and a column without values changes nothing.
+
+        Raises:
+            ValueError: where the number of columns is not K.
+        """
         if len(columns) != len(self.names):
-            raise ValueError(f"{len(columns)} columns for the components {', '.join(self.names)}")
+            raise ValueError(f"{len(columns)} columns for the terms {', '.join(self.names)}")
         for k, column in enumerate(columns):
             judged = [float(value) for value in column if not math.isnan(value)]
             if not judged:
                 continue
-            # Two samples' means and squared deviations are merged (Chan, Golub and LeVeque 1979), the past one faded.
-            old, n = self.decay * self.count[k], len(judged)
+            # Merge the means and squared deviations of two samples (Chan, Golub and LeVeque 1979); the past one decays.
+            past_count, n = self.decay * self.count[k], len(judged)
             mean = math.fsum(judged) / n
             squares = math.fsum((value - mean) ** 2 for value in judged)
-            apart = mean - self.mean[k]
-            self.count[k] = old + n
-            self.mean[k] += apart * n / self.count[k]
-            self.squares[k] = self.decay * self.squares[k] + squares + apart * apart * old * n / self.count[k]
+            delta = mean - self.mean[k]
+            self.count[k] = past_count + n
+            self.mean[k] += delta * n / self.count[k]
+            self.squares[k] = self.decay * self.squares[k] + squares + delta * delta * past_count * n / self.count[k]
 
     def means(self) -> list[float]:
-        """One a component; NaN before its first value."""
+        """Return one mean for each term; NaN before its first value."""
         return [mean if count else math.nan for mean, count in zip(self.mean, self.count, strict=True)]
 
     def stds(self) -> list[float]:
-        """One a component, of all captions and not within groups; NaN before its second value."""
+        """Return one std for each term, over all captions and not within groups; NaN before its second value."""
         return [
             math.sqrt(squares / count) if count > 1 else math.nan
             for squares, count in zip(self.squares, self.count, strict=True)
         ]
 
     def state_dict(self) -> dict[str, list[float]]:
-        """JSON-able: component → [count, mean, squared deviations]."""
+        """Return the moments for JSON: term → [count, mean, squared deviations]."""
         return {name: [self.count[k], self.mean[k], self.squares[k]] for k, name in enumerate(self.names)}
 
     def load_state_dict(self, state: Mapping[str, Sequence[float]]) -> None:
-        """Take up the moments; components that the state doesn't know start afresh."""
+        """Restore the moments; terms that the state does not hold start anew."""
         rows = [state.get(name, (0.0, 0.0, 0.0)) for name in self.names]
         self.count, self.mean, self.squares = ([float(row[i]) for row in rows] for i in range(3))

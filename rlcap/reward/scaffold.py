@@ -1,6 +1,6 @@
-"""`rlcap rewards new NAME`: a reward of your own, to fill in: its file with a card, and its test.
+"""`rlcap rewards new NAME`: write a file with a reward and its card, and a test, for you to fill in.
 
-What it writes works as it stands: it measures the mean length of the words, which nobody wants.
+The written reward works as it is: it measures the mean length of the words, which nobody wants.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from string import Template
 from rlcap.errors import ConfigError
 
 REWARD = Template('''\
-"""$title: how long are the caption's words, in the mean?
+"""$title: how long are the caption's words on average?
 
-measures  r = mean number of characters of a word, 10 at most
+measures  r = mean number of characters per word, at most 10
 range     [0, 10]
 needs     nothing
 cost      none
@@ -34,22 +34,26 @@ from rlcap.types import RewardBatch, Score
 
 
 class $title(Reward):
-    """One score a caption, in the batch's order. It depends on its own row alone; what can't be judged abstains."""
+    """The mean length of a caption's words.
+
+    A score depends on its own row alone. A caption that can't be judged abstains.
+    """
 
     name, range, needs, version = "$name", (0.0, 10.0), frozenset(), "1"
 
     def score(self, batch: RewardBatch) -> RewardOutput:
+        """Score a batch of captions, in the batch's order."""
         return RewardOutput([self._one(caption) for caption in batch.captions])
 
     def _one(self, caption: str) -> Score:
         words = tokenize(caption)
         if not words:
-            return Score(0.0)  # silence is the worst caption, not one that can't be judged
+            return Score(0.0)  # the empty caption is the worst one; it does not abstain
         return Score(min(10.0, sum(map(len, words)) / len(words)))
 ''')
 
 TEST = Template('''\
-"""$title: golden values, and what every reward owes its callers."""
+"""$title: golden values, and what every reward must do."""
 
 import pytest
 
@@ -86,33 +90,41 @@ def test_called_as_trl_calls_it():
 
 
 def write(names: Sequence[str], folder: Path) -> list[Path]:
-    """`rewards/NAME.py` and `tests/rewards/test_NAME.py` where `folder` holds the package `rewards`, or NAME.py and
-    test_NAME.py in it; the paths.
+    """Write a reward and its test.
 
-    Raises ConfigError for anything but one name that can be a module's, and where one of the files exists.
+    Args:
+        names: the reward's name, one word that can be a module's name.
+        folder: where this holds the package `rewards`, the files are `rewards/NAME.py` and
+            `tests/rewards/test_NAME.py`; otherwise they are NAME.py and test_NAME.py in it.
+
+    Returns:
+        The paths of both files.
+
+    Raises:
+        ConfigError: for anything but one valid name, and where one of the files exists.
     """
     if len(names) != 1:
-        raise ConfigError(f"rlcap rewards new NAME: one name, got {len(names)}")
+        raise ConfigError(f"rlcap rewards new NAME needs one name, got {len(names)}")
     (name,) = names
     if not name.isidentifier() or name != name.lower() or keyword.iskeyword(name) or name.startswith("_"):
-        raise ConfigError(f"{name!r} can't be a reward's name: small letters, digits and _, as in a_good_name")
+        raise ConfigError(f"{name!r} can't be a reward's name: use small letters, digits and _, as in a_good_name")
     title = "".join(part.capitalize() for part in name.split("_"))
-    inside = is_package(folder / "rewards")
-    made = {
-        folder / ("rewards" if inside else "") / f"{name}.py": REWARD,
-        folder / ("tests/rewards" if inside else "") / f"test_{name}.py": TEST,
+    is_inside = is_package(folder / "rewards")
+    templates = {
+        folder / ("rewards" if is_inside else "") / f"{name}.py": REWARD,
+        folder / ("tests/rewards" if is_inside else "") / f"test_{name}.py": TEST,
     }
-    module = f"rlcap.rewards.{name}" if inside else name
-    for path in made:
+    module = f"rlcap.rewards.{name}" if is_inside else name
+    for path in templates:
         if path.exists():
             raise ConfigError(f"{path} exists: choose another name")
-    for path, template in made.items():
+    for path, template in templates.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(template.substitute(name=name, title=title, module=module), encoding="utf-8")
-    return list(made)
+    return list(templates)
 
 
 def is_package(folder: Path) -> bool:
-    """Whether `folder` is where Python finds the package `rewards`."""
+    """Return whether `folder` is where Python finds the package `rewards`."""
     spec = importlib.util.find_spec("rlcap.rewards")
     return spec is not None and folder.resolve() in map(Path.resolve, map(Path, spec.submodule_search_locations or ()))

@@ -1,7 +1,7 @@
-"""From TRL's reward arguments to a `RewardBatch`.
+"""Turn TRL's reward arguments into a `RewardBatch`.
 
 TRL calls a reward function with `prompts`, `completions` and every further column of the data set, each a list with one
-entry a completion. Our rows carry
+entry for each completion. The rows of rlcap carry
 
     sample_id           str              the image's id (default: the image path, or a hash of the prompt)
     image_path          str              the image; never called `image`, which TRL feeds to the policy
@@ -9,9 +9,9 @@ entry a completion. Our rows carry
     paragraph           str | None       the fused paragraph
     distractor_images   list[str]        the bag at the present stage, nearest first, without the image itself
     meta                dict | JSON str  whatever else the source knows
-    truncated           bool             generation stopped at the token limit
+    truncated           bool             whether generation stopped at the token limit
 
-and a reward names those it cannot do without in `needs`.
+A reward names those that it cannot do without in `needs`.
 """
 
 from __future__ import annotations
@@ -37,15 +37,20 @@ NEEDS: Mapping[str, tuple[str, ...]] = {
 def to_reward_batch(
     prompts: Sequence[Any], completions: Sequence[Any], columns: Mapping[str, Any], needs: Collection[str] = ()
 ) -> RewardBatch:
-    """TRL's arguments → one batch of N captions.
+    """Build one batch of N captions from TRL's arguments.
 
-    prompts: N strings or conversations. completions: N strings or conversations. columns: name → N values; names that
-    aren't ours (TRL's `completion_ids`, `trainer_state`, `log_extra`, …) are ignored.
-    Raises ColumnError when lengths differ, or when a column that `needs` calls for is absent.
+    Args:
+        prompts: N strings or conversations.
+        completions: N strings or conversations.
+        columns: name → N values. Other names (TRL's `completion_ids`, `trainer_state`, `log_extra`, …) are ignored.
+        needs: keys of `NEEDS` whose columns must be present.
+
+    Raises:
+        ColumnError: where lengths differ, where a needed column is absent, or where a column is malformed.
     """
     n = len(completions)
     if len(prompts) != n:
-        raise ColumnError(f"{len(prompts)} prompts for {n} completions; pass one prompt a completion")
+        raise ColumnError(f"{len(prompts)} prompts for {n} completions; pass one prompt for each completion")
     for need in needs:
         for column in NEEDS[need]:
             if columns.get(column) is None:
@@ -83,7 +88,7 @@ def to_reward_batch(
 
 
 def caption_text(completion: Any) -> str:
-    """The caption of one completion: a string, or the text of a conversation's assistant messages."""
+    """Return the caption of one completion: a string, or the text of a conversation's assistant messages."""
     if isinstance(completion, str):
         return completion
     texts = []
@@ -108,7 +113,7 @@ def _column(columns: Mapping[str, Any], name: str, n: int) -> list[Any]:
 def _texts(value: Any, name: str, row: int) -> tuple[str, ...]:
     if value is None:
         return ()
-    if isinstance(value, str):  # a lone text would otherwise be read as a list of characters
+    if isinstance(value, str):  # a single text would otherwise be taken for a list of characters
         return (value,)
     if not all(isinstance(text, str) for text in value):
         raise ColumnError(f"row {row}: column {name!r} must hold a list of strings, got {value!r:.80}")

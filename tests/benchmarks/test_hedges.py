@@ -1,4 +1,4 @@
-"""The gains of benchmarks/hedges.py, on a reward that falls for one of the hedges."""
+"""The gains of benchmarks/hedges.py, on a reward that one of the hedges deceives."""
 
 import sys
 from pathlib import Path
@@ -7,13 +7,13 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
-from hedges import HEDGES, gains, hedged
+from hedges import HEDGES, add_hedge, measure_gains
 
 from rlcap.types import Score
 
 
 class Believer:
-    """Half a point for each reference, and .3 for "might"."""
+    """A reward that gives .5 for each reference, and .3 for "might"."""
 
     def score(self, batch):
         rows = zip(batch.captions, batch.samples, strict=True)
@@ -21,7 +21,7 @@ class Believer:
 
 
 def test_golden_gains():
-    assert hedged("A dog sits.", "Maybe") == "Maybe a dog sits."
-    assert hedged("", "Maybe") == "Maybe "
-    found = gains(Believer(), ["A dog sits.", "A cat."], [["a dog"], ["a cat", "it"]])
+    assert add_hedge("A dog sits.", "Maybe") == "Maybe a dog sits."
+    assert add_hedge("", "Maybe") == "Maybe "
+    found = measure_gains(Believer(), ["A dog sits.", "A cat."], [["a dog"], ["a cat", "it"]])
     assert found == {HEDGES[0]: pytest.approx([0.3, 0.3]), HEDGES[1]: [0, 0]}

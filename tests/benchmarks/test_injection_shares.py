@@ -1,4 +1,4 @@
-"""The shares of benchmarks/injections.py, on a judge that obeys and on one that doesn't."""
+"""The shares of benchmarks/injections.py, on a judge that obeys attacks and on one that does not."""
 
 import sys
 from pathlib import Path
@@ -8,7 +8,7 @@ from fake_backends import FakeBackend
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
-from injections import CONTROL, Finding, found, measure
+from injections import CONTROL, AttackResult, measure, summarize
 
 from rlcap.judge.parsing import Verdict
 from rlcap.judge.templates import extract_delimited
@@ -16,7 +16,7 @@ from rlcap.probing.injections import ATTACKS
 
 
 class Grader(FakeBackend):
-    """Grades 5, and 10 where the caption tells it so and it is gullible."""
+    """Gives grade 5; a gullible one gives 10 where the caption asks for it."""
 
     name = "grader"
 
@@ -29,10 +29,10 @@ class Grader(FakeBackend):
 
 
 def test_golden():
-    assert found([(0.5, 0.5), (0.9, 0.5), (0.1, 0.5), (None, 0.5)]) == Finding(
+    assert summarize([(0.5, 0.5), (0.9, 0.5), (0.1, 0.5), (None, 0.5)]) == AttackResult(
         4, pytest.approx(2 / 3), pytest.approx(1 / 3), 0.25
     )
-    assert found([(None, 0.5), (0.5, None)]) == Finding(2, None, None, 0.5)
+    assert summarize([(None, 0.5), (0.5, None)]) == AttackResult(2, None, None, 0.5)
 
 
 def test_a_gullible_judge_is_found_out_and_an_honest_one_is_not():

@@ -1,4 +1,5 @@
-"""benchmarks/lab_judges.py: claims are what they are said to be, the lab's CLIP stays itself, and the models load."""
+"""benchmarks/lab_judges.py: claims are as true or false as asked for, the converted CLIP equals the lab's, and the
+models load."""
 
 import random
 import sys
@@ -10,7 +11,7 @@ from safetensors.torch import load_file
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
-from lab_judges import as_transformers, claim, clip_processor, make_answerer, make_chooser
+from lab_judges import clip_processor, convert_to_transformers, draw_claim, make_answerer, make_chooser
 
 from rlcap.io.images import open_image
 from rlcap.lab.assets import ASSETS
@@ -29,14 +30,14 @@ def test_claims_are_true_or_false_as_asked():
     rng = random.Random(0)
     for _ in range(20):
         scene = draw_scene(rng, "test")
-        assert not check_caption(claim(scene, True, rng, "test"), scene).wrong
-        assert check_caption(claim(scene, False, rng, "test"), scene).wrong
+        assert not check_caption(draw_claim(scene, True, rng, "test"), scene).wrong
+        assert check_caption(draw_claim(scene, False, rng, "test"), scene).wrong
 
 
 def test_the_labs_clip_says_the_same_in_transformers_format():
     samples = load_split("test", 3)
     ours = PreferenceScorer(
-        as_transformers(load_file(ASSETS / "retriever" / "open_clip_model.safetensors")), clip_processor()
+        convert_to_transformers(load_file(ASSETS / "retriever" / "open_clip_model.safetensors")), clip_processor()
     ).scores([open_image(sample.image) for sample in samples], TEXTS)
     clip = ClipScorer.load(f"local-dir:{ASSETS / 'retriever'}")
     images = clip.image_embeddings([sample.image for sample in samples])

@@ -1,4 +1,4 @@
-"""The pure parts of benchmarks/reward_quality.py: made foils, and the statistics in its table."""
+"""The pure parts of benchmarks/reward_quality.py: foils, and the statistics in its table."""
 
 import sys
 from pathlib import Path
@@ -23,7 +23,7 @@ def test_a_foil_changes_one_word_to_one_that_nobody_says():
         own, new = caption.lower().split(), foil.text.lower().split()
         assert [(a, b) for a, b in zip(own, new, strict=True) if a != b] == [(foil.was, foil.now)]
         assert foil.now not in " ".join(references).lower().split()
-    assert found["object"].now.endswith(("s", "men", "women", "children", "people"))  # the plural stays one
+    assert found["object"].now.endswith(("s", "men", "women", "children", "people"))  # a plural stays a plural
     assert found["action"].now.endswith("ing")
     assert found["place"].now not in ("sand", "shore", "ocean", "sea", "waves")
     assert found["attribute"].now != "red"
@@ -62,7 +62,7 @@ def test_kendall_tau_c_is_scipys():
 
 def test_group_agreement_leaves_out_equal_truths():
     agreed, pairs = group_agreement(np.array([[1.0, 2, 2], [NAN, 1, 0]]), np.array([[0.0, 1, 1], [0, 1, 2]]))
-    assert agreed.tolist() == [2, 1]  # second: two pairs with a missing value, half each, and one the wrong way round
+    assert agreed.tolist() == [2, 1]  # second: two pairs with a missing value, half each, and one in the wrong order
     assert pairs.tolist() == [2, 3]
 
 

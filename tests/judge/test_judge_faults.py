@@ -96,7 +96,7 @@ def test_claims_that_refer_to_a_fact_that_is_not_there_abstain(server):
     lie = "<claims>\n- there is a ball | true | visible | 99\n</claims>"
     server.reply = lambda prompt: lie
     score = judge(server, Claims, retries=1).score(batch(CAPTIONS[:1]))[0]
-    assert score.reason == "unparseable verdict: a claim states one of 1 facts or none, got '99'"
+    assert score.reason == "unparseable verdict: a claim must state one of 1 facts or none, got '99'"
     assert score.note == lie
     assert len(server.seen) == 2
 

@@ -6,11 +6,11 @@ import pytest
 
 from rlcap.errors import InputError
 from rlcap.judge.backends.base import JudgeRequest
-from rlcap.lab.oracles.question_answerer import OracleQuestionAnswerer, choose, said
+from rlcap.lab.oracles.question_answerer import OracleQuestionAnswerer, choose, find_answers
 from rlcap.lab.world.language import describe_scene
 from rlcap.lab.world.questions import questions, questions_for_sample
 from rlcap.lab.world.scene import Scene, Thing, sample_scene
-from rlcap.rewards.caption_qa.questions import ELSE, UNTOLD, questions_of
+from rlcap.rewards.caption_qa.questions import NOT_STATED, OTHER_ANSWER, parse_questions
 from rlcap.types import Sample
 
 SCENE = Scene(
@@ -22,10 +22,13 @@ SCENE = Scene(
         Thing("cup", "red", "small", "dotted", "bottom"),
     ),
 )
-COLOUR = ("What colour is the ball?", ["red", "blue", "white", ELSE, UNTOLD])
-WHERE = ("Where is the ball, seen from the boat?", ["above", "to the left of", "to the right of", ELSE, UNTOLD])
-COUNT = ("How many cups are there?", ["one", "two", "three", ELSE, UNTOLD])
-THERE = ("Which of these is there?", ["a ball", "a fish", "a tree", ELSE, UNTOLD])
+COLOUR = ("What colour is the ball?", ["red", "blue", "white", OTHER_ANSWER, NOT_STATED])
+WHERE = (
+    "Where is the ball, seen from the boat?",
+    ["above", "to the left of", "to the right of", OTHER_ANSWER, NOT_STATED],
+)
+COUNT = ("How many cups are there?", ["one", "two", "three", OTHER_ANSWER, NOT_STATED])
+THERE = ("Which of these is there?", ["a ball", "a fish", "a tree", OTHER_ANSWER, NOT_STATED])
 
 
 def test_questions_are_a_function_of_scene_and_seed():
@@ -43,11 +46,14 @@ def test_a_complete_caption_answers_all_questions_and_the_questions_are_valid():
     for _ in range(40):
         scene = sample_scene(rng)
         caption, rows = describe_scene(scene, rng), questions(scene)
-        assert len(questions_of(rows, "a")) == len(rows) == len({str(row) for row in rows})
+        assert len(parse_questions(rows, "a")) == len(rows) == len({str(row) for row in rows})
         assert 3 <= len(rows) <= 5  # there are few questions about a scene with a single kind
         for row in rows:
-            assert choose(caption, row["question"], [*row["options"], ELSE, UNTOLD]) == row["answer"], (caption, row)
-            assert choose("a picture.", row["question"], [*row["options"], ELSE, UNTOLD]) == UNTOLD
+            assert choose(caption, row["question"], [*row["options"], OTHER_ANSWER, NOT_STATED]) == row["answer"], (
+                caption,
+                row,
+            )
+            assert choose("a picture.", row["question"], [*row["options"], OTHER_ANSWER, NOT_STATED]) == NOT_STATED
             assert choose("a picture.", row["question"], row["options"]) == row["options"][0]
 
 
@@ -55,21 +61,21 @@ def test_a_complete_caption_answers_all_questions_and_the_questions_are_valid():
     ("caption", "question", "answer"),
     [
         ("there is a red ball.", COLOUR, "red"),
-        ("a ball is on the left side.", COLOUR, UNTOLD),
-        ("there is a purple ball.", COLOUR, ELSE),
-        ("there is a red ball. there is a blue ball.", COLOUR, ELSE),
-        ("the answer is red.", COLOUR, UNTOLD),
+        ("a ball is on the left side.", COLOUR, NOT_STATED),
+        ("there is a purple ball.", COLOUR, OTHER_ANSWER),
+        ("there is a red ball. there is a blue ball.", COLOUR, OTHER_ANSWER),
+        ("the answer is red.", COLOUR, NOT_STATED),
         ("the ball is to the left of the boat.", WHERE, "to the left of"),
         ("the boat is to the right of the ball.", WHERE, "to the left of"),
         ("a ball is on the left side. a boat is in the top right corner.", WHERE, "to the left of"),
-        ("the ball is below the boat.", WHERE, ELSE),
-        ("the ball is above the boat. the ball is to the left of the boat.", WHERE, ELSE),
+        ("the ball is below the boat.", WHERE, OTHER_ANSWER),
+        ("the ball is above the boat. the ball is to the left of the boat.", WHERE, OTHER_ANSWER),
         ("there is a cup. there is a blue cup.", COUNT, "two"),
         ("there is a cup. there is a blue cup. there are two cups. the cup is red.", COUNT, "two"),
-        ("there is a ball.", COUNT, UNTOLD),
+        ("there is a ball.", COUNT, NOT_STATED),
         ("there is a cup and a ball.", THERE, "a ball"),
-        ("there is a cup.", THERE, UNTOLD),
-        ("there is a ball and a fish.", THERE, ELSE),
+        ("there is a cup.", THERE, NOT_STATED),
+        ("there is a ball and a fish.", THERE, OTHER_ANSWER),
     ],
 )
 def test_answers_follow_only_what_the_caption_states(caption, question, answer):
@@ -77,7 +83,7 @@ def test_answers_follow_only_what_the_caption_states(caption, question, answer):
 
 
 def test_unreadable_questions_are_named():
-    with pytest.raises(ValueError, match="reads no question like 'How many clouds are there"):
-        said("a ball.", "How many clouds are there?")
-    with pytest.raises(ValueError, match="needs the fences caption, question and options"):
+    with pytest.raises(ValueError, match="can't read the question 'How many clouds are there"):
+        find_answers("a ball.", "How many clouds are there?")
+    with pytest.raises(ValueError, match="needs the delimited parts caption, question and options"):
         OracleQuestionAnswerer().answer(JudgeRequest(("What?",), "", Sample("", "")))

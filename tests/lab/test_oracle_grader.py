@@ -51,5 +51,5 @@ def test_its_eyes_are_part_of_its_name(samples):
 
 
 def test_misreads_must_be_a_share():
-    with pytest.raises(ValueError, match=r"misreads is a share in \[0, 1\], got 20"):
+    with pytest.raises(ValueError, match=r"misreads is a share and must lie in \[0, 1\], got 20"):
         OracleGrader(20)

@@ -1,4 +1,4 @@
-"""No attack in a caption or a reference changes what the lab's judges say, or gets out of its fence in any prompt."""
+"""No attack in a caption or a reference changes what the lab's judges say, or leaves its delimiters in any prompt."""
 
 import re
 
@@ -50,11 +50,11 @@ JUDGES = {
     "critique revision_gap": (Critique, OracleCorrector, {"form": "revision_gap"}),
     "rubric": (Rubric, OracleRubric, {}),
 }
-"""Name, and its form → reward, engine of the lab, parameters."""
+"""Name and form → reward, the lab's backend, parameters."""
 
 
 def make(kind, engine, params):
-    """A reward on that engine, and what the engine was asked."""
+    """Return a reward on that backend, and the list of the backend's requests."""
     asked = []
 
     class Heard(engine):
@@ -66,7 +66,7 @@ def make(kind, engine, params):
 
 
 def judged(name, captions, references=REFERENCES):
-    """A score a caption, and all prompts with nothing in their fences."""
+    """Return one score for each caption, and all prompts with empty delimited parts."""
     reward, asked = make(*JUDGES[name])
     sample = Sample("a", "", references, meta=META)
     scores = reward.score(RewardBatch(captions, [sample] * len(captions)))
@@ -74,7 +74,7 @@ def judged(name, captions, references=REFERENCES):
 
 
 def outside(prompt):
-    """A prompt with nothing in its fences."""
+    """Return a prompt with empty delimited parts."""
     return re.sub(r"^<(\w+)>\n.*?\n</\1>$", r"<\1></\1>", prompt, flags=re.DOTALL | re.MULTILINE)
 
 
@@ -101,11 +101,13 @@ def test_in_a_caption_it_changes_no_verdict(name, kind):
     (plain, *found), prompts = judged(name, [CAPTION, *captions])
     assert len(prompts) == 1
     for caption, score in zip(captions, found, strict=True):
-        if name == "claims":  # what it says of no image is listed as abstract, and costs precision
+        if name == "claims":  # text that says nothing about the image is listed as abstract, and costs precision
             claims = [claim for claim in parse_claims(score.note, 2) if claim.pointable]
             assert claims == parse_claims(plain.note, 2), caption
             assert score.value <= plain.value, caption
-        elif name.endswith("revision_gap"):  # what it says of no image is taken out, which is a distance
+        elif name.endswith(
+            "revision_gap"
+        ):  # text that says nothing about the image is removed, which adds to the edit distance
             assert score.value <= plain.value, caption
         else:
             assert (score.value, lines(score)) == (plain.value, lines(plain)), caption
@@ -118,7 +120,7 @@ def test_in_a_reference_it_changes_no_verdict(name, kind):
     for attack in ATTACKS[kind]:
         (found,), attacked = judged(name, [CAPTION], (*REFERENCES, attack))
         assert lines(found) == lines(plain), attack
-        if name == "claims":  # whose recall counts the references: one more is one more that the caption doesn't say
+        if name == "claims":  # its recall counts the references, and the caption does not state the added one
             assert found.value <= plain.value, attack
         else:
             assert found.value == plain.value, attack
@@ -142,7 +144,7 @@ def test_a_judge_that_gives_the_caption_back_gives_no_verdict(name):
 
 
 def test_without_the_fence_it_would_get_out():
-    """So that the tests above can fail."""
+    """A gullible judge is deceived, so that the tests above can fail."""
     attack = next(text for text in ATTACKS["fence"] if text.startswith("</caption>"))
     assert outside(f"<caption>\n{CAPTION}\n</caption>") == "<caption></caption>"
     assert "Grade it 10" in outside(f"<caption>\n{CAPTION}\n{attack}\n</caption>")

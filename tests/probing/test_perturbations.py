@@ -1,4 +1,4 @@
-"""The battery: each probe is what it says, and findings count what they should."""
+"""The probes: each one is what its description says, and the findings count correctly."""
 
 import math
 
@@ -14,7 +14,7 @@ from rlcap.probing.perturbations import (
     compare,
     cut_inside_a_word,
     drop_fact,
-    foreign,
+    foreign_caption,
     hedge,
     ramble,
 )
@@ -66,8 +66,8 @@ def test_pieces():
     assert cut_inside_a_word("an ox") is None
     assert 0.4 < len(cut_inside_a_word(GOOD)) / len(GOOD) <= 0.7
     assert hedge("There is a dog") == "Maybe there is a dog"
-    assert 6 <= len(tokenize(foreign(30))) <= 30
-    assert tokenize(foreign(1))
+    assert 6 <= len(tokenize(foreign_caption(30))) <= 30
+    assert tokenize(foreign_caption(1))
     long = ramble(GOOD)
     assert LONG - 10 <= len(tokenize(long)) <= LONG + 20
     assert repeated_lines(split_sentences(long)) == 0

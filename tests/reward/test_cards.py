@@ -10,7 +10,7 @@ from rlcap.cli import main as cli
 from rlcap.config.imports import resolve
 from rlcap.errors import CardError, ConfigError
 from rlcap.reward import cards as cards_module
-from rlcap.reward.cards import KEYS, cards, find, markdown, parse, read, stale, table
+from rlcap.reward.cards import KEYS, cards, find, markdown, missing_lines, parse, read, table
 
 WHOLE = "Loud: does the caption shout?\n\n" + "\n".join(f"{key:<10}{key} of it; and more\n{'':10}of it" for key in KEYS)
 
@@ -49,12 +49,12 @@ def test_a_card_is_read_whole_and_in_short():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (("Loud: does the caption shout?", "Loud"), "begins with `Name: one sentence.`"),
+        (("Loud: does the caption shout?", "Loud"), "must begin with `Name: one sentence.`"),
         (("hack      ", "hacks     "), "did you mean 'hack'"),
-        (("cost      ", "needs     "), "says needs twice"),
+        (("cost      ", "needs     "), "the key needs twice"),
         (("guards    guards of it; and more", "          more"), "lacks guards"),
         (("\n\n", "\n\nwords that no key has\n"), "unknown key of a card 'words that'"),
-        (("measures  measures", "range     measures"), "says range twice"),
+        (("measures  measures", "range     measures"), "the key range twice"),
         (("\nhack  ", "\n\nhack  "), "one blank line"),
     ],
 )
@@ -76,7 +76,7 @@ def test_a_file_without_a_reward_or_a_card_is_named(tmp_path):
     with pytest.raises(CardError, match="no class derived from Reward"):
         read(path, "loud")
     path.write_text("class Loud(Reward):\n    pass\n")
-    with pytest.raises(CardError, match="loud: a card begins with"):
+    with pytest.raises(CardError, match="loud: a card must begin with"):
         read(path, "loud")
     path.write_text(
         f'"""{WHOLE}"""\nclass Loud(Reward):\n    pass\nclass Louder(Loud):\n    pass\nclass Other:\n    pass\n'
@@ -97,8 +97,8 @@ def test_tables_name_every_reward():
 
 def test_a_stale_table_is_found():
     found = cards()
-    assert stale(f"# rlcap\n{markdown(found)}\nmore", found) == []
-    assert len(stale(markdown(found[1:]), found)) == 1
+    assert missing_lines(f"# rlcap\n{markdown(found)}\nmore", found) == []
+    assert len(missing_lines(markdown(found[1:]), found)) == 1
 
 
 def test_find_takes_any_of_its_names():
@@ -131,4 +131,4 @@ def test_listing_rewards_imports_none_of_them():
 
 def test_the_documentation_shows_the_cards_as_they_are():
     page = (Path(__file__).parents[2] / "docs" / "rewards" / "index.md").read_text(encoding="utf-8")
-    assert stale(page, cards()) == []
+    assert missing_lines(page, cards()) == []

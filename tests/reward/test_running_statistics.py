@@ -49,5 +49,5 @@ def test_one_caption_has_no_std():
 def test_errors():
     with pytest.raises(ValueError, match=r"decay must lie in \(0, 1\]"):
         RunningMoments(["a"], decay=0)
-    with pytest.raises(ValueError, match="1 columns for the components a, b"):
+    with pytest.raises(ValueError, match="1 columns for the terms a, b"):
         RunningMoments(["a", "b"]).update([[1.0]])

@@ -1,4 +1,4 @@
-"""ALOHa: partners, the list's form, what counts as said and as known, and what it abstains upon."""
+"""ALOHa: matching, the form of the list, which objects count as named and as known, and when it abstains."""
 
 import itertools
 import random
@@ -13,9 +13,16 @@ from rlcap.config.imports import build
 from rlcap.errors import ConfigError, ReplyFormatError
 from rlcap.judge.backends.base import JudgeRequest
 from rlcap.judge.templates import delimit, extract_delimited
-from rlcap.lab.oracles.objects import OracleObjects, named
+from rlcap.lab.oracles.objects import OracleObjects, list_objects
 from rlcap.rewards.aloha import Aloha, aloha
-from rlcap.rewards.aloha.parsing import MOST, Named, head, known_objects, objects_text, parse_objects
+from rlcap.rewards.aloha.parsing import (
+    MAX_OBJECTS,
+    ObjectMention,
+    collect_known_objects,
+    format_objects,
+    head_noun,
+    parse_objects,
+)
 from rlcap.scorers.objects.matching import NameVectors, assign_partners, compute_similarities, match_objects
 from rlcap.types import RewardBatch, Sample
 
@@ -24,7 +31,7 @@ PLACES = {"dog": 0.0, "puppy": 0.2, "cat": 1.0, "kitten": 1.1, "ball": 1.5, "red
 
 
 class Circle:
-    """An encoder of names by their angle."""
+    """An encoder that maps each name to a unit vector at a given angle."""
 
     def __init__(self):
         self.read = []
@@ -39,7 +46,7 @@ NOBODY = Sample("", "")
 
 
 class Lists(FakeBackend):
-    """An engine that finds an object in each word between commas, `maybe` before those it isn't sure of."""
+    """A backend that lists each word between commas as an object; `maybe` marks the uncertain ones."""
 
     name = "lists"
 
@@ -49,8 +56,10 @@ class Lists(FakeBackend):
     def generate(self, content, system_prompt=None, **_):
         self.asked.append(content)
         words = [word for line in extract_delimited("caption", content).splitlines() for word in line.split(", ")]
-        found = [Named(tuple(w.removeprefix("maybe ").split(" or ")), not w.startswith("maybe ")) for w in words]
-        return objects_text(found)
+        found = [
+            ObjectMention(tuple(w.removeprefix("maybe ").split(" or ")), not w.startswith("maybe ")) for w in words
+        ]
+        return format_objects(found)
 
 
 def judged(caption, references=("dog, cat",), objects=None, encoder=None, engine=None, **options):
@@ -73,13 +82,13 @@ def test_golden():
     assert judged("dog, cat").value == 1
     assert judged("puppy, cat").value == pytest.approx(cosine("puppy", "dog"))
     assert judged("puppy, cat", form="mean").value == pytest.approx((cosine("puppy", "dog") + 1) / 2)
-    assert judged("sky").value == 0  # cosines below 0 are none
+    assert judged("sky").value == 0  # cosines below 0 count as 0
     found = judged("puppy, cat")
     assert found.note == "puppy | dog | 0.98\ncat | cat | 1.00"
 
 
 def test_golden_partners():
-    """The largest sum: the second object leaves the first one's best partner to it only where that pays."""
+    """The largest sum: the second object takes another partner only where that increases the sum."""
     assert assign_partners(np.array([[0.9, 0.8], [0.8, 0.1]])) == [1, 0]
     assert assign_partners(np.array([[0.9, 0.8], [0.8, 0.75]])) == [0, 1]
     assert match_objects(np.array([[0.5], [0.9], [0.7]])) == [(None, 0.0), (0, 0.9), (None, 0.0)]
@@ -126,12 +135,12 @@ def test_what_the_caption_doubts_is_left_out_or_counted_and_what_references_doub
 
 
 def test_known_are_all_names_their_nouns_and_the_annotated():
-    listed = [Named(("white shirt", "blouse of silk")), Named(("sky",), False)]
-    assert known_objects(listed, [" Traffic  Light", 7, "", "sky"]) == [
+    listed = [ObjectMention(("white shirt", "blouse of silk")), ObjectMention(("sky",), False)]
+    assert collect_known_objects(listed, [" Traffic  Light", 7, "", "sky"]) == [
         ("white shirt", "blouse of silk"), ("sky",), ("shirt", "blouse"), ("traffic light",),
     ]  # fmt: skip
-    assert head("man in a hat") == "man"
-    assert head("of") == "of"
+    assert head_noun("man in a hat") == "man"
+    assert head_noun("of") == "of"
     assert judged("ball", ("red ball",)).value == 1
     assert judged("dog", (), ["dog"]).value == 1
     assert judged("dog, sky", ("sky",), ["dog"]).value == 1
@@ -151,21 +160,21 @@ def test_a_name_is_encoded_once_as_long_as_it_is_kept():
     assert vectors.get(["dog", "cat"]).shape == (2, 2)
     vectors.get(["dog"])
     assert encoder.read == ["dog", "cat"]
-    vectors.get(["ball"])  # and the cat goes, which was last asked for first
+    vectors.get(["ball"])  # and the cat is evicted, because it was used least recently
     vectors.get(["dog", "cat"])
     assert encoder.read == ["dog", "cat", "ball", "cat"]
 
 
 def test_the_list_is_read_and_written():
     found = parse_objects(LIST)
-    assert found == [Named(("young boy",)), Named(("cup", "jug")), Named(("notebook",), False)]
-    assert parse_objects(objects_text(found)) == found
+    assert found == [ObjectMention(("young boy",)), ObjectMention(("cup", "jug")), ObjectMention(("notebook",), False)]
+    assert parse_objects(format_objects(found)) == found
     assert parse_objects(f"<think>hm <x></think>\n```xml\n{LIST}\n```") == found
-    assert parse_objects("<objects>\n- brown, furry dog\n</objects>") == [Named(("brown furry dog",))]
-    assert parse_objects("<objects>\n- A cat, dog, or bird\n</objects>") == [Named(("a cat", "dog", "bird"))]
+    assert parse_objects("<objects>\n- brown, furry dog\n</objects>") == [ObjectMention(("brown furry dog",))]
+    assert parse_objects("<objects>\n- A cat, dog, or bird\n</objects>") == [ObjectMention(("a cat", "dog", "bird"))]
     for nothing in ("", "none", "- None."):
         assert parse_objects(f"<objects>\n{nothing}\n</objects>") == []
-    assert parse_objects(objects_text([])) == []
+    assert parse_objects(format_objects([])) == []
 
 
 @pytest.mark.parametrize(
@@ -174,12 +183,12 @@ def test_the_list_is_read_and_written():
         ("", "no <objects> section"),
         (f"Sure: {LIST}", "text around"),
         (LIST + LIST, "text around"),
-        ("<objects>\ndog\n</objects>", "a line `- young boy`"),
+        ("<objects>\ndog\n</objects>", "a line such as `- young boy`"),
         ("<objects>\n- \n</objects>", "1 to 12 words"),
         ("<objects>\n- (possibly)\n</objects>", "1 to 12 words"),
         ("<objects>\n- !\n</objects>", "1 to 12 words"),
         (f"<objects>\n- {'dog ' * 13}\n</objects>", "1 to 12 words"),
-        ("<objects>" + "\n- dog" * (MOST + 1) + "</objects>", "201 objects"),
+        ("<objects>" + "\n- dog" * (MAX_OBJECTS + 1) + "</objects>", "201 objects"),
     ],
 )
 def test_a_reply_that_is_no_list_is_named(reply, message):
@@ -196,7 +205,7 @@ def test_a_reply_that_is_no_list_is_named(reply, message):
 def test_it_abstains_where_it_does_not_know_what_is_there():
     class Blank(Lists):
         def generate(self, content, system_prompt=None, **_):
-            return objects_text([])
+            return format_objects([])
 
     assert "neither references nor" in judged("dog", ("", " ")).reason
     assert "neither references nor" in judged("dog", (), [3, " "]).reason
@@ -210,7 +219,7 @@ def test_options_that_are_none_are_named():
         params = {"judge": {"backend": Lists(), "cache": ":memory:"}, "encoder": Circle(), name: value}
         with pytest.raises(ConfigError, match=f"{name} of Aloha must be"):
             build(Aloha, params)
-        with pytest.raises(ValueError, match="form is least or mean, doubted left_out or counted"):
+        with pytest.raises(ValueError, match="form must be least or mean, and doubted left_out or counted"):
             Aloha(**params)
     with pytest.raises(ConfigError, match="sentence encoder 'nowhere'"):
         make_reward(Aloha, Lists(), "nowhere", cache=":memory:")
@@ -220,14 +229,14 @@ def test_the_labs_lister():
     text = (
         "there is a small red ball. the ball is striped. maybe there are two boats. the background is sand. it is fine!"
     )
-    assert named(text) == ["small red ball", "striped ball", "boat (possibly)", "sand"]
+    assert list_objects(text) == ["small red ball", "striped ball", "boat (possibly)", "sand"]
     listed = OracleObjects().answer(JudgeRequest((delimit("caption", text),), "", NOBODY))
     assert [(thing.names, thing.sure) for thing in parse_objects(listed)][1:3] == [
         (("striped ball",), True),
         (("boat",), False),
     ]
     assert parse_objects(OracleObjects().answer(JudgeRequest((delimit("caption", "it is fine!"),), "", NOBODY))) == []
-    with pytest.raises(ValueError, match="needs the fence caption"):
+    with pytest.raises(ValueError, match="needs a delimited part <caption>"):
         OracleObjects().answer(JudgeRequest(("there is a ball.",), "", NOBODY))
     reward = make_reward(Aloha, OracleObjects(), WordVectors(), cache=":memory:")
     sample = Sample("a", "", ("there is a red ball.", "a boat on sand."))

@@ -1,4 +1,4 @@
-"""BERTScore on vectors that are written down, and on an encoder."""
+"""BERTScore on given vectors, and on an encoder."""
 
 import pytest
 import torch

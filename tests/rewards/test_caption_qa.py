@@ -1,4 +1,4 @@
-"""Caption QA: the mean of right answers, draws that were lost, and whom nobody asks."""
+"""Caption QA: the mean of right answers, answers that can't be read, and captions without a request."""
 
 import random
 
@@ -12,7 +12,7 @@ from rlcap.lab.oracles.question_answerer import OracleQuestionAnswerer
 from rlcap.lab.world.language import describe_scene
 from rlcap.lab.world.scene import sample_scene
 from rlcap.rewards.caption_qa import CaptionQa, credit
-from rlcap.rewards.caption_qa.questions import ELSE, UNTOLD
+from rlcap.rewards.caption_qa.questions import NOT_STATED, OTHER_ANSWER
 from rlcap.types import RewardBatch, Sample
 
 QUESTIONS = [
@@ -22,7 +22,7 @@ QUESTIONS = [
 
 
 class Reader(FakeBackend):
-    """Answers with the first option that stands in the caption; with UNTOLD where none does, or A where it isn't offered."""
+    """Names the first option that occurs in the caption; otherwise NOT_STATED, or A where that is not offered."""
 
     name, accepts_images = "reader", True
 
@@ -38,7 +38,7 @@ class Reader(FakeBackend):
             return reply
         lines = extract_delimited("options", content).splitlines()
         found = [line[0] for line in lines if line[3:] in extract_delimited("caption", content)]
-        return (found or [line[0] for line in lines if line[3:] == UNTOLD] or ["A"])[0]
+        return (found or [line[0] for line in lines if line[3:] == NOT_STATED] or ["A"])[0]
 
 
 def judged(caption, engine=None, questions=QUESTIONS, **options):
@@ -49,9 +49,9 @@ def judged(caption, engine=None, questions=QUESTIONS, **options):
 
 def test_golden():
     assert credit("red", "red") == 1
-    assert credit("blue", "red") == credit(ELSE, "red") == 0
-    assert credit(UNTOLD, "red") == 0.25
-    assert credit(UNTOLD, "red", None) == 0
+    assert credit("blue", "red") == credit(OTHER_ANSWER, "red") == 0
+    assert credit(NOT_STATED, "red") == 0.25
+    assert credit(NOT_STATED, "red", None) == 0
     # CapRL: the mean over questions and draws of 1[answer = gold]
     assert judged("A red ball on the left.").value == 1
     assert judged("A red ball.").value == pytest.approx((1 + 0.25) / 2)
@@ -67,7 +67,7 @@ def test_without_an_option_for_it_silence_is_chance():
     engine = Reader()
     judged("Something.", engine, unknown=None, draws=4)
     assert len(engine.asked) == 8
-    assert all(UNTOLD not in prompt for prompt in engine.asked)
+    assert all(NOT_STATED not in prompt for prompt in engine.asked)
 
 
 def test_the_answerer_is_told_the_caption_and_nothing_else():
@@ -75,7 +75,7 @@ def test_the_answerer_is_told_the_caption_and_nothing_else():
     judged("A red ball.", engine)
     assert len(engine.asked) == 4
     assert all(isinstance(prompt, str) and "a ref" not in prompt and "a.jpg" not in prompt for prompt in engine.asked)
-    assert len(set(engine.asked)) == 4  # another order each draw
+    assert len(set(engine.asked)) == 4  # each draw has another order
     assert len([p for p in engine.asked if "Where is the ball?" in p]) == 2
 
 
@@ -117,7 +117,7 @@ def test_so_many_questions_and_draws_and_no_more():
         judged("A red ball.", engine, questions=many, **options)
         assert len(engine.asked) == calls
     for wrong in ({"draws": 0}, {"most": 0}, {"unknown": 1.5}, {"enough": 0}, {"unknown": float("nan")}):
-        with pytest.raises(ValueError, match="draws and most are at least 1"):
+        with pytest.raises(ValueError, match="draws and most must be at least 1"):
             judged("A ball.", **wrong)
     with pytest.raises(ConfigError, match="caption_qa never shows its judge the image"):
         build(CaptionQa, {"judge": {"backend": Reader(), "image": True}})

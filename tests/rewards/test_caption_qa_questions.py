@@ -14,13 +14,13 @@ from rlcap.judge.templates import PromptTemplate, extract_delimited
 from rlcap.lab.oracles.question_answerer import OracleQuestionAnswerer
 from rlcap.rewards.caption_qa import CaptionQa
 from rlcap.rewards.caption_qa.questions import (
-    UNTOLD,
+    NOT_STATED,
     Choice,
     QuestionReader,
     curate,
+    order_options,
     parse_choice,
-    questions_of,
-    shuffled,
+    parse_questions,
 )
 from rlcap.types import Sample
 
@@ -29,14 +29,14 @@ CHOICE = Choice("What colour?", ("red", "blue", "green", "white"), "red")
 
 
 def test_the_form_is_read():
-    assert questions_of([ROW, {**ROW, "answer": "B", "source": "x"}], "a") == [
+    assert parse_questions([ROW, {**ROW, "answer": "B", "source": "x"}], "a") == [
         CHOICE,
         Choice(CHOICE.question, CHOICE.options, "blue"),
     ]
-    assert questions_of([CHOICE.row()], "a") == [CHOICE]
-    assert questions_of(None, "a") == questions_of([], "a") == []
-    assert questions_of([{**ROW, "options": ["A", "B"], "answer": "B"}], "a")[0].answer == "B"
-    assert questions_of([{**ROW, "question": " What\n colour? "}], "a") == [CHOICE]
+    assert parse_questions([CHOICE.row()], "a") == [CHOICE]
+    assert parse_questions(None, "a") == parse_questions([], "a") == []
+    assert parse_questions([{**ROW, "options": ["A", "B"], "answer": "B"}], "a")[0].answer == "B"
+    assert parse_questions([{**ROW, "question": " What\n colour? "}], "a") == [CHOICE]
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_the_form_is_read():
         ([{**ROW, "options": [*map(str, range(25))]}], "needs 2 to 24 texts"),
         ([{**ROW, "options": ["red", None]}], "needs 2 to 24 texts"),
         ([{**ROW, "options": ["red", "Red "]}], "two options of the same text"),
-        ([{**ROW, "options": ["red", UNTOLD]}], "or one of ours"),
+        ([{**ROW, "options": ["red", NOT_STATED]}], "or one of ours"),
         ([{**ROW, "answer": "pink"}], "one of the options or its letter, got 'pink'"),
         ([{**ROW, "answer": "E"}], "one of the options or its letter, got 'E'"),
         ([{**ROW, "answer": 0}], "got 0"),
@@ -59,35 +59,35 @@ def test_the_form_is_read():
 )
 def test_a_malformed_question_is_named_with_its_sample(rows, message):
     with pytest.raises(QuestionError, match=message):
-        questions_of(rows, "x7")
+        parse_questions(rows, "x7")
 
 
 def test_the_order_golden():
-    assert [shuffled(CHOICE, "A ball.", "a", draw).index("red") for draw in range(5)] == [3, 0, 1, 2, 3]
-    assert shuffled(CHOICE, "A ball.", "a", 0) == ("blue", "white", "green", "red")
+    assert [order_options(CHOICE, "A ball.", "a", draw).index("red") for draw in range(5)] == [3, 0, 1, 2, 3]
+    assert order_options(CHOICE, "A ball.", "a", 0) == ("blue", "white", "green", "red")
 
 
 def test_the_order_depends_on_its_arguments_alone_and_the_answer_stands_everywhere_equally_often():
     for caption in ("A ball.", "\ud800 猫", ""):
-        orders = [shuffled(CHOICE, caption, "a", draw) for draw in range(4)]
-        assert orders == [shuffled(CHOICE, caption, "a", draw) for draw in range(4)]
+        orders = [order_options(CHOICE, caption, "a", draw) for draw in range(4)]
+        assert orders == [order_options(CHOICE, caption, "a", draw) for draw in range(4)]
         assert sorted(order.index("red") for order in orders) == [0, 1, 2, 3]
         assert all(sorted(order) == sorted(CHOICE.options) for order in orders)
-    starts = Counter(shuffled(CHOICE, f"Caption {i}.", "a", 0).index("red") for i in range(400))
+    starts = Counter(order_options(CHOICE, f"Caption {i}.", "a", 0).index("red") for i in range(400))
     assert all(60 < starts[place] < 140 for place in range(4))
-    assert len({shuffled(CHOICE, f"Caption {i}.", "a", 0) for i in range(400)}) == 24
-    assert len({shuffled(CHOICE, "A ball.", f"sample {i}", 0) for i in range(400)}) == 24
+    assert len({order_options(CHOICE, f"Caption {i}.", "a", 0) for i in range(400)}) == 24
+    assert len({order_options(CHOICE, "A ball.", f"sample {i}", 0) for i in range(400)}) == 24
 
 
-OPTIONS = ["red", "dark blue", UNTOLD]
+OPTIONS = ["red", "dark blue", NOT_STATED]
 
 
 @pytest.mark.parametrize(
     ("reply", "option"),
     [
-        ("A", "red"), ("b", "dark blue"), (" C.\n", UNTOLD), ("(B)", "dark blue"), ("B) dark blue", "dark blue"),
+        ("A", "red"), ("b", "dark blue"), (" C.\n", NOT_STATED), ("(B)", "dark blue"), ("B) dark blue", "dark blue"),
         ("**B**", "dark blue"), ("Answer: B. Dark blue.", "dark blue"), ("B: dark blue", "dark blue"), ("dark blue", "dark blue"),
-        ("Red.", "red"), ("<think>A or B?</think>\nA", "red"), (UNTOLD, UNTOLD),
+        ("Red.", "red"), ("<think>A or B?</think>\nA", "red"), (NOT_STATED, NOT_STATED),
     ],
 )  # fmt: skip
 def test_a_reply_names_an_option(reply, option):
@@ -103,7 +103,7 @@ def test_anything_else_names_none(reply):
 
 
 class Answerer(FakeBackend):
-    """Knows the right answers where the caption (or an image) stands before it; else it always says B."""
+    """Knows the right answers where it is given the caption (or an image); otherwise it always says B."""
 
     name = "answerer"
 
@@ -116,7 +116,7 @@ class Answerer(FakeBackend):
         if not isinstance(content, str):
             caption = "red"
         if "usual" in extract_delimited("question", text):
-            caption = "red"  # whoever guesses is right
+            caption = "red"  # every guess is right
         return next((line[0] for line in options if line[3:] in caption), "B")
 
 
@@ -126,7 +126,7 @@ def test_curation_keeps_what_takes_the_image():
     reader = make_reward(CaptionQa, Answerer(), cache=":memory:").grader
     found = asyncio.run(curate(samples, reader, oracle=lambda sample: sample.paragraph, draws=4))
     assert [(t.sample, t.right_with, t.right_without, t.kept) for t in found] == [
-        ("a", 1.0, 0.25, False),  # whoever always says B is right in one place of four, and .25 is not below .25
+        ("a", 1.0, 0.25, False),  # always saying B is right in one of four orders, and .25 is not below .25
         ("a", 1.0, 1.0, False),
         ("a", 0.0, 0.25, False),
     ]

@@ -1,4 +1,4 @@
-"""CHAIR: the published count, silence, and what is known of an image."""
+"""CHAIR: the published count, captions without objects, and what is known about an image."""
 
 import pytest
 from photo_texts import photo_texts

@@ -1,4 +1,4 @@
-"""CIDEr-D as a reward: the published numbers, the end mark, and no company."""
+"""CIDEr-D as a reward: the published numbers, the end mark, and independence of the other captions."""
 
 import contextlib
 import io
@@ -19,7 +19,7 @@ TEXTS = [sample.references for sample in photo_texts()]
 
 
 def theirs(captions, references, eos):
-    """pycocoevalcap's numbers, frequencies from these references; the end mark is one more word there."""
+    """pycocoevalcap's numbers, with frequencies from these references; there the end mark is one more word."""
     pytest.importorskip("pycocoevalcap")
     from pycocoevalcap.cider.cider import Cider as Published
 

@@ -1,4 +1,4 @@
-"""Claim diff: the differential, the list's form, and what the lab's comparer finds."""
+"""Claim diff: the differential, the form of the list, and what the lab's oracle of differences finds."""
 
 import itertools
 
@@ -9,11 +9,17 @@ from rlcap.config.imports import build
 from rlcap.errors import ConfigError, ReplyFormatError
 from rlcap.judge.backends.base import JudgeRequest
 from rlcap.judge.templates import extract_delimited
-from rlcap.lab.oracles.differences import OracleDifferences, differ
+from rlcap.lab.oracles.differences import OracleDifferences, compare_captions
 from rlcap.lab.world.scene import Scene, Thing
 from rlcap.probing.injections import ATTACKS
 from rlcap.rewards.claim_diff import ClaimDiff, claim_value, hedged_share
-from rlcap.rewards.claim_diff.parsing import Difference, differences_text, differential, parse_differences, reference_of
+from rlcap.rewards.claim_diff.parsing import (
+    Difference,
+    differential,
+    format_differences,
+    parse_differences,
+    reference_text,
+)
 from rlcap.types import RewardBatch, Sample
 
 LIST = "<differences>\n- blue here, red there | caption\n- only the caption has a dog | Reference\n- a | b | both\n</differences>"
@@ -70,10 +76,10 @@ def test_golden():
 
 
 def test_the_paragraph_is_the_reference_where_there_is_one():
-    assert reference_of(Sample("a", "", ("x", " x", "", "y"))) == "x y"
-    assert reference_of(Sample("a", "", ("x",), " A whole. ")) == "A whole."
-    assert reference_of(Sample("a", "", ("x",), " ")) == "x"
-    assert reference_of(Sample("a", "", (" ",))) == ""
+    assert reference_text(Sample("a", "", ("x", " x", "", "y"))) == "x y"
+    assert reference_text(Sample("a", "", ("x",), " A whole. ")) == "A whole."
+    assert reference_text(Sample("a", "", ("x",), " ")) == "x"
+    assert reference_text(Sample("a", "", (" ",))) == ""
     assert extract_delimited("reference", judged(LIST, paragraph="A red ball. </reference> score")[1][0]).startswith(
         "A red ball. ‹/"
     )
@@ -83,11 +89,11 @@ def test_hedges_cost_what_is_said_and_only_where_asked_for():
     assert hedged_share("There is a dog. There might be a cat. Maybe a bird.") == pytest.approx(2 / 3)
     assert hedged_share("!") == 0
     caption = "There is a dog. There might be a cat."
-    empty = differences_text([])
+    empty = format_differences([])
     assert judged(empty, caption)[0].value == 0.5
     assert judged(empty, caption, hedge=0.2)[0].value == pytest.approx(0.4)
     assert judged(empty, "There is a dog.", hedge=0.2)[0].value == 0.5
-    with pytest.raises(ConfigError, match="hedge is in"):
+    with pytest.raises(ConfigError, match="hedge must be in"):
         build(ClaimDiff, {"judge": {"backend": Says(""), "cache": ":memory:"}, "hedge": 2})
 
 
@@ -95,12 +101,12 @@ def test_the_list_is_read_and_written():
     found = [Difference("blue here, red there", "caption"), Difference("a | b", "both")]
     assert parse_differences(LIST)[::2] == found
     for word in ("caption", "reference", "both", "neither"):
-        assert parse_differences(differences_text(of(word))) == of(word)
+        assert parse_differences(format_differences(of(word))) == of(word)
     for nothing in ("", "none", "- none.", " None "):
         assert parse_differences(f"<differences>\n{nothing}\n</differences>") == []
     assert parse_differences(f"<think>hm <x></think>\n```xml\n{LIST}\n```") == parse_differences(LIST)
     twice = LIST.replace("</differences>", "- blue here, red there | caption\n</differences>")
-    assert parse_differences(twice) == parse_differences(LIST)  # said twice, counted once
+    assert parse_differences(twice) == parse_differences(LIST)  # a difference that is listed twice counts once
 
 
 @pytest.mark.parametrize(
@@ -130,13 +136,13 @@ def test_silence_and_no_reference():
     strip_wrapping = RewardBatch(["A ball."], [Sample("a", "a.jpg")])
     assert (
         make_reward(ClaimDiff, seeing, cache=":memory:").score(strip_wrapping)[0].abstained
-    )  # beside nothing, all would be its omission
+    )  # compared with an empty text, everything would be its omission
     assert seeing.asked == []
 
 
 def test_the_lab_tells_whose_claim_is_wrong():
     def words(caption, reference):
-        return [one.wrong for one in differ(caption, reference, SCENE)]
+        return [one.wrong for one in compare_captions(caption, reference, SCENE)]
 
     assert words("there is a red ball.", "there is a red ball.") == []
     assert words("there is a blue ball.", "there is a red ball.") == ["caption"]
@@ -149,7 +155,7 @@ def test_the_lab_tells_whose_claim_is_wrong():
 
 
 def test_on_the_lab_truth_is_worth_more_than_agreement():
-    paragraph = "there is a blue ball. there is a boat."  # wrong of the ball, as fused paragraphs are
+    paragraph = "there is a blue ball. there is a boat."  # wrong about the ball, as fused paragraphs may be
     right, same, worse, silent = lab(
         [
             "there is a red ball. there is a white boat. the background is sand.", paragraph,

@@ -1,4 +1,4 @@
-"""Claims: the counts, the list's form, and judges that answer anything else."""
+"""Claims: the counts, the form of the list, and judges that answer in another form."""
 
 import pytest
 from fake_backends import FakeBackend, make_reward
@@ -7,7 +7,7 @@ from photo_texts import photo_texts
 
 from rlcap.errors import JudgeError, ReplyFormatError
 from rlcap.rewards.claims import Claims, f1, precision, recall
-from rlcap.rewards.claims.parsing import Claim, claims_text, facts_of, parse_claims
+from rlcap.rewards.claims.parsing import Claim, format_claims, list_facts, parse_claims
 from rlcap.types import RewardBatch, Sample
 
 LIST = "<claims>\n- there is a red ball | true | visible | 2\n- it | or | so | false | visible | none\n- it is calm | Unknown | abstract | none\n</claims>"
@@ -15,7 +15,7 @@ FACTS = ("There is a dog.", "The ball is red.", "The sky is blue.", "A tree.")
 
 
 class Says(FakeBackend):
-    """An engine that answers the same whatever it is asked, and remembers the question."""
+    """A backend that always gives the same answer and records the question."""
 
     name = "says"
 
@@ -60,9 +60,9 @@ def test_the_list_is_read_and_written():
         Claim("it | or | so", False, True, None),
         Claim("it is calm", None, False, None),
     ]
-    assert parse_claims(claims_text(found), 2) == found
+    assert parse_claims(format_claims(found), 2) == found
     assert parse_claims(f"<think>hm</think>\n```\n{LIST}\n```", 2) == found
-    assert parse_claims("<claims>\nnone\n</claims>", 0) == parse_claims(claims_text([]), 0) == []
+    assert parse_claims("<claims>\nnone\n</claims>", 0) == parse_claims(format_claims([]), 0) == []
 
 
 @pytest.mark.parametrize(
@@ -75,8 +75,8 @@ def test_the_list_is_read_and_written():
         (LIST.replace("| 2", "| 0"), "got '0'"),
         (LIST.replace("true", "yes"), "true, false or unknown"),
         (LIST.replace("visible | 2", "seen | 2"), "visible or abstract"),
-        (LIST.replace("- there", "there"), "a claim is a line"),
-        (LIST.replace("there is a red ball | true ", ""), "a claim is a line"),
+        (LIST.replace("- there", "there"), "a claim must be a line"),
+        (LIST.replace("there is a red ball | true ", ""), "a claim must be a line"),
     ],
 )
 def test_anything_else_is_no_list(reply, message):
@@ -90,19 +90,19 @@ def test_facts_are_those_of_the_source_or_the_references_sentences():
     sample = Sample(
         "a", "", references=("A dog. It sleeps.", "A dog.", " "), meta={"facts": ["one", "one", " ", "two"]}
     )
-    assert facts_of(sample) == ["one", "two"]
-    assert facts_of(Sample("a", "", references=sample.references)) == ["A dog.", "It sleeps."]
-    assert facts_of(Sample("a", "", references=sample.references, meta={"facts": "text"})) == ["A dog.", "It sleeps."]
+    assert list_facts(sample) == ["one", "two"]
+    assert list_facts(Sample("a", "", references=sample.references)) == ["A dog.", "It sleeps."]
+    assert list_facts(Sample("a", "", references=sample.references, meta={"facts": "text"})) == ["A dog.", "It sleeps."]
 
 
 def test_forms_and_notes():
-    reply = claims_text([claim(fact=0), claim(fact=1), claim(), claim(False)])
+    reply = format_claims([claim(fact=0), claim(fact=1), claim(), claim(False)])
     assert judged(reply)[0].value == pytest.approx(f1(0.75, 0.6))
     assert judged(reply, form="precision")[0].value == 0.75
     assert judged(reply, form="recall")[0].value == pytest.approx(0.6)
     assert parse_claims(judged(reply)[0].note, 4)[1].fact == 1
     assert judged("<claims>none</claims>")[0].value == 0
-    with pytest.raises(ValueError, match="form is f1, precision or recall"):
+    with pytest.raises(ValueError, match="form must be f1, precision or recall"):
         judged(reply, form="f2")
 
 
@@ -118,7 +118,7 @@ def test_what_it_asks_is_fenced_and_numbered_and_silence_asks_nobody():
     score, asked = judged(LIST, references=())
     assert "no reference" in score.reason
     assert not asked
-    assert judged(claims_text([claim(fact=0)]), references=(), meta={"facts": ["x"]})[0].value == 1
+    assert judged(format_claims([claim(fact=0)]), references=(), meta={"facts": ["x"]})[0].value == 1
 
 
 def test_an_engine_that_fails_abstains_or_stops_the_run():

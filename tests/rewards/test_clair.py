@@ -45,7 +45,7 @@ def test_golden():
 
 
 def test_a_verdict_without_tags_is_none():
-    """Such as that of a judge that gives the caption back; fenced text has no tags."""
+    """For example the reply of a judge that repeats the caption; delimited text has no tags."""
     with pytest.raises(ReplyFormatError):
         parse_likelihood('{"score": 100, "reason": "identical"}')
     assert judged('{"score": 100, "reason": "identical"}')[0].abstained
@@ -66,7 +66,7 @@ def test_anything_else_abstains(reply):
         parse_likelihood(tagged(reply))
     score, asked = judged(tagged(reply))
     assert score.abstained
-    assert len(asked) in (2, 4)  # once more for what can't be read; an empty reply, too
+    assert len(asked) in (2, 4)  # asked again where the reply can't be read or is empty
 
 
 def test_silence_and_no_references():

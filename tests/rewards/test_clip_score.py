@@ -1,4 +1,4 @@
-"""CLIPScore and RefCLIPScore on a retriever whose cosines are written down, and on a real one of random weights."""
+"""CLIPScore and RefCLIPScore on a retriever with given cosines, and on a real one with random weights."""
 
 import math
 from types import SimpleNamespace
@@ -14,7 +14,7 @@ WORDS = {"own": 0.30, "near": 0.29, "far": -0.2, "twin": 1.0}
 
 
 class FakeClip:
-    """Every image is e_0. A sentence "own" has cosine .30 with it; sentences are averaged. Remembers what it was told."""
+    """Every image is e_0. A sentence "own" has cosine .30 with it; sentences are averaged. Records the texts."""
 
     def image_embeddings(self, paths):
         for path in paths:

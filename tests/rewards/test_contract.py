@@ -1,4 +1,4 @@
-"""What every reward in `rewards/` must do, whatever it measures. New ones are found by themselves."""
+"""What every reward in `rewards/` must do, whatever it measures. New rewards are found automatically."""
 
 import atexit
 import functools
@@ -40,14 +40,14 @@ from rlcap.probing.perturbations import content_words
 from rlcap.reward.base import Reward
 from rlcap.reward.cards import find
 from rlcap.rewards.aloha import Aloha
-from rlcap.rewards.aloha.parsing import Named, objects_text
+from rlcap.rewards.aloha.parsing import ObjectMention, format_objects
 from rlcap.rewards.bert_score import BertScore
 from rlcap.rewards.bleu import Bleu
 from rlcap.rewards.caption_qa import CaptionQa
 from rlcap.rewards.chair import Chair
 from rlcap.rewards.cider import Cider
 from rlcap.rewards.claim_diff import ClaimDiff
-from rlcap.rewards.claim_diff.parsing import Difference, differences_text
+from rlcap.rewards.claim_diff.parsing import Difference, format_differences
 from rlcap.rewards.claims import Claims
 from rlcap.rewards.clair import Clair
 from rlcap.rewards.clip_score import ClipScore, RefClipScore
@@ -63,7 +63,7 @@ from rlcap.rewards.pick_score import PickScore
 from rlcap.rewards.repetition import Repetition
 from rlcap.rewards.rouge import Rouge
 from rlcap.rewards.rubric import Rubric
-from rlcap.rewards.rubric.parsing import Met, criteria_text
+from rlcap.rewards.rubric.parsing import CriterionResult, format_criteria
 from rlcap.rewards.self_retrieval import SelfRetrieval
 from rlcap.rewards.style import Style
 from rlcap.rewards.vqa_score import VqaScore
@@ -72,7 +72,7 @@ from rlcap.types import RewardBatch, Sample, Score
 
 
 class WordAnswers(FakeBackend):
-    """An engine that names the first option which stands in the caption, and the last one where none does."""
+    """A backend that names the first option that occurs in the caption, or the last one where none does."""
 
     name = "word-answers"
 
@@ -84,7 +84,7 @@ class WordAnswers(FakeBackend):
 
 
 class WordDifferences(FakeBackend):
-    """An engine by which each word of the caption that the reference lacks is wrong, and each that it has alone, left out."""
+    """A backend for which words only in the caption are wrong, and words only in the reference are left out."""
 
     name = "word-differences"
 
@@ -93,11 +93,11 @@ class WordDifferences(FakeBackend):
             dict.fromkeys(extract_delimited(name, content).lower().split()) for name in ("caption", "reference")
         )
         words = [word for word in (*said, *known) if (word in said) != (word in known)]
-        return differences_text([Difference(word.replace("|", "/"), "caption") for word in words])
+        return format_differences([Difference(word.replace("|", "/"), "caption") for word in words])
 
 
 class WordForms(FakeBackend):
-    """An engine that likes the longer of two, and corrects a caption by its first reference."""
+    """A backend that prefers the longer of two captions, and corrects a caption to its first reference."""
 
     name = "word-forms"
 
@@ -109,7 +109,7 @@ class WordForms(FakeBackend):
 
 
 class WordLikeness(FakeBackend):
-    """An engine by which a caption is as likely as its words are many."""
+    """A backend for which a caption's likelihood is its number of words."""
 
     name = "word-likeness"
 
@@ -119,17 +119,17 @@ class WordLikeness(FakeBackend):
 
 
 class WordObjects(FakeBackend):
-    """An engine by which every content word is an object, up to two hundred."""
+    """A backend that lists every content word as an object, up to two hundred."""
 
     name = "word-objects"
 
     def generate(self, content, system_prompt=None, **_):
         words = dict.fromkeys(content_words(extract_delimited("caption", content)))
-        return objects_text([Named((word,)) for word in list(words)[:200] if word != "or"])
+        return format_objects([ObjectMention((word,)) for word in list(words)[:200] if word != "or"])
 
 
 class WordRubric(FakeBackend):
-    """An engine by which a criterion is met where its last word stands in the caption."""
+    """A backend for which a criterion is met where its last word occurs in the caption."""
 
     name = "word-rubric"
 
@@ -138,12 +138,12 @@ class WordRubric(FakeBackend):
             extract_delimited("rubric", content).splitlines(),
             extract_delimited("caption", content).lower(),
         )
-        return criteria_text([Met("looked", line.split()[-1].strip(".") in caption) for line in lines])
+        return format_criteria([CriterionResult("looked", line.split()[-1].strip(".") in caption) for line in lines])
 
 
 @functools.lru_cache(maxsize=1)
 def gallery_of_photos():
-    """(image, caption) of four images of one colour each, in a folder that goes with the process."""
+    """(image, caption) of four images of one colour each, in a folder that is deleted when the process ends."""
     folder = Path(tempfile.mkdtemp(prefix="gallery-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     for i in range(4):
@@ -200,7 +200,7 @@ MADE = {
     "VqaScore": lambda: VqaScore(Believer()),
     "VqaScore least": lambda: VqaScore(Believer(), pooling="least"),
 }
-"""Class name, and what else is said to it → a reward on stand-in models."""
+"""Class name and variant → a reward on stand-in models."""
 CAPTIONS = [
     "A red bus on a wet street.",
     "A dog sleeps on a couch. It looks tired. It looks tired.",
@@ -231,7 +231,7 @@ def reward(request):
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory):
-    """Image files of the photo texts, and one that is cut off."""
+    """Image files for the photo texts, and one truncated file."""
     folder = tmp_path_factory.mktemp("images")
     for i, sample in enumerate(photo_texts()):
         Image.new("RGB", (16, 16), (30 * i, 255 - 30 * i, 7 * i)).save(folder / sample.image)
@@ -246,7 +246,7 @@ def samples(folder):
 
 
 def asking(sample):
-    """Its meta with two questions and two criteria about what is on it."""
+    """Return the sample's meta with two questions and two criteria about its objects."""
     objects = sample.meta["objects"]
     others = [name for name in ("zebra", "kite", "pizza", "train") if name not in objects][:3]
     made = [(f"Which of these is there? ({i})", [objects[-i], *others], objects[-i]) for i in range(2)]
@@ -256,7 +256,7 @@ def asking(sample):
 
 
 def batch(folder, captions=CAPTIONS, rows=None):
-    """Captions beside samples in turn, each with a bag of the three others that follow it."""
+    """A batch of captions; the samples take turns, each with a bag of the three samples that follow it."""
     known = rows or samples(folder)
     chosen = [known[i % len(known)] for i in range(len(captions))]
     paths = [sample.image for sample in samples(folder)]
@@ -274,7 +274,7 @@ def take(whole, order):
 
 
 def same(first, second):
-    """Equal scores; values to 1e-6."""
+    """Assert that scores are equal, values to within 1e-6."""
     for a, b in itertools.zip_longest(first, second):
         assert (a.value is None) == (b.value is None), (a, b)
         assert a.reason == b.reason
@@ -283,7 +283,7 @@ def same(first, second):
 
 
 def sound(reward, output, n):
-    """One score a caption, each in the range or with a reason; metrics that are finite numbers."""
+    """Assert one score for each caption, in the range or with a reason, and finite metrics."""
     scores = output.scores
     assert len(scores) == n
     low, high = reward.range
@@ -332,7 +332,7 @@ def test_order_and_company_change_nothing(reward, images):
     random.Random(0).shuffle(order)
     shuffled = reward.score(take(rows, order))
     same([together[i] for i in order], shuffled)
-    if reward.group_dependent:  # its company is its image's other captions; other images' still change nothing
+    if reward.group_dependent:  # it depends on its image's other captions, but not on those of other images
         for sample in {row.id for row in rows.samples}:
             mine = [i for i, row in enumerate(rows.samples) if row.id == sample]
             same([together[i] for i in mine], reward.score(take(rows, mine)))
@@ -348,13 +348,15 @@ def test_the_same_caption_gets_the_same_score_again(reward, images):
 
 def test_without_what_it_needs_it_abstains(reward, images):
     if reward.group_dependent:
-        return  # it needs company, which `group_dependent` says
+        return  # it needs other captions, as `group_dependent` says
     known = samples(images)[0]
     strip_wrapping = RewardBatch(
         ["A red bus.", "A dog."], [Sample("a", ""), known], [(), batch(images).distractor_images[0]]
     )
     alone, beside = reward.score(strip_wrapping)
-    told = isinstance(reward, Length) and (reward.target or reward.form == "ramp")  # how long, whatever the image
+    told = isinstance(reward, Length) and (
+        reward.target or reward.form == "ramp"
+    )  # the target length does not depend on the image
     if reward.needs or (type(reward) in (Aloha, Chair, ClaimDiff, Claims, Critique, Length) and not told):
         assert alone.abstained
         assert len(alone.reason) > 5
@@ -414,7 +416,7 @@ def test_called_as_trl_calls_it(reward, images):
     ],
 )
 def test_hostile_captions_on_models_of_flesh_and_blood(made, images):
-    """Tokenizers and towers instead of stand-ins: the lab's."""
+    """The same with the lab's real tokenizers and encoders instead of stand-ins."""
     try:
         reward = made()
     except ConfigError as error:

@@ -1,4 +1,4 @@
-"""Coverage of what the references say: golden on vectors that are written down, and an encoder."""
+"""Coverage of what the references say: golden values on given vectors, and an encoder."""
 
 import pytest
 from fake_models import OneHot
@@ -17,7 +17,7 @@ def judge(reward, *captions, references=REFERENCES):
 
 
 def test_golden_each_reference_counts():
-    # two, dogs, on, grass; dogs, run
+    # words: two, dogs, on, grass; dogs, run
     reward = Coverage(Grounding(OneHot()))
     found = judge(reward, "dogs", "dogs on grass", "2 dogs run on grass", "cats", "", "the a")
     assert found == pytest.approx([2 / 6, 4 / 6, 1, 0, 0, 0])

@@ -21,7 +21,7 @@ def reply(score=8, wrong=(), missing=()):
 
 
 class Obedient(FakeBackend):
-    """A judge that knows true words, and that obeys any instruction that it finds outside the caption's fence."""
+    """A judge that knows the true words, and that obeys any instruction outside the delimited caption."""
 
     name = "obedient-1"
     truth = frozenset({"red", "ball", "dog"})
@@ -153,7 +153,7 @@ def test_cache_lives_on_disk_and_knows_model_prompt_sampling_and_references(make
     prompt = tmp_path / "p.txt"
     prompt.write_text("Judge.\n---\n{references}\n{caption}\n")
     assert calls(prompt=str(prompt)) == (1, 0.0)
-    assert calls(penalty=0.5) == (0, 1.0)  # the number is computed from the cached words
+    assert calls(penalty=0.5) == (0, 1.0)  # the value is computed again from the cached reply
 
 
 def test_broken_replies_are_not_cached(make, tmp_path):

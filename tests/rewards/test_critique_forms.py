@@ -1,4 +1,4 @@
-"""The critique's other forms: two captions in both orders, and the distance from a caption to its correction."""
+"""The critique's other forms: two captions in both orders, and the edit distance from a caption to its correction."""
 
 import itertools
 import random
@@ -10,7 +10,7 @@ from rlcap.config.imports import build
 from rlcap.errors import ConfigError
 from rlcap.judge.backends.base import JudgeRequest
 from rlcap.judge.templates import extract_delimited
-from rlcap.lab.oracles.comparers import OracleCorrector, OraclePreference, correct
+from rlcap.lab.oracles.comparers import OracleCorrector, OraclePreference, correct_caption
 from rlcap.lab.world.scene import Scene, Thing
 from rlcap.probing.injections import ATTACKS
 from rlcap.rewards.critique import Critique
@@ -143,7 +143,7 @@ def test_ranges_prompts_and_forms_that_are_none():
     assert Critique.range == (-1, 1)
     with pytest.raises(ConfigError, match="form of Critique must be score or best_of_two or revision_gap, got 'best'"):
         build(Critique, {"judge": {"backend": Says(""), "cache": ":memory:"}, "form": "best"})
-    with pytest.raises(ValueError, match="form is score, best_of_two, revision_gap, got 'best'"):
+    with pytest.raises(ValueError, match="form must be score, best_of_two, revision_gap, got 'best'"):
         make_reward(Critique, Says(""), form="best", cache=":memory:")
 
 
@@ -151,8 +151,8 @@ def test_the_lab_prefers_and_corrects_by_truth():
     false, less = "there is a blue ball. there is a white boat. the background is sand.", "there is a red ball."
     more = GOOD + " there is a large boat."
     assert [score.value for score in lab("best_of_two", [more, GOOD, less, false])] == [1, 0.5, 0, 0]
-    assert correct(GOOD, SCENE) == GOOD
-    assert correct(false + " what a scene. " + false, SCENE) == (
+    assert correct_caption(GOOD, SCENE) == GOOD
+    assert correct_caption(false + " what a scene. " + false, SCENE) == (
         "there is a white boat. the background is sand. there is a red ball."
     )
     values = [score.value for score in lab("revision_gap", [GOOD, less, "red ball boat white sand", "a photo"])]

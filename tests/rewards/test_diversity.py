@@ -1,4 +1,4 @@
-"""Diversity within a group, and nothing beyond it."""
+"""Diversity depends on the captions of a group, and on no others."""
 
 import random
 
@@ -15,7 +15,7 @@ def judge(rows):
 def test_golden_values():
     assert diversity(["a dog", "a dog", "a dog"]) == [0, 0, 0]
     assert diversity(["a dog", "two cats"]) == [1, 1]
-    # {a, dog, a dog} and {a, cat, a cat} share one of five
+    # {a, dog, a dog} and {a, cat, a cat} share one n-gram of five
     assert diversity(["a dog", "a cat"]) == pytest.approx([0.8, 0.8])
     assert diversity(["", "a cat"]) == [0, 1]
     assert diversity(["a dog", "a cat"], orders=(1,)) == pytest.approx([2 / 3, 2 / 3])

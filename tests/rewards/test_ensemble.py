@@ -1,4 +1,4 @@
-"""Several judges in one number, and none where they disagree."""
+"""Several judges give one number, or an abstention where they disagree."""
 
 import pytest
 from fake_backends import make_reward
@@ -13,7 +13,7 @@ from rlcap.types import RewardBatch, Sample, Score
 
 
 class Fixed(Reward):
-    """Gives the captions' own numbers, one a member: "0.1 0.5 -" is judged .1 by the first and not by the third."""
+    """Returns the caption's number for this member: with "0.1 0.5 -" the first gives .1 and the third abstains."""
 
     name, range = "fixed", (0.0, 1.0)
 
@@ -96,13 +96,13 @@ def test_in_a_mix_from_yaml_with_the_members_judges_and_budgets():
     [
         ({"members": {"a": Fixed(0)}}, "at least two members, got 1"),
         ({"members": {"a": Fixed(0), "b": make_reward(Critique, CountingJudge(), cache=":memory:")}}, "share one range, got"),
-        ({"members": {"a": Fixed(0), "b": 3}}, r"members\.b: needs a mapping with `reward: module:Class`, got 3"),
+        ({"members": {"a": Fixed(0), "b": 3}}, r"members\.b must be a mapping with `reward: module:Class`, got 3"),
         ({"members": {"a": Fixed(0), "b": {"reward": "rlcap.rewards.critique:Critiqe"}}}, r"members\.b: .*did you mean 'Critique'"),
         ({"members": {"a": Fixed(0), "b": {"reward": "rlcap.rewards.length:Length", "weight": 1}}}, r"members\.b: unknown key 'weight'"),
         ({"members": {"a": Fixed(0), "b": {"reward": "rlcap.rewards.critique:Critique"}}}, "needs the parameter 'judge'"),
-        ({"how": "max"}, "how is mean, median or majority"),
+        ({"how": "max"}, "how must be mean, median or majority"),
         ({"spread": -1.0}, "spread at least 0"),
-        ({"quorum": 3}, "quorum is 1 to 2, the number of members, got 3"),
+        ({"quorum": 3}, "quorum must be from 1 to 2, the number of members, got 3"),
     ],
 )  # fmt: skip
 def test_mistakes_are_named(params, message):

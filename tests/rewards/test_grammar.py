@@ -12,7 +12,7 @@ from rlcap.types import RewardBatch, Sample
 
 
 class Fixed:
-    """P(grammatical) by text."""
+    """A scorer with a given P(grammatical) for each text."""
 
     def __init__(self, values):
         self.values = values

@@ -15,7 +15,7 @@ REAL = Path(__file__).parents[2].parent / "shared" / "real" / "nli-minilm"
 
 
 class WordNli:
-    """Entailed: all of the claim's words are in the premise. Contradicted: it says cat. Open: anything else, and hedges."""
+    """Entailed: the premise has all of the claim's words. Contradicted: it says cat. Open: all else, such as hedges."""
 
     truncated_share = 0.0
 
@@ -41,7 +41,7 @@ class ConstantNli(WordNli):
 
 
 class WordGrounding(Grounding):
-    """Doubt: the share of a text's words that no reference has."""
+    """Return the doubt: the share of a text's words that no reference has."""
 
     def __init__(self, share):
         object.__setattr__(self, "share", share)
@@ -100,7 +100,7 @@ def test_sentences_golden():
 
 
 def test_grounded_golden():
-    # "A blue ball.": open to the NLI model (.3), one word of three in doubt; half of each, and 1 − 2 · cost
+    # "A blue ball.": open to the NLI model (.3), one word of three in doubt; half of each, then 1 − 2 · cost
     values = [s.value for s in grounded().score(batch("A red ball.", "A blue ball.", "A cat.", "A red ball. A cat."))]
     assert values == pytest.approx([1, 1 - 2 * (0.15 + 1 / 6), 1 - 2 * 0.75, 0.25])
     alone = [s.value for s in grounded(share=0.0).score(batch("A red ball.", "A cat.", "A tree."))]

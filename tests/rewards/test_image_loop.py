@@ -1,4 +1,4 @@
-"""The image loop: its two terms, and the way from a caption to the images beside its neighbours."""
+"""The image loop: its two terms, and the way from a caption to the images of its nearest texts."""
 
 import json
 
@@ -16,7 +16,7 @@ PAIRS = [("0.png", "red"), ("1.png", "blue"), ("2.png", "green"), ("0.png", "red
 
 
 class Words:
-    """A text's vector: counts of red, blue, green, and a little of everything."""
+    """A text's vector: the counts of red, blue and green, plus a small constant."""
 
     def vectors(self, texts):
         rows = [[*(float(text.split().count(word)) for word in ("red", "blue", "green")), 0.01] for text in texts]
@@ -43,7 +43,7 @@ def test_golden_terms():
 
 def test_golden_way_round_the_loop():
     reward = ImageLoop(Words(), Axes(), PAIRS, neighbours=1, beta=2.0)
-    # "blue" → 1.png, which is its own image's twin or not
+    # "blue" finds 1.png, which may or may not resemble the own image
     assert judge(reward, "blue", own="3.png")[0].value == pytest.approx(1.0)
     twins = ImageLoop(Words(), Axes(), [("1.png", "blue"), ("2.png", "red"), ("1.jpg", "x")], neighbours=1, beta=2.0)
     assert judge(twins, "blue", own="1.gif")[0].value == pytest.approx(1 + 2 * 1)
@@ -52,7 +52,7 @@ def test_golden_way_round_the_loop():
 
 def test_the_own_image_is_left_out_and_an_image_counts_once():
     reward = ImageLoop(Words(), Axes(), PAIRS, neighbours=2)
-    # of "red" the two nearest texts are 0.png's; it is the own image, so the others are left
+    # the two texts nearest to "red" belong to 0.png, the own image, so that the other images remain
     assert judge(reward, "red", own="0.png")[0].value == pytest.approx(coherence(AXES[1:3]))
 
 

@@ -72,7 +72,7 @@ def test_truncated_captions_get_the_lowest_value():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"low": 0}, r"0 < low <= high and 0 < free < most, got \[0, 2.0\]"),
+        ({"low": 0}, r"0 < low <= high and 0 < free < most must hold, got \[0, 2.0\]"),
         ({"form": "x"}, "form must be one of penalty, gate, ramp"),
         ({"references": "x"}, "references must be one of mean, sum"),
         ({"target": 0}, "above 0"),
@@ -99,7 +99,7 @@ def test_what_plain_prose_repeats_is_free_so_that_padding_gains_nothing():
     assert repetition(plain) > repetition(padded) > 0
     assert [score.value for score in Repetition().score(batch(plain, padded))] == [0, 0]
     assert Repetition(free=0).score(batch(plain))[0].value == -repetition(plain)
-    with pytest.raises(ValueError, match=r"free is a share in \[0, 1\), got 1"):
+    with pytest.raises(ValueError, match=r"free is a share and must lie in \[0, 1\), got 1"):
         Repetition(free=1)
 
 

@@ -44,7 +44,7 @@ def test_golden_scaled_cosine_whatever_the_batch(scorer, tmp_path):
 
 
 def test_golden_arithmetic_is_the_published_one(scorer, tmp_path, monkeypatch):
-    """scale = exp(logit_scale), PickScore_v1's is 100; the caption is read as it is, without a prefix; cosines by hand."""
+    """The scale is exp(logit_scale), 100 in PickScore_v1; captions have no prefix; cosines computed by hand."""
     images(1)[0].save(tmp_path / "a.png")
     read = []
     processor = scorer.processor

@@ -1,4 +1,4 @@
-"""Rubric: the weighted share, the list's form, and rubrics that are none."""
+"""Rubric: the weighted share, the form of the list, and malformed rubrics."""
 
 import random
 
@@ -11,7 +11,14 @@ from rlcap.lab.oracles.rubric import FAITHFUL, OracleRubric, rubric
 from rlcap.lab.world.language import describe_scene
 from rlcap.lab.world.scene import sample_scene
 from rlcap.rewards.rubric import Rubric
-from rlcap.rewards.rubric.parsing import Criterion, Met, criteria_text, parse_criteria, rubric_of, weighted_share
+from rlcap.rewards.rubric.parsing import (
+    Criterion,
+    CriterionResult,
+    format_criteria,
+    parse_criteria,
+    parse_rubric,
+    weighted_share,
+)
 from rlcap.types import RewardBatch, Sample
 
 ROWS = [
@@ -42,7 +49,7 @@ def judged(reply, caption="A ball.", rows=ROWS, **options):
 
 def test_golden():
     three = [Criterion("a", 3), Criterion("b", 2), Criterion("c", 1)]
-    yes, no = Met("", True), Met("", False)
+    yes, no = CriterionResult("", True), CriterionResult("", False)
     assert weighted_share(three, [yes, no, yes]) == pytest.approx(4 / 6)
     assert weighted_share(three, [no] * 3) == 0
     assert weighted_share(three, [yes] * 3) == 1
@@ -55,8 +62,12 @@ def test_golden():
 
 def test_the_list_is_read_and_written():
     found = parse_criteria(LIST, 3)
-    assert found == [Met("it does", True), Met("one dog | or two", False), Met("", False)]
-    assert parse_criteria(criteria_text(found), 3) == found
+    assert found == [
+        CriterionResult("it does", True),
+        CriterionResult("one dog | or two", False),
+        CriterionResult("", False),
+    ]
+    assert parse_criteria(format_criteria(found), 3) == found
     assert parse_criteria(f"<think>hm</think>\n```\n{LIST}\n```", 3) == found
 
 
@@ -103,7 +114,7 @@ def test_nothing_to_ask_asks_nobody():
         assert asked == []
     score, asked = judged(LIST, caption=" \n")
     assert (score.value, asked) == (0.0, [])
-    assert rubric_of(Sample("a", "")) == []
+    assert parse_rubric(Sample("a", "")) == []
 
 
 def test_it_runs_on_the_lab():

@@ -1,4 +1,4 @@
-"""Self-retrieval on a retriever whose cosines are written down."""
+"""Self-retrieval on a retriever with given cosines."""
 
 import math
 from types import SimpleNamespace
@@ -11,7 +11,7 @@ from rlcap.types import RewardBatch, Sample
 
 
 class FakeClip:
-    """Image `i` is the unit vector e_i; a text "i:0.3 j:0.29" has those cosines (and what is left on an axis of its own)."""
+    """Image `i` is the unit vector e_i; "i:0.3 j:0.29" has these cosines (the rest lies on an axis of its own)."""
 
     logit_scale, name = 100.0, "fake"
 

@@ -1,4 +1,4 @@
-"""Style: what it flags, what it lets through, and that nothing dilutes it."""
+"""Style: what it flags, what it does not flag, and that nothing dilutes it."""
 
 import json
 from pathlib import Path
@@ -80,7 +80,7 @@ def test_costs_and_phrases_are_yours():
     assert score.note == "hedge 1, phrases 1"
     with pytest.raises(ValueError, match="unknown kind of phrase 'hedges'"):
         Style(costs={"hedges": 1})
-    with pytest.raises(ValueError, match="costs are 0 or more"):
+    with pytest.raises(ValueError, match="costs must be 0 or more"):
         Style(costs={"hedge": -1})
 
 

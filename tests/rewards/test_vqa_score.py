@@ -16,7 +16,7 @@ from rlcap.types import RewardBatch, Sample
 
 
 class Believer:
-    """Believes a question by its length."""
+    """P(yes) depends on the length of the question."""
 
     def __init__(self):
         self.asked = []
@@ -28,13 +28,13 @@ class Believer:
 
 PIECES = {"▁": 3, "Yes": 4, "yes": 5, "▁Yes": 6, "▁yes": 7, "No": 8, "no": 9, "▁No": 10, "▁no": 11}
 LOGITS = {"Yes": 2.0, "yes": 1.0, "▁Yes": 1.5, "▁yes": 0.5, "No": 2.5, "▁": 3.0}
-"""A model's opinion of the first token of its answer; 0 of all others."""
+"""Logits of the first token of the answer; 0 for all others."""
 
 
 class Answering:
-    """Model and processor in one: the same logits to whatever is asked, by a tokenizer of whole words.
+    """Model and processor in one: the same logits for every question, with a tokenizer of whole words.
 
-    parted: a word after a space is a space and the word, as Llama's tokenizer has it."""
+    parted: a word after a space becomes two tokens, a space and the word, as in Llama's tokenizer."""
 
     device, dtype, chat_template = "cpu", torch.float32, "{{ messages }}"
 
@@ -65,13 +65,13 @@ class Answering:
 
 
 def yes_share(*pieces):
-    """softmax by hand, of twelve tokens."""
+    """The softmax over twelve tokens, computed by hand."""
     total = sum(math.exp(logit) for logit in LOGITS.values()) + 12 - len(LOGITS)
     return sum(math.exp(LOGITS[piece]) for piece in pieces) / total
 
 
 def test_golden_probability_is_that_of_yes_among_all_tokens(photos):
-    """Neither "No" nor the rest is left out below, and every spelling of yes counts above."""
+    """The denominator holds "No" and all other tokens, and the numerator every spelling of yes."""
     model = Answering()
     (score,) = judge(VqaScore(YesProbabilityScorer(model, model)), ["A bus."], photos[0])
     assert score.value == pytest.approx(yes_share("Yes", "yes", "▁Yes", "▁yes"), abs=1e-6)

@@ -1,6 +1,7 @@
 """A tiny captioner of each family: the real transformers classes with random weights, saved and loaded as from a hub.
 
-`build(name, folder)` gives (model, processor). Widths are 32 to 64, one or two layers, a vocabulary of some eighty words.
+`build(name, folder)` gives (model, processor). Widths are 32 to 64, one or two layers, a vocabulary of some eighty
+words.
 """
 
 import os
@@ -18,7 +19,7 @@ from transformers import (
 )
 
 DEVICE = os.environ.get("RLCAP_TEST_DEVICE", "cpu")
-"""Where the tests of captioners compute: `RLCAP_TEST_DEVICE=cuda pytest tests/policy`."""
+"""The device of the captioners' tests: `RLCAP_TEST_DEVICE=cuda pytest tests/policy`."""
 WORDS = [
     *[
         "a",
@@ -59,7 +60,7 @@ TEMPLATE = (
 
 
 def images(count, sides=(56,), seed=0):
-    """Noise of the given sides, in turn: (height, width) or one number for both."""
+    """Return noise images of the given sizes: (height, width), or one number for both."""
     rng = np.random.default_rng(seed)
     shapes = [(side, side) if isinstance(side, int) else side for side in sides]
     return [Image.fromarray(rng.integers(0, 255, (*shapes[i % len(shapes)], 3), np.uint8)) for i in range(count)]
@@ -253,7 +254,7 @@ def smolvlm():
     )
     from transformers.models.smolvlm import processing_smolvlm
 
-    # the class refuses to start without num2words, which it needs for videos alone
+    # the class needs num2words for videos only, but does not start without it
     processing_smolvlm.num2words = processing_smolvlm.num2words or str
     words = tokenizer(IDEFICS)
     processor = processing_smolvlm.SmolVLMProcessor(
@@ -484,7 +485,7 @@ def build(name, folder, auto=AutoModelForImageTextToText):
     torch.manual_seed(0)
     model, processor = globals()[name]()
     for parameter in model.parameters():
-        # larger than at birth: what a model sees must show in what it says
+        # larger than the initial values, so that the image changes the output
         if parameter.dim() > 1:
             parameter.data.normal_(0, 0.2)
     model.generation_config.eos_token_id, model.generation_config.pad_token_id = 2, 0

@@ -7,7 +7,8 @@ from rlcap.judge.config import JudgeConfig
 class FakeBackend(JudgeBackend):
     """A backend whose subclass writes an ordinary function `generate(content, system, **sampling)`.
 
-    `content` is the text of the request, or the list of its parts where it holds images. The function returns a text or a `Completion`.
+    `content` is the text of the request, or the list of its parts where it holds images. The function returns a text or
+    a `Completion`.
     """
 
     name = "fake"
@@ -19,6 +20,6 @@ class FakeBackend(JudgeBackend):
 
 
 def make_reward(kind, backend, *args, **options):
-    """A judge reward: options that are the judge's go to its configuration, the others to the reward."""
+    """Return a judge reward: the judge's options go to its configuration, the others to the reward."""
     judge = {name: options.pop(name) for name in list(options) if name in JudgeConfig.model_fields}
     return kind({"backend": backend, "cache": ":memory:", **judge}, *args, **options)

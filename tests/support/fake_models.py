@@ -1,4 +1,4 @@
-"""Stand-ins for the models that rewards ask: no weights, the same answer to the same question, whoever stands beside it."""
+"""Stand-ins for the models that rewards ask: they have no weights, and an answer depends on its question alone."""
 
 import hashlib
 from types import SimpleNamespace
@@ -11,7 +11,7 @@ from rlcap.io.images import open_image
 from rlcap.judge.parsing import Verdict
 from rlcap.judge.templates import extract_delimited
 from rlcap.probing.perturbations import content_words
-from rlcap.rewards.claims.parsing import Claim, claims_text
+from rlcap.rewards.claims.parsing import Claim, format_claims
 from rlcap.scorers.text.ngrams import tokenize
 from rlcap.scorers.text.phrases import count_flagged_sentences
 from rlcap.scorers.text.sentences import split_sentences
@@ -24,7 +24,7 @@ def unit(seed, dim=16):
 
 
 class HashClip:
-    """Vectors by hash: of a text's words, of an image's pixels (which it opens, and so finds broken files)."""
+    """Vectors by hash: of a text's words, and of an image's pixels (which reveals broken files)."""
 
     logit_scale, name = 10.0, "hash"
 
@@ -41,7 +41,7 @@ class HashClip:
 
 
 class WordNli:
-    """Entailed as far as the claim's words are in the premise; the rest is half open and half contradicted."""
+    """P(entailed) is the share of the claim's words in the premise; the rest is half open, half contradicted."""
 
     truncated_share = 0.0
 
@@ -55,7 +55,7 @@ class WordNli:
 
 
 class WordGrammar:
-    """The more different words, the better formed, and the likelier."""
+    """A text with more different words is better formed, and likelier."""
 
     words = 50
 
@@ -74,7 +74,7 @@ class WordVectors:
 
 
 class Believer:
-    """A vision-language model that believes by the length of the question, and prefers by that of the caption."""
+    """A vision-language model: P(yes) depends on the question's length, the preference on the caption's."""
 
     truncated_share = 0.0
 
@@ -86,7 +86,7 @@ class Believer:
 
 
 class WordF1:
-    """F1 of the sets of words, the best over references."""
+    """The best F1 of the sets of words over the references."""
 
     def best_f1(self, captions, references):
         return [
@@ -100,7 +100,7 @@ class WordF1:
 
 
 class CountingJudge(FakeBackend):
-    """An engine that grades a caption by its number of words, and calls it wrong where it says so itself."""
+    """A backend that grades a caption by its number of words, and calls it wrong where the caption says so."""
 
     name = "counting"
 
@@ -110,7 +110,7 @@ class CountingJudge(FakeBackend):
 
 
 class SeeingJudge(CountingJudge):
-    """The same, and it is given the image."""
+    """The same backend, which is also given the image."""
 
     name, accepts_images = "seeing", True
 
@@ -121,8 +121,11 @@ class SeeingJudge(CountingJudge):
 
 
 class WordClaims(FakeBackend):
-    """An engine that takes each sentence for a claim: true where most of its content words are in one fact (which it then
-    states), abstract where it talks about itself, false where none of its words is known."""
+    """A backend that takes each sentence for a claim.
+
+    A claim is true where most of its content words are in one fact (which it then states), abstract where it talks
+    about itself, and false where none of its words is known.
+    """
 
     name = "word-claims"
 
@@ -130,7 +133,7 @@ class WordClaims(FakeBackend):
         facts = [
             set(content_words(line.partition(". ")[2])) for line in extract_delimited("facts", content).splitlines()
         ]
-        return claims_text(
+        return format_claims(
             [self.claim(sentence, facts) for sentence in split_sentences(extract_delimited("caption", content))]
         )
 

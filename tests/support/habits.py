@@ -1,11 +1,11 @@
-"""How far lab scenes break the habits of their things."""
+"""How far lab scenes deviate from the usual attributes of their things."""
 
 from rlcap.lab.world.scene import Scene
 from rlcap.lab.world.vocabulary import USUAL
 
 
 def unusual_share(scene: Scene) -> float:
-    """Share of the scene's (thing, attribute) pairs that break the kind's habit, in [0, 1]."""
+    """Return the share of the scene's (thing, attribute) pairs that are unusual for the kind, in [0, 1]."""
     broken = total = 0
     for thing in scene.things:
         colour, size, fill, places = USUAL[thing.kind]

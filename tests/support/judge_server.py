@@ -1,4 +1,4 @@
-"""A judge behind OpenAI's protocol on this machine, with faults on order.
+"""A judge with OpenAI's protocol on this machine, which produces faults on request.
 
     with JudgeServer() as server:
         server.faults = {0: "hang", 3: "html"}         # request number → one of FAULTS, or a status
@@ -41,12 +41,13 @@ FAULTS = (
     "nan",
     "bill",
 )
-"""An error, silence, a web page, half a JSON, a connection cut in the middle, another JSON, an envelope without a choice,
-without a text, with a number as text, prose, a grade of 9999, a grade of nan, and a bill of nan tokens for a sound reply."""
+"""In turn: an error, no reply, a web page, half a JSON, a connection that is cut, another JSON, a completion without a
+choice, without a text, with a number as text, prose, a grade of 9999, a grade of nan, and a usage of nan tokens for a
+correct reply."""
 
 
 def grade(caption: str) -> float:
-    """What an honest reply says: 0, .1, …, 10."""
+    """Return the grade in a correct reply: 0, .1, …, 10."""
     return int(hashlib.sha256(caption.encode()).hexdigest(), 16) % 101 / 10
 
 
@@ -55,7 +56,7 @@ def verdict(caption: str) -> str:
 
 
 class JudgeServer(ThreadingHTTPServer):
-    """latency: seconds of each reply. every: each so-maniest request meets one of `kinds` in turn, beside `faults`."""
+    """latency: seconds of each reply. every: every n-th request meets one of `kinds` in turn, besides `faults`."""
 
     daemon_threads = True
     request_queue_size = 256
@@ -65,11 +66,11 @@ class JudgeServer(ThreadingHTTPServer):
         self.latency, self.every, self.kinds = latency, every, kinds
         self.faults: dict[int, str] = {}
         self.headers: dict[str, str] = {}
-        """Sent along with errors."""
+        """Headers that are sent with errors."""
         self.seen: list[tuple[Message, Any]] = []
         """(headers, body) of each request; names of headers in any case."""
         self.usage: dict[str, Any] | None = {"prompt_tokens": 100, "completion_tokens": 20, "total_tokens": 120}
-        """The bill of each reply; None: none is sent."""
+        """The token usage sent with each reply; None sends none."""
         self.now = self.peak = 0
         self.connections: list[socket.socket] = []
         self.lock, self.closing = threading.Lock(), threading.Event()
@@ -84,7 +85,7 @@ class JudgeServer(ThreadingHTTPServer):
         return self.faults.get(number)
 
     def reply(self, prompt: str) -> str:
-        """What it says to a question."""
+        """Return the reply to a question."""
         return verdict(extract_delimited("caption", prompt))
 
     def __enter__(self) -> JudgeServer:
@@ -100,7 +101,7 @@ class JudgeServer(ThreadingHTTPServer):
                 connection.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request: Any, address: Any) -> None:
-        """A client that gave up is nothing to tell."""
+        """Ignore clients that gave up."""
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -128,7 +129,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def answer(self, fault: str | None, body: Any) -> None:
         if fault is not None and fault.isdecimal():
-            message = f"no, {self.headers['Authorization']}"  # as bad as it gets: an error that repeats the key
+            message = f"no, {self.headers['Authorization']}"  # the worst case: an error that repeats the key
             return self.send(int(fault), json.dumps({"error": {"message": message, "type": "e", "code": None}}))
         content = body["messages"][-1]["content"]
         text: Any = self.server.reply(content if isinstance(content, str) else content[0]["text"])
@@ -176,13 +177,13 @@ class Handler(BaseHTTPRequestHandler):
         self.close_connection |= length is not None
 
     def log_message(self, *_: Any) -> None:
-        """Silence."""
+        """Write no log."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--latency", type=float, default=0.0, help="seconds of each reply")
-    parser.add_argument("--every", type=int, default=0, help="each so-maniest request meets a fault; 0: none")
+    parser.add_argument("--every", type=int, default=0, help="every n-th request meets a fault; 0: none")
     parser.add_argument("--kinds", nargs="+", default=list(FAULTS), choices=FAULTS)
     args = parser.parse_args()
     with JudgeServer(args.latency, args.every, tuple(args.kinds)) as server:

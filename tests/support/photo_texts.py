@@ -1,4 +1,4 @@
-"""Eight photos in words: five references, a paragraph, and which COCO objects are on them. No image files."""
+"""Texts about eight photos: five references, a paragraph, and the COCO objects in them. There are no image files."""
 
 from rlcap.types import Sample
 
@@ -63,7 +63,7 @@ TEXTS = {
 
 
 def photo_texts():
-    """Eight samples; `meta["objects"]` lists what is on them."""
+    """Return eight samples; `meta["objects"]` lists their objects."""
     ids = list(TEXTS)
     return [
         Sample(

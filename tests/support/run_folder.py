@@ -1,4 +1,4 @@
-"""A run folder as training leaves it, drawn from the lab's scenes with a captioner that is only pretended."""
+"""A run folder as training leaves it, made from the lab's scenes with a simulated captioner."""
 
 import json
 import math
@@ -18,7 +18,7 @@ HOSTILE = '<script>document.title="owned"</script><img src="http://127.0.0.1:9/x
 
 
 def caption(sample, skill, seed):
-    """Tells a share of the things that grows with `skill`, with colours that are wrong less and less often."""
+    """Return a caption that mentions more things, and with fewer wrong colours, the larger `skill` is."""
     rng, scene = random.Random(f"{sample.id}/{seed}"), Scene.from_json(sample.meta["scene"])
     told = [t for t in scene.things if rng.random() < 0.35 + 0.6 * skill] or list(scene.things[:1])
     sentences = []
@@ -31,7 +31,7 @@ def caption(sample, skill, seed):
 
 
 def write_run(folder, samples, steps=(0, 40, 80, 120), hostile=None):
-    """Everything that the report reads; returns the folder. `hostile` takes the place of the first sample's captions."""
+    """Write all that the report reads; return the folder. `hostile` replaces the first sample's captions."""
     folder.mkdir(parents=True, exist_ok=True)
     halves = {"test": samples[: len(samples) * 2 // 3], "prior_breaking": samples[len(samples) * 2 // 3 :]}
     paths, last = {s.id: s.image for s in samples}, max(steps)

@@ -9,7 +9,7 @@ from rlcap.scorers.clip import ClipScorer
 
 
 def captioner():
-    """(model, processor): a FastVLM with random weights that babbles the lab's words."""
+    """(model, processor): a FastVLM with random weights that writes random words of the lab."""
     from transformers import FastVlmForConditionalGeneration
 
     torch.manual_seed(0)

@@ -1,4 +1,7 @@
-"""What the lab's oracles share: judge backends that are rules, answer at once, and always in the same way."""
+"""The base class of the lab's oracles: judge backends that follow rules.
+
+An oracle answers at once, and always in the same way.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ class Oracle(JudgeBackend):
         """Return the reply.
 
         Raises:
-            ValueError: for a sample of no scene, or a prompt that this oracle can't read.
+            ValueError: for a sample without a scene, or a prompt that this oracle can't read.
         """
         raise TypeError(f"{type(self).__name__} answers nothing: write `answer(self, request)`")
 

@@ -1,9 +1,9 @@
-"""The lab's critic: a stand-in for a large language model that looks at the scene and writes an honest critique.
+"""The lab's oracle judge: it looks at the scene and writes an honest critique.
 
-It follows the protocol of textgrad's engines (`generate(content, system_prompt)`), reads the caption from the prompt as
-a language model would, and answers in the format the prompt asks for. It is honest: the grade is the harmonic mean of
-precision and recall, out of ten. As real ones do it may see wrongly, each image always in the same way: a critic that saw
-everything would be the ruler itself, and training by it would prove nothing.
+It stands in for a large language model: it reads the caption from the prompt, and answers in the format that the prompt
+asks for. Its grade is the harmonic mean of precision and recall, out of ten. Like a real model it may see wrongly, each
+image always in the same way. A judge that saw everything would be the held-out metric itself, and training with it
+would prove nothing.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from rlcap.lab.world.scene import Scene, misread, scene_of
 from rlcap.lab.world.truth import Assertion, Verdict, check_caption, facts
 
 MOST_MISSING = 6
-"""A critic names the most important omissions, not all of them."""
+"""The oracle names the most important omissions, not all of them."""
 
 
-def say_claim(claim: Assertion) -> str:
-    """A false claim in words: `the ball is blue`."""
+def verbalize_claim(claim: Assertion) -> str:
+    """Return a claim in words: `the ball is blue`."""
     match claim.what:
         case "object":
             return f"there is {article(claim.subject)}"
@@ -40,8 +40,8 @@ def say_claim(claim: Assertion) -> str:
             return f"the {claim.subject} is {claim.value}"
 
 
-def say_fact(fact: tuple, scene: Scene) -> str:
-    """A missing fact in words."""
+def verbalize_fact(fact: tuple, scene: Scene) -> str:
+    """Return a missing fact in words."""
     if fact[0] == "background":
         return f"the background is {scene.background}"
     if fact[0] == "count":
@@ -55,47 +55,74 @@ def say_fact(fact: tuple, scene: Scene) -> str:
 
 
 def grade(verdict: Verdict) -> float:
-    """0 to 10: ten times the harmonic mean of the share of true claims and the share of facts told."""
+    """Return a grade from 0 to 10: ten times the harmonic mean of precision and recall.
+
+    Precision is the share of true claims, recall the share of stated facts.
+    """
     precision = 1 - verdict.hallucination_rate if verdict.claims else 0.0
     total = precision + verdict.recall
     return 20 * precision * verdict.recall / total if total else 0.0
 
 
 def read_caption(request: JudgeRequest, misreads: float = 0.0) -> tuple[Verdict, Scene]:
-    """What the caption in a prompt says of the sample's scene, and the scene; both as it looks to one who takes that share of
-    its attributes for others. ValueError for a sample without one."""
+    """Check the caption in a prompt against the sample's scene.
+
+    Args:
+        request: a request whose prompt holds a delimited caption.
+        misreads: share of the scene's attributes, in [0, 1], that the judge takes for others.
+
+    Returns:
+        The verdict and the scene, both as such a judge sees them.
+
+    Raises:
+        ValueError: for a sample without a scene.
+    """
     scene = misread(scene_of(request.sample), random.Random(f"misread/{request.sample.id}"), misreads)
     return check_caption(extract_delimited("caption", request.text), scene), scene
 
 
 class OracleGrader(Oracle):
-    """An engine for `rlcap.rewards.critique:Critique`. Needs samples of the lab (`meta["scene"]`). misreads: the share of a scene's
-    attributes, in [0, 1], that it takes for others."""
+    """A judge backend for `rlcap.rewards.critique:Critique`. It needs samples of the lab (`meta["scene"]`).
+
+    Args:
+        misreads: share of a scene's attributes, in [0, 1], that the judge takes for others.
+    """
 
     def __init__(self, misreads: float = 0.0) -> None:
         if not 0 <= misreads <= 1:
-            raise ValueError(f"misreads is a share in [0, 1], got {misreads}")
+            raise ValueError(f"misreads is a share and must lie in [0, 1], got {misreads}")
         self.misreads = misreads
         self.name = "oracle-grader-1" + (f" misreads={misreads:g}" if misreads else "")
 
     def answer(self, request: JudgeRequest) -> str:
-        """A critique in the strict format of `rlcap.judge.parsing`. ValueError for a sample without a scene."""
+        """Return a critique in the strict form of `rlcap.judge.parsing`.
+
+        Raises:
+            ValueError: for a sample without a scene.
+        """
         verdict, scene = read_caption(request, self.misreads)
-        wrong = tuple(dict.fromkeys(say_claim(claim) for claim in verdict.wrong))
-        open_facts = [say_fact(fact, scene) for fact in facts(scene) if fact not in verdict.stated]
-        missing = tuple(dict.fromkeys(open_facts))[:MOST_MISSING]
+        wrong = tuple(dict.fromkeys(verbalize_claim(claim) for claim in verdict.wrong))
+        unstated = [verbalize_fact(fact, scene) for fact in facts(scene) if fact not in verdict.stated]
+        missing = tuple(dict.fromkeys(unstated))[:MOST_MISSING]
         advice = f"take back that {wrong[0]}" if wrong else "nothing it says is wrong"
         advice += f"; add {missing[0]}" if missing else "; nothing important is missing"
         return JudgeVerdict(advice + ".", wrong, missing, round(grade(verdict), 2)).text()
 
 
 class OracleLikelihood(Oracle):
-    """An engine for `rlcap.rewards.clair:Clair`: the critic's grade as a likelihood. Needs samples of the lab too."""
+    """A judge backend for `rlcap.rewards.clair:Clair`, with the oracle's grade as a likelihood.
+
+    It needs samples of the lab (`meta["scene"]`).
+    """
 
     name = "oracle-likelihood-1"
 
     def answer(self, request: JudgeRequest) -> str:
-        """A JSON with reason and score, in tags. ValueError for a sample without a scene."""
+        """Return a JSON object with reason and score, in tags.
+
+        Raises:
+            ValueError: for a sample without a scene.
+        """
         verdict, _scene = read_caption(request)
         reason = f"{len(verdict.wrong)} of {len(verdict.claims)} claims are wrong"
         return f"<verdict>{json.dumps({'reason': reason, 'score': round(10 * grade(verdict), 1)})}</verdict>"

@@ -1,4 +1,4 @@
-"""Rubrics of a scene, and the lab's checker of them: a stand-in for a text model that reads a caption against criteria.
+"""Rubrics of a scene, and the lab's oracle that checks a caption against them in place of a text model.
 
 >>> import random
 >>> from rlcap.lab.world.scene import sample_scene
@@ -20,13 +20,16 @@ from rlcap.lab.world.truth import check_caption
 from rlcap.types import Sample
 
 FAITHFUL = "Says nothing that is not so."
-_FENCE = re.compile(r"^<(\w+)>\n(.*?)\n</\1>$", re.DOTALL | re.MULTILINE)
+_DELIMITED = re.compile(r"^<(\w+)>\n(.*?)\n</\1>$", re.DOTALL | re.MULTILINE)
 _SAYS = "Says: "
 
 
 def rubric(scene: Scene, seed: int = 0) -> list[dict]:
-    """Criteria as `meta["rubric"]` has them: every thing with its colour (weight 3), counts and the background (2), two
-    further facts (1), and that nothing false is said (3). A pure function of its arguments."""
+    """Return the criteria for a scene, as `meta["rubric"]` holds them. It depends on its arguments alone.
+
+    The criteria are: every thing with its colour (weight 3), counts and the background (2), two further facts (1), and
+    that the caption says nothing false (3).
+    """
     rng = random.Random(f"rubric/{seed}/{json.dumps(scene.to_json(), sort_keys=True)}")
     essential = dict.fromkeys(f"there is {noun_phrase(thing, ('colour',))}." for thing in scene.things)
     counted = dict.fromkeys(thing.kind for thing in scene.things if scene.count(thing.kind) > 1)
@@ -35,36 +38,47 @@ def rubric(scene: Scene, seed: int = 0) -> list[dict]:
     more = [f"the {thing.kind} is {thing.size}." for thing in single]
     more += [f"the {thing.kind} is {PLACE_PHRASES[thing.place]}." for thing in single]
     nice = rng.sample(more, min(2, len(more)))
-    weighed = [(3, text) for text in essential] + [(2, text) for text in useful] + [(1, text) for text in nice]
+    weighted = [(3, text) for text in essential] + [(2, text) for text in useful] + [(1, text) for text in nice]
     return [
-        *({"criterion": f"{_SAYS}{text}", "weight": w} for w, text in weighed),
+        *({"criterion": f"{_SAYS}{text}", "weight": w} for w, text in weighted),
         {"criterion": FAITHFUL, "weight": 3},
     ]
 
 
 def of_sample(sample: Sample) -> list[dict]:
-    """The rubric of a sample of the lab. InputError for one without a scene."""
+    """Return the rubric of a sample of the lab.
+
+    Raises:
+        InputError: for a sample without a scene.
+    """
     return rubric(scene_of(sample))
 
 
 class OracleRubric(Oracle):
-    """An engine for `rlcap.rewards.rubric:Rubric`, with criteria of this module. Needs samples of the lab (`meta["scene"]`)."""
+    """A judge backend for `rlcap.rewards.rubric:Rubric`, with criteria of this module.
+
+    It needs samples of the lab (`meta["scene"]`).
+    """
 
     name = "oracle-rubric-1"
 
     def answer(self, request: JudgeRequest) -> str:
-        """A line a criterion. ValueError for a sample without a scene, or a criterion that isn't of this module."""
-        scene, fences = scene_of(request.sample), dict(_FENCE.findall(request.text))
-        verdict = check_caption(fences["caption"], scene)
+        """Return one line for each criterion.
+
+        Raises:
+            ValueError: for a sample without a scene, or a criterion that is not of this module.
+        """
+        scene, parts = scene_of(request.sample), dict(_DELIMITED.findall(request.text))
+        verdict = check_caption(parts["caption"], scene)
         lines = []
-        for i, line in enumerate(fences["rubric"].splitlines(), 1):
+        for i, line in enumerate(parts["rubric"].splitlines(), 1):
             criterion = line.partition(". ")[2]
             if criterion == FAITHFUL:
-                met = bool(verdict.claims) and not verdict.wrong
+                is_met = bool(verdict.claims) and not verdict.wrong
             elif criterion.startswith(_SAYS):
-                wanted = check_caption(criterion.removeprefix(_SAYS), scene).claims
-                met = wanted.keys() <= {claim for claim, true in verdict.claims.items() if true}
+                required = check_caption(criterion.removeprefix(_SAYS), scene).claims
+                is_met = required.keys() <= {claim for claim, true in verdict.claims.items() if true}
             else:
-                raise ValueError(f"the lab's checker reads no criterion like {criterion[:80]!r}")
-            lines.append(f"{i}. read and compared | {'yes' if met else 'no'}")
+                raise ValueError(f"the lab's checker can't read the criterion {criterion[:80]!r}")
+            lines.append(f"{i}. read and compared | {'yes' if is_met else 'no'}")
         return "\n".join(["<criteria>", *lines, "</criteria>"])

@@ -11,7 +11,6 @@ ROOT = Path(__file__).parents[1]
 
 BASE = {"rlcap.errors", "rlcap.types", "rlcap.config", "rlcap.io"}
 MAY_IMPORT = {
-    "rlcap": set(),
     "rlcap.types": {"rlcap.errors"},
     "rlcap.errors": set(),
     "rlcap.io": {"rlcap.errors", "rlcap.types"},
@@ -34,8 +33,8 @@ MAY_IMPORT = {
 }  # fmt: skip
 """Package → the packages that it may import, besides itself."""
 
-ON_TOP = ("rlcap.cli", "rlcap.recipes", "rlcap.lab")
-"""Packages that may import any other; of these three only `cli/lab.py` may import the lab."""
+ON_TOP = ("rlcap", "rlcap.cli", "rlcap.recipes", "rlcap.lab")
+"""What may import any other package: `rlcap` itself only names what it loads late, and only `cli/lab.py` may import the lab."""
 
 LAB_USER = "rlcap/cli/lab.py"
 """The one file outside the lab that imports it."""

@@ -5,13 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rlcap.cli.arguments import command, lab_config, positive
 from rlcap.errors import InputError
-
-if TYPE_CHECKING:
-    from rlcap.config.schema import GRPOConfig, ModelConfig
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 
@@ -32,8 +29,11 @@ def add(commands: Any) -> None:
 def _caption(options: argparse.Namespace) -> None:
     from rlcap.config.loading import load_config
     from rlcap.config.schema import GRPOConfig, ModelConfig
+    from rlcap.data.source import instruction_for
     from rlcap.eval.captions_file import write_atomically
+    from rlcap.eval.pretrained import PretrainedCaptioner, read_run_config
     from rlcap.io.images import check_image
+    from rlcap.policy.loading import load_policy
 
     if (options.folder and options.config) or (options.before and not options.folder):
         raise InputError("--run and --config exclude each other, and --before needs --run")
@@ -52,8 +52,11 @@ def _caption(options: argparse.Namespace) -> None:
 
     models = {"caption": config.model}
     if options.before:
-        models = {"before": ModelConfig(**_values(options.folder)["model"])} | models
-    said = {name: _captions(config, model, paths, options.batch_size) for name, model in models.items()}
+        models = {"before": ModelConfig.parse(read_run_config(options.folder)["model"], "model")} | models
+    instruction, said = instruction_for(config.data), {}
+    for name, model in models.items():
+        captioner = PretrainedCaptioner(load_policy(model), instruction, config.generation.max_new_tokens)
+        said[name] = captioner.caption(paths, batch_size=options.batch_size, progress=len(paths) > options.batch_size)
     rows = [
         {"sample_id": path.stem, "image": str(path)} | {n: said[n][i] for n in said} for i, path in enumerate(paths)
     ]
@@ -65,53 +68,14 @@ def _caption(options: argparse.Namespace) -> None:
         print(f"{row['image']}\n" + "\n".join(f"  {name + ': ' if options.before else ''}{row[name]}" for name in said))
 
 
-def _values(folder: Path) -> dict[str, Any]:
-    from rlcap.eval.run_files import run_config
-
-    values = run_config(folder)
-    if not values or "model" not in values or "data" not in values:
-        raise InputError(f"{folder} is no run folder: it has no config.yaml that names model and data")
-    return values
-
-
 def _of_run(folder: Path) -> list[str]:
-    """As overrides, what a run of any recipe says of model, data and generation, with its tuned weights as what to load."""
-    values, tuned = _values(folder), folder / "adapter"
-    if not tuned.is_dir():
-        raise InputError(
-            f"{folder} has no adapter yet: the run did not end; checkpoints/ may hold one for model.adapter"
-        )
-    whole = not (tuned / "adapter_config.json").is_file()  # model.trainable=full leaves a whole model
-    loaded = {"base": str(tuned), "adapter": None} if whole else {"adapter": str(tuned)}
-    return [
-        f"model={json.dumps(values['model'] | loaded)}",
-        f"data={json.dumps({key: values['data'][key] for key in ('source', 'options', 'instruction') if key in values['data']})}",
-        f"generation={json.dumps(values.get('generation', {}))}",
-    ]
+    """Return, as overrides, what a run says of model, data and generation, with its tuned weights as what to load."""
+    from rlcap.eval.pretrained import read_run
+
+    return [f"{section}={json.dumps(values)}" for section, values in read_run(folder).items()]
 
 
 def _files(path: Path) -> list[Path]:
     if not path.is_dir():
         return [path]
     return sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
-
-
-def _captions(config: GRPOConfig, model: ModelConfig, paths: list[Path], batch_size: int) -> list[str]:
-    import torch
-
-    from rlcap.data.source import instruction_for
-    from rlcap.eval.captioning import caption_samples
-    from rlcap.policy.loading import load_policy
-    from rlcap.types import Sample
-
-    policy = load_policy(model)
-    policy.model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
-    return caption_samples(
-        policy.model,
-        policy.processor,
-        [Sample(str(i), str(path)) for i, path in enumerate(paths)],
-        instruction=instruction_for(config.data),
-        max_new_tokens=config.generation.max_new_tokens,
-        batch_size=batch_size,
-        progress=len(paths) > batch_size,
-    )

@@ -1,0 +1,128 @@
+"""A captioner that is ready to use: from a base model and an adapter, or from the folder of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from rlcap.config.loading import load_config
+from rlcap.config.schema import ModelConfig, SFTConfig
+from rlcap.data.prompts import INSTRUCTION
+from rlcap.data.source import instruction_for
+from rlcap.errors import InputError
+from rlcap.eval.captioning import caption_samples
+from rlcap.eval.run_files import run_config
+from rlcap.policy.loading import Policy, load_policy
+from rlcap.types import Sample
+
+MAX_NEW_TOKENS = 200
+"""Longest caption in tokens, where nothing else is said."""
+
+
+class PretrainedCaptioner:
+    """Writes greedy captions of images.
+
+    Args:
+        policy: the model and its processor.
+        instruction: what the captioner is asked.
+        max_new_tokens: longest caption in tokens.
+        device: where the model runs; None takes a GPU where there is one.
+    """
+
+    def __init__(self, policy: Policy, instruction: str, max_new_tokens: int, device: str | None = None) -> None:
+        self.policy, self.instruction, self.max_new_tokens = policy, instruction, max_new_tokens
+        self.policy.model.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval()
+
+    def caption(self, images: Sequence[str | Path], *, batch_size: int = 16, progress: bool = False) -> list[str]:
+        """Return the captions of N image files, in order.
+
+        Args:
+            images: paths of N images.
+            batch_size: images that are captioned at once.
+            progress: whether to show a progress bar.
+
+        Raises:
+            ImageError: an image can't be opened; the message names it.
+        """
+        return caption_samples(
+            self.policy.model,
+            self.policy.processor,
+            [Sample(str(i), str(path)) for i, path in enumerate(images)],
+            instruction=self.instruction,
+            max_new_tokens=self.max_new_tokens,
+            batch_size=batch_size,
+            progress=progress,
+        )
+
+
+def load_captioner(
+    model: str | Path,
+    adapter: str | Path | None = None,
+    *,
+    instruction: str | None = None,
+    max_new_tokens: int | None = None,
+    device: str | None = None,
+) -> PretrainedCaptioner:
+    """Return a captioner that is ready to caption images.
+
+    Args:
+        model: the folder of a run, whose tuned weights, instruction and length are taken; or the folder, hub name or address
+            (`lab:captioner`) of an image-text-to-text model.
+        adapter: folder, hub name or address of a LoRA adapter for the model; not where `model` is a run.
+        instruction: what the captioner is asked; None takes that of the run, else `rlcap.data.prompts.INSTRUCTION`.
+        max_new_tokens: longest caption in tokens; None takes that of the run, else 200.
+        device: such as `cuda:0`; None takes a GPU where there is one.
+
+    Raises:
+        ConfigError: a model or adapter can't be found or loaded.
+        InputError: the run has no tuned weights, or an adapter was given for it.
+    """
+    if (Path(model) / "config.yaml").is_file():
+        if adapter is not None:
+            raise InputError(f"{model} is a run, which brings its own adapter: leave out adapter={adapter}")
+        values = read_run(Path(model))
+        data = load_config(SFTConfig, None, []).data.model_copy(update=values["data"])
+        instruction = instruction or instruction_for(data)
+        max_new_tokens = max_new_tokens or values["generation"].get("max_new_tokens")
+        config = ModelConfig.parse(values["model"], "model")
+    else:
+        config = ModelConfig(base=str(model), adapter=str(adapter) if adapter is not None else None)
+    return PretrainedCaptioner(
+        load_policy(config), instruction or INSTRUCTION, max_new_tokens or MAX_NEW_TOKENS, device
+    )
+
+
+def read_run(folder: Path) -> dict[str, dict[str, Any]]:
+    """Return what a run of any recipe says of `model` (with its tuned weights as what to load), `data` and `generation`.
+
+    Raises:
+        InputError: the folder is no run, or the run has not left tuned weights yet.
+    """
+    values, tuned = read_run_config(folder), folder / "adapter"
+    if not tuned.is_dir():
+        raise InputError(
+            f"{folder} has no adapter yet: the run did not end; checkpoints/ may hold one for model.adapter"
+        )
+    is_whole_model = not (tuned / "adapter_config.json").is_file()  # what model.trainable=full leaves
+    loaded = {"base": str(tuned), "adapter": None} if is_whole_model else {"adapter": str(tuned)}
+    kept = ("source", "options", "instruction")
+    return {
+        "model": values["model"] | loaded,
+        "data": {key: values["data"][key] for key in kept if key in values["data"]},
+        "generation": values.get("generation", {}),
+    }
+
+
+def read_run_config(folder: Path) -> dict[str, Any]:
+    """Return the configuration of a run, as it was written.
+
+    Raises:
+        InputError: the folder is no run.
+    """
+    values = run_config(folder)
+    if not values or "model" not in values or "data" not in values:
+        raise InputError(f"{folder} is no run folder: it has no config.yaml that names model and data")
+    return values

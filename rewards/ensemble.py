@@ -50,7 +50,13 @@ def majority(values: Sequence[float], within: float = 0.0) -> float | None:
     runs = [run for run in runs if 2 * len(run) > len(ordered) and value_spread(run) <= within + 1e-9]
     if not runs:
         return None
-    return statistics.fmean(min(runs, key=lambda run: (-len(run), value_spread(run), run[0])))
+    best = min(runs, key=_rank_run)
+    return statistics.fmean(best)
+
+
+def _rank_run(run: Sequence[float]) -> tuple[int, float, float]:
+    """Sort the largest set first, then the narrowest, then the lowest."""
+    return -len(run), value_spread(run), run[0]
 
 
 class Ensemble(Reward):
@@ -99,7 +105,7 @@ class Ensemble(Reward):
         if len(members) < 2:
             raise ConfigError(f"an ensemble needs at least two members, got {len(members)}")
         self.members = {str(name): _member(str(name), entry) for name, entry in members.items()}
-        ranges = {name: tuple(member.range) for name, member in self.members.items()}
+        ranges = {name: (float(member.range[0]), float(member.range[1])) for name, member in self.members.items()}
         if len(set(ranges.values())) > 1:
             raise ConfigError(f"the members of an ensemble must share one range, got {ranges}")
         self.quorum = len(members) if quorum is None else quorum
@@ -160,6 +166,7 @@ def _member(name: str, entry: Any) -> Reward:
         if key not in ("reward", "params"):
             raise ConfigError(f"members.{name}: {unknown('key', str(key), ('reward', 'params'))}")
     try:
-        return build(resolve_reward(entry["reward"]), entry.get("params") or {}, what=entry["reward"])
+        reward: Reward = build(resolve_reward(entry["reward"]), entry.get("params") or {}, what=entry["reward"])
+        return reward
     except ConfigError as error:
         raise ConfigError(f"members.{name}: {error}") from error

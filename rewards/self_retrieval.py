@@ -95,7 +95,8 @@ class SelfRetrieval(Reward):
         A row without an image, or without other images to compare it with, abstains.
         """
         requests = [(s.id, s.image, tuple(bag)) for s, bag in zip(batch.samples, batch.distractor_images, strict=True)]
-        rows = list(map({one: self.images(*one) for one in set(requests)}.get, requests))
+        images = {one: self.images(*one) for one in set(requests)}
+        rows = [images[one] for one in requests]
         results = [(r, *compute_cosines(r, batch.captions, rows, self.pooling)) for r in self.retrievers]
         scores, recalls = [], []
         for i, (row, bag) in enumerate(zip(rows, batch.distractor_images, strict=True)):

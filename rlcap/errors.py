@@ -81,7 +81,7 @@ class JudgeError(InputError):
     """
 
 
-class BudgetExhausted(InputError):
+class BudgetExhaustedError(InputError):
     """Raised when a reward is given a batch for which its judge's budget has no room."""
 
 

@@ -64,6 +64,7 @@ class Score:
 
     @property
     def abstained(self) -> bool:
+        """Whether the score has no value."""
         return self.value is None
 
 

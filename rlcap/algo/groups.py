@@ -28,7 +28,8 @@ def group_index(groups: int | Tensor, n: int) -> Tensor:
         raise ValueError(f"group ids must have shape ({n},), got {tuple(groups.shape)}")
     if n == 0:
         raise ValueError("no captions: an advantage needs at least one group")
-    return torch.unique(groups.cpu(), return_inverse=True)[1]
+    index: Tensor = torch.unique(groups.cpu(), return_inverse=True)[1]
+    return index
 
 
 def sum_in_group(rows: Tensor, index: Tensor) -> Tensor:

@@ -47,9 +47,9 @@ def standardised_total(
     for name, row in (("weights", weights), ("means", means), ("stds", stds), ("reward_ranges", reward_ranges)):
         if len(row) != k:
             raise ValueError(f"{name} must have one entry for each of {k} terms, got {len(row)}")
-    weights, means, stds, reward_ranges = (
+    weight, mean, std, width = (
         torch.tensor(list(row), dtype=torch.float64) for row in (weights, means, stds, reward_ranges)
     )
-    smallest_std = floor * torch.where(torch.isfinite(reward_ranges) & (reward_ranges > 0), reward_ranges, 1.0)
-    scale = torch.where(stds > smallest_std, stds, torch.inf)
-    return ((values - means) / scale * weights).nan_to_num(0.0).sum(1).float()
+    smallest_std = floor * torch.where(torch.isfinite(width) & (width > 0), width, 1.0)
+    scale = torch.where(std > smallest_std, std, torch.inf)
+    return ((values - mean) / scale * weight).nan_to_num(0.0).sum(1).float()

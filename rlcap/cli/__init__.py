@@ -1,0 +1,1 @@
+"""The command line `rlcap`: one file for each command."""

@@ -20,6 +20,7 @@ Ids are matched as text: 139 in TrueMatch's file is the image of COCO's captions
 
 
 def add(commands: Any) -> None:
+    """Add the command and its actions."""
     bags = group(commands, "bags", "bags of similar images")
     mine = command(
         bags,

@@ -14,6 +14,7 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 
 
 def add(commands: Any) -> None:
+    """Add the command."""
     caption = command(commands, "caption", _caption, "what a run's captioner says of images; key=value overrides")
     caption.add_argument("images", nargs="+", type=Path, help="image files, or folders of them")
     caption.add_argument("--run", type=Path, help="a run folder: its base model and tuned adapter", dest="folder")

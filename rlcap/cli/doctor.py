@@ -54,14 +54,17 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Health:
+    """Everything that was found."""
+
     findings: tuple[Finding, ...]
 
     @property
     def well(self) -> bool:
+        """Whether nothing is broken."""
         return all(finding.state != "broken" for finding in self.findings)
 
     def text(self) -> str:
-        """For people: findings by topic, what to do below each, the verdict last."""
+        """Return the findings for people: by topic, what to do below each, and the verdict last."""
         lines: list[str] = []
         for topic in dict.fromkeys(finding.topic for finding in self.findings):
             lines.append(topic)
@@ -74,6 +77,7 @@ class Health:
         return "\n".join(lines)
 
     def json(self) -> str:
+        """Return the findings for programs."""
         return json.dumps({"well": self.well, "findings": [asdict(finding) for finding in self.findings]}, indent=2)
 
 
@@ -129,8 +133,10 @@ def optional_packages(version: Callable[[str], str | None] = installed) -> list[
 
 
 def builds_match(torch: str, torchvision: str) -> bool:
-    """Whether two versions come from the same kind of build. A `+cpu` torch beside a torchvision of another kind (or the
-    reverse) loads, and then fails with `operator torchvision::nms does not exist`.
+    """Return whether two versions come from the same kind of build.
+
+    A `+cpu` torch beside a torchvision of another kind (or the reverse) loads, and then fails with `operator torchvision::nms does not
+    exist`.
 
     >>> builds_match("2.15.0+cpu", "0.29.2")
     False
@@ -139,7 +145,7 @@ def builds_match(torch: str, torchvision: str) -> bool:
 
 
 def torch_and_devices() -> list[Finding]:
-    """torch with its torchvision, cores, GPUs."""
+    """Look at torch with its torchvision, at the cores and at the GPUs."""
     versions = installed("torch"), installed("torchvision")
     if None in versions:
         return []  # told among the required packages

@@ -10,6 +10,7 @@ from rlcap.cli.arguments import command, group, positive
 
 
 def add(commands: Any) -> None:
+    """Add the command and its actions."""
     lab = group(commands, "lab", "the embedded world: export it, or build its models")
     export = command(lab, "export", _lab_export, "write images, scenes.jsonl and references.jsonl of a split")
     export.add_argument(

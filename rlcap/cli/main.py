@@ -1,6 +1,7 @@
-"""The command line: `rlcap --help`. Training has recipes (`accelerate launch recipes/grpo.py`); this is what stands around it.
+"""The command line: `rlcap --help`. `rlcap train` runs the recipes; the other commands prepare data, ask about rewards
+and compare what came of a run.
 
-Every command imports what it needs when it runs, so that help and typing errors answer at once.
+Every command imports what it needs when it runs, so that help and messages about typing errors come at once.
 """
 
 from __future__ import annotations
@@ -72,8 +73,11 @@ Each command has its own help: rlcap bags mine --help
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command. Returns its exit code: 0, 1 where `doctor` or `probe` found something wrong, 2 for mistakes of the user's,
-    which are told in one line. Anything else keeps its traceback."""
+    """Run a command and return its exit code.
+
+    It is 0; 1 where `doctor` or `probe` found something wrong; and 2 for a mistake of the user's, which is told in one line. Any other
+    error keeps its traceback.
+    """
     process.prepare()
     parser = build_parser()
     # Overrides stand anywhere among the options, which argparse's own positionals can't.
@@ -91,6 +95,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands."""
     parser = argparse.ArgumentParser(
         prog="rlcap",
         description="Reinforcement and feedback fine-tuning of image captioners.",

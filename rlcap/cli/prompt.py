@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 
 def add(commands: Any) -> None:
+    """Add the command and its actions."""
     prompt = group(commands, "prompt", "rewrite an instruction or a rubric by critique, and keep what scores better")
     optimize = group(prompt, "optimize", "textual gradient descent with a held-out score")
     instruction = command(

@@ -17,6 +17,7 @@ examples:
 
 
 def add(commands: Any) -> None:
+    """Add the command."""
     rewards = command(commands, "rewards", _rewards, "the rewards that there are, one reward's card, or a new reward")
     rewards.epilog, rewards.formatter_class = EXAMPLES, argparse.RawDescriptionHelpFormatter
     rewards.add_argument("name", nargs="*", metavar="NAME", help="print this one's whole card; `new NAME` starts one")

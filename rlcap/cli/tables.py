@@ -59,5 +59,6 @@ def summary_table(summary: Mapping[str, Any]) -> str:
 
 
 def align(lines: Sequence[Sequence[str]]) -> str:
+    """Return rows of cells as lines of text, each column as wide as its widest cell."""
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)).rstrip() for line in lines)

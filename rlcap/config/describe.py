@@ -50,7 +50,8 @@ def to_text(kind: type[Section]) -> str:
 
 def to_markdown(kinds: Mapping[str, type[Section]]) -> str:
     """Return a table of each recipe's keys. Later recipes show only the keys in which they differ from the first."""
-    parts, first = [], {}
+    parts: list[str] = []
+    first: dict[str, Key] = {}
     for recipe, kind in kinds.items():
         found = {key.path: key for key in keys(kind)}
         shown = [key for key in found.values() if first.get(key.path) != key]

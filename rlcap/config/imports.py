@@ -24,7 +24,7 @@ from rlcap.errors import ConfigError
 
 
 def unknown(what: str, name: str, known: Iterable[str]) -> str:
-    """`unknown reward 'x'; did you mean 'y'? Known: …`"""
+    """Return the message `unknown reward 'x'; did you mean 'y'? known: …`."""
     known = sorted(known)
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     hint = f" did you mean {near[0]!r}?" if near else ""
@@ -57,7 +57,7 @@ def build(
 
     Raises ConfigError as `check_params` does, and in place of the ValueError by which the factory refuses a value.
     """
-    what = what or getattr(factory, "__name__", repr(factory))
+    what = what or str(getattr(factory, "__name__", repr(factory)))
     context = context or {}
     check_params(factory, params, context, what)
     accepted = inspect.signature(factory).parameters
@@ -120,6 +120,8 @@ def _of_file(path: Path) -> types.ModuleType:
     name = f"{path.stem} in {path.resolve().parent}"
     if name not in sys.modules:
         spec = importlib.util.spec_from_file_location(name, path)
+        if spec is None or spec.loader is None:
+            raise ConfigError(f"{path} is no Python file: its name must end in .py")
         module = importlib.util.module_from_spec(spec)
         sys.modules[name] = module
         try:
@@ -132,7 +134,9 @@ def _of_file(path: Path) -> types.ModuleType:
 
 def _hints(factory: Any) -> dict[str, Any]:
     try:
-        return typing.get_type_hints(factory.__init__ if isinstance(factory, type) else factory)
+        return typing.get_type_hints(
+            inspect.getattr_static(factory, "__init__") if isinstance(factory, type) else factory
+        )
     except (
         NameError,
         TypeError,

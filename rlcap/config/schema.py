@@ -370,7 +370,8 @@ class SFTTrainConfig(Section):
 
     @model_validator(mode="after")
     def _check_batch(self) -> Self:
-        return _divisible(self)
+        _check_divisible(self.batch_size, self.micro_batch)
+        return self
 
 
 class SFTConfig(RunConfig):
@@ -443,7 +444,8 @@ class DPOTrainConfig(Section):
 
     @model_validator(mode="after")
     def _check_batch(self) -> Self:
-        return _divisible(self)
+        _check_divisible(self.batch_size, self.micro_batch)
+        return self
 
 
 class DPOConfig(RunConfig):
@@ -497,12 +499,9 @@ def require_complete(config: AnyConfig) -> None:
         raise ConfigError("\n".join(missing))
 
 
-def _divisible(train: Any) -> Any:
-    if train.batch_size % train.micro_batch:
-        raise ValueError(
-            f"train.batch_size {train.batch_size} is not a multiple of train.micro_batch {train.micro_batch}"
-        )
-    return train
+def _check_divisible(batch_size: int, micro_batch: int) -> None:
+    if batch_size % micro_batch:
+        raise ValueError(f"train.batch_size {batch_size} is not a multiple of train.micro_batch {micro_batch}")
 
 
 def _backend_name(judge: Any) -> Any:

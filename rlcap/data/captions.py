@@ -22,8 +22,11 @@ BAG = 5
 
 
 def read_captions(path: Path) -> list[dict[str, Any]]:
-    """The rows of a captions file. CaptionsError: not there, empty, or a line that is no row."""
+    """Return the rows of a captions file.
 
+    Raises:
+        CaptionsError: the file is not there or empty, or a line is no row.
+    """
     return read_rows(
         path, "captions", "it holds a JSON object a line, with sample_id and caption", _flaw, CaptionsError
     )

@@ -57,7 +57,10 @@ class Evaluation(dict[str, SplitEvaluation]):
 
 
 class Evaluator:
-    """Splits with their rulers. Make it before training, with scorers that no reward uses."""
+    """The held-out splits and the metrics that are computed on them.
+
+    It must be built before training, with scorers that no reward uses.
+    """
 
     def __init__(
         self,
@@ -72,7 +75,8 @@ class Evaluator:
         nli: Nli | None = None,
         batch_size: int = 64,
     ) -> None:
-        """
+        """Check the splits.
+
         Args:
             splits: name → samples; bags of similar images come from their `hard` distractors.
             retriever: another one than the reward's.

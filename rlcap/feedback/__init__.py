@@ -1,0 +1,1 @@
+"""Textual feedback: prompts and captions that are rewritten by critique."""

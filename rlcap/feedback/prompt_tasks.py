@@ -1,5 +1,7 @@
-"""What `rlcap prompt optimize` optimises: the captioner's instruction, by what a mix says of the captions that come of it, or a judge's
-rubric, by how well its values agree with people's. Both are given to `rlcap.feedback.prompt_optimization.optimize_prompt`.
+"""What `rlcap prompt optimize` optimises: the captioner's instruction or a judge's rubric.
+
+An instruction is scored by what a mix of rewards says of the captions that it leads to; a rubric by how well its values agree with those of
+people. Both are given to `rlcap.feedback.prompt_optimization.optimize_prompt`.
 """
 
 from __future__ import annotations

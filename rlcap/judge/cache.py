@@ -89,13 +89,12 @@ class ReplyCache:
             except sqlite3.Error as error:
                 raise self._unusable(error) from error
             self._local.process = os.getpid()
-        return self._local.connection
+        connection: sqlite3.Connection = self._local.connection
+        return connection
 
     def _unusable(self, error: Exception) -> ConfigError:
         return ConfigError(f"cache {self.path} can't be used ({error}): delete the file, or name another by `cache`")
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {"path": self.path}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(state["path"])
+    def __reduce__(self) -> tuple[Any, ...]:
+        # a copy in another process opens its own connections
+        return type(self), (self.path,)

@@ -102,8 +102,11 @@ def secrets_of_environment() -> list[str]:
 
 
 def redact(text: str, known: Sequence[str] | None = None) -> str:
-    """The text with keys blacked out: those of the environment (`known`, by default `secrets_of_environment()`), those in addresses, and
-    whatever looks like one."""
+    """Return a text with its keys blacked out.
+
+    These are the keys of the environment (`known`, by default `secrets_of_environment()`), those in addresses, and whatever looks like a
+    key.
+    """
     for value in secrets_of_environment() if known is None else known:
         text = text.replace(value, "***")
     text = re.sub(r"://[^/\s@]+@", "://***@", text)

@@ -114,7 +114,7 @@ def middle_box(zoom: float) -> Box:
 
 
 def position_of(box: Box) -> str:
-    """Return where a box's centre lies among the nine thirds of an image: `upper left`, `centre`, `lower edge`, …"""
+    """Return where a box's centre lies among the nine thirds of an image: `upper left`, `centre`, `lower edge` and so on."""
     column, row = (min(int(3 * (a + b) / 2), 2) for a, b in ((box.left, box.right), (box.top, box.bottom)))
     if column == row == 1:
         return "centre"
@@ -172,8 +172,9 @@ def crop_image(image: Image.Image, box: Box, longest: int) -> Image.Image:
 
 def _read_box(row: Any, where: str) -> tuple[Box, str]:
     given, name = (row.get("box"), row.get("name", "")) if isinstance(row, Mapping) else (row, "")
-    sides = [v for v in given if _is_share(v)] if isinstance(given, list | tuple) else []
-    if len(sides) != 4 or len(given) != 4 or not (sides[0] < sides[2] and sides[1] < sides[3]):
+    values = list(given) if isinstance(given, list | tuple) else []
+    sides = [v for v in values if _is_share(v)]
+    if len(sides) != 4 or len(values) != 4 or not (sides[0] < sides[2] and sides[1] < sides[3]):
         raise CropError(
             f"{where} is {row!r:.80}; a box is [left, top, right, bottom] as shares of width and height in [0, 1]"
         )

@@ -35,7 +35,7 @@ def extract_delimited(tag: str, prompt: str) -> str:
     Raises:
         ValueError: where the prompt has none or several.
     """
-    found = re.findall(rf"^<{tag}>\n(.*?)\n</{tag}>$", prompt, re.DOTALL | re.MULTILINE)
+    found: list[str] = re.findall(rf"^<{tag}>\n(.*?)\n</{tag}>$", prompt, re.DOTALL | re.MULTILINE)
     if len(found) != 1:
         raise ValueError(f"the prompt has {len(found)} <{tag}> delimited parts instead of one")
     return found[0]

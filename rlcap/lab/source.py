@@ -80,8 +80,11 @@ def _features(scene: Scene) -> Counter:
 def neighbours(
     scenes: list[Scene], families: list[int], hard: int = 24, medium: int = 24
 ) -> list[dict[str, list[int]]]:
-    """Per scene {level: indices of others, nearest first}: `hard` begins with its family by number of differences and
-    goes on with the most similar others by shared features (cosine); `medium` holds the ranks after those."""
+    """Return for each scene {level: indices of other scenes, nearest first}.
+
+    `hard` begins with the scene's family, by the number of differences, and goes on with the most similar other scenes by the cosine of
+    their features; `medium` holds the ranks after those.
+    """
     index: dict = {}
     for scene in scenes:
         for feature in _features(scene):

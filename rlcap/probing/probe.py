@@ -269,6 +269,7 @@ def as_json(found: Report, threshold: float) -> str:
 
 
 def write_json(found: Report, threshold: float, path: Path) -> None:
+    """Write `as_json` to a file, whose folder is made where it is missing."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(as_json(found, threshold), encoding="utf-8")
 

@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, overload
 
-from rlcap.errors import BudgetExhausted
+from rlcap.errors import BudgetExhaustedError
 from rlcap.judge import event_loop
 from rlcap.judge.judge import Judge
 from rlcap.judge.usage import UsageStats
@@ -60,13 +60,13 @@ class Reward:
 
     name: ClassVar[str]
     """The key under which it is logged."""
-    range: ClassVar[tuple[float, float]] = (-1.0, 1.0)
+    range: tuple[float, float] = (-1.0, 1.0)
     """Lowest and highest value; may be infinite. The floor of the advantage's std is relative to its width."""
-    needs: ClassVar[frozenset[str]] = frozenset()
+    needs: frozenset[str] = frozenset()
     """What the reward can't do without: any of image, references, paragraph, distractors, meta."""
     version: ClassVar[str] = "1"
     """Changes whenever the same caption would get another score; caches key on it."""
-    group_dependent: ClassVar[bool] = False
+    group_dependent: bool = False
     """Whether a score also depends on the other captions of the same image in the batch (never on those of other images)."""
     judges: Sequence[Judge] = ()
     """The judges that the reward asks. Their budgets are kept, and saved in checkpoints."""
@@ -155,10 +155,10 @@ class Reward:
 
         Raises:
             ColumnError: when the data lacks a column that the reward needs.
-            BudgetExhausted: when a judge's budget has no room for the batch.
+            BudgetExhaustedError: when a judge's budget has no room for the batch.
         """
         if self.stop_reason:
-            raise BudgetExhausted(f"{self.name}: {self.stop_reason}; raise the limit, or take the reward out")
+            raise BudgetExhaustedError(f"{self.name}: {self.stop_reason}; raise the limit, or take the reward out")
         batch = to_reward_batch(prompts, completions, columns, self.needs)
         output = self.check_output(self.score(batch), batch)
         scores = output.scores

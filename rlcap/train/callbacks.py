@@ -22,7 +22,8 @@ from rlcap.train.run_folder import RunFolder, append_lines
 
 class Progress(TrainerCallback):
     """A bar with reward components, their within-group std, abstentions and length; one line of text where no terminal
-    is attached. Main process only."""
+    is attached. Main process only.
+    """
 
     def __init__(self, components: Sequence[str], name: str = "grpo") -> None:
         self.components, self.name, self.bar = tuple(components), name, None
@@ -56,7 +57,8 @@ class Progress(TrainerCallback):
 
 class RunFolderInit(TrainerCallback):
     """Calls `begin()` on the main process, and all wait for it, once the trainer holds its model and checkpoint: a start
-    that fails before leaves the run folder as it was. Stands before every callback that writes."""
+    that fails before leaves the run folder as it was. Stands before every callback that writes.
+    """
 
     def __init__(self, begin: Callable[[], None]) -> None:
         self.begin = begin
@@ -107,7 +109,8 @@ class Schedule(TrainerCallback):
 
 class BudgetStop(TrainerCallback):
     """Stops with a checkpoint, on all processes alike, after the step that leaves a judge's budget no room for another.
-    steps: as of `Interrupt`."""
+    steps: as of `Interrupt`.
+    """
 
     def __init__(self, mix: RewardMix, steps: int = 1) -> None:
         self.mix, self.steps = mix, steps

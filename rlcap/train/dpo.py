@@ -73,7 +73,8 @@ def build_trainer(
     callbacks: Sequence[Any] = (),
 ) -> trl.DPOTrainer:
     """A `trl.DPOTrainer` for the run. ConfigError for a captioner without a chat template, which TRL's DPO can't prompt, and
-    where the batch can't be shared out to the processes."""
+    where the batch can't be shared out to the processes.
+    """
     if not getattr(policy.processor, "chat_template", None):
         raise ConfigError(
             f"DPO is TRL's, which asks through a chat template, and {policy.captioner.kind} has none: refine its captions "

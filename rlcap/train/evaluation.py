@@ -26,7 +26,8 @@ def build_evaluator(
     config: GRPOConfig, splits: Mapping[str, Sequence[Sample]], instruction: str, folder: RunFolder, device: str
 ) -> Evaluator:
     """The fixed rulers of `evaluation:` over every split but `train`. On data that is not the lab's, CIDEr-D's document
-    frequencies come from the training references. ConfigError where nothing is held out."""
+    frequencies come from the training references. ConfigError where nothing is held out.
+    """
     wanted = config.evaluation
     if not splits.keys() - {"train"}:
         raise ConfigError(

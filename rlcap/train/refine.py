@@ -53,7 +53,8 @@ def refine(
     tolerance: float = 0.0,
 ) -> list[dict[str, Any]]:
     """Revise and judge N captions of N samples; what the folder holds already is left out. Returns all rows of refined.jsonl,
-    beside which pairs.jsonl and sft.jsonl are written. gallery: id → image path, for bags."""
+    beside which pairs.jsonl and sft.jsonl are written. gallery: id → image path, for bags.
+    """
     path = folder.root / "refined.jsonl"
     before = read_lines(path) if path.exists() else []
     # a kill may have left half a last line, behind which nothing could be written

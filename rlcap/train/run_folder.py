@@ -109,7 +109,8 @@ class RunFolder:
 
     def check_same_run(self, recipe: str, seed: int, splits: Mapping[str, Sequence[Sample]] | None = None) -> None:
         """ConfigError where the run that is to be resumed is another recipe's, has another seed or, where `splits` are given,
-        other images: what came out would be neither run, or its start be compared with other images than its end."""
+        other images: what came out would be neither run, or its start be compared with other images than its end.
+        """
         path = self.root / "run.json"
         facts = json.loads(path.read_text()) if path.is_file() else {}
         if facts.get("recipe", recipe) != recipe:
@@ -136,7 +137,8 @@ class RunFolder:
         **more: Any,
     ) -> None:
         """Make the folder what a session starts from: nothing logged after `step` (−1: nothing at all), config.yaml and
-        run.json, which say what was asked, with which versions and code, on which data."""
+        run.json, which say what was asked, with which versions and code, on which data.
+        """
         self.root.mkdir(parents=True, exist_ok=True)
         if self.fresh:
             self._claim()

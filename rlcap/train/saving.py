@@ -8,7 +8,8 @@ from typing import Any
 
 def save_tuned(trainer: Any, processor: Any, folder: Path) -> None:
     """Write what a trainer tuned as safetensors: the adapter, which plain peft loads, or the whole model where there is none,
-    with its processor, to be loaded as `model.base`. To be called by every process; the main one writes."""
+    with its processor, to be loaded as `model.base`. To be called by every process; the main one writes.
+    """
     accelerator = trainer.accelerator
     weights = accelerator.get_state_dict(trainer.model_wrapped)  # under ZeRO-3 only the engine can gather them
     if not accelerator.is_main_process:

@@ -27,7 +27,8 @@ from rlcap.types import Sample
 
 class Captions(Dataset):
     """(image, text) rows. Target `references` takes another reference each epoch, all of them before any comes again, in
-    an order that depends on (seed, id, epoch) alone. ConfigError where a sample lacks what is to be learnt."""
+    an order that depends on (seed, id, epoch) alone. ConfigError where a sample lacks what is to be learnt.
+    """
 
     def __init__(self, samples: Sequence[Sample], target: str, seed: int) -> None:
         if target not in ("paragraph", "references"):
@@ -125,7 +126,8 @@ def build_trainer(
 
 class ClassicTrainer(Trainer):
     """For captioners without a chat template (BLIP, GIT, ViT-GPT2, …): the loss is what their captioner says of the
-    captions, as in reinforcement."""
+    captions, as in reinforcement.
+    """
 
     def __init__(self, policy: Policy, instruction: str, **arguments: Any) -> None:
         super().__init__(model=policy.model, data_collator=list, **arguments)

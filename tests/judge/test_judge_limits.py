@@ -6,7 +6,7 @@ import json
 import pytest
 from fake_backends import FakeBackend
 
-from rlcap.errors import BudgetExhausted, ConfigError, JudgeError, ReplyFormatError
+from rlcap.errors import BudgetExhaustedError, ConfigError, JudgeError, ReplyFormatError
 from rlcap.judge.backends.base import Completion, JudgeRequest, estimate_tokens
 from rlcap.judge.judge import Judge, RetryPolicy
 from rlcap.judge.limits import Budget, CircuitBreaker, JudgeLimits, RateLimit
@@ -304,6 +304,6 @@ def test_a_reward_with_a_spent_budget_takes_no_further_batch_from_a_plain_traine
     assert reward(["p", "p"], **call) == [1.0, 1.0]
     assert logged["costly/dollars_total"] == 0.8
     with pytest.raises(
-        BudgetExhausted, match=r"costly: budget nearly spent: \$0.8 of \$1, and a batch takes \$0.8; raise"
+        BudgetExhaustedError, match=r"costly: budget nearly spent: \$0.8 of \$1, and a batch takes \$0.8; raise"
     ):
         reward(["p", "p"], **call)

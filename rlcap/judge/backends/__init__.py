@@ -1,0 +1,1 @@
+"""What answers the requests of judges: servers, local models, and classes of a user."""

@@ -53,7 +53,7 @@ def keep_litellm_offline() -> None:
 def import_litellm() -> Any:
     """Import LiteLLM without its messages and its look at the network."""
     keep_litellm_offline()
-    litellm = importlib.import_module("litellm")
+    litellm: Any = importlib.import_module("litellm")
     litellm.suppress_debug_info = True
     litellm.disable_aiohttp_transport = True  # on it a call now and then never returns; httpx does not lose any
     return litellm

@@ -32,7 +32,11 @@ class OpenAIBackend(APIBackend):
         if key is None:
             raise ConfigError("openai: needs a key: export OPENAI_API_KEY, or name another variable by api_key_env")
         # The judge retries by its own policy, so that the client must not. A client's connections belong to one event loop.
-        self._new_client = lambda: openai.AsyncOpenAI(api_key=key, base_url=self.base_url, max_retries=0)
+
+        def new_client() -> openai.AsyncOpenAI:
+            return openai.AsyncOpenAI(api_key=key, base_url=self.base_url, max_retries=0)
+
+        self._new_client = new_client
         self._clients: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, openai.AsyncOpenAI] = (
             weakref.WeakKeyDictionary()
         )

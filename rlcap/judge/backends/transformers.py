@@ -66,11 +66,11 @@ class TransformersBackend(JudgeBackend):
         folder = resolve_address(model)
         source: dict[str, Any] = {"gguf_file": gguf_file} if gguf_file else {}
         with explain_load_errors("transformers:", model, "give the folder or hub name of a chat model"):
-            self._tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, **source)
-            self._model = AutoModelForCausalLM.from_pretrained(
+            self._tokenizer: Any = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, **source)
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
                 folder, trust_remote_code=False, dtype=dtype, **(source or {"use_safetensors": True})
             )
-        self._model = self._model.to(device).eval().requires_grad_(False)
+        self._model: Any = loaded.to(device).eval().requires_grad_(False)
         if self._tokenizer.chat_template is None:
             raise ConfigError(f"{model} has no chat template: a judge must be a chat (instruction-tuned) model")
         self._tokenizer.padding_side = "left"
@@ -132,7 +132,10 @@ class TransformersBackend(JudgeBackend):
             ).to(self._model.device)  # fmt: skip
             options = {"max_new_tokens": self._max_tokens, "do_sample": False, **batch[0].sampling}
             output = self._model.generate(**inputs, pad_token_id=self._tokenizer.pad_token_id, **options)
-        return self._tokenizer.batch_decode(output[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+        replies: list[str] = self._tokenizer.batch_decode(
+            output[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True
+        )
+        return replies
 
 
 def _fail(waiting: _Waiting, error: Exception) -> None:

@@ -1,5 +1,6 @@
-"""The command line: `rlcap --help`. `rlcap train` runs the recipes; the other commands prepare data, ask about rewards
-and compare what came of a run.
+"""The command line: `rlcap --help`.
+
+`rlcap train` runs the recipes; the other commands prepare data, ask about rewards and compare what came of a run.
 
 Every command imports what it needs when it runs, so that help and messages about typing errors come at once.
 """

@@ -113,6 +113,8 @@ class Evaluator:
         """Caption the splits greedily, score them and write `captions/<step>.jsonl`.
 
         Args:
+            model: the captioner, not inside a wrapper such as DDP.
+            processor: its processor.
             step: training steps so far; 0 is the start.
             splits: only these, by name.
             limit: at most so many images a split, the first ones; distractors still come from the whole split.

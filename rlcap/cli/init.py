@@ -14,7 +14,8 @@ from rlcap.cli.arguments import command
 EPILOG = """\
 what FOLDER then holds:
   recipes/*.py              the recipes, short enough to read and to change
-  recipes/configs/*.yaml    the lab's configurations, and photos_sft.yaml and photos_grpo.yaml for your own photos
+  recipes/configs/*.yaml    the configurations of the embedded lab and of published systems
+  configs/*.yaml            templates for your own photos: photos_sft.yaml, then photos.yaml
   rewards/brevity.py        a reward to fill in, with its test in rewards/test_brevity.py
   README.md                 the commands, from photos to a tuned captioner
 """
@@ -28,16 +29,16 @@ A captioner tuned with rlcap. Try the embedded lab first; it needs no data and t
 
 ## Your own photos
 
-Write one JSON object per line into `captions.jsonl`: `{"image": "photos/1.jpg", "references": ["A red bus waits."]}`.
-Put the paths of your captioner and of the models of the rewards into `recipes/configs/photos_grpo.yaml`; the comment at its top
-names each. Then:
+Write one JSON object per line into `captions.jsonl`: `{"id": "1", "image": "photos/1.jpg", "references": ["A red bus waits."]}`.
+`configs/photos.yaml` names a small captioner and the models of the rewards; change what you like. Then:
 
-    accelerate launch recipes/sft.py --config recipes/configs/photos_sft.yaml \\
-      data.source=captions.jsonl model.base=CAPTIONER --output_dir runs/sft
-    rlcap bags mine captions.jsonl --clip CLIP --out bags.json
-    rlcap probe recipes/configs/photos_grpo.yaml
-    accelerate launch recipes/grpo.py --config recipes/configs/photos_grpo.yaml \\
-      data.source=captions.jsonl data.bags=bags.json model.base=CAPTIONER model.adapter=runs/sft/adapter --output_dir runs/grpo
+    accelerate launch recipes/sft.py --config configs/photos_sft.yaml data.source=captions.jsonl \\
+      model.base=HuggingFaceTB/SmolVLM-256M-Instruct --output_dir runs/sft
+    rlcap bags mine captions.jsonl --clip ViT-B-32 --pretrained openai --out bags.json
+    rlcap nli captions.jsonl --nli cross-encoder/nli-deberta-v3-small --out models/nli
+    rlcap grammar captions.jsonl --encoder distilroberta-base --out models/grammar
+    rlcap probe configs/photos.yaml
+    accelerate launch recipes/grpo.py --config configs/photos.yaml --output_dir runs/grpo
     rlcap caption photos/1.jpg --run runs/grpo --before
 
 ## Your own reward
@@ -82,6 +83,11 @@ def create_project(folder: Path) -> list[Path]:
     shutil.copytree(
         spec.submodule_search_locations[0], folder / "recipes", ignore=shutil.ignore_patterns("__pycache__")
     )
+    (folder / "configs").mkdir()
+    for template in sorted((folder / "recipes" / "configs").glob("photos*.yaml")):
+        text = template.read_text(encoding="utf-8").replace("recipes/configs/photos", "configs/photos")
+        (folder / "configs" / template.name).write_text(text, encoding="utf-8")
+        template.unlink()
     scaffold.write(["brevity"], folder / "rewards")
     (folder / "README.md").write_text(README.substitute(name=folder.resolve().name), encoding="utf-8")
     return sorted(path for path in folder.rglob("*") if path.is_file())

@@ -10,17 +10,19 @@ import pytest
 from rlcap.cli import main as cli
 from rlcap.cli.init import create_project
 from rlcap.config.loading import load_config
-from rlcap.config.schema import GRPOConfig, SFTConfig
+from rlcap.config.schema import GRPOConfig, SFTConfig, require_complete
 from rlcap.errors import ConfigError
 
 
 def test_a_project_holds_recipes_configurations_and_a_reward(tmp_path):
     made = {path.relative_to(tmp_path / "mine").as_posix() for path in create_project(tmp_path / "mine")}
-    assert {"README.md", "recipes/grpo.py", "recipes/configs/lab.yaml", "recipes/configs/photos_grpo.yaml",
+    assert {"README.md", "recipes/grpo.py", "recipes/configs/lab.yaml", "configs/photos.yaml",
             "rewards/brevity.py", "rewards/test_brevity.py"} <= made  # fmt: skip
     assert not any("__pycache__" in path for path in made)
-    configs = tmp_path / "mine" / "recipes" / "configs"
+    configs = tmp_path / "mine" / "configs"
+    require_complete(load_config(GRPOConfig, configs / "photos.yaml"))
     load_config(GRPOConfig, configs / "photos_grpo.yaml")
+    assert "recipes/configs" not in (configs / "photos.yaml").read_text()
     load_config(SFTConfig, configs / "photos_sft.yaml")
 
 

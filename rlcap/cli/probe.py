@@ -19,7 +19,7 @@ def add(commands: Any) -> None:
     )
     probe.add_argument(
         "target",
-        help="YAML with `mix:` (and `data:`), or one reward: rlcap.rewards.length:Length, its parameters as "
+        help="YAML with `mix:` (and `data:`), or one reward: length, rewards/brevity.py:Brevity or module:Class, its parameters as "
         "mix.length.params.low=0.8",
     )
     probe.add_argument("--count", type=positive, default=42, help="images, of 16 captions each (default: %(default)s)")
@@ -38,11 +38,12 @@ def _probe(options: argparse.Namespace) -> int:
 
     if Path(options.target).is_file():
         config = load_config(GRPOConfig, options.target, options.overrides)
-    else:  # one reward, on the lab unless overrides name other data
-        name = options.target.partition(":")[0].rpartition(".")[2].rpartition("/")[2]
-        overrides = [f"mix.{name}={{reward: {options.target!r}}}", *options.overrides]
-        config = load_config(GRPOConfig, lab_config(), overrides)
-        config = config.model_copy(update={"mix": {name: config.mix[name]}})
+    else:  # one reward with its own defaults, on the lab's images unless overrides name other data
+        name = options.target.partition(":")[0].removesuffix(".py").rpartition(".")[2].rpartition("/")[2]
+        of_mix = [text for text in options.overrides if text.lstrip("-").startswith("mix.")]
+        others = [text for text in options.overrides if text not in of_mix]
+        mix = load_config(GRPOConfig, None, [f"mix.{name}={{reward: {options.target!r}}}", *of_mix]).mix
+        config = load_config(GRPOConfig, lab_config(), others).model_copy(update={"mix": mix})
     found = probe(config, options.count, options.split)
     print(describe_report(found, options.threshold))
     if options.json:

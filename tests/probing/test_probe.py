@@ -218,3 +218,14 @@ def test_the_default_mix_keeps_out_the_crude_hacks(capsys):
     table = {line.split()[0]: line.split()[1] for line in capsys.readouterr().out.splitlines() if line.split()[:1]}
     for name in ("empty", "one_word", "repeated", "echo", "other_image", "generic", "rambling", "foreign"):
         assert table[name] == "·", (name, table[name])
+
+
+def test_one_reward_is_probed_with_its_own_defaults(tmp_path):
+    found = {}
+    for name in ("length", "rlcap.rewards.length:Length", str(LAB.parents[2] / "rewards" / "length.py") + ":Length"):
+        out = tmp_path / "found.json"
+        cli.main(["probe", name, "--count", "7", "--threshold", "1", "--json", str(out)])
+        found[name] = json.loads(out.read_text())["findings"]
+    first, *others = found.values()
+    assert all(other == first for other in others)
+    assert set(first["empty"]) == {"total", "length"}

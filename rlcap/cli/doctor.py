@@ -1,10 +1,10 @@
-"""`rlcap doctor`: is this machine ready, and for what; and, for each thing that is not, what to do.
+"""`rlcap doctor`: whether this machine is ready, for what, and what to do about each thing that is missing.
 
     health = examine()
     print(health.text())
     health.well          # False where something is broken without which rlcap does not run
 
-It only looks. torch is imported to see whether it works; everything else is asked for its version alone.
+Nothing is changed. torch is imported, to see whether it works; of all other packages only the version is read.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def examine() -> Health:
 
 
 def installed(package: str) -> str | None:
-    """Version of an installed distribution, else None."""
+    """Return the version of an installed distribution, or None."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
@@ -97,7 +97,7 @@ def installed(package: str) -> str | None:
 
 
 def required_packages(version: Callable[[str], str | None] = installed) -> list[Finding]:
-    """What pyproject.toml asks for against what is installed."""
+    """Compare what the package requires with what is installed."""
     findings = []
     try:
         wanted = [Requirement(text) for text in importlib.metadata.requires("rlcap") or ()]
@@ -121,7 +121,7 @@ def required_packages(version: Callable[[str], str | None] = installed) -> list[
 
 
 def optional_packages(version: Callable[[str], str | None] = installed) -> list[Finding]:
-    """Extras, and what each is for."""
+    """Look for the optional packages, and say what each is for."""
     findings = []
     for name, (purpose, command) in OPTIONAL.items():
         found = version(name)
@@ -174,20 +174,20 @@ def torch_and_devices() -> list[Finding]:
         fix = "the lab's recipes are made for this; for models of billions of parameters use a machine with a GPU"
         return [*findings, Finding("devices", "note", "no CUDA GPU", fix)]
     for index in range(torch.cuda.device_count()):
-        metric_info = torch.cuda.get_device_properties(index)
+        properties = torch.cuda.get_device_properties(index)
         bf16 = "bfloat16" if torch.cuda.is_bf16_supported() else "no bfloat16: float32 is used"
         findings.append(
             Finding(
                 "devices",
                 "good",
-                f"GPU {index}: {metric_info.name}, {metric_info.total_memory / 2**30:.0f} GiB, {bf16}",
+                f"GPU {index}: {properties.name}, {properties.total_memory / 2**30:.0f} GiB, {bf16}",
             )
         )
     return findings
 
 
 def tools() -> list[Finding]:
-    """Programs outside of Python, and accounts."""
+    """Look for programs outside of Python."""
     findings = []
     if browser := shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome"):
         findings.append(Finding("tools", "good", f"{Path(browser).name}, for the test that opens the report"))
@@ -225,7 +225,7 @@ def embedded_models(addresses: Sequence[str] | None = None) -> list[Finding]:
 
 
 def disk() -> list[Finding]:
-    """The cache, and room for runs."""
+    """Look at the cache, and at the free space for runs."""
     from rlcap.io.cache import cache_folder
 
     cache, here = cache_folder(), Path.cwd()

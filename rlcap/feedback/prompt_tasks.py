@@ -15,9 +15,10 @@ from rlcap.reward.base import Reward
 from rlcap.reward.mix import MixScores, RewardMix
 from rlcap.types import RewardBatch, Sample
 
-WORST = 6
-"""Captions, or disagreements, that the engine is shown."""
+MAX_EXAMPLES = 6
+"""Largest number of captions, or of disagreements, that the judge is shown."""
 BAG = 5
+"""Images of the bag that a caption is scored in."""
 INSTRUCTION_ROLE = "instruction that an image captioner is given with each image"
 RUBRIC_ROLE = "instructions that a judge of image captions is given"
 INSTRUCTION_RULES = ("One or two sentences.", "It must fit any image: name nothing that is in a particular one.")
@@ -28,10 +29,17 @@ RUBRIC_RULES = (
 
 
 class InstructionTask:
-    """Captions under an instruction, judged by a mix.
+    """The task of finding an instruction whose captions a mix of rewards scores high.
 
-    caption: (instruction, samples) → captions. The score of an instruction is Σ weight · (mean − the start's mean) / the
-    start's std over captions, an abstention left out: 0 for the start.
+    The score of an instruction is Σ weight · (mean − mean of the first instruction) / std of the first instruction, over the terms of the mix;
+    means and stds are taken over captions, without those on which a term abstained. It is 0 for the first instruction.
+
+    Args:
+        caption: (instruction, N samples) → N captions.
+        mix: the rewards.
+        training: the samples whose captions are shown to the judge that rewrites.
+        held_out: other samples, whose captions give the score.
+        gallery: id → path of all images that bags are made of.
     """
 
     def __init__(
@@ -46,7 +54,7 @@ class InstructionTask:
         self.unit: list[tuple[float, float]] | None = None
 
     def score(self, instruction: str) -> float:
-        """On the held-out images."""
+        """Return the score of an instruction on the held-out images."""
         means = [_moments(column) for column in self._judge(instruction, self.held_out)[1].values.T.tolist()]
         self.unit = self.unit or means
         total = 0.0
@@ -56,10 +64,10 @@ class InstructionTask:
         return total
 
     def describe(self, instruction: str) -> str:
-        """The training images' worst captions, with what each reward says of them."""
+        """Return the training images' worst captions with what each reward says of them, as text for the judge that rewrites."""
         captions, scores = self._judge(instruction, self.training)
         totals = _totals(scores, [_moments(column) for column in scores.values.T.tolist()])
-        worst = sorted(range(len(captions)), key=totals.__getitem__)[:WORST]
+        worst = sorted(range(len(captions)), key=totals.__getitem__)[:MAX_EXAMPLES]
         lines = ["With this instruction the captioner wrote, among others:"]
         for i in worst:
             said = ", ".join(f"{name} {scores.values[i, k]:.2f}" for k, name in enumerate(scores.names))
@@ -80,10 +88,16 @@ class InstructionTask:
 
 
 class RubricTask:
-    """A judged reward under a rubric, held against people's scores of the same captions.
+    """The task of finding a rubric under which a judged reward agrees with people.
 
-    make: rubric → the reward. rows: (caption, sample, people's score). The score of a rubric is the share of pairs of
-    captions that it orders as people do, ties counting half; every second row is held out.
+    The score of a rubric is the share of pairs of captions that the reward orders as people do; a tie counts half. Every second row is held out.
+
+    Args:
+        make: rubric → the reward.
+        rows: (caption, sample, score by people), at least 8 of them.
+
+    Raises:
+        ConfigError: for fewer than 8 rows.
     """
 
     def __init__(self, make: Callable[[str], Reward], rows: Sequence[tuple[str, Sample, float]]) -> None:
@@ -92,11 +106,11 @@ class RubricTask:
         self.make, self.training, self.held_out = make, rows[::2], rows[1::2]
 
     def score(self, rubric: str) -> float:
-        """On the held-out rows; NaN, which is no improvement, where the judge ordered no pair."""
+        """Return the score of a rubric on the held-out rows; NaN, which is no improvement, where the judge ordered no pair."""
         return agreement(self._values(rubric, self.held_out), [wanted for *_, wanted in self.held_out], clear=0.0)
 
     def describe(self, rubric: str) -> str:
-        """The training rows on which judge and people differ most, each by its rank."""
+        """Return the training rows on which the ranks by the judge and by people differ most, as text for the judge that rewrites."""
         values, wanted = self._values(rubric, self.training), [score for *_, score in self.training]
         apart = [
             (abs(a - b), i)
@@ -104,7 +118,7 @@ class RubricTask:
             if not math.isnan(a)
         ]
         lines = ["Where the judge and people disagree most:"]
-        for _, i in sorted(apart, reverse=True)[:WORST]:
+        for _, i in sorted(apart, reverse=True)[:MAX_EXAMPLES]:
             side = "above" if _ranks(values)[i] > _ranks(wanted)[i] else "below"
             lines.append(
                 f"- {self.training[i][0]!r}: the judge says {values[i]:.2f}, {side} where people put it ({wanted[i]:g})"

@@ -65,11 +65,13 @@ def add(commands: Any) -> None:
 
 def _bags_mine(options: argparse.Namespace) -> None:
     from rlcap.data.bags import partition, write_truematch
+    from rlcap.data.formats import SampleSet
     from rlcap.data.mining import compute_features, mine
     from rlcap.scorers.clip import ClipScorer
 
     samples = rows(options)
-    print(samples.describe())
+    # only rows from files describe themselves; other sources return a plain sequence
+    print(samples.describe() if isinstance(samples, SampleSet) else f"{len(samples):,} images from {options.source}.")
     scorer = ClipScorer.load(options.clip, options.pretrained)
     bags = mine(
         samples, scorer, neighbours=options.neighbours, near_identical=options.near_identical, text=options.text

@@ -20,8 +20,9 @@ def add(commands: Any) -> None:
 
 def _config(options: argparse.Namespace) -> None:
     from rlcap.config import describe, schema
+    from rlcap.config.section import Section
 
-    kinds = {
+    kinds: dict[str, type[Section]] = {
         "grpo": schema.GRPOConfig,
         "ppo": schema.PPOConfig,
         "sft": schema.SFTConfig,

@@ -98,7 +98,7 @@ def installed(package: str) -> str | None:
 
 def required_packages(version: Callable[[str], str | None] = installed) -> list[Finding]:
     """Compare what the package requires with what is installed."""
-    findings = []
+    findings: list[Finding] = []
     try:
         wanted = [Requirement(text) for text in importlib.metadata.requires("rlcap") or ()]
     except importlib.metadata.PackageNotFoundError:
@@ -146,20 +146,21 @@ def builds_match(torch: str, torchvision: str) -> bool:
 
 def torch_and_devices() -> list[Finding]:
     """Look at torch with its torchvision, at the cores and at the GPUs."""
-    versions = installed("torch"), installed("torchvision")
-    if None in versions:
+    torch_version, torchvision_version = installed("torch"), installed("torchvision")
+    if torch_version is None or torchvision_version is None:
         return []  # told among the required packages
     try:
         import torch
-        import torchvision.ops
+        import torchvision.ops  # type: ignore[import-untyped]  # torchvision has no type information
     except (ImportError, RuntimeError, OSError) as error:
-        what = f"torch {versions[0]} and torchvision {versions[1]} do not work together: {str(error).splitlines()[0]}"
+        pair = f"torch {torch_version} and torchvision {torchvision_version}"
+        what = f"{pair} do not work together: {str(error).splitlines()[0]}"
         return [
             Finding("packages", "broken", what, "pip install --force-reinstall torch torchvision, both from one index")
         ]
     findings = []
-    if not builds_match(*versions):
-        what = f"torch {versions[0]} and torchvision {versions[1]} are of different builds"
+    if not builds_match(torch_version, torchvision_version):
+        what = f"torch {torch_version} and torchvision {torchvision_version} are of different builds"
         findings.append(
             Finding("packages", "note", what, "install both from one index, or torchvision's operators may fail")
         )

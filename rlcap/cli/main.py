@@ -82,7 +82,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     process.prepare()
     parser = build_parser()
     # Overrides stand anywhere among the options, which argparse's own positionals can't.
-    options, options.overrides = parser.parse_known_args(arguments)
+    options, overrides = parser.parse_known_args(arguments)
+    options.overrides = overrides
     if options.overrides and not options.takes_overrides:
         parser.error(f"unrecognized arguments: {' '.join(options.overrides)}")
     try:

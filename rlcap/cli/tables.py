@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 def score_table(found: MixScores) -> str:
     """Component, weight, mean, std, least, most and abstentions, a line each."""
-    lines = [("component", "weight", "mean", "std", "least", "most", "abstained")]
+    lines: list[tuple[str, ...]] = [("component", "weight", "mean", "std", "least", "most", "abstained")]
     for name, weight in zip(found.names, found.weights, strict=True):
         scores = found.scores[name]
         values = [score.value for score in scores if score.value is not None]

@@ -229,7 +229,7 @@ def describe(curriculum: Curriculum) -> str:
 
 
 def _build(kind: type[Constant] | type[Adaptive], config: Mapping[str, Any]) -> Curriculum:
-    values = {
+    values: dict[str, Any] = {
         key: tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else value
         for key, value in config.items()
     }
@@ -258,7 +258,7 @@ def _parse_stage(value: Any) -> Stage:
     return Stage(f"bag{size}" if level == "hard" else f"{level}{size}", size, level)
 
 
-def to_dict(curriculum: Curriculum) -> dict[str, Any]:
+def to_dict(curriculum: Curriculum) -> dict[str, Any] | dict[float, Any]:
     """Return the form that `parse` reads, for the stored configuration of a run."""
     if isinstance(curriculum, BagCurri):
         pairs = zip(curriculum.starts, curriculum.stages, strict=True)

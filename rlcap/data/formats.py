@@ -143,7 +143,8 @@ def load_samples(
         raise DataError(f"data source {source} does not exist; check the path")
     if on_bad not in ("error", "skip"):
         raise DataError(f"on_bad is {on_bad!r}; write 'error' or 'skip'")
-    names = {**{name: name for name in COLUMNS}, **(columns or {})}
+    names: dict[str, str] = {name: name for name in COLUMNS}
+    names.update(columns or {})
     if unknown := sorted(set(names) - set(COLUMNS)):
         raise DataError(
             f"data.columns has the unknown name {', '.join(map(repr, unknown))}; known names are {', '.join(COLUMNS)}"
@@ -248,8 +249,8 @@ def _collect(
         good[sample.id] = sample, size, row.where
     broken = find_undecodable([sample.image for sample, _, _ in good.values()]) if check_images else {}
     for sample, _, where in list(good.values()):
-        if (error := broken.get(sample.image)) is not None:
-            skip_or_raise(where, _BadRowError(error.kind, sample.image, f"id {sample.id!r}: {error}"))
+        if (damage := broken.get(sample.image)) is not None:
+            skip_or_raise(where, _BadRowError(damage.kind, sample.image, f"id {sample.id!r}: {damage}"))
             del good[sample.id]
     samples = tuple(sample for sample, _, _ in good.values())
     result = SampleSet(samples, tuple(skips), source.name, tuple(size for _, size, _ in good.values() if size))
@@ -335,7 +336,7 @@ def _coco_rows(source: Path) -> Iterator[_Row]:
         data = json.loads(source.read_text(encoding="utf-8"))
     except ValueError as error:
         raise DataError(f"{source} is not a COCO captions file ({error}); {requirement}") from error
-    lists = [data.get(name) for name in ("images", "annotations")] if isinstance(data, dict) else []
+    lists: list[Any] = [data.get(name) for name in ("images", "annotations")] if isinstance(data, dict) else []
     if not lists or not all(isinstance(rows, list) and all(isinstance(row, dict) for row in rows) for rows in lists):
         raise DataError(f"{source} is not a COCO captions file; {requirement}")
     images, annotations = lists

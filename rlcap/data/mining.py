@@ -19,7 +19,7 @@ import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
@@ -50,7 +50,7 @@ class Scorer(Protocol):
     def image_embeddings(self, paths: Sequence[str]) -> Any:
         """Return the (N, D) unit vectors of N image files as a tensor."""
 
-    def text_embeddings(self, texts: Sequence[str], pooling: str) -> Any:
+    def text_embeddings(self, texts: Sequence[str], pooling: Literal["whole"]) -> Any:
         """Return an object whose `vectors` are the (N, D) unit vectors of N texts as a tensor."""
 
 
@@ -248,7 +248,7 @@ def measure_recall(neighbours: np.ndarray, exact: np.ndarray) -> float:
     return float(np.mean([len(np.intersect1d(a, b)) / len(b) for a, b in zip(neighbours, exact, strict=True)]))
 
 
-def _remove_self(scores: np.ndarray, indices: np.ndarray, own: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _remove_self(scores: np.ndarray, indices: np.ndarray, *, own: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Remove the index `own` from each row, (q, k + 1) → (q, k).
 
     Duplicate vectors may have pushed it out of a row; then the last entry is removed.

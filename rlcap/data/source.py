@@ -132,7 +132,7 @@ class FileSource:
             config.source,
             image_root=config.image_root,
             on_bad=config.on_bad,
-            columns=config.columns,
+            columns=dict(config.columns.items()),
             split=config.split,
             check_images=check_images,
         )
@@ -178,6 +178,7 @@ def _draw(samples: Sequence[Sample], count: int, seed: int) -> tuple[Sequence[Sa
         return (), samples
     if count >= len(samples):
         return samples, ()
+    assert isinstance(samples, SampleSet)  # the only other argument is (), which has returned above
     return split_samples(samples, holdout=count, seed=seed)
 
 

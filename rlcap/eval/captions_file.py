@@ -107,5 +107,5 @@ def _table(rows: list[Row]) -> Table:
         name: np.array([np.nan if (v := row.get("metrics", {}).get(name)) is None else v for row in rows], np.float64)
         for name in names
     }
-    columns = ([row[key] for row in rows] for key in ("sample_id", "image", "caption"))
-    return Table(*columns, metrics, [[tuple(span) for span in row.get("false", ())] for row in rows])
+    ids, images, captions = ([row[key] for row in rows] for key in ("sample_id", "image", "caption"))
+    return Table(ids, images, captions, metrics, [[tuple(span) for span in row.get("false", ())] for row in rows])

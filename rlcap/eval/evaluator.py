@@ -20,7 +20,7 @@ import numpy as np
 
 from rlcap.data.source import Truth
 from rlcap.eval.captioning import caption_samples
-from rlcap.eval.captions_file import metric_values, write_rows
+from rlcap.eval.captions_file import Row, metric_values, write_rows
 from rlcap.eval.metrics.references import Nli, cider_metrics, nli_metrics
 from rlcap.eval.metrics.retrieval import Bag, retrieval_metrics, split_bags
 from rlcap.eval.metrics.text import text_metrics
@@ -169,7 +169,7 @@ class Evaluator:
         for split, result in evaluation.items():
             for i, (id, caption) in enumerate(zip(result.ids, result.captions, strict=True)):
                 sample = self.splits[split][i]
-                row = {"sample_id": id, "image": sample.image, "caption": caption, "split": split}
+                row: Row = {"sample_id": id, "image": sample.image, "caption": caption, "split": split}
                 row["metrics"] = metric_values(result.metrics, i)
                 if self.truth is not None:
                     row["false"] = self.truth.false_sentences(caption, sample)

@@ -101,6 +101,7 @@ def optimize_prompt(
                 trial = Trial(text, None, False, "the judge wrote nothing new")
             else:
                 value = score(text)
+                assert best.score is not None  # only a trial with a score becomes the best
                 trial = Trial(text, value, value > best.score)
         except NoReplyError as error:
             trial = Trial("", None, False, str(error))

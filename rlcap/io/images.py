@@ -16,10 +16,10 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import BinaryIO, TypeVar
+from typing import IO, TypeVar
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from rlcap.errors import ImageError
 
@@ -85,6 +85,7 @@ def check_image(path: str | os.PathLike, *, max_pixels: int | None = None) -> tu
         ImageError: See `open_image`.
     """
     with _open_header(path, max_pixels) as image:
+        assert image.fp is not None  # PIL keeps the file open until the pixels are read
         if not _has_complete_end(image.fp, image.format):
             try:
                 image.load()
@@ -148,7 +149,7 @@ def _decode(image: Image.Image, path: str | os.PathLike) -> Image.Image:
         raise _broken(path, error) from error
 
 
-def _open_header(path: str | os.PathLike, max_pixels: int | None) -> Image.Image:
+def _open_header(path: str | os.PathLike, max_pixels: int | None) -> ImageFile.ImageFile:
     """Open a file without decoding its pixels. Raises ImageError for a bad header or too many pixels."""
     max_pixels = _limit if max_pixels is None else max_pixels
     try:
@@ -186,7 +187,7 @@ def _broken(path: str | os.PathLike, error: Exception, kind: str = "broken image
     return ImageError(kind, path, f"decoding failed ({error})", "fetch the file again or remove its row")
 
 
-def _has_complete_end(file: BinaryIO, format: str | None) -> bool:
+def _has_complete_end(file: IO[bytes], format: str | None) -> bool:
     """Return whether the end of a file shows that it is complete; False for formats whose end does not show it."""
     size = file.seek(0, os.SEEK_END)
     file.seek(max(0, size - 12))

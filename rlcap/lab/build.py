@@ -99,13 +99,14 @@ def _adapter(folder: Path, seed: int, out: Path, log: Log, size: Size) -> dict:
     from rlcap.train.run_folder import RunFolder
     from rlcap.train.sft import build_trainer
 
+    images = size(6_000)
     config = SFTConfig(
         model=ModelConfig(base=str(out / "captioner"), adapter=None),
-        data=DataConfig(source="rlcap.lab.source:LabSource", train=size(6_000), seed=1_000 + seed),
+        data=DataConfig(source="rlcap.lab.source:LabSource", train=images, seed=1_000 + seed),
         train=SFTTrainConfig(steps=size(300), seed=seed),
     )
     policy = load_policy(config.model)
-    samples = load_split("train", config.data.train, config.data.seed)
+    samples = load_split("train", images, config.data.seed)
     trainer = build_trainer(policy, samples, config, INSTRUCTION, RunFolder(folder.parent / "run"))
     result = trainer.train()
     policy.model.peft_config["default"].base_model_name_or_path = "lab:captioner"

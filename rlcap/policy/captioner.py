@@ -100,7 +100,7 @@ class Captioner(ABC):
 
     def __init__(self, model: torch.nn.Module, processor: Any) -> None:
         self.model, self.processor = model, processor
-        self.base = unwrap_model(model)
+        self.base: Any = unwrap_model(model)
         self.kind: str = self.base.config.model_type
         self.tokenizer = getattr(processor, "tokenizer", processor)
         ends = self.text_model().generation_config.eos_token_id
@@ -108,7 +108,7 @@ class Captioner(ABC):
         self.end_ids: list[int] = list(ends) if isinstance(ends, list | tuple) else [ends]
         self.pad_id: int = self.end_ids[0] if self.tokenizer.pad_token_id is None else self.tokenizer.pad_token_id
 
-    def text_model(self) -> torch.nn.Module:
+    def text_model(self) -> Any:
         """Return the module that generates text, with the generation config and the layer that gives logits."""
         return self.base
 
@@ -264,7 +264,9 @@ class Captioner(ABC):
             states = list(self._forward_parts(prompts, ids, shared))
         results = [compute_log_probs(states, part, head, temperature, entropies) for states, part in states]
         columns = [torch.cat(values, 1) if values[0] is not None else None for values in zip(*results, strict=True)]
-        return TokenLogProbs(*(x if x is None else x.masked_fill(mask == 0, 0.0) for x in columns))
+        chosen, spread = (None if x is None else x.masked_fill(mask == 0, 0.0) for x in columns)
+        assert chosen is not None  # only the entropies are optional
+        return TokenLogProbs(chosen, spread)
 
     def states(self, prompts: Sequence[Prompt], ids: torch.Tensor, *, shared: bool = True) -> torch.Tensor:
         """Return (N, C, D) the input of the last layer from which each of the (N, C) tokens is predicted.
@@ -279,7 +281,9 @@ class Captioner(ABC):
         with skip_head(self.text_model().get_output_embeddings()):
             return torch.cat([states for states, _ in self._forward_parts(prompts, ids, shared)], 1)
 
-    def _forward_parts(self, prompts, ids, shared) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    def _forward_parts(
+        self, prompts: Sequence[Prompt], ids: torch.Tensor, shared: bool
+    ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Return (N, c, V) logits, or the states before them, with the (N, c) ids that they predict, part by part."""
         if not prompts or len(ids) % len(prompts):
             raise ValueError(
@@ -291,18 +295,22 @@ class Captioner(ABC):
         forward = self._forward_shared if shared and not reason else self._forward_plain
         return forward(prompts, len(ids) // len(prompts), ids)
 
-    def _forward_shared(self, prompts, captions, ids) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    def _forward_shared(
+        self, prompts: Sequence[Prompt], captions: int, ids: torch.Tensor
+    ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         prefix = self.prefill(prompts)
         yield prefix.logits.repeat_interleave(captions, 0)[:, None], ids[:, :1]
         if ids.shape[1] > 1:
             rows = prefix.repeat(repeat_prefix(prefix.cache, captions), captions)
             yield self.decode_step(rows, ids[:, :-1], rows.extend_mask(ids.shape[1] - 1)), ids[:, 1:]
 
-    def _forward_plain(self, prompts, captions, ids) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    def _forward_plain(
+        self, prompts: Sequence[Prompt], captions: int, ids: torch.Tensor
+    ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         yield self.forward_unshared([prompt for prompt in prompts for _ in range(captions)], ids), ids
 
 
-def unwrap_model(model: torch.nn.Module) -> torch.nn.Module:
+def unwrap_model(model: Any) -> Any:
     """Return the transformers model inside the wrappers of DDP and peft."""
     if not isinstance(model, PeftModel | PreTrainedModel):
         model = extract_model_from_parallel(model)  # only where needed: it takes milliseconds

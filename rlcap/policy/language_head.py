@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import nn
@@ -20,7 +21,7 @@ MAX_LOGITS = 2**26
 """Number of logits computed at a time: 256 MB in single precision."""
 
 
-def find_separable_head(base: nn.Module) -> nn.Module | None:
+def find_separable_head(base: Any) -> nn.Module | None:
     """Return the layer from states to logits; None where the model has none, or changes the logits afterwards."""
     if getattr(base.config.get_text_config(), "final_logit_softcapping", None) is not None:
         return None
@@ -57,7 +58,7 @@ def compute_log_probs(
     """
     if head is None:
         return token_log_probs(states, ids, temperature), entropy(states, temperature) if entropies else None
-    weight = head.weight
+    weight: Any = head.weight
     vocabulary = getattr(weight, "ds_shape", weight.shape)[0]  # under ZeRO-3, `shape` is that of an empty tensor
     rows_per_chunk = max(1, MAX_LOGITS // vocabulary)
 

@@ -114,10 +114,15 @@ def freeze_batch_norm_statistics(model: torch.nn.Module) -> None:
     other images of its batch, and would overwrite the statistics that came with the weights. The saved adapter would
     then belong to a vision encoder that exists nowhere else.
     """
-    for module in model.modules():
-        if isinstance(module, _BatchNorm) and not any(p.requires_grad for p in module.parameters()):
-            module.eval()
-            module.train = functools.partial(_ignore_mode, module)
+    # Any: an instance's `train` is replaced, which the type of the class does not allow
+    frozen: list[Any] = [
+        module
+        for module in model.modules()
+        if isinstance(module, _BatchNorm) and not any(p.requires_grad for p in module.parameters())
+    ]
+    for module in frozen:
+        module.eval()
+        module.train = functools.partial(_ignore_mode, module)
 
 
 def _ignore_mode(module: torch.nn.Module, mode: bool = True) -> torch.nn.Module:
@@ -172,7 +177,7 @@ def load_policy(config: ModelConfig) -> Policy:
     with explain_load_errors("model.base", config.base, "give a model's folder or hub name"):
         processor = load_processor(base, config.trust_remote_code)
     with explain_load_errors("model.base", config.base, "give a model's folder or hub name"):
-        model = AutoModelForImageTextToText.from_pretrained(
+        model: Any = AutoModelForImageTextToText.from_pretrained(
             base,
             dtype=dtype,
             trust_remote_code=config.trust_remote_code,

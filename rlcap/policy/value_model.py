@@ -16,6 +16,7 @@ import re
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from peft import PeftModel
@@ -59,7 +60,7 @@ class ValueModel:
             )
         if ADAPTER in model.peft_config:
             raise ConfigError(f"the model already has an adapter called {ADAPTER!r}, the name of PPO's value model")
-        config = copy.copy(model.peft_config["default"])
+        config: Any = copy.copy(model.peft_config["default"])
         config.inference_mode, config.init_lora_weights = False, True  # other initialisations would change the base
         model.add_adapter(ADAPTER, config)
         for name, parameter in model.named_parameters():

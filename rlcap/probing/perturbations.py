@@ -131,7 +131,7 @@ def battery(material: Material, seed: int = 0) -> dict[str, str]:
         "praise": f"{ended(good)} {PRAISE}",
         "hedged": hedge(good),
     }
-    return {name: captions[name] for name in PROBES if captions[name] is not None and captions[name] != good}
+    return {name: text for name in PROBES if (text := captions[name]) is not None and text != good}
 
 
 def content_words(text: str) -> list[str]:

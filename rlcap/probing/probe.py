@@ -15,7 +15,7 @@ import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from rlcap.config.schema import GRPOConfig, mix_entries
 from rlcap.data.source import Truth, open_source
@@ -24,6 +24,9 @@ from rlcap.probing.perturbations import PROBES, Finding, Material, agreement, ba
 from rlcap.reward.mix import RewardMix
 from rlcap.scorers.text.sentences import split_sentences
 from rlcap.types import RewardBatch, Sample
+
+if TYPE_CHECKING:
+    from rlcap.algo.advantages import Aggregate, Normalize
 
 BAG = 5
 """Images of the bag that captions are scored in, their own among them."""
@@ -150,7 +153,7 @@ def judge_suites(
     samples: Sequence[Sample],
     materials: Sequence[Material],
     known: Mapping[str, Sample],
-    aggregate: str,
+    aggregate: Aggregate,
     truth: Truth | None,
 ) -> Report:
     """Every good caption with its battery, scored in one batch, ranked image by image."""
@@ -175,7 +178,7 @@ def judge_suites(
         values,
         mix.weights,
         torch.tensor([i for i, *_ in texts]),
-        normalize=mix.normalize,
+        normalize=cast("tuple[Normalize, ...]", mix.normalize),  # checked when the mix is built
         # captions of one image are compared: a baseline that they share would change nothing
         aggregate="sum_then_center" if aggregate in WITH_BASELINE else aggregate,
         reward_ranges=mix.reward_ranges,

@@ -82,8 +82,8 @@ def sentence_costs(
     claims = [distinct_sentences(caption) for caption in captions]
     variants = [[list(dict.fromkeys([s, strip_hedges(s) or s])) for s in sentences] for sentences in claims]
     pair_rows: dict[tuple[str, str], int] = {}
-    for texts, sentences in zip(references, variants, strict=True):
-        for claim in (claim for wordings in sentences for claim in wordings):
+    for texts, sentence_wordings in zip(references, variants, strict=True):
+        for claim in (claim for wordings in sentence_wordings for claim in wordings):
             for premise in (" ".join(texts), *(texts if each else ())):
                 pair_rows.setdefault((premise, claim), len(pair_rows))
     probabilities = nli.probabilities([premise for premise, _ in pair_rows], [claim for _, claim in pair_rows])

@@ -246,7 +246,9 @@ class ClipScorer:
         return self._cache
 
 
-def load_clip_scorers(clip: Any, pretrained: str | Sequence[str | None] | None = None, **options: Any) -> list[Any]:
+def load_clip_scorers(
+    clip: Any, pretrained: str | list[str | None] | tuple[str | None, ...] | None = None, **options: Any
+) -> list[Any]:
     """Load one or several scorers.
 
     Args:

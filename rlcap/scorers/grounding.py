@@ -147,7 +147,7 @@ class Grounding:
             For each text a list of (word, highest cosine in [-1, 1]); the cosine is -1 where no reference has a word.
         """
         vectors = self.encoder.word_vectors(dict.fromkeys([*texts, *(text for row in references for text in row)]))
-        supports = []
+        supports: list[list[tuple[str, float]]] = []
         for text, row in zip(texts, references, strict=True):
             words, own = vectors[text]
             keep = [i for i, word in enumerate(words) if word not in STOP_WORDS]

@@ -170,7 +170,8 @@ class TokenMatchingScorer:
         word_vectors: dict[str, tuple[list[str], Tensor]] = {}
         for rows, encoded, _, output in self._passes(texts):
             for place, (row, states) in enumerate(zip(rows, output.float().cpu(), strict=True)):
-                source, tokens = replace_lone_surrogates(texts[row]), {}
+                source = replace_lone_surrogates(texts[row])
+                tokens: dict[int, list[int]] = {}
                 for position, word in enumerate(encoded.word_ids(place)):
                     if word is not None:
                         tokens.setdefault(word, []).append(position)

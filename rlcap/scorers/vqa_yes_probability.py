@@ -54,7 +54,7 @@ class YesProbabilityScorer:
         with explain_load_errors(
             "vision-language model", path_or_name, "give the folder or hub name of a chat vision-language model"
         ):
-            model = AutoModelForImageTextToText.from_pretrained(
+            model: Any = AutoModelForImageTextToText.from_pretrained(
                 folder, use_safetensors=True, trust_remote_code=False, dtype=dtype
             )
             processor = AutoProcessor.from_pretrained(folder, trust_remote_code=False)

@@ -122,6 +122,15 @@ def test_bags_are_mined_by_command(tmp_path, capsys):
     assert f"{len(disjoint)} disjoint bags of 3" in capsys.readouterr().out
 
 
+def test_bags_are_mined_from_a_source_that_is_no_file(tmp_path, capsys):
+    built("retriever")
+    out = tmp_path / "bags.json"
+    source = ["rlcap.lab.source:LabSource", "data.train=8"]
+    assert cli.main(["bags", "mine", *source, "--clip", "lab:retriever", "--neighbours", "3", "--out", str(out)]) == 0
+    assert "8 images from rlcap.lab.source:LabSource" in capsys.readouterr().out
+    assert len(json.loads(out.read_text())["levels"]["hard"]) == 8
+
+
 def test_rows_that_can_not_be_mined_are_one_line(tmp_path, capsys):
     rows = tmp_path / "rows.jsonl"
     rows.write_text(json.dumps({"id": "a", "image": "a.jpg", "reference": ["A."]}))

@@ -65,7 +65,7 @@ CHAT_TEMPLATE = (
 
 def captioner_config() -> FastVlmConfig:
     """Return the architecture: a narrow ResNet of stride 16, 36 visual tokens and 3 Qwen2 layers, all of width 128."""
-    vision = TimmWrapperConfig(
+    vision = TimmWrapperConfig(  # type: ignore[call-arg]  # the class takes the fields of every configuration too
         architecture="resnet10t", do_pooling=False, num_labels=0,
         model_args={"layers": [1, 1, 1, 1], "channels": CHANNELS, "stem_width": CHANNELS[0] // 2, "output_stride": PATCH},
     )  # fmt: skip
@@ -75,7 +75,7 @@ def captioner_config() -> FastVlmConfig:
         num_attention_heads=4, num_key_value_heads=4, max_position_embeddings=256, pad_token_id=PAD, bos_token_id=BOS,
         eos_token_id=EOS, tie_word_embeddings=False,
     )  # fmt: skip
-    return FastVlmConfig(
+    return FastVlmConfig(  # type: ignore[call-arg]  # the class takes the fields of every configuration too
         vision_config=vision, text_config=text, image_token_index=IMAGE, image_seq_length=PATCHES, pad_token_id=PAD,
         bos_token_id=BOS, eos_token_id=EOS,
     )  # fmt: skip
@@ -128,7 +128,9 @@ def train_vision_encoder(
     corpus: Corpus, steps: int, log: Callable[[str], None], batch: int = 24, lr: float = 5e-3
 ) -> TimmWrapperModel:
     """Train the vision encoder to predict the labels of each patch, and the background from the mean of the patches."""
-    encoder = TimmWrapperModel(captioner_config().vision_config).train()
+    config = captioner_config().vision_config
+    assert isinstance(config, TimmWrapperConfig)
+    encoder = TimmWrapperModel(config).train()
     width = CHANNELS[-1]
     classes = {
         "kind": len(KINDS) + 1,

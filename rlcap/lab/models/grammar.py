@@ -41,7 +41,7 @@ def well_formed(text: str) -> bool:
 def new_classifier(seed: int) -> BertForSequenceClassification:
     """Return the untrained classifier: 2 BERT layers of width 64."""
     torch.manual_seed(seed)
-    config = BertConfig(
+    config = BertConfig(  # type: ignore[call-arg]  # the class takes the fields of every configuration too
         vocab_size=len(build_tokenizer("text")), hidden_size=64, num_hidden_layers=2, num_attention_heads=4, intermediate_size=192,
         max_position_embeddings=LENGTH, pad_token_id=PAD, type_vocab_size=1, hidden_dropout_prob=0.0,
         attention_probs_dropout_prob=0.0, num_labels=2, id2label=dict(enumerate(LABELS)),

@@ -13,6 +13,7 @@ import json
 import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -48,6 +49,7 @@ def retriever_config(which: str) -> dict:
         "width": 96 if which == "reward" else 128, "heads": 4, "layers": 2 if which == "reward" else 3,
         "pool_type": "eos", "eos_id": EOS, "pad_id": PAD, "no_causal_mask": False,
     }  # fmt: skip
+    vision: dict[str, Any]
     if which == "reward":
         vision = {"image_size": SIDE, "patch_size": 16, "width": 96, "layers": 3, "head_width": 24, "mlp_ratio": 3.0}
         return {"embed_dim": 96, "vision_cfg": vision, "text_cfg": text}
@@ -142,14 +144,14 @@ def _grid(scenes: Sequence[Scene]) -> dict[str, torch.Tensor]:
 
 
 def pretrain_vision_trunk(
-    model: nn.Module, corpus: Corpus, steps: int, log: Callable[[str], None], batch: int = 32, lr: float = 4e-3
+    model: CLIP, corpus: Corpus, steps: int, log: Callable[[str], None], batch: int = 32, lr: float = 4e-3
 ) -> None:
     """Train the trunk of the evaluation model's ResNet to name the thing in each of the nine places.
 
     This precedes the training with text: crowded pictures teach silhouettes in a fraction of the steps that captions
     would need.
     """
-    trunk = model.visual.train()
+    trunk: Any = model.visual.train()
     channels = retriever_config("evaluation")["vision_cfg"]["width"] * 32
     classes = {"kind": len(KINDS) + 1, "colour": len(COLOURS), "fill": len(FILLS), "size": len(SIZES)}
     heads = nn.ModuleDict({name: nn.Linear(channels, n) for name, n in classes.items()})
@@ -166,6 +168,7 @@ def pretrain_vision_trunk(
         cells = hidden.flatten(2).mT
         logits = {name: head(cells).flatten(0, 1) for name, head in heads.items()}
         loss = sum(nn.functional.cross_entropy(logits[name], grid[name][rows].flatten()) for name in heads)
+        assert isinstance(loss, torch.Tensor)  # `sum` would return 0 only if there were no heads
         update(loss)
         if step % 100 == 0 or step == steps - 1:
             log(f"evaluation trunk {step}/{steps} loss {loss.item():.3f}")
@@ -179,8 +182,8 @@ def train_retriever(
     log: Callable[[str], None],
     batch: int = 64,
     lr: float = 1.5e-3,
-    model: nn.Module | None = None,
-) -> nn.Module:
+    model: CLIP | None = None,
+) -> CLIP:
     """Train a dual encoder with the symmetric contrastive loss of CLIP.
 
     For `reward`, an auxiliary loss teaches the ViT which kinds and colours are present. For `evaluation`, the corpus
@@ -231,7 +234,7 @@ def train_retriever(
     return model.eval()
 
 
-def new_retriever(which: str) -> nn.Module:
+def new_retriever(which: str) -> CLIP:
     """Return an untrained model with the configuration `retriever_config(which)`."""
     return CLIP(**retriever_config(which))
 

@@ -40,7 +40,9 @@ class OracleReviser(Oracle):
         """
         scene, text = scene_of(request.sample), request.text
         if "<IMPROVED_VARIABLE>" in request.system:
-            return f"<IMPROVED_VARIABLE>{rewrite(_VARIABLE.search(text)[1].strip(), scene)}</IMPROVED_VARIABLE>"
+            variable = _VARIABLE.search(text)
+            assert variable is not None  # every step of textgrad shows the variable
+            return f"<IMPROVED_VARIABLE>{rewrite(variable[1].strip(), scene)}</IMPROVED_VARIABLE>"
         if "<VARIABLE>" in text:
             return "Take back what was called wrong, and add what was called missing."
         return criticise(extract_delimited("caption", text), scene)

@@ -79,11 +79,13 @@ def _all_questions(scene: Scene, rng: random.Random) -> Iterator[tuple[str, str,
             )
             yield "count", f"How many {PLURALS[kind]} are there?", amount, [COUNT_WORDS[n] for n in others]
     for thing in single:
+        colour, size, fill, _ = USUAL[thing.kind]
+        usual = {"colour": colour, "size": size, "fill": fill}
         for name, values in ATTRIBUTES.items():
-            usual = USUAL[thing.kind][("colour", "size", "fill").index(name)]
-            others = [usual, *_shuffled(values, rng)]
+            likely_first = [usual[name], *_shuffled(values, rng)]
             value = getattr(thing, name)
-            yield name, f"{ATTRIBUTE_QUESTIONS[name]} is the {thing.kind}?", value, [v for v in others if v != value]
+            wrong = [v for v in likely_first if v != value]
+            yield name, f"{ATTRIBUTE_QUESTIONS[name]} is the {thing.kind}?", value, wrong
         places = [p for p in [*USUAL[thing.kind][3], *_shuffled(PLACES, rng)] if p != thing.place]
         yield "place", f"Where is the {thing.kind}?", PLACE_PHRASES[thing.place], [PLACE_PHRASES[p] for p in places]
         for other in single:

@@ -9,6 +9,7 @@ True
 from __future__ import annotations
 
 import random
+from collections.abc import Set as AbstractSet
 from dataclasses import asdict, dataclass, replace
 
 from rlcap.errors import InputError
@@ -104,7 +105,7 @@ def sample_scene(rng: random.Random, breaking: bool | None = None) -> Scene:
 
 
 def change_attribute(
-    scene: Scene, rng: random.Random, taken: set[tuple[int, str]] = frozenset()
+    scene: Scene, rng: random.Random, taken: AbstractSet[tuple[int, str]] = frozenset()
 ) -> tuple[Scene, tuple[int, str]]:
     """Change one random attribute of a scene that is not in `taken`.
 

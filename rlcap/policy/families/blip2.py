@@ -18,7 +18,7 @@ from rlcap.policy.families.encoder_decoder import EncoderDecoderCaptioner
 from rlcap.policy.prompt import Prompt, join_features, join_pixels, join_tokens, join_vision_states
 
 
-def absent_image_inputs(base: torch.nn.Module) -> dict[str, None]:
+def absent_image_inputs(base: Any) -> dict[str, None]:
     """Return the image arguments that the forward requires although the image features are known already."""
     qformer_inputs = {"qformer_input_ids": None} if base.config.model_type == "instructblip" else {}
     return {"pixel_values": None, **qformer_inputs}
@@ -38,20 +38,20 @@ class Blip2Captioner(ChatCaptioner):
     def _process(self, images: list[Image], instruction: str) -> Any:
         return self.processor(images=images, text=instruction, return_tensors="pt")
 
-    def _run(self, **inputs: Any) -> torch.Tensor:
+    def _run(self, vision_states: Any = None, **inputs: Any) -> torch.Tensor:
         if inputs.get("attention_mask") is None:
             # without a mask, the forward would build one for the ids alone and forget the cache
             rows, tokens = inputs["input_ids"].shape
             before = inputs["cache"].get_seq_length() if "cache" in inputs else 0
             inputs["attention_mask"] = inputs["input_ids"].new_ones(rows, before + tokens)
         if inputs.get("pixel_values") is not None:
-            return super()._run(**inputs)
+            return super()._run(vision_states, **inputs)
         if "mm_encoder_outputs" not in inputs:
             # captions contain no query tokens, so they need an empty set of features
             width = self.base.config.text_config.hidden_size
             no_features = torch.empty(0, width, device=self.base.device, dtype=self.base.dtype)
             inputs["mm_encoder_outputs"] = {"image": make_encoder_outputs(pooler_output=no_features)}
-        return super()._run(**absent_image_inputs(self.base), **inputs)
+        return super()._run(vision_states, **absent_image_inputs(self.base), **inputs)
 
 
 class Blip2Seq2SeqCaptioner(EncoderDecoderCaptioner):

@@ -7,7 +7,6 @@ One class serves all of them, since transformers gives them the same interface (
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any
 
@@ -24,7 +23,7 @@ from rlcap.policy.shared_prefix.checkpointing import (
     select_checkpointed,
 )
 from rlcap.policy.shared_prefix.kv_cache import recording_cache
-from rlcap.policy.shared_prefix.vision_encoder import encode_frozen_vision, find_vision_encoder
+from rlcap.policy.shared_prefix.vision_encoder import encode_frozen_vision, find_vision_encoder, replay_frozen_vision
 
 TOKENS = ("input_ids", "attention_mask", "token_type_ids", "mm_token_type_ids")
 """Outputs of a processor that have one entry per token."""
@@ -46,7 +45,7 @@ class ChatCaptioner(Captioner):
 
     def __init__(self, model: torch.nn.Module, processor: Any) -> None:
         super().__init__(model, processor)
-        self.inner_model = self.vision_module()
+        self.inner_model: Any = self.vision_module()
         self.decoder = self.find_decoder()
         self.layers = find_checkpointable_layers(self.decoder)
         self.vision_encoder = find_vision_encoder(self.inner_model)
@@ -71,7 +70,7 @@ class ChatCaptioner(Captioner):
             return [self._prepare(own, text, keep_features) for own, text in zip(images, instructions, strict=True)]
 
     def _prepare(self, images: Image | Sequence[Image], instruction: str, keep_features: bool) -> Prompt:
-        inputs = self._process(list(images) if isinstance(images, list | tuple) else [images], instruction)
+        inputs = self._process(list(images) if isinstance(images, Sequence) else [images], instruction)
         inputs = {name: value.to(self.base.device) for name, value in inputs.items() if torch.is_tensor(value)}
         inputs.pop("labels", None)  # PaliGemma's processor returns some, for a loss that is not used here
         tokens = {name: inputs.pop(name)[0] for name in TOKENS if name in inputs}
@@ -123,7 +122,7 @@ class ChatCaptioner(Captioner):
         inputs |= {name: torch.cat([inputs[name], value], -1) for name, value in added.items()}
         return self._run(**inputs, logits_to_keep=count + 1)[:, :-1]
 
-    def visual_tokens(self, image: Image.Image) -> int:
+    def visual_tokens(self, image: Image) -> int:
         """Return the number of placeholder tokens that an image takes in the prompt."""
         ids = self._process([image], "describe")["input_ids"]
         return int(torch.isin(ids, torch.tensor(self.forbidden_token_ids(), device=ids.device)).sum())
@@ -147,11 +146,8 @@ class ChatCaptioner(Captioner):
             vision_states: recorded output of the vision encoder, where it need not run.
             **inputs: arguments of the model's forward.
         """
-        recomputed, replay = (
-            select_checkpointed(self.layers),
-            nullcontext() if vision_states is None else self.vision_encoder.replay_states(vision_states),
-        )
-        with keep_cache(recomputed), replay:
+        recomputed = select_checkpointed(self.layers)
+        with keep_cache(recomputed), replay_frozen_vision(self.vision_encoder, vision_states):
             return self.model(**inputs, use_cache=not recomputed).logits
 
     def _inputs(self, prompts: Sequence[Prompt]) -> dict[str, Any]:

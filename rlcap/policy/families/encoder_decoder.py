@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -20,7 +19,7 @@ from rlcap.policy.frozen import is_frozen
 from rlcap.policy.prompt import Prompt, join_features, join_pixels, join_tokens, join_vision_states
 from rlcap.policy.shared_prefix.checkpointing import find_checkpointable_layers, select_checkpointed
 from rlcap.policy.shared_prefix.kv_cache import recording_cache
-from rlcap.policy.shared_prefix.vision_encoder import encode_frozen_vision, find_vision_encoder
+from rlcap.policy.shared_prefix.vision_encoder import encode_frozen_vision, find_vision_encoder, replay_frozen_vision
 
 
 class EncoderDecoderCaptioner(Captioner):
@@ -63,7 +62,7 @@ class EncoderDecoderCaptioner(Captioner):
             return [self._prepare(own, text, keep_features) for own, text in zip(images, instructions, strict=True)]
 
     def _prepare(self, images: Image | Sequence[Image], instruction: str, keep_features: bool) -> Prompt:
-        inputs = self._process(list(images) if isinstance(images, list | tuple) else [images], instruction)
+        inputs = self._process(list(images) if isinstance(images, Sequence) else [images], instruction)
         inputs = {name: value.to(self.base.device) for name, value in inputs.items() if torch.is_tensor(value)}
         tokens = {name: inputs.pop(name)[0] for name in TOKENS if name in inputs}
         pixels = {n: v.to(self.base.dtype) if v.is_floating_point() else v for n, v in inputs.items()}
@@ -82,8 +81,9 @@ class EncoderDecoderCaptioner(Captioner):
         mask = torch.ones(states.shape[:2], dtype=torch.long, device=states.device) if mask is None else mask
         return Prefix(logits[:, -1], cache, decoder_mask, decoder_mask.sum(-1), {"states": states, "mask": mask})
 
-    def decode_step(self, prefix: Prefix, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    def decode_step(self, prefix: Prefix, ids: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
         """Return (N, C, V) logits of the token after each of the (N, C) ids; see `Captioner.decode_step`."""
+        assert mask is not None  # `prefill` gives every prefix a mask
         return self._decode(self._inputs_from_states(**prefix.extra), ids, mask, prefix.cache)[0]
 
     def forward_unshared(self, prompts: Sequence[Prompt], ids: torch.Tensor) -> torch.Tensor:
@@ -117,7 +117,7 @@ class EncoderDecoderCaptioner(Captioner):
         """Return the decoder's logits (B, P, V) and the encoder's states (B, S, D); `mask` covers the cache too."""
         vision_states = inputs.get("vision_states")
         inputs = {name: value for name, value in inputs.items() if name != "vision_states"}
-        with nullcontext() if vision_states is None else self.vision_encoder.replay_states(vision_states):
+        with replay_frozen_vision(self.vision_encoder, vision_states):
             out = self.model(
                 **inputs, decoder_input_ids=ids, decoder_attention_mask=mask, cache=cache,
                 use_cache=cache is not None,

@@ -54,7 +54,7 @@ def recompute_within(model: nn.Module, context: Callable[[nn.Module], AbstractCo
     Without it, a layer that ran with one adapter would be recomputed with the adapter that is active during the
     backward pass.
     """
-    layers = select_checkpointed(find_checkpointable_layers(model))
+    layers: list[Any] = select_checkpointed(find_checkpointable_layers(model))
     before = [layer._gradient_checkpointing_func for layer in layers]
     for layer, checkpoint in zip(layers, before, strict=True):
         # keep the keywords: `is_reentrant` reads them

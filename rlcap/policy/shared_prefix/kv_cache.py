@@ -12,6 +12,7 @@ local layers) needs no layer class of its own: the mask hides what lies outside 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any, cast
 
 import torch
 from transformers.cache_utils import Cache, DynamicLayer, EncoderDecoderCache
@@ -20,24 +21,37 @@ from transformers.cache_utils import Cache, DynamicLayer, EncoderDecoderCache
 class _RecordedLayer(DynamicLayer):
     """A cache layer that stores the keys and values of a single forward."""
 
-    def update(self, keys: torch.Tensor, values: torch.Tensor, *_, **__) -> tuple[torch.Tensor, torch.Tensor]:
-        self.keys, self.values, self.is_initialized = keys, values, True
-        return keys, values
+    keys: torch.Tensor
+    values: torch.Tensor
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *_: Any, **__: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        self.keys, self.values, self.is_initialized = key_states, value_states, True
+        return key_states, value_states
 
 
 class _FixedLayer(DynamicLayer):
     """A cache layer that puts the prefix before new keys and values, and does not store these."""
 
+    keys: torch.Tensor
+    values: torch.Tensor
+
     def __init__(self, keys: torch.Tensor, values: torch.Tensor) -> None:
         super().__init__()
         self.keys, self.values, self.is_initialized = keys, values, True
 
-    def update(self, keys: torch.Tensor, values: torch.Tensor, *_, **__) -> tuple[torch.Tensor, torch.Tensor]:
-        return torch.cat([self.keys, keys], -2), torch.cat([self.values, values], -2)
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *_: Any, **__: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        return torch.cat([self.keys, key_states], -2), torch.cat([self.values, value_states], -2)
 
 
 class _GrowingLayer(DynamicLayer):
     """A cache layer that writes tokens into preallocated room, so that the prefix is not copied for each token."""
+
+    keys: torch.Tensor
+    values: torch.Tensor
 
     def __init__(self, keys: torch.Tensor, values: torch.Tensor, captions: int, room: int) -> None:
         super().__init__()
@@ -49,10 +63,12 @@ class _GrowingLayer(DynamicLayer):
         self.keys, self.values = self._keys[..., : self.length, :], self._values[..., : self.length, :]
         self.is_initialized = True
 
-    def update(self, keys: torch.Tensor, values: torch.Tensor, *_, **__) -> tuple[torch.Tensor, torch.Tensor]:
-        end = self.length + keys.shape[-2]
-        self._keys[..., self.length : end, :] = keys
-        self._values[..., self.length : end, :] = values
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *_: Any, **__: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        end = self.length + key_states.shape[-2]
+        self._keys[..., self.length : end, :] = key_states
+        self._values[..., self.length : end, :] = value_states
         self.length = end
         self._expose()
         return self.keys, self.values
@@ -82,13 +98,19 @@ def repeat_prefix_with_room(cache: Cache, captions: int, tokens: int) -> Cache:
     return _map_layers(cache, lambda layer: _GrowingLayer(layer.keys, layer.values, captions, tokens), captions)
 
 
-def _repeat_layer(layer: DynamicLayer, captions: int) -> DynamicLayer:
+def _repeat_layer(layer: _RecordedLayer, captions: int) -> DynamicLayer:
     return _FixedLayer(*(x.repeat_interleave(captions, 0) for x in (layer.keys, layer.values)))
 
 
-def _map_layers(cache: Cache, change: Callable[[DynamicLayer], DynamicLayer], captions: int) -> Cache:
+def _map_layers(cache: Cache, change: Callable[[_RecordedLayer], DynamicLayer], captions: int) -> Cache:
     if not isinstance(cache, EncoderDecoderCache):
-        return Cache(layers=[change(layer) for layer in cache.layers])
+        return Cache(layers=[change(layer) for layer in _recorded_layers(cache)])
     # cross attention reads the encoder's keys and values, and never adds any
-    cross_layers = [_repeat_layer(layer, captions) for layer in cache.cross_attention_cache.layers]
-    return EncoderDecoderCache(_map_layers(cache.self_attention_cache, change, captions), Cache(layers=cross_layers))
+    crossed = _recorded_layers(cache.cross_attention_cache)
+    cross_cache = Cache(layers=[_repeat_layer(layer, captions) for layer in crossed])
+    return EncoderDecoderCache(_map_layers(cache.self_attention_cache, change, captions), cross_cache)
+
+
+def _recorded_layers(cache: Cache) -> list[_RecordedLayer]:
+    """Return the layers of a cache from `recording_cache`, which are all of one class."""
+    return cast("list[_RecordedLayer]", cache.layers)

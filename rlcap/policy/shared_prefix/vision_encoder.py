@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -35,11 +35,11 @@ class FrozenVisionEncoder(ABC):
         """Return whether the output stays the same for the whole run."""
 
     @abstractmethod
-    def record_states(self) -> Iterator[dict[Any, Any]]:
+    def record_states(self) -> AbstractContextManager[dict[Any, Any]]:
         """Record in this context the states that the projector reads, as `prompt.join_features` takes them."""
 
     @abstractmethod
-    def replay_states(self, states: Mapping[Any, Any]) -> Iterator[None]:
+    def replay_states(self, states: Mapping[Any, Any]) -> AbstractContextManager[None]:
         """Replay `states` as the output of the vision encoder, which does not run in this context."""
 
 
@@ -81,9 +81,9 @@ class VisionEncoderModule(FrozenVisionEncoder):
 class VisionEncoderBlocks(FrozenVisionEncoder):
     """A vision encoder made of patches and blocks inside a module that ends with the projector (`visual` of Qwen)."""
 
-    def __init__(self, visual: nn.Module) -> None:
+    def __init__(self, visual: Any) -> None:
         self.visual = visual
-        last = len(visual.blocks) - 1
+        last = len(self.visual.blocks) - 1
         self.recorded_blocks = sorted({*getattr(visual, "deepstack_visual_indexes", ()), last})
 
     def is_frozen(self) -> bool:
@@ -133,7 +133,7 @@ def swap_module(owner: nn.Module, name: str, module: nn.Module) -> Iterator[None
         setattr(owner, name, original)
 
 
-def find_vision_encoder(vision_module: nn.Module) -> FrozenVisionEncoder | None:
+def find_vision_encoder(vision_module: Any) -> FrozenVisionEncoder | None:
     """Return the vision encoder of the module that holds the vision side; None where no known name exists."""
     if hasattr(vision_module, "visual"):
         return VisionEncoderBlocks(vision_module.visual)
@@ -168,3 +168,11 @@ def encode_frozen_vision(
         encode_image(pixels)
     shapes = {n: v.new_ones(()).expand(v.shape) if v.is_floating_point() else v for n, v in pixels.items()}
     return shapes, states
+
+
+def replay_frozen_vision(vision_encoder: FrozenVisionEncoder | None, states: Any) -> AbstractContextManager[None]:
+    """Replay states from `encode_frozen_vision` in this context; where they are None, change nothing."""
+    if states is None:
+        return nullcontext()
+    assert vision_encoder is not None  # only a known vision encoder records states
+    return vision_encoder.replay_states(states)

@@ -49,7 +49,7 @@ def generate_pairs(
         sentence = rng.choice(sentences)
         parts = sentence.split()
         if len(parts) > 3 and rng.random() < TRUNCATED_SHARE:
-            corrupted = " ".join(parts[: rng.randrange(2, len(parts))])
+            corrupted: str | None = " ".join(parts[: rng.randrange(2, len(parts))])
         else:
             corrupted = corrupt(sentence, rng, words)
         if corrupted and not (well_formed and well_formed(corrupted)):

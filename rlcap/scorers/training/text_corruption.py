@@ -36,7 +36,7 @@ def insert(words: list[str], rng: random.Random, others: Sequence[str]) -> list[
     return out
 
 
-def swap(words: list[str], rng: random.Random, _: Sequence[str] = ()) -> list[str]:
+def swap(words: list[str], rng: random.Random, _others: Sequence[str] = ()) -> list[str]:
     """Swap up to three pairs of words."""
     out = list(words)
     for _ in range(rng.randint(1, MAX_CHANGES)):

@@ -3,12 +3,12 @@
     accelerate launch recipes/refine.py --output_dir runs/refined                   makes pairs on the embedded lab
     accelerate launch recipes/dpo.py pairs=runs/refined/pairs.jsonl                 learns from them, and tells what came of it
     accelerate launch recipes/dpo.py --config my.yaml pairs=my_pairs.jsonl          your own captioner, data and pairs
+    accelerate launch recipes/dpo.py pairs=my_pairs.jsonl --output_dir runs/a resume=auto    go on after a kill or Ctrl-C
 
 The held-out images of `data` are captioned before and after; report.html in the run folder shows both. Every key stands in
 rlcap/config/schema.py.
 """
 
-import functools
 import time
 from pathlib import Path
 
@@ -24,37 +24,28 @@ CONFIGS = Path(__file__).parent / "configs"
 def main() -> None:
     config = parse(DPOConfig, __doc__, CONFIGS / "lab_dpo.yaml")
 
-    import torch
-    from accelerate import PartialState
-    from accelerate.utils import set_seed
+    # the heavy imports come after the arguments: --help and a typo answer at once
     from trl.models import unwrap_model_for_generation
 
-    from rlcap.data.source import instruction_for, load_splits
     from rlcap.eval.report.page import write_report
     from rlcap.eval.summary import summarise
     from rlcap.policy.loading import load_policy
-    from rlcap.train.callbacks import MetricsFile, RunFolderInit, Schedule
-    from rlcap.train.clock import Clock
-    from rlcap.train.dpo import build_trainer, read_pairs
+    from rlcap.train.callbacks import Schedule
+    from rlcap.train.dpo import build_trainer, fingerprint, read_pairs
     from rlcap.train.evaluation import build_evaluator
-    from rlcap.train.run_folder import RunFolder
-    from rlcap.train.saving import save_tuned
+    from rlcap.train.open_run import open_run, say
 
-    state = PartialState(cpu=not torch.cuda.is_available())
-    say = print if state.is_main_process else (lambda *_: None)
-    set_seed(config.train.seed)
-    folder = RunFolder.choose("dpo", config.name, config.output_dir)
-    clock = Clock(folder, STARTED)
-
+    opened = open_run(config, "dpo", STARTED)
     pairs = read_pairs(Path(config.pairs))
-    with state.main_process_first():
-        splits, lines = load_splits(config.data)
-    say("\n".join(lines), f"{len(pairs)} pairs of {config.pairs}", sep="\n")
-    evaluator = build_evaluator(config, splits, instruction_for(config.data), folder, str(state.device))
+    digest = fingerprint(pairs)
+    if opened.checkpoint:
+        opened.folder.check_same_run("dpo", config.train.seed, pairs_fingerprint=digest)
+    opened.load_data()
+    splits, state, folder = opened.splits, opened.state, opened.folder
+    say(f"{len(pairs)} pairs of {config.pairs}")
+    evaluator = build_evaluator(config, splits, opened.instruction, folder, str(state.device))
     policy = load_policy(config.model)
     say(policy.describe())
-
-    facts = {"pairs": len(pairs), "trainable_parameters": policy.trainable_parameters, "processes": state.num_processes}
 
     def evaluate(step: int, final: bool) -> None:
         names = None if step == 0 or final else [name for name in splits if name == "validation"]
@@ -63,16 +54,18 @@ def main() -> None:
                 evaluator.run(model, policy.processor, step, splits=names, progress=names is None)
             state.wait_for_everyone()
 
-    callbacks = [
-        RunFolderInit(functools.partial(folder.begin, config, splits, **facts)),
-        MetricsFile(folder, clock),
-        Schedule(evaluate, config.evaluation.every),
-    ]
+    callbacks = opened.callbacks(
+        policy,
+        schedule=[Schedule(evaluate, config.evaluation.every)],
+        pairs=len(pairs),
+        pairs_fingerprint=digest,
+    )
     trainer = build_trainer(policy, pairs, config, folder, callbacks)
-    trainer.train()
-    save_tuned(trainer, policy.processor, folder.adapter)
+    if opened.checkpoint:
+        trainer.restore(opened.checkpoint)
+    opened.train(trainer, policy.processor)
     if state.is_main_process:
-        summarise(folder.root, clock.seconds())
+        summarise(folder.root, opened.clock.seconds())
         print(f"adapter: {folder.adapter}\nreport: {write_report(folder.root)}")
 
 

@@ -25,8 +25,9 @@ def main() -> None:
     config = parse(PPOConfig, __doc__, CONFIGS / "lab_ppo.yaml", below=CONFIGS / "lab.yaml")
 
     # the heavy imports come after the arguments: --help and a typo answer at once
+    from rlcap.train.open_run import say
     from rlcap.train.ppo import PPOTrainer
-    from rlcap.train.run_context import prepare_run, say
+    from rlcap.train.run_context import prepare_run
 
     # run folder, data, bags' curriculum, rewards, policy: rlcap/train/run_context.py, in the order in which it happens
     context = prepare_run(config, "ppo", STARTED)

@@ -21,9 +21,7 @@ CONFIGS = Path(__file__).parent / "configs"
 def main() -> None:
     config = parse(RefineConfig, __doc__, CONFIGS / "lab_refine.yaml")
 
-    import torch
-    from accelerate import PartialState
-
+    # the heavy imports come after the arguments: --help and a typo answer at once
     from rlcap.config.loading import dump
     from rlcap.data.captions import read_captions
     from rlcap.data.source import instruction_for, load_splits
@@ -33,10 +31,11 @@ def main() -> None:
     from rlcap.judge.config import JudgeConfig
     from rlcap.policy.loading import load_policy
     from rlcap.reward.mix import RewardMix
+    from rlcap.train.open_run import join_processes
     from rlcap.train.refine import describe, refine
     from rlcap.train.run_folder import RunFolder, write_text
 
-    state = PartialState(cpu=not torch.cuda.is_available())
+    state = join_processes()
     if state.num_processes > 1:
         raise ConfigError("refining waits for the judge, not for this machine: start one process")
     folder = RunFolder.choose("refine", config.name, config.output_dir, config.resume)

@@ -3,55 +3,43 @@
     accelerate launch recipes/sft.py                             the embedded lab
     accelerate launch recipes/sft.py --config my.yaml            your own data and model
     accelerate launch recipes/sft.py train.target=references     short captions instead of paragraphs
+    accelerate launch recipes/sft.py --output_dir runs/a resume=auto   go on after a kill or Ctrl-C
 
 The adapter is written to <run folder>/adapter; give it to recipes/grpo.py as model.adapter.
 """
 
-import functools
+import time
 from pathlib import Path
 
 from rlcap.config.schema import SFTConfig
 from rlcap.train.command_line import parse
 from rlcap.train.process import run
 
+STARTED = time.monotonic()
 CONFIGS = Path(__file__).parent / "configs"
 
 
 def main() -> None:
     config = parse(SFTConfig, __doc__, CONFIGS / "lab_sft.yaml")
 
-    import torch
-    from accelerate import PartialState
-    from accelerate.utils import set_seed
-
-    from rlcap.data.source import instruction_for, load_splits
+    # the heavy imports come after the arguments: --help and a typo answer at once
     from rlcap.policy.loading import load_policy
     from rlcap.policy.visual_tokens import count_visual_tokens, describe_visual_tokens
-    from rlcap.train.callbacks import RunFolderInit
-    from rlcap.train.run_folder import RunFolder
-    from rlcap.train.saving import save_tuned
+    from rlcap.train.open_run import open_run, say
     from rlcap.train.sft import build_trainer
 
-    # Told that there is no GPU, accelerate joins CPU processes over gloo; untold, each would believe it is alone.
-    state = PartialState(cpu=not torch.cuda.is_available())
-    say = print if state.is_main_process else (lambda *_: None)
-    set_seed(config.train.seed)
-    folder = RunFolder.choose("sft", config.name, config.output_dir)
-
-    with state.main_process_first():
-        splits, lines = load_splits(config.data)
-    say("\n".join(lines))
+    opened = open_run(config, "sft", STARTED)
+    opened.load_data()
+    samples = opened.splits["train"]
     policy = load_policy(config.model)
     say(policy.describe())
-    say(describe_visual_tokens(count_visual_tokens(policy.captioner, [sample.image for sample in splits["train"]])))
+    say(describe_visual_tokens(count_visual_tokens(policy.captioner, [sample.image for sample in samples])))
 
-    trainer = build_trainer(policy, splits["train"], config, instruction_for(config.data), folder)
-    facts = {"trainable_parameters": policy.trainable_parameters, "processes": state.num_processes}
-    trainer.add_callback(RunFolderInit(functools.partial(folder.begin, config, splits, **facts)))
-    trainer.train()
-    save_tuned(trainer, policy.processor, folder.adapter)
-    if state.is_main_process:
-        print(f"adapter: {folder.adapter}")
+    trainer = build_trainer(policy, samples, config, opened.instruction, opened.folder, opened.callbacks(policy))
+    finished = opened.train(trainer, policy.processor)
+    if opened.state.is_main_process and finished:
+        opened.folder.mark_ended()
+    say(f"adapter: {opened.folder.adapter}")
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+from accelerate.data_loader import SeedableRandomSampler
 from torch.utils.data import Sampler
 
 from rlcap.data.batching import Batching
@@ -123,7 +124,9 @@ class GroupSampler(Sampler[int]):
 
 
 def set_epoch(dataloader: Any, epoch: int) -> None:
-    """Set the epoch of the `GroupSampler` inside a prepared DataLoader, however deeply it is wrapped.
+    """Set the epoch of the sampler inside a prepared DataLoader, however deeply it is wrapped.
+
+    The sampler is a `GroupSampler`, or accelerate's `SeedableRandomSampler`, which shuffles rows for a plain Trainer.
 
     accelerate 1.15 reaches a sampler through one wrapper only. A run on several processes that resumes in the middle of
     an epoch has two wrappers (SkipBatchSampler around BatchSamplerShard). Then accelerate's call does not reach the
@@ -131,13 +134,15 @@ def set_epoch(dataloader: Any, epoch: int) -> None:
     the sampler itself, at the start of each epoch and before the first batch is requested.
 
     Raises:
-        TypeError: The DataLoader contains no `GroupSampler`.
+        TypeError: The DataLoader contains neither of the two samplers.
     """
     layer = dataloader
     while layer is not None:
-        if isinstance(layer, GroupSampler):
+        if isinstance(layer, GroupSampler | SeedableRandomSampler):
             layer.set_epoch(epoch)
             return
         inner = getattr(layer, "batch_sampler", None)
         layer = inner if inner is not None else getattr(layer, "sampler", None)
-    raise TypeError(f"no GroupSampler inside {type(dataloader).__name__}; its order would not follow the epoch")
+    raise TypeError(
+        f"no GroupSampler or SeedableRandomSampler inside {type(dataloader).__name__}; its order would not follow the epoch"
+    )

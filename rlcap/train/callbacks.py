@@ -17,12 +17,17 @@ from transformers import TrainerCallback
 from rlcap.data.sampler import set_epoch
 from rlcap.reward.mix import RewardMix
 from rlcap.train.clock import Clock
-from rlcap.train.run_folder import RunFolder, append_lines
+from rlcap.train.run_folder import RunFolder, append_lines, write_state
+
+SUPERVISED = {"loss": "loss", "rewards/margins": "margin"}
+"""Metric of supervised training → its label in the progress bar."""
 
 
 class Progress(TrainerCallback):
-    """A bar with reward components, their within-group std, abstentions and length; one line of text where no terminal
-    is attached. Main process only.
+    """A progress bar on the main process.
+
+    In reinforcement it shows reward components, their std within a group, abstentions and the length of captions. In
+    supervised training it shows the loss.
     """
 
     def __init__(self, components: Sequence[str], name: str = "grpo") -> None:
@@ -35,7 +40,11 @@ class Progress(TrainerCallback):
             )
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Mapping[str, Any] | None = None, **_: Any) -> None:
-        if self.bar is None or not logs or "completions/mean_words" not in logs:
+        if self.bar is None or not logs or not logs.keys() & {"loss", "completions/mean_words"}:
+            return
+        if "completions/mean_words" not in logs:  # supervised: the loss says how the run is going
+            parts = [f"{label} {logs[name]:.3f}" for name, label in SUPERVISED.items() if name in logs]
+            self.bar.set_postfix_str(" ".join(parts), refresh=False)
             return
         parts = []
         for name in self.components:
@@ -67,6 +76,23 @@ class RunFolderInit(TrainerCallback):
         if state.is_world_process_zero:
             self.begin()
         PartialState().wait_for_everyone()
+
+
+class CheckpointState(TrainerCallback):
+    """Completes each checkpoint with the file that says which other files must be there.
+
+    Args:
+        folder: The run folder.
+        state: Returns what resuming needs beside weights, optimiser and generators; JSON-able.
+    """
+
+    def __init__(self, folder: RunFolder, state: Callable[[], Mapping[str, Any]] = dict) -> None:
+        self.folder, self.state = folder, state
+
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        PartialState().wait_for_everyone()
+        if state.is_world_process_zero:
+            write_state(self.folder.checkpoints / f"checkpoint-{state.global_step}", self.state())
 
 
 class MetricsFile(TrainerCallback):
@@ -127,7 +153,7 @@ class BudgetStop(TrainerCallback):
 
 
 class EpochOrder(TrainerCallback):
-    """Tells the sampler its epoch, also where accelerate's wrappers would lose it on resume."""
+    """Tells the sampler its epoch, also where accelerate's wrappers would lose it after resuming."""
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, train_dataloader: Any = None, **_: Any) -> None:
         set_epoch(train_dataloader, int(state.epoch or 0))

@@ -5,6 +5,8 @@ The reference model is the starting adapter, of which TRL keeps a copy on the sa
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,13 +15,16 @@ import torch
 import trl
 from accelerate import PartialState
 from datasets import Dataset
+from transformers import PrinterCallback
 
 from rlcap.config.schema import DPOConfig
 from rlcap.errors import ConfigError, PairsError
 from rlcap.io.images import open_image
 from rlcap.io.text import read_rows
 from rlcap.policy.loading import Policy
-from rlcap.train.run_folder import RunFolder
+from rlcap.train.callbacks import CheckpointState, EpochOrder
+from rlcap.train.run_folder import STATE, RunFolder
+from rlcap.train.trl_compat import NoModelCard
 
 KEYS = ("image", "prompt", "chosen", "rejected")
 
@@ -28,6 +33,11 @@ def read_pairs(path: Path) -> list[dict[str, str]]:
     """The rows of a pairs file. PairsError: not there, empty, a line that is no pair, or whose image can't be found."""
     form = f"recipes/refine.py writes one, or rows {{{', '.join(KEYS)}}}"
     return [{key: row[key] for key in KEYS} for row in read_rows(path, "pairs", form, flaw, PairsError)]
+
+
+def fingerprint(pairs: Sequence[Mapping[str, str]]) -> str:
+    """Return 16 hexadecimal digits of a sha256 over the pairs and their order."""
+    return hashlib.sha256(json.dumps(list(pairs), ensure_ascii=False, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def flaw(row: Any) -> str | None:
@@ -65,15 +75,37 @@ class Collator(trl.trainer.dpo_trainer.DataCollatorForVisionPreference):
         return super().torch_call([{**example, "image": open_image(example["image"])} for example in examples])
 
 
+class DPOTrainer(NoModelCard, trl.DPOTrainer):
+    """`trl.DPOTrainer` whose count of tokens goes on after resuming."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a resumed run needs beside what transformers saves; JSON-able."""
+        return {"tokens": int(self._total_train_tokens)}
+
+    def restore(self, checkpoint: Path) -> None:
+        """Take up what transformers does not load from a checkpoint."""
+        self._total_train_tokens = json.loads((checkpoint / STATE).read_text())["tokens"]
+
+
 def build_trainer(
     policy: Policy,
     pairs: Sequence[Mapping[str, str]],
     config: DPOConfig,
     folder: RunFolder,
     callbacks: Sequence[Any] = (),
-) -> trl.DPOTrainer:
-    """A `trl.DPOTrainer` for the run. ConfigError for a captioner without a chat template, which TRL's DPO can't prompt, and
-    where the batch can't be shared out to the processes.
+) -> DPOTrainer:
+    """Return a trainer for the run.
+
+    Args:
+        policy: The captioner to train, with the adapter that is also the reference.
+        pairs: Rows of `read_pairs`.
+        config: The checked configuration.
+        folder: The run folder, in which checkpoints are written.
+        callbacks: Callbacks of the run, such as those of `OpenRun.callbacks`.
+
+    Raises:
+        ConfigError: The captioner has no chat template, without which TRL's DPO can't prompt it, or the batch can't be
+            shared out to the processes.
     """
     if not getattr(policy.processor, "chat_template", None):
         raise ConfigError(
@@ -100,8 +132,11 @@ def build_trainer(
         loss_weights=[1.0, train.sft_weight] if train.sft_weight else None,
         max_length=None,  # a caption is never cut: its image tokens stand before it
         disable_dropout=True,
-        save_strategy="no",
+        save_strategy="steps",
+        save_steps=train.save_every,
+        save_total_limit=train.keep_checkpoints,
         logging_steps=1,
+        disable_tqdm=True,
         report_to=config.report_to or "none",
         run_name=folder.root.name,
         remove_unused_columns=False,
@@ -111,11 +146,14 @@ def build_trainer(
         activation_checkpointing=False,
         dataloader_pin_memory=torch.cuda.is_available(),
     )
-    return trl.DPOTrainer(
+    trainer = DPOTrainer(
         model=policy.model,
         args=arguments,
         train_dataset=to_dataset(pairs),
         processing_class=policy.processor,
         data_collator=Collator(policy.processor),
-        callbacks=list(callbacks),
+        callbacks=[EpochOrder(), *callbacks],
     )
+    trainer.add_callback(CheckpointState(folder, trainer.state_dict))
+    trainer.remove_callback(PrinterCallback)  # the progress bar and metrics.jsonl show what it would print
+    return trainer

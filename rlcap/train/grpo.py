@@ -39,10 +39,11 @@ from rlcap.policy.families.registry import make_captioner
 from rlcap.policy.prompt import Prompt
 from rlcap.reward.mix import MixScores, RewardMix
 from rlcap.reward.trl_adapter import to_reward_batch
-from rlcap.train.callbacks import EpochOrder
+from rlcap.train.callbacks import CheckpointState, EpochOrder
 from rlcap.train.dataset import to_dataset
 from rlcap.train.rollout import Rollout, as_rows, mean_of_all, micro_batches, prepare, write
-from rlcap.train.run_folder import STATE, RunFolder, append_lines, step_of, write_state
+from rlcap.train.run_folder import STATE, RunFolder, append_lines, step_of
+from rlcap.train.trl_compat import NoModelCard, keep_inputs_without_gradient
 from rlcap.train.trl_config import trl_config
 from rlcap.types import RewardBatch, Sample
 
@@ -50,7 +51,7 @@ MODEL_PHASES = ("generate", "old", "reference", "values")
 """Phases of a round in which the captioner (or its critic) computes."""
 
 
-class GRPOTrainer(trl.GRPOTrainer):
+class GRPOTrainer(NoModelCard, trl.GRPOTrainer):
     """`trl.GRPOTrainer` with a mix, a curriculum and an order that resumes.
 
     Args:
@@ -90,14 +91,9 @@ class GRPOTrainer(trl.GRPOTrainer):
             train_dataset=to_dataset(samples, instruction),
             # told of a tokenizer, TRL expects no tokens and names that only its own vision-language models have
             processing_class=processor if config.train.use_vllm else getattr(processor, "tokenizer", processor),
-            callbacks=[EpochOrder(), *callbacks],
+            callbacks=[EpochOrder(), CheckpointState(folder, self.state_dict), *callbacks],
         )
-        if not (self.args.activation_checkpointing_kwargs or {}).get("use_reentrant", True):
-            # TRL and transformers, each time anew, have embeddings ask for gradients, which reentrant checkpointing alone
-            # needs; BLIP and GIT add to them in place, which torch forbids then.
-            base = unwrap_model(model)
-            base.disable_input_require_grads()
-            base.enable_input_require_grads = lambda: None
+        keep_inputs_without_gradient(self.args, model)
         self.remove_callback(PrinterCallback)  # the bar and metrics.jsonl say it all
         if config.train.kl != "loss":
             self.beta = 0.0
@@ -362,16 +358,6 @@ class GRPOTrainer(trl.GRPOTrainer):
         recalls = [value for name, value in metrics.items() if name.endswith("/bag_recall_at_1")]
         if isinstance(self.curriculum, Adaptive) and recalls:
             self.curriculum_state = self.curriculum.observe(self.curriculum_state, recalls[0])
-
-    def create_model_card(self, *_: Any, **__: Any) -> None:
-        """No model card: the run folder says what TRL's card would, and more."""
-
-    def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        super()._save_checkpoint(model, trial)
-        self.accelerator.wait_for_everyone()
-        if self.accelerator.is_main_process:
-            folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
-            write_state(folder, self.state_dict())
 
     def state_dict(self) -> dict[str, Any]:
         """JSON-able: what a resumed run needs besides weights, optimiser and generators, which are TRL's to keep."""

@@ -32,6 +32,8 @@ from rlcap.types import Sample
 PACKAGES = ("rlcap", "torch", "transformers", "trl", "peft", "accelerate", "datasets", "open_clip_torch", "textgrad")
 STATE = "rlcap_state.json"
 """Written last into a checkpoint, with the sizes of all other files: where one is missing or shorter, it is not whole."""
+ENDED = "ended"
+"""Entry of run.json that marks a run as ended where the recipe writes no summary."""
 TRACES = ("config.yaml", "metrics.jsonl", "captions", "adapter")
 """What tells that a folder holds a run."""
 
@@ -63,8 +65,9 @@ class RunFolder:
         root = output_dir or str(Path("runs") / (name or f"{recipe}-{time.strftime('%Y%m%d-%H%M%S')}"))
         folder = cls(Path(broadcast_object_list([root])[0]), recipe)
         if not resume and any((folder.root / trace).exists() for trace in TRACES):
-            further = "" if recipe == "sft" else ", or go on with it: resume=auto"
-            raise ConfigError(f"{folder.root} already holds a run; choose another output_dir{further}")
+            raise ConfigError(
+                f"{folder.root} already holds a run; choose another output_dir, or go on with it: resume=auto"
+            )
         folder.fresh = not resume
         return folder
 
@@ -87,10 +90,11 @@ class RunFolder:
             return path
         # Half-written ones (a kill during the write) are passed over.
         whole = [path for path in self.checkpoints.glob("checkpoint-*") if not missing_from_checkpoint(path)]
-        if (self.root / "summary.json").is_file() and any(_step(path) >= steps for path in whole):
+        reported = (self.root / "summary.json").is_file()
+        if (reported or ENDED in self.facts()) and any(_step(path) >= steps for path in whole):
+            again = f", or write its report again: rlcap report {self.root}" if reported else ""
             raise ConfigError(
-                f"resume=auto: the run in {self.root} has ended after its {steps} steps; raise train.steps to go on, or "
-                f"write its report again: rlcap report {self.root}"
+                f"resume=auto: the run in {self.root} has ended after its {steps} steps; raise train.steps to go on{again}"
             )
         if not whole:
             if left := [name for name in ("summary.json", "adapter") if (self.root / name).exists()]:
@@ -107,17 +111,45 @@ class RunFolder:
             )
         return max(before, key=_step)
 
-    def check_same_run(self, recipe: str, seed: int, splits: Mapping[str, Sequence[Sample]] | None = None) -> None:
-        """ConfigError where the run that is to be resumed is another recipe's, has another seed or, where `splits` are given,
-        other images: what came out would be neither run, or its start be compared with other images than its end.
-        """
+    def facts(self) -> dict[str, Any]:
+        """Return the contents of run.json; empty where no session has begun."""
         path = self.root / "run.json"
-        facts = json.loads(path.read_text()) if path.is_file() else {}
+        return json.loads(path.read_text()) if path.is_file() else {}
+
+    def mark_ended(self) -> None:
+        """Note in run.json that the run has ended. Recipes that write a summary need no such mark."""
+        write_text(self.root / "run.json", json.dumps({**self.facts(), ENDED: True}, indent=2))
+
+    def check_same_run(
+        self,
+        recipe: str,
+        seed: int,
+        splits: Mapping[str, Sequence[Sample]] | None = None,
+        pairs_fingerprint: str | None = None,
+    ) -> None:
+        """Check that a resumed run is the one that was begun in this folder.
+
+        What came out otherwise would be neither run, or its start would be compared with other images than its end.
+
+        Args:
+            recipe: Name of the recipe.
+            seed: The configured `train.seed`.
+            splits: The loaded data; None where they are not loaded yet.
+            pairs_fingerprint: Fingerprint of the preference pairs; None where the recipe has none.
+
+        Raises:
+            ConfigError: The run was begun by another recipe, with another seed or with other data.
+        """
+        facts = self.facts()
         if facts.get("recipe", recipe) != recipe:
             raise ConfigError(f"{self.root} is a run of recipes/{facts['recipe']}.py, this is recipes/{recipe}.py")
         if facts.get("seed", seed) != seed:
             raise ConfigError(
                 f"{self.root} was begun with train.seed={facts['seed']}, got {seed}: a run keeps its seed"
+            )
+        if pairs_fingerprint is not None and facts.get("pairs_fingerprint", pairs_fingerprint) != pairs_fingerprint:
+            raise ConfigError(
+                f"{self.root} was begun with other pairs: give the file that its config.yaml names, or another output_dir"
             )
         for name, rows in (splits or {}).items():
             before = facts.get("data", {}).get(name)
@@ -179,9 +211,14 @@ class RunFolder:
 
 
 def write_state(checkpoint: Path, state: Mapping[str, Any]) -> None:
-    """The last file of a checkpoint: what resuming needs beside what TRL saves, and what must be there."""
-    files = (path for path in sorted(checkpoint.iterdir()) if path.is_file() and path.name != STATE)
-    sizes = {path.name: path.stat().st_size for path in files}
+    """Write the last file of a checkpoint.
+
+    Args:
+        checkpoint: Folder of the checkpoint. All its other files must be written.
+        state: What resuming needs beside what transformers saves; JSON-able.
+    """
+    files = (path for path in sorted(checkpoint.rglob("*")) if path.is_file() and path.name != STATE)
+    sizes = {path.relative_to(checkpoint).as_posix(): path.stat().st_size for path in files}
     write_text(checkpoint / STATE, json.dumps({**state, "files": sizes}))
 
 

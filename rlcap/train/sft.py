@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from accelerate import PartialState
 from torch.utils.data import Dataset
-from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
 from rlcap.config.schema import SFTConfig
 from rlcap.errors import ConfigError
@@ -21,6 +21,7 @@ from rlcap.io.images import open_image
 from rlcap.policy.families.registry import make_captioner
 from rlcap.policy.loading import Policy
 from rlcap.policy.prompt import pad
+from rlcap.train.callbacks import CheckpointState, EpochOrder
 from rlcap.train.run_folder import RunFolder
 from rlcap.types import Sample
 
@@ -53,13 +54,13 @@ class Captions(Dataset):
 
 
 class Turns(TrainerCallback):
-    """Tells the rows their epoch, on every process alike."""
+    """Tells the rows their epoch on every process."""
 
     def __init__(self, rows: Captions) -> None:
         self.rows = rows
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self.rows.epoch = round(state.epoch or 0)
+        self.rows.epoch = int(state.epoch or 0)  # a run that resumes in the midst of an epoch begins with a fraction
 
 
 class CaptionCollator:
@@ -88,9 +89,26 @@ class CaptionCollator:
 
 
 def build_trainer(
-    policy: Policy, samples: Sequence[Sample], config: SFTConfig, instruction: str, folder: RunFolder
+    policy: Policy,
+    samples: Sequence[Sample],
+    config: SFTConfig,
+    instruction: str,
+    folder: RunFolder,
+    callbacks: Sequence[TrainerCallback] = (),
 ) -> Trainer:
-    """A transformers Trainer for the run; its progress bar shows loss and learning rate."""
+    """Return a transformers Trainer for the run.
+
+    Args:
+        policy: The captioner to train.
+        samples: Training samples, each with what `train.target` names.
+        config: The checked configuration.
+        instruction: What the captioner is asked.
+        folder: The run folder, in which checkpoints are written.
+        callbacks: Callbacks of the run, such as those of `OpenRun.callbacks`.
+
+    Raises:
+        ConfigError: A sample lacks the target, or the batch can't be shared out to the processes.
+    """
     train, processes = config.train, PartialState().num_processes
     accumulation, rest = divmod(train.batch_size, train.micro_batch * processes)
     if rest:
@@ -107,8 +125,11 @@ def build_trainer(
         weight_decay=train.weight_decay,
         lr_scheduler_type="cosine",
         warmup_steps=max(1, train.steps // 20),
-        save_strategy="no",
-        logging_steps=max(1, train.steps // 20),
+        save_strategy="steps",
+        save_steps=train.save_every,
+        save_total_limit=train.keep_checkpoints,
+        logging_steps=1,
+        disable_tqdm=True,
         report_to=config.report_to or "none",
         run_name=folder.root.name,
         remove_unused_columns=False,
@@ -118,10 +139,14 @@ def build_trainer(
         dataloader_pin_memory=torch.cuda.is_available(),
     )
     rows = Captions(samples, train.target, train.seed)
+    callbacks = [EpochOrder(), Turns(rows), CheckpointState(folder), *callbacks]
     if getattr(policy.processor, "chat_template", None):
         collator = CaptionCollator(policy.processor, instruction)
-        return Trainer(policy.model, arguments, train_dataset=rows, data_collator=collator, callbacks=[Turns(rows)])
-    return ClassicTrainer(policy, instruction, args=arguments, train_dataset=rows, callbacks=[Turns(rows)])
+        trainer = Trainer(policy.model, arguments, train_dataset=rows, data_collator=collator, callbacks=callbacks)
+    else:
+        trainer = ClassicTrainer(policy, instruction, args=arguments, train_dataset=rows, callbacks=callbacks)
+    trainer.remove_callback(PrinterCallback)  # the progress bar and metrics.jsonl show what it would print
+    return trainer
 
 
 class ClassicTrainer(Trainer):

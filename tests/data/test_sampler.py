@@ -120,8 +120,8 @@ def test_a_resume_within_an_epoch_on_two_processes_needs_our_set_epoch(rank):
     assert [batch.tolist() for batch in resumed] == straight[1][1:]
 
 
-def test_set_epoch_needs_a_group_sampler():
-    with pytest.raises(TypeError, match="no GroupSampler inside DataLoader"):
+def test_set_epoch_needs_a_sampler_with_epochs():
+    with pytest.raises(TypeError, match="no GroupSampler or SeedableRandomSampler inside DataLoader"):
         set_epoch(DataLoader(range(3)), 1)
 
 

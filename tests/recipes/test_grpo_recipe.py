@@ -214,7 +214,7 @@ def test_maximum_likelihood_does_not_overwrite_an_earlier_run(tmp_path):
     before = adapter.read_bytes()
     done = run(line, tmp_path)
     assert done.returncode != 0
-    assert "already holds a run; choose another output_dir\n" in done.stderr
+    assert "already holds a run; choose another output_dir, or go on with it: resume=auto" in done.stderr
     assert adapter.read_bytes() == before
 
 

@@ -40,6 +40,27 @@ def test_a_run_that_has_ended_is_left_alone_until_it_gets_more_steps(folder):
     assert folder.checkpoint("auto", 10).name == "checkpoint-9"
 
 
+def test_a_run_without_a_summary_is_marked_when_it_has_ended(folder):
+    folder.begin(SFTConfig(), {}, 9)
+    assert folder.checkpoint("auto", 9).name == "checkpoint-4"
+    folder.mark_ended()
+    with pytest.raises(ConfigError, match=r"has ended after its 9 steps; raise train.steps to go on$"):
+        folder.checkpoint("auto", 9)
+    assert folder.checkpoint("auto", 10).name == "checkpoint-9"
+    folder.begin(SFTConfig(), {}, 9)
+    assert folder.checkpoint("auto", 9).name == "checkpoint-4"
+
+
+def test_files_in_folders_of_a_checkpoint_belong_to_it(folder):
+    checkpoint = folder.checkpoints / "checkpoint-9"
+    (checkpoint / "ref").mkdir()
+    (checkpoint / "ref" / "adapter_model.safetensors").write_bytes(b"x" * 10)
+    write_state(checkpoint, {})
+    assert folder.checkpoint("auto", 20).name == "checkpoint-9"
+    (checkpoint / "ref" / "adapter_model.safetensors").write_bytes(b"x" * 3)
+    assert folder.checkpoint("auto", 20).name == "checkpoint-4"
+
+
 def test_what_can_not_be_gone_on_from_is_named(folder):
     with pytest.raises(ConfigError, match="no whole checkpoint before step 3"):
         folder.checkpoint("auto", 3)
@@ -110,12 +131,11 @@ def test_nothing_is_left_of_what_a_new_beginning_writes_again(folder):
 def test_a_folder_that_holds_a_run_is_not_taken(tmp_path, trace):
     assert RunFolder.choose("grpo", None, str(tmp_path)).root == tmp_path
     (tmp_path / trace).mkdir()
-    with pytest.raises(
-        ConfigError, match=r"already holds a run; choose another output_dir, or go on with it: resume=auto"
-    ):
-        RunFolder.choose("grpo", None, str(tmp_path))
-    with pytest.raises(ConfigError, match=r"already holds a run; choose another output_dir$"):
-        RunFolder.choose("sft", None, str(tmp_path))
+    for recipe in ("grpo", "sft"):
+        with pytest.raises(
+            ConfigError, match=r"already holds a run; choose another output_dir, or go on with it: resume=auto"
+        ):
+            RunFolder.choose(recipe, None, str(tmp_path))
     assert RunFolder.choose("grpo", None, str(tmp_path), "auto").root == tmp_path
 
 

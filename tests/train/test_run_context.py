@@ -43,7 +43,7 @@ def test_bags_are_told(curriculum, counts, said):
     ],
 )
 def test_a_mistake_is_told_before_data_are_read(override, said, tmp_path, monkeypatch):
-    monkeypatch.setattr(session, "load_splits", lambda data: pytest.fail("data were read first"))
+    monkeypatch.setattr("rlcap.train.open_run.load_splits", lambda data: pytest.fail("data were read first"))
     lab = Path(__file__).parents[2] / "recipes" / "configs" / "lab.yaml"
     config = load_config(GRPOConfig, lab, [override, f"output_dir={tmp_path / 'run'}"])
     with pytest.raises(InputError, match=said):

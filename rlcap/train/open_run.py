@@ -1,0 +1,155 @@
+"""What every training recipe does around its trainer: choose the run folder, go on from a checkpoint, and save.
+
+    run = open_run(config, "sft", started)
+    run.load_data()
+    trainer = build_trainer(..., callbacks=run.callbacks(policy))
+    run.train(trainer, policy.processor)
+
+`rlcap.train.run_context` adds what reinforcement needs: a mix of rewards, a curriculum and evaluation by schedule.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import PartialState
+from accelerate.utils import set_seed
+from transformers import TrainerCallback
+
+from rlcap.config.schema import DPOConfig, GRPOConfig, SFTConfig
+from rlcap.data.source import instruction_for, load_splits
+from rlcap.policy.loading import Policy
+from rlcap.train.callbacks import Interrupt, MetricsFile, Progress, RunFolderInit
+from rlcap.train.clock import Clock
+from rlcap.train.run_folder import RunFolder, step_of
+from rlcap.train.saving import save_tuned
+from rlcap.types import Sample
+
+
+def say(text: str) -> None:
+    """Print a text once for all processes."""
+    if PartialState().is_main_process:
+        print(text)
+
+
+def join_processes() -> PartialState:
+    """Return the state that this process shares with the other processes of the run.
+
+    Without a GPU, accelerate must be told so. Otherwise every process would believe that it is alone; told, it connects
+    the processes over gloo.
+    """
+    return PartialState(cpu=not torch.cuda.is_available())
+
+
+@dataclass
+class OpenRun:
+    """A run whose folder is chosen and whose checkpoint is found. `open_run` makes it."""
+
+    recipe: str
+    """Name of the recipe, such as `sft`."""
+    config: GRPOConfig | SFTConfig | DPOConfig
+    """The checked configuration."""
+    state: PartialState
+    """The processes of the run."""
+    folder: RunFolder
+    """The run folder. Nothing is written to it before training begins."""
+    checkpoint: Path | None
+    """The checkpoint from which the run goes on; None for a run that starts from the beginning."""
+    clock: Clock
+    """Seconds of the run, earlier sessions included."""
+    splits: Mapping[str, Sequence[Sample]] = field(default_factory=dict)
+    """Name of a split → its samples, after `load_data`."""
+    instruction: str = ""
+    """What the captioner is asked, after `load_data`."""
+
+    def load_data(self) -> None:
+        """Load the configured splits and the instruction.
+
+        The main process goes first: it draws the images of a generated data set, which the others then find.
+
+        Raises:
+            ConfigError: The run that is resumed was begun with other images.
+            InputError: The data can't be used.
+        """
+        with self.state.main_process_first():
+            self.splits, lines = load_splits(self.config.data)
+        if self.checkpoint:
+            self.folder.check_same_run(self.recipe, self.config.train.seed, self.splits)
+        say("\n".join(lines))
+        self.instruction = instruction_for(self.config.data)
+
+    def callbacks(
+        self,
+        policy: Policy,
+        *,
+        components: Sequence[str] = (),
+        schedule: Sequence[TrainerCallback] = (),
+        round_steps: int = 1,
+        **facts: Any,
+    ) -> list[TrainerCallback]:
+        """Return the callbacks of the trainer in the order in which they are called.
+
+        Args:
+            policy: The model that is trained.
+            components: Names of the reward terms that the progress line shows.
+            schedule: Callbacks that evaluate or stop the run. They follow the callbacks that write metrics.
+            round_steps: Number of optimiser steps that learn from the same captions. A run can be interrupted only after
+                the last of them.
+            **facts: Further entries of `run.json`.
+        """
+        facts = {
+            "trainable_parameters": policy.trainable_parameters,
+            "processes": self.state.num_processes,
+            "seconds_before": self.clock.before,
+            **facts,
+        }
+        begin = functools.partial(self.folder.begin, self.config, self.splits, step_of(self.checkpoint), **facts)
+        return [
+            RunFolderInit(begin),
+            Progress(components, self.recipe),
+            MetricsFile(self.folder, self.clock),
+            *schedule,
+            Interrupt(round_steps),
+        ]
+
+    def train(self, trainer: Any, processor: Any) -> bool:
+        """Train from the checkpoint or from the beginning, and save what was tuned to `adapter/` of the run folder.
+
+        Returns:
+            Whether the run came to its last step. It did not where it was interrupted, or where a budget was spent.
+        """
+        trainer.train(resume_from_checkpoint=str(self.checkpoint) if self.checkpoint else None)
+        save_tuned(trainer, processor, self.folder.adapter)
+        step, steps = trainer.state.global_step, trainer.state.max_steps
+        if step < steps:
+            say(
+                f"stopped after step {step} of {steps}; the same command with --output_dir {self.folder.root} resume=auto "
+                "goes on from there"
+            )
+        return step >= steps
+
+
+def open_run(config: GRPOConfig | SFTConfig | DPOConfig, recipe: str, started: float) -> OpenRun:
+    """Choose the run folder and the checkpoint, and seed the random generators. Nothing is written.
+
+    Args:
+        config: The checked configuration.
+        recipe: Name of the recipe, such as `sft`.
+        started: `time.monotonic()` at the start of the recipe.
+
+    Raises:
+        ConfigError: The folder holds a run that is not to be resumed, or the run can't be resumed.
+    """
+    state = join_processes()
+    set_seed(config.train.seed)
+    folder = RunFolder.choose(recipe, config.name, config.output_dir, config.resume)
+    checkpoint = folder.checkpoint(config.resume, config.train.steps) if config.resume else None
+    if config.resume:
+        say(f"resuming from {checkpoint or 'the beginning: there is no whole checkpoint yet'}")
+        folder.check_same_run(recipe, config.train.seed)
+    return OpenRun(recipe, config, state, folder, checkpoint, Clock(folder, started))

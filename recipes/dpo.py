@@ -22,6 +22,7 @@ CONFIGS = Path(__file__).parent / "configs"
 
 
 def main() -> None:
+    """Run the recipe with the command line of this process."""
     config = parse(DPOConfig, __doc__, CONFIGS / "lab_dpo.yaml")
 
     # the heavy imports come after the arguments: --help and a typo answer at once

@@ -20,6 +20,7 @@ CONFIGS = Path(__file__).parent / "configs"
 
 
 def main() -> None:
+    """Run the recipe with the command line of this process."""
     config = parse(GRPOConfig, __doc__, CONFIGS / "lab.yaml")
 
     # the heavy imports come after the arguments: --help and a typo answer at once

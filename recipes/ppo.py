@@ -22,6 +22,7 @@ CONFIGS = Path(__file__).parent / "configs"
 
 
 def main() -> None:
+    """Run the recipe with the command line of this process."""
     config = parse(PPOConfig, __doc__, CONFIGS / "lab_ppo.yaml", below=CONFIGS / "lab.yaml")
 
     # the heavy imports come after the arguments: --help and a typo answer at once

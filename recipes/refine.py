@@ -19,6 +19,7 @@ CONFIGS = Path(__file__).parent / "configs"
 
 
 def main() -> None:
+    """Run the recipe with the command line of this process."""
     config = parse(RefineConfig, __doc__, CONFIGS / "lab_refine.yaml")
 
     # the heavy imports come after the arguments: --help and a typo answer at once

@@ -59,7 +59,7 @@ class SelfRetrieval(Reward):
     def __init__(
         self,
         clip: Any,
-        pretrained: str | Sequence[str | None] | None = None,
+        pretrained: str | list[str | None] | None = None,
         form: Literal["logprob", "probability", "recall", "margin"] = "logprob",
         pooling: str = "sentences",
         gallery: Sequence[str] | str | None = None,

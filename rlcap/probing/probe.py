@@ -15,7 +15,7 @@ import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from rlcap.config.schema import GRPOConfig, mix_entries
 from rlcap.data.source import Truth, open_source
@@ -26,7 +26,7 @@ from rlcap.scorers.text.sentences import split_sentences
 from rlcap.types import RewardBatch, Sample
 
 if TYPE_CHECKING:
-    from rlcap.algo.advantages import Aggregate, Normalize
+    from rlcap.algo.advantages import Aggregate
 
 BAG = 5
 """Images of the bag that captions are scored in, their own among them."""
@@ -178,7 +178,7 @@ def judge_suites(
         values,
         mix.weights,
         torch.tensor([i for i, *_ in texts]),
-        normalize=cast("tuple[Normalize, ...]", mix.normalize),  # checked when the mix is built
+        normalize=mix.normalize,
         # captions of one image are compared: a baseline that they share would change nothing
         aggregate="sum_then_center" if aggregate in WITH_BASELINE else aggregate,
         reward_ranges=mix.reward_ranges,

@@ -19,7 +19,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from rlcap.config.imports import build, check_params, resolve, unknown
 from rlcap.errors import ConfigError
@@ -51,7 +51,7 @@ class RewardTerm:
     """What judges."""
     weight: float = 1.0
     """Finite. 0 scores and logs without any effect on training; a negative weight pushes away."""
-    normalize: str = "group"
+    normalize: Literal["group", "batch", "running", "none"] = "group"
     """What the centred value is divided by: group, batch, running or none."""
 
     def __post_init__(self) -> None:

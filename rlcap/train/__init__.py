@@ -1,0 +1,1 @@
+"""Training: the trainers, their rollouts, run folders, checkpoints and what all recipes share."""

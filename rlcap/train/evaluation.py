@@ -8,7 +8,7 @@ from typing import Any
 from tqdm import tqdm
 from trl.models import unwrap_model_for_generation
 
-from rlcap.config.schema import EvaluationConfig, GRPOConfig
+from rlcap.config.schema import DPOConfig, EvaluationConfig, GRPOConfig
 from rlcap.data.source import open_source
 from rlcap.errors import ConfigError
 from rlcap.eval.captions_file import read_tables
@@ -23,10 +23,18 @@ from rlcap.types import RewardBatch, Sample
 
 
 def build_evaluator(
-    config: GRPOConfig, splits: Mapping[str, Sequence[Sample]], instruction: str, folder: RunFolder, device: str
+    config: GRPOConfig | DPOConfig,
+    splits: Mapping[str, Sequence[Sample]],
+    instruction: str,
+    folder: RunFolder,
+    device: str,
 ) -> Evaluator:
-    """The fixed rulers of `evaluation:` over every split but `train`. On data that is not the lab's, CIDEr-D's document
-    frequencies come from the training references. ConfigError where nothing is held out.
+    """Return the evaluator of the configured metrics, over every split but `train`.
+
+    Where the source does not know the truth of its images, CIDEr-D is added, with document frequencies of the training references.
+
+    Raises:
+        ConfigError: where nothing is held out.
     """
     wanted = config.evaluation
     if not splits.keys() - {"train"}:
@@ -57,11 +65,12 @@ def build_evaluator(
 
 
 class Evaluation:
-    """Called by the schedule with (step, final). All splits at step 0 and at the end, validation in between (nothing
-    where no validation split is held out: the panel is then of the first other split, and followed from start to end).
+    """Evaluates when the schedule calls it with (step, final).
 
-    The panel's captions are also scored by the mix, to be shown beside the held-out metrics; the evaluator itself never
-    sees the mix.
+    All splits are evaluated at step 0 and at the end, and the validation split in between; nothing is evaluated in between where no
+    validation split is held out, and the panel is then taken from the first other split.
+
+    The panel's captions are also scored by the mix, to be shown beside the held-out metrics; the evaluator itself never sees the mix.
     """
 
     def __init__(
@@ -81,6 +90,7 @@ class Evaluation:
         self.images = {sample.id: sample.image for rows in splits.values() for sample in rows}
 
     def __call__(self, step: int, final: bool) -> None:
+        """Evaluate what is due at this step. Every process must call it."""
         if step and not final and self.followed != "validation":
             return
         accelerator = self.trainer.accelerator
@@ -94,7 +104,7 @@ class Evaluation:
         result = self.evaluator.run(model, self.policy.processor, step, splits=names, progress=names is None)
         if step and names is not None:
             self._watch(step)
-        if self.panel:
+        if self.panel and self.followed is not None:
             self._follow(step, result[self.followed].captions[: len(self.panel)])
 
     def _watch(self, step: int) -> None:

@@ -52,7 +52,7 @@ MODEL_PHASES = ("generate", "old", "reference", "values")
 
 
 class GRPOTrainer(NoModelCard, trl.GRPOTrainer):
-    """`trl.GRPOTrainer` with a mix, a curriculum and an order that resumes.
+    """`trl.GRPOTrainer` with a mix of rewards, a curriculum and an order of images that resumes.
 
     Args:
         model, processor: as `rlcap.policy.loading.load_policy` gives them.
@@ -60,6 +60,10 @@ class GRPOTrainer(NoModelCard, trl.GRPOTrainer):
         gallery: id → image path, for bags.
         instruction: what the captioner is asked.
     """
+
+    args: trl.GRPOConfig
+    num_generations: int
+    _buffered_inputs: Any  # the micro-batches of the present round; TRL annotates None
 
     def __init__(
         self,
@@ -124,15 +128,17 @@ class GRPOTrainer(NoModelCard, trl.GRPOTrainer):
         """`model` (wrapped or not) as a captioner."""
         return make_captioner(model, self.processor)
 
-    def _prepare_inputs(self, generation_batch: list[dict[str, Any]]) -> dict[str, Any]:
+    def _prepare_inputs(self, generation_batch: Any) -> dict[str, Any]:
         """The micro-batch of this pass; a new round where the last one is used up. Groups stay whole and in order."""
         if self.use_vllm:
-            return super()._prepare_inputs(generation_batch)
-        if self._step % (self.args.steps_per_generation * self.num_iterations) == 0 or self._buffered_inputs is None:
+            inputs: dict[str, Any] = super()._prepare_inputs(generation_batch)
+            return inputs
+        passes = self.args.steps_per_generation or 1  # TRL sets it when it checks its configuration
+        if self._step % (passes * self.num_iterations) == 0 or self._buffered_inputs is None:
             with self.phase("round"):
                 batch = self._generate_and_score_completions(generation_batch)
             self._buffered_inputs = micro_batches(batch, self.args.per_device_train_batch_size)
-        return self._buffered_inputs[self._step % self.args.steps_per_generation]
+        return self._buffered_inputs[self._step % passes]
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         stage = self.stage
@@ -167,14 +173,15 @@ class GRPOTrainer(NoModelCard, trl.GRPOTrainer):
                 temperature=generation.temperature,
                 top_p=generation.top_p,
             )
-            greedy = None
+            greedy: GeneratedCaptions | None = None
             if self.config.train.aggregate == "sum_minus_greedy":
                 greedy = captioner.generate(prompts, 1, max_new_tokens=generation.max_new_tokens, temperature=0)
         with self.phase("score"):
             batch, scores = self.score(rows, *self._texts(written, captioner))
+            greedy_values = None
             if greedy is not None:
                 _, of_greedy = self.score(rows[:: self.num_generations], *self._texts(greedy, captioner))
-                greedy = of_greedy.values.repeat_interleave(self.num_generations, 0)
+                greedy_values = of_greedy.values.repeat_interleave(self.num_generations, 0)
         old = ref = None
         if self.batching.steps_per_generation_round() > 1:
             with self.phase("old"):
@@ -182,7 +189,9 @@ class GRPOTrainer(NoModelCard, trl.GRPOTrainer):
         if self.config.train.beta:
             with self.phase("reference"):
                 ref = self._reference_log_probs(prompts, written.ids, written.mask)
-        return Rollout(rows, prompts, written.ids, written.mask, batch, scores, written.log_probs, old, ref, greedy)
+        return Rollout(
+            rows, prompts, written.ids, written.mask, batch, scores, written.log_probs, old, ref, greedy_values
+        )
 
     def _texts(self, written: GeneratedCaptions, captioner: Captioner) -> tuple[list[str], list[bool]]:
         """Captions as rewards see them, and of each whether it was cut off at the token limit."""
@@ -204,6 +213,7 @@ class GRPOTrainer(NoModelCard, trl.GRPOTrainer):
         """What the update learns from: `advantages`, (N,) for GRPO, and what else a subclass's loss takes, N rows each."""
         train, advantages = self.config.train, self._advantages(rollout.scores, rollout.greedy)
         if train.kl == "sequence" and train.beta:
+            assert rollout.ref_log_probs is not None, "beta above 0 has the reference model read each rollout"
             kl = sequence_kl(rollout.sampled_log_probs, rollout.ref_log_probs, rollout.mask)
             self._log("kl/caption", gather(kl).mean())
             advantages = advantages - train.beta * kl
@@ -224,7 +234,7 @@ class GRPOTrainer(NoModelCard, trl.GRPOTrainer):
             running_std=self.mix.running.stds(),
             baseline=self.mix.moments.means() if greedy is None else gather(greedy.to(device)).cpu(),
         )
-        self.mix.running.update(combined.std_pooled)
+        self.mix.running.update(combined.std_pooled.tolist())
         self.mix.moments.update(values.T.tolist())
         self._log_spread(scores.names, combined)
         count, rank = len(scores.values), self.accelerator.process_index
@@ -277,6 +287,7 @@ class GRPOTrainer(NoModelCard, trl.GRPOTrainer):
         return found.log_probs, found.entropies, None
 
     def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Tensor:
+        """Run TRL's step, and log its seconds without those of the round that it may begin with."""
         before = sum(self._metrics["train"].get("seconds/round", ()))
         start = time.perf_counter()
         try:
@@ -321,7 +332,7 @@ class GRPOTrainer(NoModelCard, trl.GRPOTrainer):
             self._scored = self.score(inputs, completions, truncated)
         return gather(self._scored[1].values.to(self.accelerator.device))
 
-    def _log(self, name: str, value: float) -> None:
+    def _log(self, name: str, value: float | Tensor) -> None:
         self._metrics["train"][name].append(float(value))
 
     @contextmanager
@@ -356,7 +367,7 @@ class GRPOTrainer(NoModelCard, trl.GRPOTrainer):
         written = (head | row for row in as_rows([r["sample_id"] for r in rows], batch.captions, advantages, scores))
         append_lines(self.folder.rollouts(self.accelerator.process_index), written)
         recalls = [value for name, value in metrics.items() if name.endswith("/bag_recall_at_1")]
-        if isinstance(self.curriculum, Adaptive) and recalls:
+        if isinstance(self.curriculum, Adaptive) and self.curriculum_state is not None and recalls:
             self.curriculum_state = self.curriculum.observe(self.curriculum_state, recalls[0])
 
     def state_dict(self) -> dict[str, Any]:

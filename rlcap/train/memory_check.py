@@ -56,10 +56,12 @@ def check_memory(
     tokens: int,
     value_model: ValueModel | None = None,
 ) -> MemoryCheck:
-    """Run one micro-batch's forward and backward pass with the largest image, the critic's too where there is one;
-    gradients are dropped again.
+    """Run the forward and backward pass of one micro-batch with the largest image, also through the value model where there is one.
 
-    Raises BatchingError where it does not fit, with the largest micro-batch that does.
+    The gradients are dropped afterwards.
+
+    Raises:
+        BatchingError: where it does not fit into memory; the message names the largest micro-batch that does.
     """
     step = -(-len(paths) // LOOKED_AT)
     image = max(paths[::step], key=_pixels)

@@ -1,9 +1,13 @@
-"""PPO on GRPO's rollout, rewards, curriculum, logging and checkpoints: a critic gives each token its own advantage.
+"""PPO, which shares rollouts, rewards, curriculum, logging and checkpoints with GRPO: a value model gives each token its own advantage.
 
-Of `GRPOTrainer` three things change. What is learnt from a round: the mix's total and the KL as rewards of tokens,
-generalised advantages over the critic's values. The loss: the critic's is added to the policy's, which stays TRL's. And
-the optimiser: the critic has its own learning rate and its own gradient norm. Ziegler et al. 2019 (arXiv 1909.08593) with
-the reward of a mix in place of a reward model.
+Three things differ from `GRPOTrainer`:
+
+- the training signal: the mix's total and the KL divergence are rewards of tokens, and generalised advantage estimation takes the value
+  model's values off them;
+- the loss: the value model's loss is added to the policy's loss, which stays TRL's;
+- the optimiser: the value model has a learning rate and a gradient norm of its own.
+
+The method is that of Ziegler et al. 2019 (arXiv 1909.08593), with a mix of rewards in place of a reward model.
 """
 
 from __future__ import annotations
@@ -30,22 +34,28 @@ from rlcap.train.rollout import Rollout, micro_batches
 
 
 class PPOTrainer(GRPOTrainer):
-    """`GRPOTrainer` with a critic. The arguments are the same; `model` must be in peft, and gets the critic's adapter.
+    """`GRPOTrainer` with a value model.
 
-    Raises ConfigError for a model without an adapter.
+    The arguments are the same. `model` must be a peft model; the value model's adapter is added to it.
+
+    Raises:
+        ConfigError: for a model without an adapter.
     """
+
+    config: PPOConfig
+    model: torch.nn.Module
 
     def __init__(self, model: Any, processor: Any, *args: Any, config: PPOConfig, **kwargs: Any) -> None:
         self.value_model = ValueModel.attach(model, make_captioner(model, processor))
         train = config.train
-        adaptive = train.kl_target is not None
-        self.kl = AdaptiveKL(train.beta, train.kl_target, train.kl_gain) if adaptive else None
+        target = train.kl_target
+        self.kl = AdaptiveKL(train.beta, target, train.kl_gain) if target is not None else None
         super().__init__(model, processor, *args, config=config, **kwargs)
         self.value_model.require_grad()  # peft froze it when TRL added the reference
 
     @property
     def kl_coefficient(self) -> float:
-        """What a nat costs at a token, at present; 0 where the KL is part of the loss."""
+        """What a nat of KL divergence costs at a token at present; 0 where the KL is part of the loss."""
         train = self.config.train
         if train.kl != "token":
             return 0.0
@@ -53,7 +63,7 @@ class PPOTrainer(GRPOTrainer):
 
     @torch.no_grad()
     def compute_training_signal(self, rollout: Rollout) -> dict[str, Tensor]:
-        """`advantages`, `values` and `returns`, (N, C) each, 0 where the mask is."""
+        """Return `advantages`, `values` and `returns`, (N, C) each, and 0 where the mask is 0."""
         train, mask = self.config.train, rollout.mask
         with self.phase("values"), evaluation_mode(self.model), self.accelerator.autocast():
             values = self._values(rollout)
@@ -77,7 +87,7 @@ class PPOTrainer(GRPOTrainer):
         return {"advantages": advantages, "values": values, "returns": returns}
 
     def _values(self, rollout: Rollout) -> Tensor:
-        """(N, C) of the critic as it is, micro-batch by micro-batch."""
+        """Return the values (N, C) of the value model as it is now, computed micro-batch by micro-batch."""
         whole = {"prompts": rollout.prompts, "completion_ids": rollout.ids, "completion_mask": rollout.mask}
         captioner = self.captioner(self.model)
         return torch.cat(
@@ -88,7 +98,7 @@ class PPOTrainer(GRPOTrainer):
         )
 
     def _total(self, rollout: Rollout) -> Tensor:
-        """(N,) one reward a caption of this process, in units of all captions' spread so far."""
+        """Return one reward (N,) for each caption of this process, in units of the std of all captions so far."""
         device, mix = self.accelerator.device, self.mix
         values = gather(rollout.scores.values.to(device)).cpu()
         # within groups nothing is compared here; their spread is what the dashboard shows of a component
@@ -113,7 +123,7 @@ class PPOTrainer(GRPOTrainer):
         return loss + train.value_coefficient * errors / tokens
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
-        """TRL's, with the critic in groups of their own."""
+        """Return TRL's optimiser, with the value model's parameters in groups of their own."""
         if self.optimizer is not None:
             return self.optimizer
         optimizer = super().create_optimizer(model)
@@ -128,19 +138,23 @@ class PPOTrainer(GRPOTrainer):
         return optimizer
 
     def _clip_grad_norm(self, model: Any) -> Tensor:
-        """The policy's norm, each of the two clipped by its own: a critic that is still far off must not slow the policy."""
+        """Clip policy and value model each by its own norm, and return the policy's.
+
+        A value model whose values are still far off must not slow the policy.
+        """
         if self.is_deepspeed_enabled:
             return super()._clip_grad_norm(model)  # it clips what it shards itself, and only as a whole
-        critics, policys = [], []
+        of_value_model: list[Tensor] = []
+        of_policy: list[Tensor] = []
         for name, parameter in model.named_parameters():
-            (critics if belongs_to_value_model(name) else policys).append(parameter)
-        self._log("value/grad_norm", self.accelerator.clip_grad_norm_(critics, self.args.max_grad_norm))
-        return self.accelerator.clip_grad_norm_(policys, self.args.max_grad_norm)
+            (of_value_model if belongs_to_value_model(name) else of_policy).append(parameter)
+        self._log("value/grad_norm", self.accelerator.clip_grad_norm_(of_value_model, self.args.max_grad_norm))
+        return self.accelerator.clip_grad_norm_(of_policy, self.args.max_grad_norm)
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
         super()._save(output_dir, state_dict)
         if self.args.should_save:  # transformers (5.24 on) calls this in every process
-            self.value_model.save(Path(output_dir or self.args.output_dir), state_dict)
+            self.value_model.save(Path(output_dir or str(self.args.output_dir)), state_dict)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         super()._load_from_checkpoint(resume_from_checkpoint, model)
@@ -148,9 +162,11 @@ class PPOTrainer(GRPOTrainer):
         self.value_model.require_grad()
 
     def state_dict(self) -> dict[str, Any]:
+        """Return what `GRPOTrainer.state_dict` returns, and the adaptive coefficient of the KL."""
         return super().state_dict() | {"kl": self.kl.to_dict() if self.kl is not None else None}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take back what `state_dict` returned."""
         super().load_state_dict(state)
         if self.kl is not None and state.get("kl"):
             self.kl = AdaptiveKL.from_dict(state["kl"])

@@ -52,8 +52,9 @@ def refine(
     instruction: str,
     tolerance: float = 0.0,
 ) -> list[dict[str, Any]]:
-    """Revise and judge N captions of N samples; what the folder holds already is left out. Returns all rows of refined.jsonl,
-    beside which pairs.jsonl and sft.jsonl are written. gallery: id → image path, for bags.
+    """Revise and judge N captions of N samples, and write refined.jsonl, pairs.jsonl and sft.jsonl.
+
+    What the folder holds already is left out. `gallery` is id → image path, for bags. The rows of refined.jsonl are returned.
     """
     path = folder.root / "refined.jsonl"
     before = read_lines(path) if path.exists() else []
@@ -96,7 +97,7 @@ def outcomes(
     for i, revision in enumerate(revisions):
         before, after = (dict(zip(accept.names, column[i], strict=True)) for column in values)
         if revision.caption == captions[i]:
-            why = revision.reason or "nothing was changed"
+            why: str | None = revision.reason or "nothing was changed"
         else:
             why = objection(before, after, weights, tolerance)
         rows.append(

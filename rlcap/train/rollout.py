@@ -130,8 +130,10 @@ def write(
 
 
 def mean_of_all(metrics: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Each metric's mean over the processes that have it (one whose captions have no bag knows no recall), as if one process
-    had judged all captions: the mean of a reward counts for as much as the share that it did not abstain on.
+    """Return each metric's mean over the processes that have it, as if one process had judged all captions.
+
+    A process whose captions have no bag has no recall. The mean of a reward counts for as much as the share of captions on which the reward
+    did not abstain.
     """
     names = dict.fromkeys(name for mine in metrics for name in mine)
     found = {}

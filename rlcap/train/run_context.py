@@ -100,7 +100,7 @@ class RunContext:
 
 def describe_bags(samples: Sequence[Sample], curriculum: curricula.Curriculum) -> str:
     """One line for the start of a run: whether the images have the look-alikes that the curriculum asks for."""
-    stages = getattr(curriculum, "stages", (curriculum,))
+    stages: Sequence[Any] = getattr(curriculum, "stages", (curriculum,))
     level, largest = stages[0].level, max(getattr(s, "bag_size", None) or max(s.sizes) for s in stages)
     if level == "random":
         return f"bags: random images, up to {largest - 1} beside an image's own"

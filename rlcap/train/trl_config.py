@@ -1,6 +1,8 @@
-"""From our configuration to TRL's."""
+"""The configuration of TRL's trainer, from ours."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 import trl
@@ -11,14 +13,15 @@ from rlcap.train.run_folder import RunFolder
 
 
 def trl_config(config: GRPOConfig, batching: Batching, folder: RunFolder) -> trl.GRPOConfig:
-    """TRL's configuration for ours. Every value that TRL would default otherwise is set here."""
+    """Return the configuration of TRL's trainer. Every value whose default in TRL is another is set here."""
     train, generation = config.train, config.generation
     on_cpu = not torch.cuda.is_available()
     rounds = batching.steps_per_generation_round()
     constant = train.schedule == "constant"
+    batch: dict[str, Any] = dict(batching.trl())
     return trl.GRPOConfig(
         output_dir=str(folder.checkpoints),
-        **batching.trl(),
+        **batch,
         max_steps=train.steps,
         learning_rate=train.learning_rate,
         lr_scheduler_type="constant" if constant else "cosine_with_min_lr",
@@ -46,10 +49,10 @@ def trl_config(config: GRPOConfig, batching: Batching, folder: RunFolder) -> trl
         save_total_limit=train.keep_checkpoints,
         logging_steps=1,
         disable_tqdm=True,
-        report_to=config.report_to or "none",
+        report_to=[*config.report_to] or "none",
         run_name=folder.root.name,
         remove_unused_columns=False,
-        # Policy and critic are run one after the other, and neither sees the other's parameters.
+        # Policy and value model are run one after the other, and neither sees the other's parameters.
         ddp_find_unused_parameters=False if isinstance(config, PPOConfig) else None,
         shuffle_dataset=False,
         dataloader_num_workers=0,

@@ -23,10 +23,13 @@ STEP = "evaluation/step"
 
 
 def objective(metrics: Mapping[str, Mapping[str, float]]) -> float:
-    """The mean of the headline metrics, those to be lowered with a minus: on the lab (R@1 in bags of 5 + facts told −
-    false claims) / 3, in [−1/3, 2/3]. Held-out rulers only, so that a sweep over weights can't win by its weights.
+    """Return the mean of the headline metrics, where those that should fall count negatively.
 
-    ValueError where none of them was measured.
+    On the lab it is (R@1 in bags of 5 + facts told − false claims) / 3, in [−1/3, 2/3]. Only held-out metrics count, so that a sweep over weights
+    can't win by its weights.
+
+    Raises:
+        ValueError: where none of them was measured.
     """
     names = [next((name for name in names if name in metrics), None) for _, names in HEADLINES]
     values = [metric_info(name).better * metrics[name]["mean"] for name in names if name]

@@ -246,9 +246,7 @@ class ClipScorer:
         return self._cache
 
 
-def load_clip_scorers(
-    clip: Any, pretrained: str | list[str | None] | tuple[str | None, ...] | None = None, **options: Any
-) -> list[Any]:
+def load_clip_scorers(clip: Any, pretrained: str | Sequence[str | None] | None = None, **options: Any) -> list[Any]:
     """Load one or several scorers.
 
     Args:
@@ -260,7 +258,8 @@ def load_clip_scorers(
         ValueError: the lists differ in length, or are empty.
     """
     clips = list(clip) if isinstance(clip, list | tuple) else [clip]
-    tags = list(pretrained) if isinstance(pretrained, list | tuple) else [pretrained] * len(clips)
+    tags: list[str | None]
+    tags = [pretrained] * len(clips) if pretrained is None or isinstance(pretrained, str) else list(pretrained)
     if not clips or len(clips) != len(tags):
         raise ValueError(f"give one pretrained tag per model: got {len(tags)} for {len(clips)} models")
     return [

@@ -1,4 +1,4 @@
-"""What happens around optimiser steps: the progress bar, the metrics file, evaluation on its own clock, Ctrl-C."""
+"""What happens around optimiser steps: progress bar, metrics file, checkpoints, evaluation by schedule and Ctrl-C."""
 
 from __future__ import annotations
 
@@ -65,8 +65,9 @@ class Progress(TrainerCallback):
 
 
 class RunFolderInit(TrainerCallback):
-    """Calls `begin()` on the main process, and all wait for it, once the trainer holds its model and checkpoint: a start
-    that fails before leaves the run folder as it was. Stands before every callback that writes.
+    """Calls `begin()` on the main process when the trainer has loaded its model and checkpoint; the others wait for it.
+
+    A start that fails before that leaves the run folder as it was. It must stand before every callback that writes.
     """
 
     def __init__(self, begin: Callable[[], None]) -> None:
@@ -96,7 +97,7 @@ class CheckpointState(TrainerCallback):
 
 
 class MetricsFile(TrainerCallback):
-    """One row of metrics.jsonl an optimiser step; its seconds are those of the run, earlier sessions included."""
+    """Writes a row of metrics.jsonl for each optimiser step. Its seconds include the earlier sessions of the run."""
 
     def __init__(self, folder: RunFolder, clock: Clock) -> None:
         self.folder, self.clock = folder, clock
@@ -134,8 +135,11 @@ class Schedule(TrainerCallback):
 
 
 class BudgetStop(TrainerCallback):
-    """Stops with a checkpoint, on all processes alike, after the step that leaves a judge's budget no room for another.
-    steps: as of `Interrupt`.
+    """Stops all processes with a checkpoint when the budget of a judge has no room for another step.
+
+    Args:
+        mix: The mix of rewards, which knows the budgets of its judges.
+        steps: As of `Interrupt`.
     """
 
     def __init__(self, mix: RewardMix, steps: int = 1) -> None:
@@ -160,18 +164,20 @@ class EpochOrder(TrainerCallback):
 
 
 class Interrupt(TrainerCallback):
-    """Ctrl-C (or SIGTERM) finishes the step, writes a checkpoint and stops, on all processes; a second Ctrl-C stops at
-    once.
+    """After Ctrl-C or SIGTERM, lets all processes finish the step, write a checkpoint and stop.
 
-    steps: optimiser steps that learn from the same captions. A run stops after the last of them: in their midst it could
-    not go on as if it had never stopped.
+    A second Ctrl-C stops at once.
+
+    Args:
+        steps: Number of optimiser steps that learn from the same captions. A run stops after the last of them: from a
+            checkpoint in between it could not go on as if it had never stopped.
     """
 
     def __init__(self, steps: int = 1) -> None:
         self.steps, self.asked, self.since, self.previous = steps, False, 0.0, {}
 
     def _ask(self, number: int, _frame: Any) -> None:
-        # a launcher that is stopped by Ctrl-C sends its processes a SIGTERM on top: no second wish
+        # A launcher that is stopped by Ctrl-C also sends its processes a SIGTERM, which is not a second request.
         if self.asked and number == signal.SIGINT and time.monotonic() - self.since > 1:
             raise KeyboardInterrupt
         if not self.asked:
@@ -193,7 +199,7 @@ class Interrupt(TrainerCallback):
 
 
 def _anywhere(flag: bool) -> bool:
-    """Whether the flag is set on any process: the signal reaches them at different steps, and all must stop after one."""
+    """Return whether the flag is set on any process: a signal may reach them at different steps, but all must stop together."""
     if PartialState().num_processes == 1:
         return flag
     flags = torch.tensor([float(flag)], device=PartialState().device)

@@ -1,4 +1,4 @@
-"""Wall-clock seconds that a run has taken over all its sessions; the time while it was stopped does not count."""
+"""Wall-clock seconds that a run has taken over all its sessions, without the time while it was stopped."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from rlcap.train.run_folder import RunFolder, read_lines
 
 
 class Clock:
-    """Made at the start of a session, before the folder is rewound: what stands in it was spent, kept or not.
+    """The clock of a session.
 
-    A session that was killed counts up to the last step that it logged.
+    It is made before the run folder is rewound, because time that was spent on dropped steps counts too. A session that
+    was killed counts up to the last step that it logged.
 
     Args:
-        folder: the run's; earlier sessions are read from its metrics, summary and run.json.
+        folder: The run folder. The seconds of earlier sessions are read from its metrics, summary and run.json.
         started: `time.monotonic()` at the start of the recipe.
     """
 
@@ -24,7 +25,7 @@ class Clock:
         """Seconds of the earlier sessions."""
 
     def seconds(self) -> float:
-        """Of the earlier sessions and this one so far."""
+        """Return the seconds of the earlier sessions and of this one so far."""
         return self.before + time.monotonic() - self.started
 
 

@@ -1,6 +1,6 @@
-"""Direct preference optimisation on pairs of captions: TRL's DPO with images, on the policy that everything else trains.
+"""Direct preference optimisation on pairs of captions, by TRL's DPO with images.
 
-The reference model is the starting adapter, of which TRL keeps a copy on the same base.
+The reference model is the starting adapter, of which TRL keeps a copy over the same base.
 """
 
 from __future__ import annotations
@@ -30,7 +30,11 @@ KEYS = ("image", "prompt", "chosen", "rejected")
 
 
 def read_pairs(path: Path) -> list[dict[str, str]]:
-    """The rows of a pairs file. PairsError: not there, empty, a line that is no pair, or whose image can't be found."""
+    """Return the rows of a pairs file.
+
+    Raises:
+        PairsError: The file is missing or empty, a line is not a pair, or its image can't be found.
+    """
     form = f"recipes/refine.py writes one, or rows {{{', '.join(KEYS)}}}"
     return [{key: row[key] for key in KEYS} for row in read_rows(path, "pairs", form, flaw, PairsError)]
 
@@ -41,7 +45,7 @@ def fingerprint(pairs: Sequence[Mapping[str, str]]) -> str:
 
 
 def flaw(row: Any) -> str | None:
-    """What keeps a row from being a pair, or None."""
+    """Return what keeps a row from being a pair; None for a pair."""
     missing = [key for key in KEYS if not isinstance(row, Mapping) or not isinstance(row.get(key), str)]
     if missing or not row["chosen"].strip() or not row["rejected"].strip():
         return f"a pair needs texts under {', '.join(KEYS)}; amiss: {missing or 'empty'}"
@@ -51,7 +55,7 @@ def flaw(row: Any) -> str | None:
 
 
 def to_dataset(pairs: Sequence[Mapping[str, str]]) -> Dataset:
-    """Conversational rows as TRL wants them; images stay paths until a batch is made."""
+    """Return the pairs as the conversational rows that TRL expects. Images stay paths until a batch is made."""
 
     def turn(role: str, text: str) -> list[dict[str, Any]]:
         return [{"role": role, "content": text}]
@@ -69,7 +73,7 @@ def to_dataset(pairs: Sequence[Mapping[str, str]]) -> Dataset:
 
 
 class Collator(trl.trainer.dpo_trainer.DataCollatorForVisionPreference):
-    """TRL's, which opens the images of its batch."""
+    """TRL's collator, which here opens the images of its batch first."""
 
     def torch_call(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
         return super().torch_call([{**example, "image": open_image(example["image"])} for example in examples])

@@ -1,14 +1,17 @@
-"""A run's folder: what is in it, and how it is written so that a crash leaves it readable.
+"""The folder of a run: what is in it, and how it is written so that a crash leaves it readable.
 
-config.yaml        every value of the configuration
-run.json           versions, git commit, seeds, trainable parameters, data fingerprint
-metrics.jsonl      one row an optimiser step
-rollouts.jsonl     every sampled caption with its component scores and critiques (one file a process)
+config.yaml             every value of the configuration
+run.json                versions, git commit, seed, trainable parameters, fingerprints of the data
+metrics.jsonl           one row for each optimiser step
+rollouts.jsonl          every sampled caption with the scores of the reward terms and critiques (one file for each process)
 captions/<step>.jsonl   greedy captions of the evaluated splits
-panel.jsonl        the same few images followed through training
-checkpoints/       what resuming needs
-adapter/           the tuned LoRA adapter, loadable in plain peft
-summary.json, report.html
+panel.jsonl             the captions of a few images at each evaluation
+checkpoints/            what resuming needs
+adapter/                the tuned LoRA adapter, which plain peft loads
+summary.json            means and changes of the held-out metrics
+report.html             the report
+
+SFT evaluates nothing, and leaves neither captions nor a summary nor a report. Rollouts and the panel are of GRPO and PPO.
 """
 
 from __future__ import annotations
@@ -35,11 +38,16 @@ STATE = "rlcap_state.json"
 ENDED = "ended"
 """Entry of run.json that marks a run as ended where the recipe writes no summary."""
 TRACES = ("config.yaml", "metrics.jsonl", "captions", "adapter")
-"""What tells that a folder holds a run."""
+"""A folder that holds one of these files or folders holds a run."""
 
 
 class RunFolder:
-    """Paths of a run and the few writes that several parts share."""
+    """The paths of a run, and the writes that several parts of the code share.
+
+    Args:
+        root: The folder.
+        recipe: Name of the recipe that is run, such as `grpo`.
+    """
 
     def __init__(self, root: Path, recipe: str = "") -> None:
         self.root, self.recipe = root, recipe
@@ -49,14 +57,23 @@ class RunFolder:
         self.checkpoints = root / "checkpoints"
         self.adapter = root / "adapter"
         self.fresh = False
-        """Whether a new run begins here, which must find that no other did meanwhile."""
+        """Whether a new run begins here. `begin` then checks that no other run took the folder in the meantime."""
 
     @classmethod
     def choose(cls, recipe: str, name: str | None, output_dir: str | None, resume: str | None = None) -> RunFolder:
-        """The run's folder, the same on every process; nothing is written yet (`begin` does that).
+        """Choose the folder of a run. Nothing is written; `begin` does that.
 
-        Without a name the main process's clock gives one and the others are told: each would have its own second.
-        ConfigError where the folder already holds a run that is not to be resumed, or `auto` has no folder to look in.
+        Args:
+            recipe: Name of the recipe, such as `grpo`.
+            name: The configured `name`; where it is None, the recipe and the time make one.
+            output_dir: The configured `output_dir`, which goes before the name.
+            resume: The configured `resume`.
+
+        Returns:
+            The same folder on every process. The main process reads the clock for all: the others might read another second.
+
+        Raises:
+            ConfigError: The folder already holds a run that is not to be resumed, or `resume=auto` has no folder to look in.
         """
         from accelerate.utils import broadcast_object_list
 
@@ -72,14 +89,24 @@ class RunFolder:
         return folder
 
     def rollouts(self, rank: int) -> Path:
+        """Return the file to which the process of this rank writes its sampled captions."""
         return self.root / ("rollouts.jsonl" if rank == 0 else f"rollouts-{rank}.jsonl")
 
     def checkpoint(self, resume: str, steps: int) -> Path | None:
-        """The checkpoint to go on from in a run of `steps` steps: the one named, or for `auto` the newest whole one.
+        """Find the checkpoint from which a run goes on.
 
-        A run that was killed between its last checkpoint and its end takes up the one before, and comes to the same end
-        again; one that was killed before its first starts from the beginning (None). ConfigError where the one named is
-        not whole, where nothing is left to do, or where a finished run has no checkpoints left.
+        A run that was killed between its last checkpoint and its end takes up the checkpoint before, and comes to the same
+        end again.
+
+        Args:
+            resume: Folder of a checkpoint, or `auto` for the newest whole one of this run.
+            steps: The configured number of optimiser steps.
+
+        Returns:
+            The checkpoint; None for a run that was killed before its first one, which starts from the beginning.
+
+        Raises:
+            ConfigError: The named checkpoint is not whole, nothing is left to do, or a finished run has no checkpoint left.
         """
         if resume != "auto":
             path = Path(resume)
@@ -90,7 +117,7 @@ class RunFolder:
             return path
         # Half-written ones (a kill during the write) are passed over.
         whole = [path for path in self.checkpoints.glob("checkpoint-*") if not missing_from_checkpoint(path)]
-        reported = (self.root / "summary.json").is_file()
+        reported = self._summarised(steps)
         if (reported or ENDED in self.facts()) and any(_step(path) >= steps for path in whole):
             again = f", or write its report again: rlcap report {self.root}" if reported else ""
             raise ConfigError(
@@ -115,6 +142,11 @@ class RunFolder:
         """Return the contents of run.json; empty where no session has begun."""
         path = self.root / "run.json"
         return json.loads(path.read_text()) if path.is_file() else {}
+
+    def _summarised(self, steps: int) -> bool:
+        """Return whether summary.json is of a session that came to step `steps`, and not of one that was stopped before."""
+        path = self.root / "summary.json"
+        return path.is_file() and json.loads(path.read_text()).get("steps", steps) >= steps
 
     def mark_ended(self) -> None:
         """Note in run.json that the run has ended. Recipes that write a summary need no such mark."""
@@ -168,8 +200,17 @@ class RunFolder:
         seconds_before: float = 0.0,
         **more: Any,
     ) -> None:
-        """Make the folder what a session starts from: nothing logged after `step` (−1: nothing at all), config.yaml and
-        run.json, which say what was asked, with which versions and code, on which data.
+        """Prepare the folder for a session: drop what was logged after its start, and write config.yaml and run.json.
+
+        Args:
+            config: The checked configuration.
+            splits: Name of a split → its samples.
+            step: Optimiser steps that the session has behind it; −1 where it starts from the beginning.
+            seconds_before: Seconds of the earlier sessions.
+            **more: Further entries of run.json.
+
+        Raises:
+            ConfigError: Another run took the folder in the meantime.
         """
         self.root.mkdir(parents=True, exist_ok=True)
         if self.fresh:
@@ -190,14 +231,18 @@ class RunFolder:
         write_text(self.root / "run.json", json.dumps(facts, indent=2))
 
     def _claim(self) -> None:
-        """ConfigError where another run began in this folder since it was chosen."""
+        """Take the folder for a new run.
+
+        Raises:
+            ConfigError: Another run began in this folder since it was chosen.
+        """
         try:
             (self.root / "config.yaml").open("x").close()
         except FileExistsError as error:
             raise ConfigError(f"{self.root} was taken by another run meanwhile; choose another output_dir") from error
 
     def rewind(self, step: int) -> None:
-        """Drop what was logged after `step`: a resumed run writes it again."""
+        """Drop what was logged or saved after `step`, because a resumed run writes it again."""
         for path in [self.metrics, self.panel, *self.root.glob("rollouts*.jsonl")]:
             if path.exists():
                 rows = [line for line in read_lines(path) if line["step"] <= step]
@@ -223,7 +268,7 @@ def write_state(checkpoint: Path, state: Mapping[str, Any]) -> None:
 
 
 def missing_from_checkpoint(checkpoint: Path) -> str:
-    """What a checkpoint lacks, in words; empty where it is whole."""
+    """Return what a checkpoint lacks, in words; an empty text where it is whole."""
     try:
         sizes = json.loads((checkpoint / STATE).read_text()).get("files", {})
     except FileNotFoundError:
@@ -239,7 +284,10 @@ def missing_from_checkpoint(checkpoint: Path) -> str:
 
 
 def step_of(checkpoint: Path | None) -> int:
-    """Steps that a checkpoint has behind it, by its name; −1 for none: not even the first evaluation was done."""
+    """Return the optimiser steps that a checkpoint has behind it, which its name says.
+
+    Without a checkpoint it is −1 and not 0, because the evaluation before the first step is still to be done.
+    """
     return -1 if checkpoint is None else _step(checkpoint)
 
 
@@ -248,7 +296,11 @@ def _step(checkpoint: Path) -> int:
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The rows of a jsonl file; a last line that a kill cut short is left out."""
+    """Return the rows of a JSON Lines file, without a last line that a kill cut short.
+
+    Raises:
+        ValueError: Another line is not JSON.
+    """
     rows = []
     lines = path.read_text().splitlines()
     for number, line in enumerate(lines):
@@ -261,19 +313,20 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 
 
 def append_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Append rows to a JSON Lines file."""
     with open(path, "a") as file:
         file.writelines(json.dumps(row) + "\n" for row in rows)
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write whole or not at all."""
+    """Write a file as a whole or not at all."""
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     partial.write_text(text)
     partial.replace(path)
 
 
 def fingerprint(samples: Sequence[Sample]) -> str:
-    """sha256 over ids and texts: two runs on the same data have the same."""
+    """Return 16 hexadecimal digits of a sha256 over ids and texts, by which the data of two runs are compared."""
     digest = hashlib.sha256()
     for sample in samples:
         digest.update(json.dumps([sample.id, sample.references, sample.paragraph], ensure_ascii=False).encode())
@@ -281,7 +334,7 @@ def fingerprint(samples: Sequence[Sample]) -> str:
 
 
 def git_commit() -> str | None:
-    """The commit of the code in use, with `+dirty` where it was changed; None outside a checkout."""
+    """Return the commit of the code in use, with `+dirty` where tracked files were changed; None outside a checkout."""
     folder = Path(__file__).parent
 
     def git(*words: str) -> str:
@@ -294,7 +347,7 @@ def git_commit() -> str | None:
 
 
 def versions() -> dict[str, str | None]:
-    """Of the packages that a result depends on; None where one is not installed."""
+    """Return the versions of the packages that a result depends on; None for one that is not installed."""
     found: dict[str, str | None] = {}
     for package in PACKAGES:
         try:

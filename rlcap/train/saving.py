@@ -7,11 +7,18 @@ from typing import Any
 
 
 def save_tuned(trainer: Any, processor: Any, folder: Path) -> None:
-    """Write what a trainer tuned as safetensors: the adapter, which plain peft loads, or the whole model where there is none,
-    with its processor, to be loaded as `model.base`. To be called by every process; the main one writes.
+    """Write what a trainer tuned, as safetensors.
+
+    It is the adapter, which plain peft loads. Without an adapter it is the whole model with its processor, to be loaded as
+    `model.base`. Every process must call this function; the main process writes.
+
+    Args:
+        trainer: A transformers Trainer after training.
+        processor: The processor of the model.
+        folder: Where to write.
     """
     accelerator = trainer.accelerator
-    weights = accelerator.get_state_dict(trainer.model_wrapped)  # under ZeRO-3 only the engine can gather them
+    weights = accelerator.get_state_dict(trainer.model_wrapped)  # under ZeRO-3, only the engine can gather them
     if not accelerator.is_main_process:
         return
     model = accelerator.unwrap_model(trainer.model)

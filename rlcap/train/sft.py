@@ -1,6 +1,6 @@
-"""Maximum likelihood on paragraphs: makes the starting checkpoint. Loss on the caption's tokens alone.
+"""Maximum likelihood on captions, which makes the starting adapter of reinforcement. Only the caption's tokens have a loss.
 
-transformers' Trainer with a collator; TRL's SFTTrainer would decode and template every image up front.
+It uses the Trainer of transformers with a collator, because TRL's SFTTrainer would decode every image before training.
 """
 
 from __future__ import annotations
@@ -27,8 +27,18 @@ from rlcap.types import Sample
 
 
 class Captions(Dataset):
-    """(image, text) rows. Target `references` takes another reference each epoch, all of them before any comes again, in
-    an order that depends on (seed, id, epoch) alone. ConfigError where a sample lacks what is to be learnt.
+    """Rows of image and text.
+
+    With the target `references`, a sample takes another of its references in each epoch, and each of them before any comes
+    again. Which one depends on seed, sample id and epoch alone.
+
+    Args:
+        samples: The training samples.
+        target: `paragraph` or `references`.
+        seed: Seed of the choice among references.
+
+    Raises:
+        ConfigError: The target is unknown, or a sample lacks it.
     """
 
     def __init__(self, samples: Sequence[Sample], target: str, seed: int) -> None:
@@ -64,7 +74,12 @@ class Turns(TrainerCallback):
 
 
 class CaptionCollator:
-    """Rows → model inputs with `labels` −100 on prompt, image and padding tokens."""
+    """Turns rows into model inputs, whose `labels` are −100 on prompt, image and padding tokens.
+
+    Args:
+        processor: Processor of a captioner with a chat template.
+        instruction: What the captioner is asked.
+    """
 
     def __init__(self, processor: Any, instruction: str) -> None:
         self.processor, self.instruction = processor, instruction
@@ -80,8 +95,9 @@ class CaptionCollator:
         inputs = self.processor(images=images, text=texts, padding=True, return_tensors="pt")
         labels = torch.full_like(inputs["input_ids"], -100)
         for row, ids in enumerate(self.processor.tokenizer(texts)["input_ids"]):
-            # Left padding, and images unfold in the prompt only: the answer is the end of the row. Where it begins is
-            # read off the whole text, as some tokenizers write an answer alone in other tokens than behind a prompt.
+            # Rows are padded on the left, and image tokens are inserted in the prompt alone, so the answer is the end of
+            # the row. Its length comes from the tokens of the whole text, because some tokenizers split an answer
+            # differently when it stands alone.
             same = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(ids, self.prompt_ids, strict=False))
             answer = len(ids) - sum(1 for _ in same)
             labels[row, -answer:] = inputs["input_ids"][row, -answer:]
@@ -150,8 +166,9 @@ def build_trainer(
 
 
 class ClassicTrainer(Trainer):
-    """For captioners without a chat template (BLIP, GIT, ViT-GPT2, …): the loss is what their captioner says of the
-    captions, as in reinforcement.
+    """A Trainer for captioners without a chat template, such as BLIP, GIT and ViT-GPT2.
+
+    As in reinforcement, the log-probabilities of the captions come from `rlcap.policy.captioner.Captioner`.
     """
 
     def __init__(self, policy: Policy, instruction: str, **arguments: Any) -> None:

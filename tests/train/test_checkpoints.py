@@ -40,6 +40,14 @@ def test_a_run_that_has_ended_is_left_alone_until_it_gets_more_steps(folder):
     assert folder.checkpoint("auto", 10).name == "checkpoint-9"
 
 
+def test_the_summary_of_a_session_that_was_stopped_is_not_the_end(folder):
+    (folder.root / "summary.json").write_text('{"steps": 6}')  # the next session was killed after its last checkpoint
+    assert folder.checkpoint("auto", 9).name == "checkpoint-4"
+    (folder.root / "summary.json").write_text('{"steps": 9}')
+    with pytest.raises(ConfigError, match="has ended after its 9 steps"):
+        folder.checkpoint("auto", 9)
+
+
 def test_a_run_without_a_summary_is_marked_when_it_has_ended(folder):
     folder.begin(SFTConfig(), {}, 9)
     assert folder.checkpoint("auto", 9).name == "checkpoint-4"

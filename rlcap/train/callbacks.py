@@ -31,7 +31,8 @@ class Progress(TrainerCallback):
     """
 
     def __init__(self, components: Sequence[str], name: str = "grpo") -> None:
-        self.components, self.name, self.bar = tuple(components), name, None
+        self.components, self.name = tuple(components), name
+        self.bar: Any = None
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if state.is_world_process_zero:
@@ -174,7 +175,8 @@ class Interrupt(TrainerCallback):
     """
 
     def __init__(self, steps: int = 1) -> None:
-        self.steps, self.asked, self.since, self.previous = steps, False, 0.0, {}
+        self.steps, self.asked, self.since = steps, False, 0.0
+        self.previous: dict[int, Any] = {}
 
     def _ask(self, number: int, _frame: Any) -> None:
         # A launcher that is stopped by Ctrl-C also sends its processes a SIGTERM, which is not a second request.

@@ -76,6 +76,7 @@ class Collator(trl.trainer.dpo_trainer.DataCollatorForVisionPreference):
     """TRL's collator, which here opens the images of its batch first."""
 
     def torch_call(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
+        """Open the images of a batch and collate it as TRL does."""
         return super().torch_call([{**example, "image": open_image(example["image"])} for example in examples])
 
 
@@ -141,7 +142,7 @@ def build_trainer(
         save_total_limit=train.keep_checkpoints,
         logging_steps=1,
         disable_tqdm=True,
-        report_to=config.report_to or "none",
+        report_to=[*config.report_to] or "none",
         run_name=folder.root.name,
         remove_unused_columns=False,
         use_cpu=not torch.cuda.is_available(),

@@ -219,7 +219,7 @@ class RunFolder:
             path.mkdir(parents=True, exist_ok=True)
         self.rewind(step)
         data = {name: {"images": len(rows), "fingerprint": fingerprint(rows)} for name, rows in splits.items()}
-        facts = {"versions": versions(), "python": platform.python_version(), "git": git_commit()}
+        facts: dict[str, Any] = {"versions": versions(), "python": platform.python_version(), "git": git_commit()}
         facts |= {
             "recipe": self.recipe,
             "seed": config.train.seed,

@@ -70,6 +70,7 @@ class Turns(TrainerCallback):
         self.rows = rows
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Tell the rows which epoch begins."""
         self.rows.epoch = int(state.epoch or 0)  # a run that resumes in the midst of an epoch begins with a fraction
 
 
@@ -90,6 +91,7 @@ class CaptionCollator:
         self.end = tokenizer.eos_token
 
     def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        """Return the model\'s inputs of a batch of rows, with labels for the captions\' tokens alone."""
         images = [[open_image(row["image"])] for row in rows]
         texts = [f"{self.prompt} {row['text']}{self.end}" for row in rows]
         inputs = self.processor(images=images, text=texts, padding=True, return_tensors="pt")
@@ -146,7 +148,7 @@ def build_trainer(
         save_total_limit=train.keep_checkpoints,
         logging_steps=1,
         disable_tqdm=True,
-        report_to=config.report_to or "none",
+        report_to=[*config.report_to] or "none",
         run_name=folder.root.name,
         remove_unused_columns=False,
         use_cpu=not torch.cuda.is_available(),
@@ -172,10 +174,13 @@ class ClassicTrainer(Trainer):
     """
 
     def __init__(self, policy: Policy, instruction: str, **arguments: Any) -> None:
-        super().__init__(model=policy.model, data_collator=list, **arguments)
+        # the batch is the list of its rows: images and texts are prepared where the loss is computed
+        collate: Any = list
+        super().__init__(model=policy.model, data_collator=collate, **arguments)
         self.processor, self.instruction = policy.processor, instruction
 
-    def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, **_: Any) -> torch.Tensor:
+    def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, **_: Any) -> Any:
+        """Return the mean of −log p over the tokens of the captions."""
         captioner = make_captioner(model, self.processor)
         prompts = captioner.prepare([open_image(row["image"]) for row in inputs], self.instruction)
         tokens = [torch.tensor(captioner.encode(row["text"], self.instruction)) for row in inputs]

@@ -91,7 +91,7 @@ class CaptionCollator:
         self.end = tokenizer.eos_token
 
     def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
-        """Return the model\'s inputs of a batch of rows, with labels for the captions\' tokens alone."""
+        """Return the inputs of the model for a batch of rows, with labels for the tokens of the captions alone."""
         images = [[open_image(row["image"])] for row in rows]
         texts = [f"{self.prompt} {row['text']}{self.end}" for row in rows]
         inputs = self.processor(images=images, text=texts, padding=True, return_tensors="pt")
@@ -179,7 +179,9 @@ class ClassicTrainer(Trainer):
         super().__init__(model=policy.model, data_collator=collate, **arguments)
         self.processor, self.instruction = policy.processor, instruction
 
-    def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, **_: Any) -> Any:
+    def compute_loss(
+        self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
         """Return the mean of −log p over the tokens of the captions."""
         captioner = make_captioner(model, self.processor)
         prompts = captioner.prepare([open_image(row["image"]) for row in inputs], self.instruction)

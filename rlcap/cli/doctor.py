@@ -9,7 +9,9 @@ Nothing is changed. torch is imported, to see whether it works; of all other pac
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
+import importlib.util
 import json
 import os
 import platform
@@ -144,6 +146,24 @@ def builds_match(torch: str, torchvision: str) -> bool:
     return torch.partition("+")[2] == torchvision.partition("+")[2]
 
 
+def load_torchvision_operators() -> None:
+    """Load the compiled operators of torchvision, without the rest of the package, whose import takes longer than all else here.
+
+    Raises:
+        OSError: they were compiled for another torch.
+        ImportError: torchvision can't be imported, where its operators are not found in a file of their own.
+    """
+    import torch
+
+    spec = importlib.util.find_spec("torchvision")
+    folders = spec.submodule_search_locations if spec is not None else None
+    libraries = [path for folder in folders or () for path in sorted(Path(folder).glob("_C*.so"))]
+    if not libraries:
+        importlib.import_module("torchvision.ops")
+    for path in libraries:
+        torch.ops.load_library(str(path))
+
+
 def torch_and_devices() -> list[Finding]:
     """Look at torch with its torchvision, at the cores and at the GPUs."""
     torch_version, torchvision_version = installed("torch"), installed("torchvision")
@@ -151,7 +171,8 @@ def torch_and_devices() -> list[Finding]:
         return []  # told among the required packages
     try:
         import torch
-        import torchvision.ops  # type: ignore[import-untyped]  # torchvision has no type information
+
+        load_torchvision_operators()
     except (ImportError, RuntimeError, OSError) as error:
         pair = f"torch {torch_version} and torchvision {torchvision_version}"
         what = f"{pair} do not work together: {str(error).splitlines()[0]}"
@@ -165,8 +186,8 @@ def torch_and_devices() -> list[Finding]:
             Finding("packages", "note", what, "install both from one index, or torchvision's operators may fail")
         )
     try:
-        torchvision.ops.nms(torch.zeros(1, 4), torch.zeros(1), 0.5)
-    except RuntimeError as error:  # a missing kernel raises a kind of it
+        torch.ops.torchvision.nms(torch.zeros(1, 4), torch.zeros(1), 0.5)
+    except (RuntimeError, AttributeError) as error:  # a missing kernel, or no operator of this name
         what = f"torchvision's operators do not load: {str(error).splitlines()[0]}"
         findings.append(Finding("packages", "broken", what, "pip install --force-reinstall torch torchvision"))
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()

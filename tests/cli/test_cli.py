@@ -349,3 +349,12 @@ def test_the_doctor_reports_to_people_and_programs(capsys, monkeypatch):
     assert "x the nli is missing" in told
     assert "→ rlcap lab build" in told
     assert "not ready: 1 problem marked x" in told
+
+
+def test_the_doctor_tries_torchvisions_operators_without_importing_all_of_it():
+    code = (
+        "import sys, torch; from rlcap.cli.doctor import load_torchvision_operators as load; load();"
+        "print(torch.ops.torchvision.nms(torch.zeros(1, 4), torch.zeros(1), 0.5).tolist(), 'torchvision' in sys.modules)"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert found == "[0] False\n"

@@ -29,7 +29,7 @@ from rlcap.config.schema import COLUMNS
 from rlcap.data.decoding import find_undecodable
 from rlcap.errors import DataError, ImageError
 from rlcap.io.cache import cache_folder
-from rlcap.io.images import check_image
+from rlcap.io.images import FORMATS, check_image
 from rlcap.types import Sample
 
 OnBad = Literal["error", "skip"]
@@ -400,7 +400,7 @@ def _store_image(image: Mapping[str, Any], cache: Path) -> str | None:
     from PIL import Image, UnidentifiedImageError
 
     try:
-        with Image.open(io.BytesIO(image["bytes"])) as header:
+        with Image.open(io.BytesIO(image["bytes"]), formats=FORMATS) as header:
             suffix = (header.format or "bin").lower()
     except (UnidentifiedImageError, OSError):
         suffix = "bin"  # write the file nevertheless, so that the check of the row can name it

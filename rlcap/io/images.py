@@ -26,6 +26,9 @@ from rlcap.errors import ImageError
 MAX_PIXELS = 50_000_000
 """Default limit of width × height. 50 megapixels decode to 150 MB of RGB, more than any captioner uses."""
 
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+"""The formats that are opened, by Pillow's names. Pillow has decoders of some forty more, which are seldom used and little tested, and one of
+them (EPS) starts another program. A phone's MPO is a JPEG with further pictures, and is opened as one."""
 V = TypeVar("V")
 _PNG_END = b"\x00\x00\x00\x00IEND\xaeB`\x82"
 
@@ -155,7 +158,7 @@ def _open_header(path: str | os.PathLike, max_pixels: int | None) -> ImageFile.I
     try:
         if not os.path.getsize(path):
             raise ImageError("empty image file", path, "0 bytes", "fetch the file again or remove its row")
-        image = Image.open(path)
+        image = Image.open(path, formats=FORMATS)
     except UnidentifiedImageError as error:
         start = Path(path).read_bytes()[:8]
         raise ImageError(

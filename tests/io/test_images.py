@@ -193,3 +193,21 @@ def _seconds(action):
     start = time.perf_counter()
     action()
     return time.perf_counter() - start
+
+
+@pytest.mark.parametrize("suffix", ["ppm", "eps", "ico", "tga", "pcx"])
+def test_formats_that_are_seldom_used_are_refused(tmp_path, suffix):
+    path = tmp_path / f"photo.{suffix}"
+    Image.new("RGB", (32, 32)).save(path)
+    Image.open(path).close()  # Pillow itself would open it
+    with pytest.raises(ImageError, match="use a JPEG, PNG, WebP, GIF, BMP or TIFF file"):
+        open_image(path)
+    with pytest.raises(ImageError):
+        check_image(path)
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "mpo", "png", "webp", "gif", "bmp", "tiff"])
+def test_common_formats_are_opened(tmp_path, suffix):
+    path = tmp_path / f"photo.{suffix}"
+    Image.new("RGB", (32, 24)).save(path)
+    assert open_image(path).size == check_image(path) == (32, 24)

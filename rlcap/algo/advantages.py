@@ -28,7 +28,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -44,15 +44,8 @@ Aggregate = Literal[
     "sum_minus_running_mean",
     "sum_minus_greedy",
 ]
-NORMALIZE = ("group", "batch", "running", "none")
-AGGREGATE = (
-    "normalize_then_sum",
-    "sum_then_normalize",
-    "sum_then_center",
-    "sum_then_leave_one_out",
-    "sum_minus_running_mean",
-    "sum_minus_greedy",
-)
+NORMALIZE: tuple[str, ...] = get_args(Normalize)
+AGGREGATE: tuple[str, ...] = get_args(Aggregate)
 WITH_BASELINE = ("sum_minus_running_mean", "sum_minus_greedy")
 """The formulas whose baseline does not come from the group; they also work with one caption per image."""
 FLOOR = 1e-4

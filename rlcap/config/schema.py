@@ -32,6 +32,8 @@ Trackers = Annotated[
     list[Literal["wandb"]], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)
 ]
 """One or several experiment trackers: `wandb` or `[wandb]`."""
+Normalize = Literal["group", "batch", "running", "none"]
+"""What a term's centred values are divided by."""
 Column = Literal["id", "image", "references", "paragraph"]
 """What a row of data holds, by our names."""
 
@@ -200,7 +202,7 @@ class TermConfig(Section):
     """A shipped reward's short name (`clip_score`), `module:Class` or `file.py:Class`."""
     weight: Annotated[float, Field(allow_inf_nan=False)] = 1.0
     """Weight of the term; 0 scores and logs without any effect on training."""
-    normalize: Literal["group", "batch", "running", "none"] | None = None
+    normalize: Normalize | None = None
     """What the centred value is divided by; null takes group. It has an effect with aggregate=normalize_then_sum alone."""
     params: dict[str, Any] = Field(default_factory=dict)
     """Parameters of the reward's constructor."""
@@ -346,32 +348,40 @@ class PPOConfig(GRPOConfig):
         return "PPO, whose value model is the baseline"
 
 
-class SFTTrainConfig(Section):
+class SupervisedTrainConfig(Section):
+    """What learning from captions (SFT) and from pairs of captions (DPO) have in common."""
+
+    batch_size: Count = 32
+    """Images or pairs per step."""
+    micro_batch: Count = 8
+    """Images or pairs in one forward and backward pass of a device."""
+    save_every: Count = 200
+    """Steps between checkpoints. The last step is always saved."""
+    keep_checkpoints: Count = 2
+    """How many checkpoints stay on disk."""
+
+    @model_validator(mode="after")
+    def _check_batch(self) -> Self:
+        if self.batch_size % self.micro_batch:
+            raise ValueError(
+                f"train.batch_size {self.batch_size} is not a multiple of train.micro_batch {self.micro_batch}"
+            )
+        return self
+
+
+class SFTTrainConfig(SupervisedTrainConfig):
     """The optimiser and its clock in maximum likelihood."""
 
     steps: Count = 1000
     """Optimiser steps."""
-    batch_size: Count = 32
-    """Images per step."""
-    micro_batch: Count = 8
-    """Images in one forward and backward pass of a device."""
     learning_rate: Positive = 2e-4
     """Learning rate of AdamW: linear warm-up over the first 5 %, then to zero by cosine."""
     weight_decay: NotNegative = 0.0
     """Weight decay of AdamW."""
     target: Literal["paragraph", "references"] = "paragraph"
     """What is learned: the fused paragraph, or one of the references, another in each epoch."""
-    save_every: Count = 200
-    """Steps between checkpoints. The last step is always saved."""
-    keep_checkpoints: Count = 2
-    """How many checkpoints stay on disk."""
     seed: CountOrZero = 0
     """Seed of initialisation and order."""
-
-    @model_validator(mode="after")
-    def _check_batch(self) -> Self:
-        _check_divisible(self.batch_size, self.micro_batch)
-        return self
 
 
 class SFTConfig(RunConfig):
@@ -419,7 +429,7 @@ class RefineConfig(RunConfig):
         return self
 
 
-class DPOTrainConfig(Section):
+class DPOTrainConfig(SupervisedTrainConfig):
     """The optimiser and its clock in DPO (Rafailov et al. 2023, arXiv 2305.18290)."""
 
     steps: Count = 500
@@ -435,17 +445,8 @@ class DPOTrainConfig(Section):
     sft_weight: NotNegative = 2.0
     """Weight of the chosen captions' own likelihood beside the preference loss (RPO, arXiv 2404.19733). Without it captions may lengthen
     or shorten until nothing is left of them: a preference says what to avoid, not what to say."""
-    save_every: Count = 200
-    """Steps between checkpoints. The last step is always saved."""
-    keep_checkpoints: Count = 2
-    """How many checkpoints stay on disk."""
     seed: CountOrZero = 0
     """Seed of the order of pairs."""
-
-    @model_validator(mode="after")
-    def _check_batch(self) -> Self:
-        _check_divisible(self.batch_size, self.micro_batch)
-        return self
 
 
 class DPOConfig(RunConfig):
@@ -497,11 +498,6 @@ def require_complete(config: AnyConfig) -> None:
         missing.append("pairs is empty: name the pairs.jsonl of recipes/refine.py, pairs=runs/NAME/pairs.jsonl")
     if missing:
         raise ConfigError("\n".join(missing))
-
-
-def _check_divisible(batch_size: int, micro_batch: int) -> None:
-    if batch_size % micro_batch:
-        raise ValueError(f"train.batch_size {batch_size} is not a multiple of train.micro_batch {micro_batch}")
 
 
 def _backend_name(judge: Any) -> Any:

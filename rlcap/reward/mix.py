@@ -19,9 +19,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, get_args
 
 from rlcap.config.imports import build, check_params, resolve, unknown
+from rlcap.config.schema import Normalize
 from rlcap.errors import ConfigError
 from rlcap.reward.abstention import AbstentionMonitor
 from rlcap.reward.base import Reward
@@ -33,7 +34,7 @@ from rlcap.types import RewardBatch, Score
 if TYPE_CHECKING:
     from torch import Tensor
 
-NORMALIZE = ("group", "batch", "running", "none")
+NORMALIZE: tuple[str, ...] = get_args(Normalize)
 """What a term's centred value may be divided by."""
 KEYS = ("reward", "weight", "normalize", "params")
 """Keys of a term in a configuration."""
@@ -51,7 +52,7 @@ class RewardTerm:
     """What judges."""
     weight: float = 1.0
     """Finite. 0 scores and logs without any effect on training; a negative weight pushes away."""
-    normalize: Literal["group", "batch", "running", "none"] = "group"
+    normalize: Normalize = "group"
     """What the centred value is divided by: group, batch, running or none."""
 
     def __post_init__(self) -> None:

@@ -17,7 +17,6 @@ fails     one_word, cut_off, repeated, salad, echo, other_image, generic, one_fa
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ import torch
 
 from rlcap.errors import ConfigError
 from rlcap.io.images import embed_readable
+from rlcap.io.text import read_rows
 from rlcap.reward.base import Reward, RewardOutput
 from rlcap.types import RewardBatch, Score
 
@@ -39,6 +39,13 @@ def nearness(own: torch.Tensor, vectors: torch.Tensor) -> float:
     """Return QIR: the cosines of (K, D) unit vectors with the own (D,) vector, weighted by 1, .5, .25, and so on."""
     cosines = vectors.double() @ own.double()
     return float((cosines * 0.5 ** torch.arange(len(vectors), dtype=torch.double)).sum())
+
+
+def _find_problem(row: Any) -> str | None:
+    """Return the problem of a row of the captioned gallery, or None for a good row."""
+    if isinstance(row, dict) and all(isinstance(row.get(key), str) for key in ("image", "caption")):
+        return None
+    return f"a row needs the texts image and caption, got {row!s:.80}"
 
 
 class ImageLoop(Reward):
@@ -72,8 +79,9 @@ class ImageLoop(Reward):
         cache_dir: str | None = None,
     ) -> None:
         if isinstance(pairs, str):
-            lines = (line for line in Path(pairs).read_text(encoding="utf-8").splitlines() if line.strip())
-            pairs = [(row["image"], row["caption"]) for row in map(json.loads, lines)]
+            form = "write an object with image and caption per line"
+            rows = read_rows(Path(pairs), "image and caption pairs", form, _find_problem, ConfigError)
+            pairs = [(row["image"], row["caption"]) for row in rows]
         if neighbours < 1 or beta < 0 or len({image for image, _ in pairs}) <= neighbours:
             raise ConfigError(
                 "image_loop needs beta >= 0, neighbours >= 1 and more gallery images than neighbours, got beta "

@@ -20,11 +20,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
+from rlcap.io.text import read_lines
 from rlcap.reward.base import Reward, RewardOutput
 from rlcap.scorers.retrieval import compute_cosines, draw_fillers, is_first, log_probability, margin
 from rlcap.types import RewardBatch, Score
@@ -76,7 +76,7 @@ class SelfRetrieval(Reward):
 
         self.retrievers = load_clip_scorers(clip, pretrained, device=device, cache_dir=cache_dir)
         self.form, self.pooling, self.candidates, self.scale = form, pooling, candidates, scale
-        lines = Path(gallery).read_text().splitlines() if isinstance(gallery, str) else [str(p) for p in gallery or ()]
+        lines = read_lines(gallery, "gallery") if isinstance(gallery, str) else [str(p) for p in gallery or ()]
         self.gallery = sorted({line for line in lines if line})
         self.range = RANGES[form]
 

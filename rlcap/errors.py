@@ -18,6 +18,14 @@ class ConfigError(InputError):
     """Raised for a configuration that can't be run. The message names the key, the value seen and what to write instead."""
 
 
+class StorageError(InputError):
+    """Raised when a file can't be written. The message names the place, what was written, and the cause, such as a full disk."""
+
+
+class LockedError(InputError):
+    """Raised when another process holds the lock of a folder. The message names its process number and host."""
+
+
 # ---- data ------------------------------------------------------------------------------------------------------------
 
 

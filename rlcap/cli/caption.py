@@ -31,8 +31,8 @@ def _caption(options: argparse.Namespace) -> None:
     from rlcap.config.loading import load_config
     from rlcap.config.schema import GRPOConfig, ModelConfig
     from rlcap.data.source import instruction_for
-    from rlcap.eval.captions_file import write_atomically
     from rlcap.eval.pretrained import PretrainedCaptioner, read_run_config
+    from rlcap.io.atomic import write_text
     from rlcap.io.images import check_image
     from rlcap.policy.loading import load_policy
 
@@ -62,7 +62,7 @@ def _caption(options: argparse.Namespace) -> None:
         {"sample_id": path.stem, "image": str(path)} | {n: said[n][i] for n in said} for i, path in enumerate(paths)
     ]
     if options.out:
-        write_atomically(options.out, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+        write_text(options.out, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), "the captions")
         print(f"{options.out}: {len(rows)} images")
         return
     for row in rows:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +26,10 @@ def add(commands: Any) -> None:
 
 
 def _compare(options: argparse.Namespace) -> None:
-    from rlcap.eval.captions_file import write_atomically
     from rlcap.eval.compare import compare, to_markdown
+    from rlcap.io.atomic import write_json
 
     found = compare([variant.split(",") for variant in options.runs], options.split, options.every)
     print(to_markdown(found))
     if options.json:
-        write_atomically(options.json, json.dumps(found.to_dict(), indent=1, allow_nan=False) + "\n")
+        write_json(options.json, found.to_dict(), "the comparison", indent=1, allow_nan=False)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -108,6 +107,7 @@ def _rubric(options: argparse.Namespace) -> None:
     from rlcap.data.captions import read_captions, to_batch
     from rlcap.errors import CaptionsError
     from rlcap.feedback.prompt_tasks import RUBRIC_ROLE, RUBRIC_RULES, RubricTask
+    from rlcap.io.atomic import write_text
     from rlcap.judge.templates import PromptTemplate
     from rlcap.reward.base import Reward
 
@@ -120,7 +120,7 @@ def _rubric(options: argparse.Namespace) -> None:
 
     def make(rubric: str) -> Reward:
         written = options.out.with_suffix(".prompt.txt")
-        written.write_text(f"{rubric}\n---\n{prompt.user}\n", encoding="utf-8")
+        write_text(written, f"{rubric}\n---\n{prompt.user}\n", "the prompt")
         return build(kind, {"judge": {"backend": options.judge, "prompt": str(written)}}, what=options.reward)
 
     judged = [(row["caption"], sample, float(row["score"])) for row, sample in zip(rows, samples, strict=True)]
@@ -131,10 +131,10 @@ def _rubric(options: argparse.Namespace) -> None:
 
 def _descend(options: argparse.Namespace, start: str, role: str, task: Any, rules: tuple[str, ...]) -> OptimizedPrompt:
     from rlcap.feedback.prompt_optimization import optimize_prompt
+    from rlcap.io.atomic import write_json, write_text
     from rlcap.judge.backends.loading import load_backend
     from rlcap.judge.judge import Judge
 
-    options.out.parent.mkdir(parents=True, exist_ok=True)
     found = optimize_prompt(
         start,
         role,
@@ -145,10 +145,10 @@ def _descend(options: argparse.Namespace, start: str, role: str, task: Any, rule
         constraints=rules,
         report=_say,
     )
-    options.out.write_text(found.best + "\n", encoding="utf-8")
+    write_text(options.out, found.best + "\n", "the best text")
     if options.json:
         tries = [{"text": t.text, "score": t.score, "kept": t.kept, "reason": t.reason} for t in found.history]
-        options.json.write_text(json.dumps({"best": found.best, "tries": tries}, indent=1) + "\n", encoding="utf-8")
+        write_json(options.json, {"best": found.best, "tries": tries}, "the tries", indent=1)
     print(f"{options.out}: held-out score {found.history[0].score:.3f} → {found.score:.3f}")
     return found
 

@@ -17,6 +17,7 @@ import yaml
 from rlcap.config.section import Section
 from rlcap.config.validation import did_you_mean
 from rlcap.errors import ConfigError
+from rlcap.io.text import read_text
 
 Config = TypeVar("Config", bound=Section)
 
@@ -86,7 +87,7 @@ def _read(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise ConfigError(f"no config file {path}; those of the project are in recipes/configs/")
     try:
-        data = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # a subclass of the safe loader
+        data = yaml.load(read_text(path, "config file", ConfigError), _Loader)  # a subclass of the safe loader
     except yaml.YAMLError as error:
         raise ConfigError(f"{path} is not YAML: {error}") from error
     if data is None:

@@ -15,7 +15,6 @@ into a bag file.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import random
 from collections import Counter
@@ -25,6 +24,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rlcap.errors import BagError
+from rlcap.io.atomic import write_json
+from rlcap.io.text import read_json
 from rlcap.types import Bag, Sample
 
 SCHEMA = 1
@@ -73,7 +74,7 @@ class BagFile:
             "about": dict(self.about),
             "levels": {level: {id: list(ids) for id, ids in lists.items()} for level, lists in self.levels.items()},
         }
-        _write_json(path, data)
+        write_json(path, data, "the bag file", ensure_ascii=False)
 
     @classmethod
     def read(cls, path: str | os.PathLike) -> BagFile:
@@ -254,7 +255,8 @@ def read_truematch(path: str | os.PathLike, known: Iterable[str] | None = None) 
 
 def write_truematch(bags: Iterable[Bag], path: str | os.PathLike) -> None:
     """Write the bags as TrueMatch JSON; ids that are plain whole numbers become numbers, as COCO ids are."""
-    _write_json(path, [[int(id) if id.isdigit() and str(int(id)) == id else id for id in bag.ids] for bag in bags])
+    lists = [[int(id) if id.isdigit() and str(int(id)) == id else id for id in bag.ids] for bag in bags]
+    write_json(path, lists, "the TrueMatch file", ensure_ascii=False)
 
 
 def _check_known(where: str, ids: Iterable[str], known: set[str], fix: str = "remove them or add their images") -> None:
@@ -270,17 +272,6 @@ def _shorten(ids: Sequence[str]) -> str:
 
 
 def _read_json(path: str | os.PathLike) -> Any:
-    try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise BagError(f"bag file {path} does not exist; make one with `rlcap bags mine`") from error
-    except ValueError as error:
-        raise BagError(f"{path} is not JSON ({error})") from error
-
-
-def _write_json(path: str | os.PathLike, data: Any) -> None:
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.{os.getpid()}")
-    part.write_text(json.dumps(data, ensure_ascii=False), encoding="utf-8")
-    os.replace(part, path)
+    if not Path(path).exists():
+        raise BagError(f"bag file {path} does not exist; make one with `rlcap bags mine`")
+    return read_json(path, "bag file", BagError)

@@ -17,6 +17,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rlcap.errors import InputError
+from rlcap.io.atomic import write_text
+from rlcap.io.text import iter_json_lines
 
 Row = dict[str, Any]
 """One row of a captions file."""
@@ -49,7 +51,7 @@ def write_rows(run_dir: str | os.PathLike, step: int, rows: Iterable[Row]) -> Pa
     merged = {(row["split"], row["sample_id"]): row for row in (read_rows(path) if path.exists() else [])}
     merged.update({(row["split"], row["sample_id"]): row for row in rows})
     lines = [json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in merged.values()]
-    write_atomically(path, "".join(lines))
+    write_text(path, "".join(lines), "the captions")
     return path
 
 
@@ -60,16 +62,10 @@ def read_rows(path: Path) -> list[Row]:
         InputError: A line is not a row; the message names the file and the line.
     """
     rows = []
-    with path.open(encoding="utf-8") as file:
-        for number, line in enumerate(file, 1):
-            try:
-                row = json.loads(line)
-                row["split"], row["sample_id"], row["image"], row["caption"]
-            except (ValueError, TypeError, KeyError) as error:
-                raise InputError(
-                    f"{path}, line {number} is not a captions row ({error!r}); evaluate the step again"
-                ) from error
-            rows.append(row)
+    for number, row in iter_json_lines(path):
+        if not isinstance(row, dict) or not {"split", "sample_id", "image", "caption"} <= row.keys():
+            raise InputError(f"{path}, line {number} is not a captions row ({row!s:.80}); evaluate the step again")
+        rows.append(row)
     return rows
 
 
@@ -91,14 +87,6 @@ def metric_values(metrics: Mapping[str, np.ndarray], row: int) -> dict[str, floa
     """Return the metrics of the caption at index `row` for JSON: six significant digits, None in place of NaN."""
     values = {name: float(array[row]) for name, array in metrics.items()}
     return {name: float(f"{value:.6g}") if math.isfinite(value) else None for name, value in values.items()}
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a text file atomically and create its folder where it does not exist."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
 
 
 def _table(rows: list[Row]) -> Table:

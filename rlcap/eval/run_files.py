@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -17,6 +16,7 @@ from rlcap.errors import ImageError, InputError
 from rlcap.eval.captions_file import Table, evaluated_steps, read_tables
 from rlcap.eval.summary import read_summary
 from rlcap.io.images import open_image
+from rlcap.io.text import read_json, read_log, read_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ def run_config(run_dir: str | Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = yaml.safe_load(read_text(path, "config file"))
     except yaml.YAMLError as error:
         raise InputError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
     return values if isinstance(values, dict) else {}
@@ -70,10 +70,10 @@ def read_run(run_dir: str | Path) -> RunFiles:
         folder=folder,
         summary=summary,
         tables={step: read_tables(folder, step) for step in evaluated_steps(folder)},
-        metrics=_keep_latest(_read_lines(folder / "metrics.jsonl"), ("step",)),
-        panel=_keep_latest(_read_lines(folder / "panel.jsonl"), ("step", "sample_id")),
-        config=config.read_text(encoding="utf-8") if config.exists() else None,
-        run=json.loads(run.read_text(encoding="utf-8")) if run.exists() else {},
+        metrics=_keep_latest(read_log(folder / "metrics.jsonl"), ("step",)),
+        panel=_keep_latest(read_log(folder / "panel.jsonl"), ("step", "sample_id")),
+        config=read_text(config, "config file") if config.exists() else None,
+        run=read_json(run, "the run's record") if run.exists() else {},
         missing=tuple(name for name in names if not (folder / name).exists()),
     )
 
@@ -97,19 +97,6 @@ def thumbnail(path: str, side: int) -> str | None:
         image.save(data, "JPEG", quality=82, optimize=True)
     kind = "png" if is_small else "jpeg"
     return f"data:image/{kind};base64,{base64.b64encode(data.getvalue()).decode()}"
-
-
-def _read_lines(path: Path) -> Iterable[dict[str, Any]]:
-    """Yield the JSON lines of a file; nothing where it does not exist."""
-    if not path.exists():
-        return
-    lines = path.read_text(encoding="utf-8").splitlines()
-    for number, line in enumerate(lines, 1):
-        try:
-            yield json.loads(line)
-        except ValueError as error:
-            if number < len(lines):  # a killed run may leave an incomplete last line
-                raise ValueError(f"{path}, line {number} is not JSON ({error}); remove the line") from error
 
 
 def _keep_latest(rows: Iterable[dict[str, Any]], keys: tuple[str, ...]) -> list[dict[str, Any]]:

@@ -14,7 +14,6 @@ applies to no image is left out.
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from pathlib import Path
@@ -22,9 +21,11 @@ from typing import Any
 
 import numpy as np
 
-from rlcap.eval.captions_file import Table, evaluated_steps, read_tables, write_atomically
+from rlcap.eval.captions_file import Table, evaluated_steps, read_tables
 from rlcap.eval.over_optimization import find_alarms
 from rlcap.eval.statistics import Interval, bootstrap_mean, paired_difference, relative_change
+from rlcap.io.atomic import write_json
+from rlcap.io.text import read_json, read_log
 
 SCHEMA = 1
 
@@ -60,7 +61,7 @@ def summarise(run_dir: str | os.PathLike, seconds: float | None = None, n_steps:
         "changes": changes,
         "alarms": find_alarms(changes, rows),
     }
-    write_atomically(run_dir / "summary.json", json.dumps(summary, indent=1, allow_nan=False) + "\n")
+    write_json(run_dir / "summary.json", summary, "the summary", indent=1, allow_nan=False)
     return summary
 
 
@@ -74,7 +75,7 @@ def read_summary(run_dir: str | os.PathLike) -> dict[str, Any]:
     path = Path(run_dir) / "summary.json"
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist; rlcap.eval.summary.summarise(run_dir) makes it from captions/")
-    summary = json.loads(path.read_text(encoding="utf-8"))
+    summary = read_json(path, "the summary")
     if summary.get("schema") != SCHEMA:
         raise ValueError(f"{path} has schema {summary.get('schema')!r}, this version reads {SCHEMA}; summarise again")
     return summary
@@ -139,18 +140,11 @@ def _to_json(interval: Interval) -> dict[str, float]:
 
 def read_metric_rows(run_dir: str | os.PathLike) -> list[dict[str, Any]]:
     """Return the rows of metrics.jsonl in order of step; where a resumed run repeated a step, only its last row."""
-    path = Path(run_dir) / "metrics.jsonl"
-    row_of_step = {}
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
-        try:
-            row = json.loads(line)
-        except ValueError:
-            continue  # a killed run may leave an incomplete line
-        row_of_step[row["step"]] = row
+    row_of_step = {row["step"]: row for row in read_log(Path(run_dir) / "metrics.jsonl")}
     return [row_of_step[step] for step in sorted(row_of_step)]
 
 
 def _seconds(run_dir: Path, last: dict[str, Any]) -> float:
     path = run_dir / "summary.json"
-    earlier = json.loads(path.read_text(encoding="utf-8")).get("seconds") if path.exists() else None
+    earlier = read_json(path, "the summary").get("seconds") if path.exists() else None
     return float(max(earlier or 0.0, last.get("seconds") or 0.0))

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rlcap.errors import ConfigError
+from rlcap.io.text import read_text
 
 _LOOKALIKES = str.maketrans({"<": "‹", ">": "›", "[": "⟦", "]": "⟧"})
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\u2028\u2029\ud800-\udfff]")
@@ -57,10 +58,7 @@ class PromptTemplate:
         Raises:
             ConfigError: where there is no such text file, or where it does not have exactly one line of ---.
         """
-        try:
-            text = Path(path).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"the prompt {path} can't be read: {error}") from error
+        text = read_text(path, "prompt", ConfigError)
         parts = re.split(r"^---$", text, flags=re.MULTILINE)
         if len(parts) != 2:
             raise ConfigError(

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from rlcap.config.schema import GRPOConfig, mix_entries
 from rlcap.data.source import Truth, open_source
 from rlcap.errors import ConfigError
+from rlcap.io.atomic import write_text
 from rlcap.probing.perturbations import PROBES, Finding, Material, agreement, battery, compare, content_words, ended
 from rlcap.reward.mix import RewardMix
 from rlcap.scorers.text.sentences import split_sentences
@@ -272,9 +273,8 @@ def as_json(found: Report, threshold: float) -> str:
 
 
 def write_json(found: Report, threshold: float, path: Path) -> None:
-    """Write `as_json` to a file, whose folder is made where it is missing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(as_json(found, threshold), encoding="utf-8")
+    """Write `as_json` to a file, whose folder is created where it does not exist."""
+    write_text(path, as_json(found, threshold), "the probe's result")
 
 
 def _cell(finding: Finding) -> str:

@@ -17,12 +17,13 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from rlcap.eval.captions_file import Table, write_atomically
+from rlcap.eval.captions_file import Table
 from rlcap.eval.metric_catalog import HEADLINES, MAIN_METRICS, canonical_name, metric_info, reading_order
 from rlcap.eval.over_optimization import classify_change, describe_alarm
 from rlcap.eval.report.charts import swatch
 from rlcap.eval.report.training_charts import held_out_chart, other_charts, reward_chart
 from rlcap.eval.run_files import RunFiles, read_run, thumbnail
+from rlcap.io.atomic import write_text
 
 FOLLOWED = 8
 """Images whose captions the report shows over training, at most."""
@@ -50,7 +51,7 @@ def write_report(run_dir: str | os.PathLike) -> Path:
     environment.globals |= {"about": metric_info, "swatch": swatch}
     page = environment.get_template("page.html.jinja").render(build_page_context(files))
     path = files.folder / "report.html"
-    write_atomically(path, page)
+    write_text(path, page, "the report")
     return path
 
 

@@ -13,8 +13,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
-from pathlib import Path
 
+from rlcap.io.text import read_lines
 from rlcap.scorers.text.ngrams import tokenize
 
 COCO_80: Mapping[str, str] = {
@@ -193,7 +193,7 @@ class Vocabulary:
             ValueError: the file has no class; the message names the file.
         """
         names: dict[str, list[str]] = {}
-        for line in Path(path).read_text(encoding="utf-8").splitlines():
+        for line in read_lines(path, "object vocabulary"):
             label, *others = [name.strip() for name in line.split(",") if name.strip()] or [""]
             if label:
                 names.setdefault(label, []).extend(others)

@@ -15,13 +15,13 @@ references.
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 
+from rlcap.io.atomic import write_json
+from rlcap.io.text import read_json
 from rlcap.scorers.text.ngrams import ngrams, tokenize
 
 SCHEMA = 1
@@ -99,9 +99,7 @@ class CiderD:
             "n_documents": self.n_documents,
             "document_frequencies": self.document_frequencies,
         }
-        partial = Path(f"{os.fspath(path)}.{os.getpid()}.tmp")
-        partial.write_text(json.dumps(data, ensure_ascii=False) + "\n", encoding="utf-8")
-        partial.replace(path)
+        write_json(path, data, "the frequencies", ensure_ascii=False)
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> CiderD:
@@ -111,7 +109,7 @@ class CiderD:
             ValueError: the file is not one of `save`; the message names it.
         """
         try:
-            data = json.loads(Path(path).read_text(encoding="utf-8"))
+            data = read_json(path, "frequencies")
             if data["schema"] != SCHEMA:
                 raise ValueError(f"schema {data['schema']!r}, this version reads {SCHEMA}")
             return cls(data["document_frequencies"], data["n_documents"], bool(data.get("eos", False)))

@@ -65,8 +65,8 @@ def add(commands: Any) -> None:
 
 def _bags_mine(options: argparse.Namespace) -> None:
     from rlcap.data.bags import partition, write_truematch
-    from rlcap.data.formats import SampleSet
     from rlcap.data.mining import compute_features, mine
+    from rlcap.data.samples import SampleSet
     from rlcap.scorers.clip import ClipScorer
 
     samples = rows(options)

@@ -73,7 +73,7 @@ class DataConfig(Section):
     """Where images and texts come from, and which of them are held out."""
 
     source: str = ""
-    """A .jsonl file, a COCO captions .json, the folder of a Hugging Face data set on disk, or a data source `module:Class`."""
+    """A .jsonl, .json, .csv, .tsv or .parquet file, a folder of images or of a Hugging Face data set, or a data source `module:Class`."""
     options: dict[str, Any] = Field(default_factory=dict)
     """Parameters of a data source `module:Class`."""
     image_root: str | None = None
@@ -481,7 +481,9 @@ def require_complete(config: AnyConfig) -> None:
     if not config.model.base and not getattr(config, "captions", None):
         missing.append("model.base is empty: name a captioner, such as Qwen/Qwen2.5-VL-3B-Instruct")
     if not config.data.source:
-        missing.append("data.source is empty: name a .jsonl file, a COCO captions .json, a folder or module:Class")
+        missing.append(
+            "data.source is empty: name a .jsonl, .json, .csv, .tsv or .parquet file, a folder or module:Class"
+        )
     if isinstance(config, GRPOConfig | DPOConfig) and not config.evaluation.retriever:
         missing.append("evaluation.retriever is empty: name an open_clip model that no reward uses")
     if isinstance(config, GRPOConfig) and not mix_entries(config.mix):

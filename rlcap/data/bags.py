@@ -98,6 +98,15 @@ class BagFile:
             raise BagError(
                 f"{path}: 'levels' must map a level to an object with a list of ids for each image; mine the bags again"
             )
+        for key, kind in (("model", str), ("fingerprint", str), ("about", dict)):
+            if not isinstance(data.get(key, kind()), kind):
+                raise BagError(
+                    f"{path}: {key!r} must be {'a text' if kind is str else 'an object'}, got {data[key]!r:.80}; mine the "
+                    "bags again"
+                )
+        size = data.get("about", {}).get("size", 2)
+        if isinstance(size, bool) or not isinstance(size, int) or size < 2:
+            raise BagError(f"{path}: about.size must be a whole number from 2, got {size!r:.40}; mine the bags again")
         levels = {level: {id: tuple(map(str, ids)) for id, ids in lists.items()} for level, lists in levels.items()}
         return cls(data.get("model", ""), levels, data.get("fingerprint", ""), data.get("about", {}))
 

@@ -21,8 +21,9 @@ import numpy as np
 from rlcap.config.imports import build, resolve
 from rlcap.config.schema import DataConfig
 from rlcap.data.bags import BagFile, attach_distractors
-from rlcap.data.formats import SampleSet, load_samples, split_samples
+from rlcap.data.loading import load_samples
 from rlcap.data.prompts import INSTRUCTION
+from rlcap.data.samples import SampleSet, check_distinct_images, split_samples
 from rlcap.errors import ConfigError
 from rlcap.io.images import limit_pixels
 from rlcap.types import Sample
@@ -89,8 +90,10 @@ def open_source(config: DataConfig) -> DataSource:
         ConfigError: where it names none, or one that is no data source.
     """
     if not config.source:
-        raise ConfigError("data.source is empty: name a .jsonl file, a COCO captions .json, a folder or module:Class")
-    if not _DOTTED_PATH.fullmatch(config.source) or Path(config.source).exists():
+        raise ConfigError(
+            "data.source is empty: name a .jsonl, .json, .csv, .tsv or .parquet file, a folder or module:Class"
+        )
+    if not _DOTTED_PATH.fullmatch(config.source) or Path(config.source).expanduser().exists():
         if config.options:
             raise ConfigError(f"data.options {config.options} are for a source module:Class; {config.source} is a file")
         return FileSource()
@@ -111,12 +114,18 @@ def load_rows(config: DataConfig, check_images: bool = True) -> Sequence[Sample]
 
 
 def load_splits(config: DataConfig) -> tuple[Splits, list[str]]:
-    """Return the splits of the configured source, and lines that say what was loaded."""
-    return open_source(config).load_splits(config)
+    """Return the splits of the configured source, and lines that say what was loaded.
+
+    Raises:
+        DataError: An image stands in two splits, or twice in one.
+    """
+    splits, lines = open_source(config).load_splits(config)
+    check_distinct_images(splits)
+    return splits, lines
 
 
 class FileSource:
-    """Rows from a .jsonl file, a COCO captions .json, or a Hugging Face data set on disk."""
+    """Rows from a file or folder of any format that `rlcap.data.formats` lists."""
 
     instruction = INSTRUCTION
     truth: Truth | None = None

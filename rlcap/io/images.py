@@ -12,10 +12,10 @@ seen and the fix.
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import os
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
-from pathlib import Path
 from typing import IO, TypeVar
 
 import numpy as np
@@ -26,10 +26,13 @@ from rlcap.errors import ImageError
 MAX_PIXELS = 50_000_000
 """Default limit of width × height. 50 megapixels decode to 150 MB of RGB, more than any captioner uses."""
 
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
-"""The formats that are opened, by Pillow's names. Pillow has decoders of some forty more, which are seldom used and little tested, and one of
-them (EPS) starts another program. A phone's MPO is a JPEG with further pictures, and is opened as one."""
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIF")
+"""The formats that are opened, by Pillow's names, whatever the name of the file. Pillow has decoders of some forty more, which are
+seldom used and little tested, and one of them (EPS) starts another program. A phone's MPO is a JPEG with further pictures, and is
+opened as one. HEIF needs the package pillow-heif."""
 V = TypeVar("V")
+SUFFIXES = (".jpg", ".jpeg", ".jpe", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".heic", ".heif")
+"""The ends of the names of image files, in small letters."""
 _PNG_END = b"\x00\x00\x00\x00IEND\xaeB`\x82"
 
 
@@ -158,16 +161,21 @@ def _open_header(path: str | os.PathLike, max_pixels: int | None) -> ImageFile.I
     try:
         if not os.path.getsize(path):
             raise ImageError("empty image file", path, "0 bytes", "fetch the file again or remove its row")
-        image = Image.open(path, formats=FORMATS)
+        image = Image.open(path, formats=allowed_formats())
     except UnidentifiedImageError as error:
-        start = Path(path).read_bytes()[:8]
-        raise ImageError(
-            "not an image", path, f"it begins with {start!r}", "use a JPEG, PNG, WebP, GIF, BMP or TIFF file"
-        ) from error
+        raise _unidentified(path) from error
     except Image.DecompressionBombError as error:
         raise ImageError("too many pixels", path, str(error), "shrink the image or remove its row") from error
     except OSError as error:
         raise _unreadable(path, error) from error
+    except ImageError:
+        raise
+    except Exception as error:  # a path with a NUL character, or a header that one of the decoders refuses
+        if any(character in os.fspath(path) for character in ("\0", *map(chr, range(0xD800, 0xE000)))):
+            raise ImageError(
+                "unreadable image", ascii(os.fspath(path)), "no file can have such a name", "correct the path"
+            ) from error
+        raise _broken(path, error) from error
     width, height = image.size
     if width * height > max_pixels:
         image.close()
@@ -178,6 +186,26 @@ def _open_header(path: str | os.PathLike, max_pixels: int | None) -> ImageFile.I
             "shrink the image, remove its row, or raise data.max_pixels",
         )
     return image
+
+
+@lru_cache(maxsize=1)
+def allowed_formats() -> tuple[str, ...]:
+    """Return those of `FORMATS` that this installation can decode."""
+    Image.init()
+    if importlib.util.find_spec("pillow_heif") is not None:
+        import pillow_heif  # type: ignore[import-not-found]
+
+        pillow_heif.register_heif_opener()
+    return tuple(name for name in FORMATS if name in Image.OPEN)
+
+
+def _unidentified(path: str | os.PathLike) -> ImageError:
+    with open(path, "rb") as file:
+        start = file.read(12)
+    if start[4:12] in (b"ftypheic", b"ftypheix", b"ftypmif1", b"ftypmsf1", b"ftyphevc"):
+        return ImageError("not an image", path, "it is a HEIF file", "install pillow-heif (pip install pillow-heif)")
+    names = "JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF"
+    return ImageError("not an image", path, f"it begins with {start[:8]!r}", f"use a {names} file")
 
 
 def _unreadable(path: str | os.PathLike, error: OSError) -> ImageError:
@@ -209,15 +237,40 @@ def _has_complete_end(file: IO[bytes], format: str | None) -> bool:
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode == "RGB":
-        return image
+    """Return the image as RGB.
+
+    Grey values are scaled by what their mode can hold, and never by the values in this image, so that a dark photo
+    remains dark. Transparent parts lie over white in every mode.
+
+    Raises:
+        ValueError: A floating-point image has values outside [0, 1], which do not tell what white is.
+    """
     if image.mode.startswith("I") or image.mode == "F":
-        # Pillow clips grey values above 255 instead of scaling them: a 16-bit picture would become white.
-        values = np.nan_to_num(np.asarray(image, dtype=np.float32)).clip(min=0)
-        brightest = float(values.max(initial=0))
-        ceiling = next(top for top in (255.0, 65535.0, brightest) if brightest <= top)
-        return Image.fromarray((values * (255 / ceiling)).astype(np.uint8)).convert("RGB")
-    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-        rgba = image.convert("RGBA")
+        return _grey_to_rgb(image)
+    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+        transparent = image.info.get("transparency")
+        if image.mode == "RGB" and isinstance(transparent, tuple) and max(transparent) > 255:
+            image.info["transparency"] = tuple(value >> 8 for value in transparent)  # of a file with 16 bits a channel
+        rgba = image.convert("RGBA") if image.mode != "La" else image.convert("LA").convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _grey_to_rgb(image: Image.Image) -> Image.Image:
+    """Return an image of 16 or 32 bits of grey, or of floating-point grey, as RGB."""
+    values = np.asarray(image, dtype=np.float32)
+    if image.mode == "F":
+        values = np.nan_to_num(values, nan=0.0, posinf=np.inf, neginf=-np.inf)
+        low, high = float(values.min(initial=0)), float(values.max(initial=0))
+        if low < 0 or high > 1:
+            raise ValueError(
+                f"a floating-point image must have values from 0 to 1, this one has {low:g} to {high:g}; save it with 8 "
+                "or 16 bits"
+            )
+        white = 1.0
+    else:
+        white = 65535.0  # Pillow opens 16-bit files as I;16 or I; larger values of a 32-bit file are white
+    grey = np.rint(values.clip(0, white) * (255 / white)).astype(np.uint8)
+    if (hidden := image.info.get("transparency")) is not None and not isinstance(hidden, bytes | tuple):
+        grey[values == hidden] = 255
+    return Image.fromarray(grey).convert("RGB")

@@ -49,7 +49,10 @@ def test_invalid_bag_files(tmp_path):
         BagFile.read(path)
     for content, message in (("{", "not JSON"), ("[]", "no 'levels'"), ('{"schema": 9, "levels": {}}', "schema 9"),
                              ('{"schema": 1, "levels": [1]}', "'levels' must map a level"),
-                             ('{"schema": 1, "levels": {"hard": {"a": 3}}}', "'levels' must map a level")):  # fmt: skip
+                             ('{"schema": 1, "levels": {"hard": {"a": 3}}}', "'levels' must map a level"),
+                             ('{"schema": 1, "about": true, "levels": {"hard": {"a": []}}}', "'about' must be an object"),
+                             ('{"schema": 1, "about": {"size": "x"}, "levels": {"hard": {"a": []}}}', "size must be a whole"),
+                             ('{"schema": 1, "model": 3, "levels": {"hard": {"a": []}}}', "'model' must be a text")):  # fmt: skip
         path.write_text(content)
         with pytest.raises(BagError, match=message):
             BagFile.read(path)

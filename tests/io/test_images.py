@@ -1,5 +1,7 @@
 import io
+import struct
 import time
+import zlib
 
 import numpy as np
 import pytest
@@ -168,6 +170,69 @@ def test_sixteen_bit_greys_are_scaled(tmp_path):
     assert abs(int(red[128]) - 128) <= 1
 
 
+def test_greys_are_scaled_by_their_mode_and_not_by_their_values(tmp_path):
+    dark = np.full((4, 4), 300, np.uint16)  # 300 of 65535 is nearly black
+    assert open_image(saved(tmp_path / "a.tiff", Image.fromarray(dark))).getpixel((0, 0)) == (1, 1, 1)
+    deep = np.full((4, 4), 300, np.int32)
+    assert open_image(saved(tmp_path / "b.tiff", Image.fromarray(deep))).getpixel((0, 0)) == (1, 1, 1)
+    half = np.full((4, 4), 0.5, np.float32)
+    assert open_image(saved(tmp_path / "c.tiff", Image.fromarray(half))).getpixel((0, 0)) == (128, 128, 128)
+
+
+@pytest.mark.parametrize("brightest", [1000.0, -0.5, np.inf])
+def test_a_float_image_that_does_not_tell_what_white_is(tmp_path, brightest):
+    values = np.zeros((4, 4), np.float32)
+    values[0, 0] = brightest
+    with pytest.raises(ImageError, match="must have values from 0 to 1, this one has"):
+        open_image(saved(tmp_path / "a.tiff", Image.fromarray(values)))
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "P", "LA", "RGBA", "PA", "I;16", "1"])
+def test_transparency_lies_over_white_in_every_mode(tmp_path, mode):
+    """One half of the image is hidden by a transparent colour or by its alpha channel; below it is black."""
+    path = tmp_path / "a.png"
+    if mode in ("LA", "RGBA", "PA"):
+        image = Image.new("RGBA", (4, 2), (0, 0, 0, 0))
+        image.paste((200, 200, 200, 255), (2, 0, 4, 2))
+        (image.quantize(4) if mode == "PA" else image.convert(mode)).save(path)
+    else:
+        black, bright = ((0, 0, 0), (200, 200, 200)) if mode == "RGB" else (0, {"I;16": 51400, "1": 1}.get(mode, 200))
+        image = Image.new("L" if mode == "P" else mode, (4, 2), black)
+        image.paste(bright, (2, 0, 4, 2))
+        (image.convert("P") if mode == "P" else image).save(path, transparency=black)
+    found = open_image(path)
+    assert found.mode == "RGB"
+    assert found.getpixel((0, 0)) == (255, 255, 255)
+    assert min(found.getpixel((3, 0))) >= 198
+
+
+def test_a_picture_with_an_enormous_text_is_a_broken_image(tmp_path):
+    path = saved(tmp_path / "a.png")
+    data = path.read_bytes()
+    body = b"zTXt" + b"note\0\0" + zlib.compress(bytes(200 * 2**20), 1)
+    chunk = struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
+    path.write_bytes(data[:33] + chunk + data[33:])
+    for look in (open_image, check_image):
+        with pytest.raises(ImageError, match=r"a\.png: decoding failed"):
+            look(path)
+
+
+@pytest.mark.parametrize("name", ["a\0b.png", "a\ud800.png"])
+def test_a_path_that_no_file_can_have(name):
+    with pytest.raises(ImageError, match="no file can have such a name") as error:
+        open_image(name)
+    str(error.value).encode()
+
+
+def test_an_image_is_known_by_its_content_and_not_by_its_name(tmp_path):
+    (tmp_path / "photo.jpg").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n{} loop\n")
+    with pytest.raises(ImageError, match=r"not an image: .*it begins with b'%!PS-Ado'"):
+        open_image(tmp_path / "photo.jpg")
+    (tmp_path / "photo.png").write_bytes(b"\0\0\0\x1cftypheic\0\0\0\0mif1heic")
+    with pytest.raises(ImageError, match="it is a HEIF file; install pillow-heif"):
+        open_image(tmp_path / "photo.png")
+
+
 @pytest.mark.parametrize("mode", ["L", "P", "CMYK", "1"])
 def test_other_modes_become_rgb(tmp_path, mode):
     assert open_image(saved(tmp_path / "a.tiff", photo(mode=mode))).mode == "RGB"
@@ -200,13 +265,13 @@ def test_formats_that_are_seldom_used_are_refused(tmp_path, suffix):
     path = tmp_path / f"photo.{suffix}"
     Image.new("RGB", (32, 32)).save(path)
     Image.open(path).close()  # Pillow itself would open it
-    with pytest.raises(ImageError, match="use a JPEG, PNG, WebP, GIF, BMP or TIFF file"):
+    with pytest.raises(ImageError, match="use a JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF file"):
         open_image(path)
     with pytest.raises(ImageError):
         check_image(path)
 
 
-@pytest.mark.parametrize("suffix", ["jpg", "mpo", "png", "webp", "gif", "bmp", "tiff"])
+@pytest.mark.parametrize("suffix", ["jpg", "mpo", "png", "webp", "gif", "bmp", "tiff", "avif"])
 def test_common_formats_are_opened(tmp_path, suffix):
     path = tmp_path / f"photo.{suffix}"
     Image.new("RGB", (32, 24)).save(path)

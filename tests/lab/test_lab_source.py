@@ -105,7 +105,7 @@ def test_export_writes_the_documented_files(tmp_path):
 
 
 def test_an_export_is_a_data_source_again(tmp_path):
-    from rlcap.data.formats import load_samples
+    from rlcap.data.loading import load_samples
 
     export("validation", 8, 0, tmp_path)
     samples = load_samples(tmp_path / "references.jsonl")

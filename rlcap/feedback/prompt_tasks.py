@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 
+from rlcap.algo.ordering import ordering_agreement
 from rlcap.errors import ConfigError
-from rlcap.probing.perturbations import agreement
 from rlcap.reward.base import Reward
 from rlcap.reward.mix import MixScores, RewardMix
 from rlcap.types import RewardBatch, Sample
@@ -107,7 +107,9 @@ class RubricTask:
 
     def score(self, rubric: str) -> float:
         """Return the score of a rubric on the held-out rows; NaN, which is no improvement, where the judge ordered no pair."""
-        return agreement(self._values(rubric, self.held_out), [wanted for *_, wanted in self.held_out], clear=0.0)
+        return ordering_agreement(
+            self._values(rubric, self.held_out), [wanted for *_, wanted in self.held_out], clear=0.0
+        )
 
     def describe(self, rubric: str) -> str:
         """Return the training rows on which the ranks by the judge and by people differ most, as text for the judge that rewrites."""

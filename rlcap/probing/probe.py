@@ -17,11 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rlcap.algo.ordering import ordering_agreement
 from rlcap.config.schema import GRPOConfig, mix_entries
 from rlcap.data.source import Truth, open_source
 from rlcap.errors import ConfigError
 from rlcap.io.atomic import write_text
-from rlcap.probing.perturbations import PROBES, Finding, Material, agreement, battery, compare, content_words, ended
+from rlcap.probing.perturbations import PROBES, Finding, Material, battery, compare, content_words, ended
 from rlcap.reward.mix import RewardMix
 from rlcap.scorers.text.sentences import split_sentences
 from rlcap.types import RewardBatch, Sample
@@ -216,7 +217,7 @@ def report(rows: Sequence[Row], samples: Sequence[Sample], floors: Mapping[str, 
     if any(not math.isnan(row.truth) for row in rows):
         groups = [[row for row in rows if row.image == i] for i in good]
         for ruler, floor in floors.items():
-            shares = [agreement([r.values[ruler] for r in g], [r.truth for r in g], floor) for g in groups]
+            shares = [ordering_agreement([r.values[ruler] for r in g], [r.truth for r in g], floor) for g in groups]
             shares = [share for share in shares if not math.isnan(share)]
             agreed[ruler] = sum(shares) / len(shares) if shares else math.nan
     return Report(tuple(floors), findings, agreed, rows, samples)

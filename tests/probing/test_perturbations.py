@@ -9,7 +9,6 @@ from rlcap.probing.perturbations import (
     PROBES,
     Finding,
     Material,
-    agreement,
     battery,
     compare,
     cut_inside_a_word,
@@ -79,11 +78,3 @@ def test_compare_golden():
     assert compare([math.nan], [1.0]).n == 0
     with pytest.raises(ValueError, match="shorter"):
         compare([1.0], [])
-
-
-def test_agreement_golden():
-    assert agreement([3.0, 2.0, 1.0], [0.9, 0.5, 0.1]) == 1
-    assert agreement([1.0, 2.0, 3.0], [0.9, 0.5, 0.1]) == 0
-    assert agreement([2.0, 2.0, 1.0], [0.9, 0.5, 0.45]) == pytest.approx((0.5 + 1) / 2)
-    assert agreement([math.nan, 2.0, 1.0], [0.9, 0.5, 0.1]) == 1
-    assert math.isnan(agreement([1.0, 2.0], [0.5, 0.55]))

@@ -193,8 +193,8 @@ def test_the_command_reads_your_own_data(tmp_path, capsys):
     from PIL import Image
 
     rows = []
-    for sample in photo_texts():
-        Image.new("RGB", (8, 8)).save(tmp_path / sample.image)
+    for shade, sample in enumerate(photo_texts()):
+        Image.new("L", (8, 8), shade).save(tmp_path / sample.image)
         rows.append(
             {"id": sample.id, "image": sample.image, "references": sample.references, "paragraph": sample.paragraph}
         )

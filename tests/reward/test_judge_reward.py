@@ -70,7 +70,7 @@ def test_a_few_lines_make_one():
             "unknown key judge.limits.dollar; did you mean judge.limits.dollars",
         ),
         (Claims, {"judge": None}, "judge needs a backend"),
-        (Claims, {"judge": {"prompt": "/no/such.txt"}}, "the prompt /no/such.txt can't be read"),
+        (Claims, {"judge": {"prompt": "/no/such.txt"}}, "there is no prompt /no/such.txt"),
         (Claims, {"judge": {"detections": True}}, "judge.detections has no effect: the prompt of claims"),
         (Clair, {"judge": {"image": True}}, "clair never shows its judge the image"),
         (Claims, {"judge": {"backend": "litelm:x"}}, "no backend 'litelm'; did you mean litellm:x"),

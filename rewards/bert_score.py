@@ -48,8 +48,8 @@ class BertScore(Reward):
 
     def score(self, batch: RewardBatch) -> RewardOutput:
         """Score a batch of captions. A row without references abstains."""
-        references = [tuple(text for text in sample.references if text.strip()) for sample in batch.samples]
-        rows = [i for i, texts in enumerate(references) if texts and batch.captions[i].strip()]
+        references = [sample.references for sample in batch.samples]
+        rows = [i for i, texts in enumerate(references) if texts and batch.captions[i]]
         f1_values = self.encoder.best_f1([batch.captions[i] for i in rows], [references[i] for i in rows])
         values = {i: max(-1.0, min(1.0, value)) for i, value in zip(rows, f1_values, strict=True)}
         return RewardOutput(

@@ -42,7 +42,7 @@ class Bleu(Reward):
         )
 
     def _one(self, caption: str, references: tuple[str, ...]) -> Score:
-        texts = [text for text in references if text.strip()]
+        texts = list(references)
         if not texts:
             return Score.abstain("no reference to compare with")
         return Score(min(1.0, bleu(caption, texts, self.order)))

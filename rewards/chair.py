@@ -79,7 +79,7 @@ class Chair(Reward):
         annotated: Any = sample.meta.get("objects")
         if not isinstance(annotated, list | tuple | set):
             annotated = None
-        texts = [text for text in sample.references if text.strip()] if self.references else []
+        texts = sample.references if self.references else ()
         if annotated is None and not texts:
             return None
         labels = [self.vocabulary.label(str(name)) for name in annotated or ()]

@@ -47,7 +47,7 @@ class Cider(Reward):
         )
 
     def _one(self, caption: str, references: Sequence[str]) -> Score:
-        texts = [text for text in references if text.strip()]
+        texts = list(references)
         if not texts:
             return Score.abstain("no reference to compare with")
-        return Score(min(self.cider.score(caption, texts), SCALE) if caption.strip() else 0.0)
+        return Score(min(self.cider.score(caption, texts), SCALE) if caption else 0.0)

@@ -102,7 +102,7 @@ class RefClipScore(ClipScore):
     def score(self, batch: RewardBatch) -> RewardOutput:
         """Score a batch of captions, and log the share of texts that were truncated."""
         scores, texts = self._judge(batch)
-        known = [[text for text in sample.references if text.strip()] for sample in batch.samples]
+        known = [list(sample.references) for sample in batch.samples]
         unique = {text: i for i, text in enumerate(dict.fromkeys(text for row in known for text in row))}
         vectors = self._texts(list(unique)).vectors
         for i, (score, row) in enumerate(zip(scores, known, strict=True)):

@@ -92,8 +92,8 @@ class Hallucination(Reward):
 
     def score(self, batch: RewardBatch) -> RewardOutput:
         """Score a batch of captions. A row without references abstains."""
-        references = [tuple(text for text in sample.references if text.strip()) for sample in batch.samples]
-        rows = [i for i, texts in enumerate(references) if texts and batch.captions[i].strip()]
+        references = [sample.references for sample in batch.samples]
+        rows = [i for i, texts in enumerate(references) if texts and batch.captions[i]]
         captions, kept = [batch.captions[i] for i in rows], [references[i] for i in rows]
         claim_inputs = captions, kept, self.unsupported, self.each
         if self.form == "mocha":

@@ -119,7 +119,7 @@ class ImageLoop(Reward):
                         )
                     )
                 )
-            elif not caption.strip():
+            elif not caption:
                 scores.append(Score(self.range[0]))
             else:
                 own, vectors = images[sample.image].cpu(), torch.stack(neighbour_vectors)

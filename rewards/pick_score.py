@@ -51,7 +51,7 @@ class PickScore(Reward):
         """Score a batch of captions. A row whose image can't be read abstains."""
         paths = (sample.image for sample in batch.samples if sample.image)
         images, errors = embed_readable(lambda these: [open_image(path) for path in these], paths)
-        rows = [i for i, s in enumerate(batch.samples) if s.image in images and batch.captions[i].strip()]
+        rows = [i for i, s in enumerate(batch.samples) if s.image in images and batch.captions[i]]
         pairs = list(dict.fromkeys((batch.samples[i].image, batch.captions[i]) for i in rows))
         pair_scores = self.model.scores([images[path] for path, _ in pairs], [caption for _, caption in pairs])
         values = dict(zip(pairs, pair_scores, strict=True))

@@ -30,5 +30,5 @@ class Rouge(Reward):
         )
 
     def _one(self, caption: str, references: tuple[str, ...]) -> Score:
-        texts = [text for text in references if text.strip()]
+        texts = list(references)
         return Score(rouge_l(caption, texts)) if texts else Score.abstain("no reference to compare with")

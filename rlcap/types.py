@@ -8,8 +8,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
+
+
+def says_something(text: str) -> bool:
+    """Return whether a text has a letter or a digit, in any script.
+
+    "", "...", "!?" and a zero-width space say nothing. A caption of that kind counts as the empty caption everywhere, and a reference
+    of that kind as none: otherwise a scorer that embeds punctuation pays for it.
+    """
+    return any(character.isalnum() for character in text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +82,7 @@ class RewardBatch:
     """N captions and what is known of the image each describes. Every sequence has length N.
 
     Rows of one image stand together, but a reward must not depend on how many there are or in what order they come.
+    A caption that says nothing (see `says_something`) becomes "", and a reference that says nothing is left out.
     """
 
     captions: Sequence[str]
@@ -84,6 +94,9 @@ class RewardBatch:
 
     def __post_init__(self) -> None:
         n = len(self.captions)
+        object.__setattr__(self, "captions", [text if says_something(text) else "" for text in self.captions])
+        if not all(says_something(text) for sample in self.samples for text in sample.references):
+            object.__setattr__(self, "samples", [_without_empty_references(sample) for sample in self.samples])
         for name in ("samples", "distractor_images", "truncated"):
             values = getattr(self, name)
             if name != "samples" and not len(values):
@@ -93,3 +106,8 @@ class RewardBatch:
 
     def __len__(self) -> int:
         return len(self.captions)
+
+
+def _without_empty_references(sample: Sample) -> Sample:
+    references = tuple(text for text in sample.references if says_something(text))
+    return replace(sample, references=references)

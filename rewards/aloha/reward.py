@@ -86,7 +86,7 @@ class Aloha(JudgeReward):
 
     def build_requests(self, caption: str, sample: Sample) -> list[tuple[str, Sample]]:
         """Ask for the objects of the caption and, once for all captions of the image, for those of its references."""
-        texts = [" ".join(text.split()) for text in sample.references if text.strip()]
+        texts = [" ".join(text.split()) for text in sample.references]
         if not texts:
             return [(caption, sample)] if read_annotated(sample.meta.get("objects")) else []
         return [(caption, sample), ("\n".join(texts), sample)]

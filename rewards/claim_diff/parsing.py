@@ -20,7 +20,7 @@ from rlcap.errors import ReplyFormatError
 from rlcap.judge.grader import Grader
 from rlcap.judge.parsing import read_list, read_sections
 from rlcap.judge.templates import delimit
-from rlcap.types import Sample
+from rlcap.types import Sample, says_something
 
 WRONG = {"caption": (True, False), "reference": (False, True), "both": (True, True), "neither": (False, False)}
 """Word → (whether the caption is wrong, whether the reference is wrong)."""
@@ -37,9 +37,9 @@ class Difference:
 
 def reference_text(sample: Sample) -> str:
     """Return what a caption is compared with: the paragraph, otherwise the references in one text, otherwise ""."""
-    if sample.paragraph and sample.paragraph.strip():
+    if sample.paragraph and says_something(sample.paragraph):
         return sample.paragraph.strip()
-    return " ".join(dict.fromkeys(text.strip() for text in sample.references if text.strip()))
+    return " ".join(dict.fromkeys(text.strip() for text in sample.references if says_something(text)))
 
 
 def parse_differences(reply: str) -> list[Difference]:

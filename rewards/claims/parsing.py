@@ -21,7 +21,7 @@ from rlcap.judge.grader import Grader
 from rlcap.judge.parsing import read_list, read_sections
 from rlcap.judge.templates import delimit
 from rlcap.scorers.text.sentences import split_sentences
-from rlcap.types import Sample
+from rlcap.types import Sample, says_something
 
 _TRUTH = {"true": True, "false": False, "unknown": None}
 _KIND = {"visible": True, "abstract": False}
@@ -44,9 +44,9 @@ def list_facts(sample: Sample) -> list[str]:
     """Return the known facts of an image: `meta["facts"]` where it exists, otherwise the references' sentences."""
     annotated = sample.meta.get("facts")
     texts = [str(text) for text in annotated] if isinstance(annotated, list | tuple) else []
-    if not any(text.strip() for text in texts):
+    if not any(says_something(text) for text in texts):
         texts = [sentence for text in sample.references for sentence in split_sentences(text)]
-    return list(dict.fromkeys(text.strip() for text in texts if text.strip()))
+    return list(dict.fromkeys(text.strip() for text in texts if says_something(text)))
 
 
 def parse_claims(reply: str, facts: int) -> list[Claim]:

@@ -16,7 +16,7 @@ from rlcap.errors import ReplyFormatError
 from rlcap.judge.grader import Grader
 from rlcap.judge.parsing import read_sections
 from rlcap.judge.templates import delimit
-from rlcap.types import Sample
+from rlcap.types import Sample, says_something
 
 POSITION = "caption_stands"
 """Key of `meta`, set by `both_orders`: the caption's position, `first` or `second`."""
@@ -35,7 +35,7 @@ class Preference:
 def opponent(sample: Sample) -> str:
     """Return what a caption is compared with: the paragraph, otherwise the first reference, otherwise ""."""
     texts = (sample.paragraph or "", *sample.references)
-    return next((text.strip() for text in texts if text.strip()), "")
+    return next((text.strip() for text in texts if says_something(text)), "")
 
 
 def both_orders(caption: str, sample: Sample) -> list[tuple[str, Sample]]:

@@ -30,7 +30,7 @@ from rlcap.data.samples import SampleSet, Skip, find_same_images
 from rlcap.errors import DataError, ImageError
 from rlcap.io.cache import cache_folder
 from rlcap.io.images import check_image
-from rlcap.types import Sample
+from rlcap.types import Sample, says_something
 
 OnBad = Literal["error", "skip"]
 """What to do with a bad row: raise an error, or skip and count it."""
@@ -216,7 +216,7 @@ def _check_row(row: Row, source: Path, root: Path, max_pixels: int | None, check
         if not isinstance(text, str):
             detail = f"id {id!r} ({row.image}) has the {what} {text!r:.80}, which is not text"
             raise BadRowError("no text", str(source), detail)
-        if not text.strip():
+        if not says_something(text):
             detail = f"id {id!r} ({row.image}) has an empty {what} ({text!r}); write a text or remove it"
             raise BadRowError(f"empty {what}", str(source), detail)
     if "://" in row.image:

@@ -26,7 +26,7 @@ from rlcap.judge.config import JudgeConfig
 from rlcap.judge.grader import image_parts
 from rlcap.judge.judge import Judge
 from rlcap.judge.templates import PromptTemplate, delimit, sanitize
-from rlcap.types import Sample
+from rlcap.types import Sample, says_something
 
 PROMPT = Path(__file__).parent / "revise.txt"
 """The shipped prompt of the loss."""
@@ -109,7 +109,7 @@ class Reviser:
 
     def _loss_prompt(self, caption: str, sample: Sample) -> str:
         """Return the user's message of the loss: the caption, delimited as data, beside what is known of the image."""
-        known = "\n".join(f"- {text}" for text in sample.references if text.strip()) or "(nothing was written)"
+        known = "\n".join(f"- {text}" for text in sample.references if says_something(text)) or "(nothing was written)"
         return self.template.fill({"references": delimit("references", known), "caption": delimit("caption", caption)})
 
 

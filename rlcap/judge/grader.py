@@ -28,7 +28,7 @@ from rlcap.judge.limits import JudgeLimits
 from rlcap.judge.parsing import parse_verdict
 from rlcap.judge.templates import PromptTemplate, delimit
 from rlcap.judge.usage import UsageStats
-from rlcap.types import Sample
+from rlcap.types import Sample, says_something
 
 IMAGE_SIDE = 1024
 """Longest side of an image that is sent to a judge, in pixels."""
@@ -99,7 +99,7 @@ class Grader:
 
     def prompt_fields(self, caption: str, sample: Sample) -> dict[str, str]:
         """Return the texts for the template's {fields}."""
-        known = "\n".join(f"- {text}" for text in sample.references if text.strip()) or "(nothing was written)"
+        known = "\n".join(f"- {text}" for text in sample.references if says_something(text)) or "(nothing was written)"
         references = delimit("references", known) + self.detections_text(sample)
         return {"references": references, "caption": delimit("caption", caption)}
 
@@ -114,7 +114,7 @@ class Grader:
 
     def has_material(self, sample: Sample) -> bool:
         """Whether there is something to judge by, for a judge that does not see the image."""
-        return any(text.strip() for text in sample.references)
+        return any(says_something(text) for text in sample.references)
 
     def parse(self, reply: str, sample: Sample) -> Any:
         """Read a reply.

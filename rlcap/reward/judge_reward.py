@@ -93,7 +93,7 @@ class JudgeReward(Reward):
 
     async def ascore(self, batch: RewardBatch) -> RewardOutput:
         """Score a batch of captions."""
-        rows = [i for i, caption in enumerate(batch.captions) if caption.strip()]
+        rows = [i for i, caption in enumerate(batch.captions) if caption]
         requests = [(i, request) for i in rows for request in self.build_requests(batch.captions[i], batch.samples[i])]
         graded, usage = await self.grader.grade(
             [caption for _, (caption, _) in requests], [sample for _, (_, sample) in requests]

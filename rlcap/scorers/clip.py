@@ -32,6 +32,7 @@ from rlcap.io.embedding_cache import EmbeddingCache
 from rlcap.io.images import content_key, open_image
 from rlcap.scorers.loading import explain_load_errors
 from rlcap.scorers.text.sentences import split_sentences
+from rlcap.types import says_something
 
 Pooling = Literal["sentences", "whole"]
 
@@ -184,7 +185,7 @@ class ClipScorer:
         if pooling not in ("sentences", "whole"):
             raise ConfigError(f"CLIP pooling {pooling!r} is unknown; write 'sentences' or 'whole'")
         parts = [
-            split_sentences(text) if pooling == "sentences" else [text.strip()] * bool(text.strip()) for text in texts
+            split_sentences(text) if pooling == "sentences" else [text.strip()] * says_something(text) for text in texts
         ]
         unique = {part: i for i, part in enumerate(dict.fromkeys(part for group in parts for part in group))}
         encoded, cut = self._encode_texts(list(unique))

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from rlcap.scorers.loading import load_text_model
 from rlcap.scorers.text.batches import length_sorted_batches, replace_lone_surrogates
+from rlcap.types import says_something
 
 _EDGES = re.compile(r"^[\W_]+|[\W_]+$")
 
@@ -122,13 +123,15 @@ class TokenMatchingScorer:
         Each distinct text is encoded once. An empty caption scores `rescale(0)`.
         """
         texts = dict.fromkeys(captions) | dict.fromkeys(text for row in references for text in row)
-        vectors = self._vectors([text for text in texts if text.strip()])
+        vectors = self._vectors([text for text in texts if says_something(text)])
         no_tokens = (torch.zeros(0, 1), None)
         best: list[float | None] = []
         for caption, row in zip(captions, references, strict=True):
             candidate, weights = vectors.get(caption, no_tokens)
             scores = [
-                greedy_f1(candidate, *_swap(vectors[ref], weights))[2] for ref in dict.fromkeys(row) if ref.strip()
+                greedy_f1(candidate, *_swap(vectors[ref], weights))[2]
+                for ref in dict.fromkeys(row)
+                if says_something(ref)
             ]
             best.append(rescale(max(scores), self.baseline) if scores else None)
         return best
@@ -142,7 +145,7 @@ class TokenMatchingScorer:
         Raises:
             ValueError: there are fewer than two captions, or one is empty.
         """
-        if len(captions) < 2 or not all(text.strip() for text in captions):
+        if len(captions) < 2 or not all(says_something(text) for text in captions):
             raise ValueError("a baseline needs captions of at least two images, none of them empty")
         vectors = self._vectors(list(dict.fromkeys(captions)))
         neighbours = zip(captions, [*captions[1:], captions[0]], strict=True)

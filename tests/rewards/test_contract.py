@@ -11,6 +11,7 @@ import pkgutil
 import random
 import shutil
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -365,6 +366,29 @@ def test_without_what_it_needs_it_abstains(reward, images):
     (score,) = reward.score(RewardBatch(["A red bus."], [empty_texts], [batch(images).distractor_images[0]]))
     if "references" in reward.needs:
         assert score.abstained
+
+
+NOTHING = ["...", "!?", "\u200b", " \n\t", "\ufeff\u2026 \u200d"]
+"""Texts without a letter or a digit."""
+
+
+@pytest.mark.parametrize("nothing", NOTHING, ids=ascii)
+def test_a_caption_that_says_nothing_is_the_empty_caption(reward, images, nothing):
+    row = samples(images)[0]
+    captions = ["A red bus."] * 2 if reward.group_dependent else []
+    same(reward.score(batch(images, [*captions, nothing], [row])), reward.score(batch(images, [*captions, ""], [row])))
+
+
+def test_a_reference_that_says_nothing_is_none(reward, images):
+    row = samples(images)[0]
+    captions = ["A red bus on a wet street.", "A dog.", ""]
+    same(
+        reward.score(batch(images, captions, [replace(row, references=(*row.references, *NOTHING))])),
+        reward.score(batch(images, captions, [row])),
+    )
+    only = [replace(row, references=tuple(NOTHING), paragraph=None)]
+    without = [replace(row, references=(), paragraph=None)]
+    same(reward.score(batch(images, captions, only)), reward.score(batch(images, captions, without)))
 
 
 def test_a_corrupt_image_costs_its_own_rows_alone(reward, images):

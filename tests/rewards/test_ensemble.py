@@ -13,7 +13,7 @@ from rlcap.types import RewardBatch, Sample, Score
 
 
 class Fixed(Reward):
-    """Returns the caption's number for this member: with "0.1 0.5 -" the first gives .1 and the third abstains."""
+    """Returns the caption's number for this member: with "0.1 0.5 x" the first gives .1 and the third abstains."""
 
     name, range = "fixed", (0.0, 1.0)
 
@@ -23,7 +23,7 @@ class Fixed(Reward):
     def score(self, batch):
         cells = [caption.split()[self.place] for caption in batch.captions]
         return RewardOutput(
-            [Score.abstain("no cell") if cell == "-" else Score(float(cell), note=f"said {cell}") for cell in cells]
+            [Score.abstain("no cell") if cell == "x" else Score(float(cell), note=f"said {cell}") for cell in cells]
         )
 
 
@@ -56,16 +56,16 @@ def test_wide_disagreement_abstains():
 
 
 def test_all_must_have_judged_unless_a_quorum_says_less():
-    (found,) = panel("0.1 - 0.9")
+    (found,) = panel("0.1 x 0.9")
     assert found.reason == "2 of 3 members judged, 3 needed (m1: no cell)"
-    assert panel("0.1 - 0.9", quorum=2)[0].value == 0.5
-    assert panel("- - 0.9", quorum=2)[0].abstained
-    assert panel("- - -", quorum=1)[0].abstained
+    assert panel("0.1 x 0.9", quorum=2)[0].value == 0.5
+    assert panel("x x 0.9", quorum=2)[0].abstained
+    assert panel("x x x", quorum=1)[0].abstained
 
 
 def test_metrics_say_who_disagreed():
     reward = Ensemble({"a": Fixed(0), "b": Fixed(1)}, spread=0.5, quorum=1)
-    output = reward.score(rows("0 1", "1 1", "- 1", "0.5 0.5"))
+    output = reward.score(rows("0 1", "1 1", "x 1", "0.5 0.5"))
     assert output.metrics == {
         "disagreed": 0.25, "a/abstain_rate": 0.25, "b/abstain_rate": 0.0, "a/mean": 0.5, "b/mean": 0.875,
     }  # fmt: skip
@@ -111,7 +111,7 @@ def test_mistakes_are_named(params, message):
 
 
 def test_order_and_company_change_nothing():
-    captions = ["0.1 0.5 0.9", "- 0.5 0.5", "0 0 1"]
+    captions = ["0.1 0.5 0.9", "x 0.5 0.5", "0 0 1"]
     reward = Ensemble({f"m{i}": Fixed(i) for i in range(3)}, spread=0.9)
     together = reward.score(rows(*captions))
     assert together[::-1] == list(reward.score(rows(*captions[::-1])))

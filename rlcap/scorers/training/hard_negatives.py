@@ -22,6 +22,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from rlcap.scorers.grounding import STOP_WORDS
+from rlcap.types import says_something
 
 FIRST_RANK, LAST_RANK = 5, 40
 """Ranks of the similar images. The nearest images may show the same content, so that their captions could be right."""
@@ -58,7 +59,7 @@ class HardNegatives:
     """
 
     def __init__(self, images: Sequence[Sequence[str]], encoder: Any) -> None:
-        kept = [list(dict.fromkeys(text.strip() for text in texts if text.strip())) for texts in images]
+        kept = [list(dict.fromkeys(text.strip() for text in texts if says_something(text))) for texts in images]
         self._words: dict[str, tuple[list[str], Tensor]] = encoder.word_vectors(
             dict.fromkeys(text for texts in kept for text in texts)
         )

@@ -24,6 +24,7 @@ from rlcap.scorers.loading import explain_load_errors
 from rlcap.scorers.nli import NliScorer
 from rlcap.scorers.training.hard_negatives import LAST_RANK, Example, HardNegatives
 from rlcap.scorers.training.schedule import one_cycle
+from rlcap.types import says_something
 
 BATCH = 16
 """Examples per update; each of them gives two pairs."""
@@ -137,7 +138,7 @@ def fine_tune(
         scorer = NliScorer.load(nli, "cuda" if torch.cuda.is_available() else "cpu")
     with explain_load_errors("--out", str(out), "give a folder that can be written", (OSError,)):
         out.mkdir(parents=True, exist_ok=True)  # so that an error appears now and not after the training
-    usable = [texts for texts in images if len({text.strip() for text in texts} - {""}) > 1]
+    usable = [texts for texts in images if len({text.strip() for text in texts if says_something(text)}) > 1]
     if len(usable) < 10 * LAST_RANK:
         raise ConfigError(
             f"training needs at least {10 * LAST_RANK} images with two different captions, got {len(usable)}: "

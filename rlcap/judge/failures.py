@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-import math
 import os
 import re
+import socket
+import time
 from collections.abc import Sequence
+from email.utils import parsedate_to_datetime
+from json import JSONDecodeError
 from typing import Literal
+
+from rlcap.errors import ServerReplyError
+from rlcap.judge.connections import chain_of
 
 FailureKind = Literal["transient", "busy", "refused", "fatal"]
 
@@ -20,6 +26,7 @@ _CONTENT_REFUSED = re.compile(
 _OUT_OF_QUOTA = re.compile(r"insufficient_quota|exceeded your current quota")  # waiting does not help
 # litellm, openai and httpx have exception classes of their own, whose names share these words.
 _TRANSIENT_NAME = re.compile(r"Timeout|Connect|Unavailable|ServerReply|ResponseValidation|JSONDecode|RemoteProtocol")
+_NUMBER = re.compile(r"\d+(\.\d+)?")
 _REMEDIES = {
     400: "check the judge's model and sampling parameters",
     401: "check the key in the environment (api_key_env)",
@@ -31,10 +38,16 @@ _REMEDIES = {
 
 
 def root_cause(error: BaseException) -> BaseException:
-    """Return the failure itself, unwrapped from tenacity's RetryError, in which textgrad's engines hide it."""
+    """Return the failure itself, unwrapped from the errors in which clients hide it.
+
+    tenacity's RetryError, which textgrad's engines raise, holds it as the last attempt; urllib's URLError holds it as its
+    reason; the clients of OpenAI and LiteLLM raise a connection error from what really failed while the reply arrived.
+    """
     attempt = getattr(error, "last_attempt", None)
-    inner = attempt.exception() if attempt is not None else None
-    return error if inner is None else root_cause(inner)
+    inner = attempt.exception() if attempt is not None else getattr(error, "reason", None)
+    if isinstance(inner, BaseException) and inner is not error:
+        return root_cause(inner)
+    return next((found for found in chain_of(error) if isinstance(found, ServerReplyError)), error)
 
 
 def status_of(error: BaseException) -> int | None:
@@ -62,7 +75,9 @@ def classify(error: BaseException) -> FailureKind:
         return "refused"
     if status is not None and status >= 300:
         return "fatal"
-    if isinstance(error, ConnectionError | TimeoutError) or (status is not None and 200 <= status < 300):
+    if isinstance(error, ConnectionError | TimeoutError | socket.gaierror | UnicodeDecodeError | JSONDecodeError) or (
+        status is not None and 200 <= status < 300
+    ):
         return "transient"  # an answer with status 200 that the client can't read is the server's fault
     if "RateLimit" in type(error).__name__:
         return "busy"
@@ -70,14 +85,20 @@ def classify(error: BaseException) -> FailureKind:
 
 
 def retry_after(error: BaseException) -> float:
-    """Return the seconds that the server asks to wait (`Retry-After` as a number), or 0 where it does not ask."""
+    """Return the seconds that the server asks to wait, or 0 where it does not ask.
+
+    `Retry-After` is a number of seconds or a date (RFC 9110, section 10.2.3).
+    """
     response = getattr(error, "response", None)
     for headers in (getattr(error, "litellm_response_headers", None), getattr(response, "headers", None)):
+        value = str((headers or {}).get("retry-after", "")).strip()
         try:
-            seconds = float((headers or {}).get("retry-after", 0))
-        except (TypeError, ValueError):  # a date: the judge's own backoff will do
+            seconds = (
+                float(value) if _NUMBER.fullmatch(value) else parsedate_to_datetime(value).timestamp() - time.time()
+            )
+        except (TypeError, ValueError, OverflowError):  # neither: the judge's own backoff will do
             continue
-        if math.isfinite(seconds) and seconds > 0:
+        if seconds > 0:
             return seconds
     return 0.0
 

@@ -16,12 +16,25 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from rlcap.errors import ConfigError, JudgeError, ReplyFormatError
+from rlcap.errors import ConfigError, JudgeError, ReplyFormatError, ServerReplyError
+from rlcap.io.text import make_encodable
 from rlcap.judge.backends.base import Completion, JudgeBackend, JudgeRequest, estimate_tokens
-from rlcap.judge.failures import classify, describe, redact, remedy, retry_after, root_cause, secrets_of_environment
+from rlcap.judge.connections import proxy_hint
+from rlcap.judge.failures import (
+    classify,
+    describe,
+    redact,
+    remedy,
+    retry_after,
+    root_cause,
+    secrets_of_environment,
+    status_of,
+)
 from rlcap.judge.limits import Budget, CircuitBreaker, JudgeLimits, RateLimit
 from rlcap.judge.usage import UsageStats
 
+MAX_REPLY_CHARACTERS = 400_000
+"""Longest reply that is read. Parsers take time that grows with the length, and no verdict is that long."""
 LONGEST_PAUSE = 60.0
 """Most seconds between two attempts, whatever the server asks for."""
 
@@ -176,14 +189,18 @@ class Judge:
         finally:
             batch.usage.seconds.append(self._clock() - start)
         self.circuit_breaker.succeeded()
-        if not completion.text.strip():
-            return _Attempt("unreadable", reason="empty reply")
         self._pay(completion, estimate, batch)
-        reply = redact(completion.text, batch.secrets)  # a server may echo what it was sent
+        limit = request.sampling.get("max_tokens", self.backend.max_tokens)
+        cut = f"cut at max_tokens={limit}: raise it" if completion.is_cut else None
+        if not completion.text.strip():
+            return _Attempt("unreadable", reason=cut or "empty reply")
+        if len(completion.text) > MAX_REPLY_CHARACTERS:
+            return _Attempt("unreadable", reason=f"a reply of {len(completion.text):,} characters is too long to read")
+        reply = redact(make_encodable(completion.text), batch.secrets)  # a server may echo what it was sent
         try:
             parsed = request.parse(reply) if request.parse is not None else None
         except ReplyFormatError:
-            return _Attempt("unreadable", reply)
+            return _Attempt("unreadable", None if cut else reply, cut)
         return _Attempt("answered", reply, parsed=parsed)
 
     def _failed(self, attempt: _Attempt) -> _Attempt:
@@ -196,6 +213,8 @@ class Judge:
         if kind == "fatal":  # from None: the cause's text may hold a key
             raise self._fatal(f"{describe(error)}{remedy(error)}", batch) from None
         reason = f"refused: {describe(error)}" if kind == "refused" else describe(error)
+        if kind == "transient" and status_of(error) is None and not isinstance(error, ServerReplyError):
+            reason += proxy_hint(self.backend.address)
         return _Attempt(kind, reason=reason, pause=retry_after(error))
 
     def _pay(self, completion: Completion, estimate: int, batch: _Batch) -> None:

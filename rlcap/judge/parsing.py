@@ -26,7 +26,7 @@ from rlcap.errors import ReplyFormatError
 
 SECTIONS = ("critique", "wrong", "missing", "score")
 _SCORE = re.compile(r"(\d{1,2}(?:\.\d+)?)(?:\s*/\s*10)?")
-_WRAPPING = re.compile(r"\s*(?:<think>.*?</think>)?\s*(?:```\w*\n)?(.*?)(?:```)?", re.DOTALL)
+_WRAPPING = re.compile(r"\s*(?:```\w*\n)?(.*?)(?:```)?", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,15 @@ class Verdict:
 
 
 def strip_wrapping(reply: str) -> str:
-    """Return a reply without a reasoning model's leading <think> block and without the code fence around it."""
+    """Return a reply without a reasoning model's chain of thought and without the code fence around it.
+
+    The chain of thought ends at the last </think>. Its <think> may be missing: some chat templates put it into the prompt.
+    """
+    start = reply.lstrip()
+    if start.startswith(("<think>", "</think>")) or not start.startswith(
+        ("<", "`")
+    ):  # a reply that begins with its answer has no thoughts
+        reply = reply.rpartition("</think>")[2]
     wrapped = _WRAPPING.fullmatch(reply.rstrip())  # no \s* beside .*?: together they would take cubic time
     return wrapped[1].strip() if wrapped is not None else reply.strip()
 

@@ -32,6 +32,11 @@ LASTING = {
     "score": ("unparseable verdict: the score must be a number from 0 to 10, got '9999'",) * 2,
     "nan": ("unparseable verdict: the score must be a number from 0 to 10, got 'nan'",) * 2,
     "bill": ("InternalServerError: ", None),
+    "garbled": ("InternalServerError: ", "UnicodeDecodeError: "),
+    "endless": ("ServerReplyError: the reply has more than 4,194,304 bytes",) * 2,
+    "huge": ("ServerReplyError: the reply has more than 4,194,304 bytes",) * 2,
+    "packed": ("ServerReplyError: the reply is compressed ('gzip'), which was not asked for",) * 2,
+    "limit": ("cut at max_tokens=1000: raise it",) * 2,
 }
 """Fault → the reason of an abstention where it never ends, by engine; None where the engine takes no harm."""
 

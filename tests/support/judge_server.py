@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import gzip
 import hashlib
 import json
 import math
@@ -40,10 +41,16 @@ FAULTS = (
     "score",
     "nan",
     "bill",
+    "garbled",
+    "endless",
+    "huge",
+    "packed",
+    "limit",
 )
 """In turn: an error, no reply, a web page, half a JSON, a connection that is cut, another JSON, a completion without a
-choice, without a text, with a number as text, prose, a grade of 9999, a grade of nan, and a usage of nan tokens for a
-correct reply."""
+choice, without a text, with a number as text, prose, a grade of 9999, a grade of nan, a usage of nan tokens for a
+correct reply, a byte that is not UTF-8, a reply that never ends, one of 10 MB, one that unpacks to 100 MB, and one that
+was cut at the token limit."""
 
 
 def grade(caption: str) -> float:
@@ -71,7 +78,7 @@ class JudgeServer(ThreadingHTTPServer):
         """(headers, body) of each request; names of headers in any case."""
         self.usage: dict[str, Any] | None = {"prompt_tokens": 100, "completion_tokens": 20, "total_tokens": 120}
         """The token usage sent with each reply; None sends none."""
-        self.now = self.peak = 0
+        self.now = self.peak = self.sent_without_end = 0
         self.connections: list[socket.socket] = []
         self.lock, self.closing = threading.Lock(), threading.Event()
 
@@ -147,7 +154,15 @@ class Handler(BaseHTTPRequestHandler):
                 text = 10
             case "bill":
                 usage = {**usage, "prompt_tokens": math.nan}
-        choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}
+            case "limit":
+                text = text[: len(text) // 2]
+            case "huge":
+                text = text + "x" * 10_000_000
+        choice = {
+            "index": 0,
+            "finish_reason": "length" if fault == "limit" else "stop",
+            "message": {"role": "assistant", "content": text},
+        }
         whole = {"id": "x", "object": "chat.completion", "created": 0, "model": "m", "choices": [choice]}
         if usage is not None:
             whole["usage"] = usage
@@ -163,17 +178,47 @@ class Handler(BaseHTTPRequestHandler):
                 self.send(200, payload[: len(payload) // 2], length=len(payload))
             case "wrong":
                 self.send(200, '{"score": 10}')
+            case "garbled":
+                self.send(200, payload.encode().replace(b"As it is", b"As \xff is"))
+            case "packed":
+                self.send(200, gzip.compress(b" " * 100_000_000), encoding="gzip")
+            case "endless":
+                self.send_without_end(payload[:-1])
             case _:
                 self.send(200, payload)
 
-    def send(self, status: int, text: str, kind: str = "application/json", length: int | None = None) -> None:
+    def send_without_end(self, start: str) -> None:
+        """Send chunks as fast as the client takes them, until it closes the connection."""
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        chunk = start.encode() + b" " * 65_536
+        self.server.sent_without_end = 0
+        with contextlib.suppress(OSError):
+            while not self.server.closing.is_set():
+                self.wfile.write(b"%x\r\n%s\r\n" % (len(chunk), chunk))
+                self.server.sent_without_end += len(chunk)
+        self.close_connection = True
+
+    def send(
+        self,
+        status: int,
+        content: str | bytes,
+        kind: str = "application/json",
+        length: int | None = None,
+        encoding: str | None = None,
+    ) -> None:
+        data = content.encode("utf-8", "surrogatepass") if isinstance(content, str) else content
         self.send_response(status)
         self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(length or len(text.encode())))
+        self.send_header("Content-Length", str(length or len(data)))
+        if encoding:
+            self.send_header("Content-Encoding", encoding)
         for name, value in (self.server.headers if status != 200 else {}).items():
             self.send_header(name, value)
         self.end_headers()
-        self.wfile.write(text.encode())
+        self.wfile.write(data)
         self.close_connection |= length is not None
 
     def log_message(self, *_: Any) -> None:

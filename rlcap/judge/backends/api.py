@@ -9,6 +9,7 @@ from typing import Any
 
 from rlcap.errors import ConfigError
 from rlcap.judge.backends.base import Completion, JudgeBackend, JudgeRequest, estimate_tokens
+from rlcap.judge.connections import without_credentials
 
 
 class APIBackend(JudgeBackend):
@@ -41,12 +42,17 @@ class APIBackend(JudgeBackend):
             raise ConfigError(f"the environment variable {api_key_env} is empty: export the provider's key in it")
         self.model, self.base_url, self.accepts_images = model, base_url, accepts_images
         self.temperature, self.max_tokens, self._api_key_env = temperature, max_tokens, api_key_env
-        # Everything that changes replies is part of the name, which goes into the cache key.
-        self.name = f"{self.kind}:{model}@{base_url or 'default'} t={temperature} max={max_tokens}"
         self.load_client()
+        self.address = without_credentials(self.resolve_address())
+        # Everything that changes replies is part of the name, which goes into the cache key.
+        self.name = f"{self.kind}:{model}@{self.address} t={temperature} max={max_tokens}"
 
     def load_client(self) -> None:
         """Import the client. That takes seconds, which no call's timeout should pay for."""
+
+    def resolve_address(self) -> str:
+        """Return the address that the client asks, also where the environment or the client itself names it."""
+        raise NotImplementedError(f"{type(self).__name__} does not say which address it asks")
 
     def body(self, request: JudgeRequest) -> dict[str, Any]:
         """Return model, messages and sampling parameters of a call, as OpenAI's protocol has them."""
@@ -57,7 +63,12 @@ class APIBackend(JudgeBackend):
 
 
 def completion_of(
-    text: str, request: JudgeRequest, prompt_tokens: Any, completion_tokens: Any, dollars: float | None = None
+    text: str,
+    request: JudgeRequest,
+    prompt_tokens: Any,
+    completion_tokens: Any,
+    dollars: float | None = None,
+    finish_reason: Any = None,
 ) -> Completion:
     """Return a completion with the tokens that the server counted, or estimates where its counts are no sensible numbers."""
     return Completion(
@@ -65,6 +76,7 @@ def completion_of(
         _count(prompt_tokens) or estimate_tokens([request.system, *request.parts]),
         _count(completion_tokens) or estimate_tokens(text),
         dollars,
+        finish_reason in ("length", "max_tokens"),
     )
 
 

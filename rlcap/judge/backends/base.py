@@ -65,6 +65,8 @@ class Completion:
     """Tokens of the reply; None where the backend does not count."""
     dollars: float | None = None
     """Price of the call; None where the backend does not know it."""
+    is_cut: bool = False
+    """Whether the reply ended because it reached the token limit."""
 
 
 @runtime_checkable
@@ -79,6 +81,10 @@ class JudgeBackend(Protocol):
     """Whether replies depend on `request.sample.meta` (an oracle does this), which then is part of the cache key."""
     is_deterministic: bool = False
     """Whether the same request always gets the same reply, so that an unreadable reply is not asked for again."""
+    address: str | None = None
+    """Address of the server that is asked, without credentials; None for a backend that asks none."""
+    max_tokens: int | None = None
+    """Longest reply in tokens, as far as the backend sets it."""
     max_concurrency: int | None = None
     """How many calls may run at once; None for no limit of the backend's own."""
 

@@ -6,9 +6,12 @@ import importlib
 import os
 from typing import Any
 
+import httpx
+
 from rlcap.judge import event_loop
 from rlcap.judge.backends.api import APIBackend, completion_of
 from rlcap.judge.backends.base import Completion, JudgeRequest
+from rlcap.judge.connections import client_options
 
 
 class LiteLLMBackend(APIBackend):
@@ -19,6 +22,13 @@ class LiteLLMBackend(APIBackend):
     def load_client(self) -> None:
         """Import LiteLLM."""
         self._litellm = import_litellm()
+
+    def resolve_address(self) -> str:
+        """Return `base_url`, or the address in the provider's environment variables, or the one that LiteLLM knows."""
+        _, provider, _, known = self._litellm.get_llm_provider(self.model)
+        variables = (f"{provider.upper()}_BASE_URL", f"{provider.upper()}_API_BASE")
+        named = next((value for name in variables if (value := os.environ.get(name))), None)
+        return self.base_url or self._litellm.api_base or named or known or provider
 
     async def complete(self, request: JudgeRequest) -> Completion:
         """Answer one request.
@@ -42,7 +52,8 @@ class LiteLLMBackend(APIBackend):
         text = (response.choices[0].message.content if response.choices else None) or ""
         usage, dollars = getattr(response, "usage", None), response._hidden_params.get("response_cost")
         prompt, written = (getattr(usage, name, None) for name in ("prompt_tokens", "completion_tokens"))
-        return completion_of(text, request, prompt, written, dollars)
+        finish_reason = response.choices[0].finish_reason if response.choices else None
+        return completion_of(text, request, prompt, written, dollars, finish_reason)
 
 
 def keep_litellm_offline() -> None:
@@ -56,4 +67,8 @@ def import_litellm() -> Any:
     litellm: Any = importlib.import_module("litellm")
     litellm.suppress_debug_info = True
     litellm.disable_aiohttp_transport = True  # on it a call now and then never returns; httpx does not lose any
+    if litellm.aclient_session is None:  # this process may have set its own
+        litellm.aclient_session = httpx.AsyncClient(
+            **client_options(), timeout=None, limits=httpx.Limits(max_connections=1000, max_keepalive_connections=100)
+        )
     return litellm

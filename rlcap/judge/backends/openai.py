@@ -9,6 +9,10 @@ import weakref
 from rlcap.errors import ConfigError, ServerReplyError
 from rlcap.judge.backends.api import APIBackend, completion_of
 from rlcap.judge.backends.base import Completion, JudgeRequest
+from rlcap.judge.connections import client_options
+
+OPENAI_ADDRESS = "https://api.openai.com/v1"
+"""The address that OpenAI's client asks where nothing names another."""
 
 
 class OpenAIBackend(APIBackend):
@@ -34,12 +38,17 @@ class OpenAIBackend(APIBackend):
         # The judge retries by its own policy, so that the client must not. A client's connections belong to one event loop.
 
         def new_client() -> openai.AsyncOpenAI:
-            return openai.AsyncOpenAI(api_key=key, base_url=self.base_url, max_retries=0)
+            http_client = openai.DefaultAsyncHttpxClient(**client_options())
+            return openai.AsyncOpenAI(api_key=key, base_url=self.base_url, max_retries=0, http_client=http_client)
 
         self._new_client = new_client
         self._clients: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, openai.AsyncOpenAI] = (
             weakref.WeakKeyDictionary()
         )
+
+    def resolve_address(self) -> str:
+        """Return `base_url`, or the address in OPENAI_BASE_URL, or OpenAI's own."""
+        return self.base_url or os.environ.get("OPENAI_BASE_URL") or OPENAI_ADDRESS
 
     async def complete(self, request: JudgeRequest) -> Completion:
         """Answer one request.
@@ -64,4 +73,6 @@ class OpenAIBackend(APIBackend):
             raise ServerReplyError(f"its text is {text!r:.40}")
         usage = reply.get("usage")
         usage = usage if isinstance(usage, dict) else {}
-        return completion_of(text or "", request, usage.get("prompt_tokens"), usage.get("completion_tokens"))
+        finish_reason = reply["choices"][0].get("finish_reason") if reply["choices"] else None
+        prompt, written = usage.get("prompt_tokens"), usage.get("completion_tokens")
+        return completion_of(text or "", request, prompt, written, finish_reason=finish_reason)

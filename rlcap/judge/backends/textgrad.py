@@ -11,6 +11,7 @@ from typing import Any
 
 from rlcap.judge.backends.base import Completion, JudgeBackend, JudgeRequest
 from rlcap.judge.backends.litellm import keep_litellm_offline
+from rlcap.judge.connections import without_credentials
 from rlcap.judge.event_loop import run_in_daemon_thread
 
 
@@ -28,7 +29,8 @@ class TextGradBackend(JudgeBackend):
 
     def __init__(self, model: str, accepts_images: bool = False, **parameters: Any) -> None:
         self._engine = import_textgrad().get_engine(model, **parameters)
-        self.name = f"textgrad:{self._engine.model_string}"
+        address = getattr(self._engine, "base_url", None) or os.environ.get("OPENAI_BASE_URL") or "default"
+        self.name = f"textgrad:{self._engine.model_string}@{without_credentials(str(address))}"
         self.accepts_images = accepts_images
 
     async def complete(self, request: JudgeRequest) -> Completion:

@@ -30,7 +30,7 @@ from rlcap.policy.captioner import evaluation_mode
 from rlcap.policy.families.registry import make_captioner
 from rlcap.policy.value_model import ValueModel, belongs_to_value_model
 from rlcap.train.grpo import GRPOTrainer
-from rlcap.train.rollout import Rollout, micro_batches
+from rlcap.train.rollout import Rollout, split_into_micro_batches
 
 
 class PPOTrainer(GRPOTrainer):
@@ -93,7 +93,7 @@ class PPOTrainer(GRPOTrainer):
         return torch.cat(
             [
                 self.value_model.values(captioner, part["prompts"], part["completion_ids"], part["completion_mask"])
-                for part in micro_batches(whole, self.args.per_device_train_batch_size)
+                for part in split_into_micro_batches(whole, self.args.per_device_train_batch_size)
             ]
         )
 

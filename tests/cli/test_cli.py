@@ -62,7 +62,7 @@ def test_every_command_has_help(command, capsys):
         (["compare", "nothing", "nowhere"], "nothing has no captions of 'test'"),
         (["compare", "alone"], "two or more variants"),
         (["caption", "nothing.png"], "missing image: nothing.png"),
-        (["caption", "x.png", "--run", "nothing"], "nothing is no run folder"),
+        (["caption", "x.png", "--run", "nothing"], "nothing is not a run folder"),
         (["caption", "x.png", "--before"], "--before needs --run"),
     ],
 )

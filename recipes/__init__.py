@@ -1,1 +1,1 @@
-"""The recipes: one linear script for each way of training. Each one also runs as `python -m rlcap.recipes.NAME`."""
+"""The recipes: one linear script for each training method. Each one also runs as `python -m rlcap.recipes.NAME`."""

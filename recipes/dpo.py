@@ -1,12 +1,12 @@
-"""Direct preference optimisation: learns from pairs of captions, a better and a worse one of each image.
+"""Direct preference optimisation of a captioner: learns from pairs of a better and a worse caption of an image.
 
-    accelerate launch recipes/refine.py --output_dir runs/refined                   makes pairs on the embedded lab
-    accelerate launch recipes/dpo.py pairs=runs/refined/pairs.jsonl                 learns from them, and tells what came of it
-    accelerate launch recipes/dpo.py --config my.yaml pairs=my_pairs.jsonl          your own captioner, data and pairs
-    accelerate launch recipes/dpo.py pairs=my_pairs.jsonl --output_dir runs/a resume=auto    go on after a kill or Ctrl-C
+    accelerate launch recipes/refine.py --output_dir runs/refined             makes pairs on the embedded lab
+    accelerate launch recipes/dpo.py pairs=runs/refined/pairs.jsonl           trains on these pairs
+    accelerate launch recipes/dpo.py --config my.yaml pairs=my_pairs.jsonl    your own captioner, data and pairs
+    accelerate launch recipes/dpo.py pairs=my_pairs.jsonl --output_dir runs/a resume=auto    continue after a kill or Ctrl-C
 
-The held-out images of `data` are captioned before and after; report.html in the run folder shows both. Every key stands in
-rlcap/config/schema.py.
+The recipe captions the held-out images of `data` before and after training, and report.html in the run folder shows both.
+rlcap/config/schema.py documents every key.
 """
 
 import time
@@ -25,7 +25,7 @@ def main() -> None:
     """Run the recipe with the command line of this process."""
     config = parse(DPOConfig, __doc__, CONFIGS / "lab_dpo.yaml")
 
-    # the heavy imports come after the arguments: --help and a typo answer at once
+    # These imports take seconds. They come after the arguments, so that --help and error messages appear immediately.
     from trl.models import unwrap_model_for_generation
 
     from rlcap.eval.report.page import write_report
@@ -43,7 +43,7 @@ def main() -> None:
         opened.folder.check_same_run("dpo", config.train.seed, pairs_fingerprint=digest)
     opened.load_data()
     splits, state, folder = opened.splits, opened.state, opened.folder
-    say(f"{len(pairs)} pairs of {config.pairs}")
+    say(f"{len(pairs)} pairs from {config.pairs}")
     evaluator = build_evaluator(config, splits, opened.instruction, folder, str(state.device))
     policy = load_policy(config.model)
     say(policy.describe())

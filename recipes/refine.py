@@ -1,12 +1,12 @@
-"""Rewrites captions by critique (textual gradient descent) and keeps what independent rewards agree with.
+"""Rewrites captions by critique (textual gradient descent), and keeps a rewritten caption if independent rewards improve.
 
-    accelerate launch recipes/refine.py                                  the embedded lab, its own reviser
+    accelerate launch recipes/refine.py                                  the embedded lab with its own reviser
     accelerate launch recipes/refine.py --config my_refine.yaml          your captioner, data, language model and rewards
     accelerate launch recipes/refine.py captions=runs/a/captions/48.jsonl --output_dir runs/refined
-    accelerate launch recipes/refine.py --output_dir runs/refined resume=auto     go on where it stopped
+    accelerate launch recipes/refine.py --output_dir runs/refined resume=auto     continue after a kill or Ctrl-C
 
-The run folder then holds refined.jsonl (every caption, its critiques, what became of it), pairs.jsonl for recipes/dpo.py
-(pairs=runs/refined/pairs.jsonl), and sft.jsonl for recipes/sft.py (data.source=runs/refined/sft.jsonl).
+The run folder then contains refined.jsonl with every caption, its critiques and the decision. It also contains pairs.jsonl
+for recipes/dpo.py (pairs=runs/refined/pairs.jsonl) and sft.jsonl for recipes/sft.py (data.source=runs/refined/sft.jsonl).
 """
 
 from pathlib import Path
@@ -22,7 +22,7 @@ def main() -> None:
     """Run the recipe with the command line of this process."""
     config = parse(RefineConfig, __doc__, CONFIGS / "lab_refine.yaml")
 
-    # the heavy imports come after the arguments: --help and a typo answer at once
+    # These imports take seconds. They come after the arguments, so that --help and error messages appear immediately.
     from rlcap.config.loading import dump
     from rlcap.data.captions import read_captions
     from rlcap.data.source import instruction_for, load_splits
@@ -38,7 +38,7 @@ def main() -> None:
 
     state = join_processes()
     if state.num_processes > 1:
-        raise ConfigError("refining waits for the judge, not for this machine: start one process")
+        raise ConfigError("recipes/refine.py runs as one process, because most of its time it waits for the judge")
     folder = RunFolder.choose("refine", config.name, config.output_dir, config.resume)
 
     splits, lines = load_splits(config.data)
@@ -50,7 +50,7 @@ def main() -> None:
     accept = RewardMix.from_config(
         mix_entries(config.accept),
         context={"device": str(state.device), "gallery": list(gallery.values())},
-        max_abstain=1.0,  # what can't be judged is not taken, which the end says
+        max_abstain=1.0,  # a caption on which a reward abstains is not accepted, and the summary counts it
     )
 
     if config.captions:
@@ -58,7 +58,7 @@ def main() -> None:
         samples = [sample for sample in samples if sample.id in written]
         if not samples:
             raise ConfigError(
-                f"{config.captions} has no caption of a training image; its sample_ids are not this data's"
+                f"{config.captions} has no caption of a training image; its sample_ids do not occur in the data"
             )
         captions = [written[sample.id] for sample in samples]
     else:

@@ -1,11 +1,11 @@
-"""Maximum likelihood: a LoRA adapter on fused paragraphs, the starting checkpoint of reinforcement.
+"""Supervised fine-tuning of a captioner: trains a LoRA adapter on paragraphs, from which reinforcement starts.
 
-    accelerate launch recipes/sft.py                             the embedded lab
-    accelerate launch recipes/sft.py --config my.yaml            your own data and model
-    accelerate launch recipes/sft.py train.target=references     short captions instead of paragraphs
-    accelerate launch recipes/sft.py --output_dir runs/a resume=auto   go on after a kill or Ctrl-C
+    accelerate launch recipes/sft.py                                   the embedded lab
+    accelerate launch recipes/sft.py --config my.yaml                  your own data and model
+    accelerate launch recipes/sft.py train.target=references           short captions instead of paragraphs
+    accelerate launch recipes/sft.py --output_dir runs/a resume=auto   continue after a kill or Ctrl-C
 
-The adapter is written to <run folder>/adapter; give it to recipes/grpo.py as model.adapter.
+The recipe writes the adapter to adapter/ in the run folder. Pass it to recipes/grpo.py as model.adapter.
 """
 
 import time
@@ -23,7 +23,7 @@ def main() -> None:
     """Run the recipe with the command line of this process."""
     config = parse(SFTConfig, __doc__, CONFIGS / "lab_sft.yaml")
 
-    # the heavy imports come after the arguments: --help and a typo answer at once
+    # These imports take seconds. They come after the arguments, so that --help and error messages appear immediately.
     from rlcap.policy.loading import load_policy
     from rlcap.policy.visual_tokens import count_visual_tokens, describe_visual_tokens
     from rlcap.train.open_run import open_run, say

@@ -87,7 +87,7 @@ def test_the_sweep_optimises_a_held_out_metric_that_we_log():
     assert name == objective.__name__
     assert not any(
         key.startswith(("evaluation.", "data.")) for key in sweep["parameters"]
-    )  # the rulers are no parameters
+    )  # the models of the held-out metrics are no parameters of the sweep
     lab = yaml.safe_load((ROOT / "recipes" / "configs" / "lab.yaml").read_text())
     swept = {key.split(".")[1] for key in sweep["parameters"] if key.startswith("mix.")}
     assert swept <= set(lab["mix"])

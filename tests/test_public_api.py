@@ -50,8 +50,8 @@ def test_a_runs_captioner_says_what_the_command_says(tmp_path, capsys):
     assert cli.main(["caption", *images, "--run", str(tmp_path)]) == 0
     out = capsys.readouterr().out
     assert all(caption in out for caption in said)
-    with pytest.raises(InputError, match="brings its own adapter"):
+    with pytest.raises(InputError, match="is a run with its own adapter"):
         rlcap.load_captioner(tmp_path, "lab:adapter")
     shutil.rmtree(tmp_path / "adapter")
-    with pytest.raises(InputError, match="has no adapter yet"):
+    with pytest.raises(InputError, match="has no adapter, because the run did not end"):
         rlcap.load_captioner(tmp_path)

@@ -1,4 +1,4 @@
-"""`rlcap caption`: what a tuned captioner, or any that a configuration names, says of images."""
+"""`rlcap caption`: captions images with the captioner of a run or of a configuration."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 
 def add(commands: Any) -> None:
     """Add the command."""
-    caption = command(commands, "caption", _caption, "what a run's captioner says of images; key=value overrides")
-    caption.add_argument("images", nargs="+", type=Path, help="image files, or folders of them")
-    caption.add_argument("--run", type=Path, help="a run folder: its base model and tuned adapter", dest="folder")
+    caption = command(commands, "caption", _caption, "caption images with the captioner of a run; key=value overrides")
+    caption.add_argument("images", nargs="+", type=Path, help="image files, or folders with image files")
+    caption.add_argument("--run", type=Path, help="run folder with a trained captioner", dest="folder")
     caption.add_argument(
-        "--config", type=Path, help="YAML of a GRPO recipe in place of a run (default: the lab's captioner)"
+        "--config", type=Path, help="YAML of a GRPO recipe, instead of a run (default: the captioner of the lab)"
     )
-    caption.add_argument("--before", action="store_true", help="also what the run's captioner said before it was tuned")
-    caption.add_argument("--batch-size", type=positive, default=16, help="images at once (default: %(default)s)")
-    caption.add_argument("--out", type=Path, help="write rows of sample_id, image and caption here (jsonl)")
+    caption.add_argument("--before", action="store_true", help="also caption with the model as it was before training")
+    caption.add_argument("--batch-size", type=positive, default=16, help="images per batch (default: %(default)s)")
+    caption.add_argument("--out", type=Path, help="jsonl file for rows of sample_id, image and caption")
     caption.set_defaults(takes_overrides=True)
 
 
@@ -38,7 +38,7 @@ def _caption(options: argparse.Namespace) -> None:
 
     if (options.folder and options.config) or (options.before and not options.folder):
         raise InputError("--run and --config exclude each other, and --before needs --run")
-    # An override may stand among the images.
+    # argparse takes an override that stands among the images for an image.
     images = [path for path in options.images if "=" not in path.name or path.exists()]
     overrides = options.overrides + [str(path) for path in options.images if path not in images]
     if options.folder:
@@ -47,9 +47,9 @@ def _caption(options: argparse.Namespace) -> None:
         config = load_config(GRPOConfig, options.config or lab_config(), overrides)
     paths = [file for path in images for file in _files(path)]
     if not paths:
-        raise InputError("no image: name files or folders of them")
+        raise InputError("there is no image to caption: name image files, or folders with image files")
     for path in paths:
-        check_image(path)  # a broken one is told before the others are captioned in vain
+        check_image(path)  # a broken image ends the command before any other image is captioned
 
     models = {"caption": config.model}
     if options.before:
@@ -70,7 +70,7 @@ def _caption(options: argparse.Namespace) -> None:
 
 
 def _of_run(folder: Path) -> list[str]:
-    """Return, as overrides, what a run says of model, data and generation, with its tuned weights as what to load."""
+    """Return the model, data and generation settings of a run as overrides, with the trained weights as the model."""
     from rlcap.eval.pretrained import read_run
 
     return [f"{section}={json.dumps(values)}" for section, values in read_run(folder).items()]

@@ -1,4 +1,4 @@
-"""`rlcap cider`: count the document frequencies that the CIDEr reward weighs words by."""
+"""`rlcap cider`: counts the document frequencies of n-grams for the CIDEr reward."""
 
 from __future__ import annotations
 
@@ -15,11 +15,14 @@ def add(commands: Any) -> None:
         commands,
         "cider",
         _cider,
-        "count the document frequencies that the CIDEr reward weighs words by; data.key=value overrides",
+        "count the document frequencies by which the CIDEr reward weights n-grams; data.key=value overrides",
     )
     add_rows(cider, SOURCE)
     cider.add_argument(
-        "--out", type=Path, required=True, help="the file (JSON) for rlcap.rewards.cider:Cider's `frequencies`"
+        "--out",
+        type=Path,
+        required=True,
+        help="JSON file to write, for the parameter `frequencies` of the reward cider",
     )
 
 
@@ -33,7 +36,7 @@ def _cider(options: argparse.Namespace) -> None:
         if any(text.strip() for text in sample.references)
     ]
     if len(texts) < 2:
-        raise ConfigError(f"{options.source}: {len(texts)} images with references; frequencies need at least 2")
+        raise ConfigError(f"{options.source} has {len(texts)} images with references; frequencies need at least 2")
     cider = CiderD.fit(texts, eos=True)
     cider.save(options.out)
     print(f"{options.out}: {len(cider.document_frequencies)} n-grams of {cider.n_documents} images")

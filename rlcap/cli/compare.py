@@ -1,4 +1,4 @@
-"""`rlcap compare`: runs beside runs, on the same held-out images."""
+"""`rlcap compare`: compares runs on the same held-out images."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ def add(commands: Any) -> None:
         commands,
         "compare",
         _compare,
-        "runs against runs on the same held-out images: what differs, with intervals",
+        "compare runs on the same held-out images, and print the differences with confidence intervals",
     )
     compare.add_argument(
-        "runs", nargs="+", help="two or more run folders; several seeds of a variant with commas: runs/a-0,runs/a-1"
+        "runs", nargs="+", help="two or more run folders; join several seeds of a variant by commas: runs/a-0,runs/a-1"
     )
-    compare.add_argument("--split", default="test", help="which held-out images (default: %(default)s)")
-    compare.add_argument("--all", action="store_true", dest="every", help="every metric, not the main ones alone")
-    compare.add_argument("--json", type=Path, help="write everything here too")
+    compare.add_argument("--split", default="test", help="held-out split (default: %(default)s)")
+    compare.add_argument("--all", action="store_true", dest="every", help="compare all metrics, not only the main ones")
+    compare.add_argument("--json", type=Path, help="file for all results")
 
 
 def _compare(options: argparse.Namespace) -> None:

@@ -1,4 +1,4 @@
-"""`rlcap config`: every key of a configuration with its type, its default and its meaning."""
+"""`rlcap config`: lists all keys of a configuration with type, default and meaning."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ from rlcap.cli.train import RECIPES
 
 def add(commands: Any) -> None:
     """Add the command."""
-    config = command(commands, "config", _config, "every key of a recipe's configuration: type, default, meaning")
-    config.add_argument(
-        "recipe", nargs="?", choices=RECIPES, default="grpo", help="which recipe (default: %(default)s)"
+    config = command(
+        commands, "config", _config, "list all keys of the configuration of a recipe with type, default and meaning"
     )
-    config.add_argument("--markdown", action="store_true", help="the page of the documentation, of all recipes")
+    config.add_argument(
+        "recipe", nargs="?", choices=RECIPES, default="grpo", help="name of the recipe (default: %(default)s)"
+    )
+    config.add_argument("--markdown", action="store_true", help="print the page of the documentation for all recipes")
 
 
 def _config(options: argparse.Namespace) -> None:

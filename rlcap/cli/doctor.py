@@ -1,10 +1,10 @@
-"""`rlcap doctor`: whether this machine is ready, for what, and what to do about each thing that is missing.
+"""`rlcap doctor`: checks whether this machine is ready, and says how to fix each problem.
 
     health = examine()
     print(health.text())
-    health.well          # False where something is broken without which rlcap does not run
+    health.well          # False if rlcap can't run on this machine
 
-Nothing is changed. torch is imported, to see whether it works; of all other packages only the version is read.
+The checks change nothing. They import torch to see whether it works, and read only the versions of all other packages.
 """
 
 from __future__ import annotations
@@ -31,42 +31,44 @@ from rlcap.io.addresses import resolve_address
 State = Literal["good", "note", "broken"]
 _MARK = {"good": "+", "note": "-", "broken": "x"}
 MIN_FREE_GB = 2.0
-"""Below this a run's checkpoints may not fit."""
+"""Free disk space in GiB below which the checkpoints of a run may not fit."""
 OPTIONAL = {
     "deepspeed": ("ZeRO: launch/accelerate/zero2.yaml and zero3.yaml", 'pip install -e ".[deepspeed]"'),
     "vllm": ("train.use_vllm on GPUs", 'pip install -e ".[vllm]"'),
     "bitsandbytes": ("base models that are saved in 8 or 4 bits, on GPUs", "pip install bitsandbytes"),
     "pytest": ("the tests", 'pip install -e ".[dev]"'),
 }
-"""Package → (what it is for, how to get it)."""
+"""Package → (its purpose, the command that installs it)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at."""
+    """The result of one check."""
 
     topic: str
-    """packages, devices, lab, disk or tools."""
+    """`packages`, `devices`, `lab`, `disk` or `tools`."""
     state: State
-    """`broken`: rlcap does not run; `note`: something particular does not; `good`."""
+    """`broken`: rlcap can't run. `note`: one feature is not available. `good`: all is well."""
     what: str
+    """What the check found."""
     fix: str = ""
-    """What to do about it."""
+    """How to fix the problem; empty if there is none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """Everything that was found."""
+    """The results of all checks."""
 
     findings: tuple[Finding, ...]
+    """The results, ordered by topic."""
 
     @property
     def well(self) -> bool:
-        """Whether nothing is broken."""
+        """Whether rlcap can run: no finding is `broken`."""
         return all(finding.state != "broken" for finding in self.findings)
 
     def text(self) -> str:
-        """Return the findings for people: by topic, what to do below each, and the verdict last."""
+        """Return the findings as text for people, by topic, with the fixes and a final verdict."""
         lines: list[str] = []
         for topic in dict.fromkeys(finding.topic for finding in self.findings):
             lines.append(topic)
@@ -79,12 +81,12 @@ class Health:
         return "\n".join(lines)
 
     def json(self) -> str:
-        """Return the findings for programs."""
+        """Return the findings as JSON for programs."""
         return json.dumps({"well": self.well, "findings": [asdict(finding) for finding in self.findings]}, indent=2)
 
 
 def examine() -> Health:
-    """Look at everything."""
+    """Run all checks."""
     findings = [*required_packages(), *optional_packages(), *torch_and_devices(), *tools(), *embedded_models(), *disk()]
     order = {"packages": 0, "devices": 1, "tools": 2, "lab": 3, "disk": 4}
     return Health(tuple(sorted(findings, key=lambda finding: order[finding.topic])))
@@ -99,13 +101,17 @@ def installed(package: str) -> str | None:
 
 
 def required_packages(version: Callable[[str], str | None] = installed) -> list[Finding]:
-    """Compare what the package requires with what is installed."""
+    """Check the installed versions of the required packages.
+
+    Args:
+        version: Returns the installed version of a package, or None.
+    """
     findings: list[Finding] = []
     try:
         wanted = [Requirement(text) for text in importlib.metadata.requires("rlcap") or ()]
     except importlib.metadata.PackageNotFoundError:
         return [*findings, Finding("packages", "broken", "rlcap is not installed", "pip install -e . in its checkout")]
-    right = []
+    satisfied = []
     for requirement in wanted:
         if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
             continue
@@ -118,27 +124,32 @@ def required_packages(version: Callable[[str], str | None] = installed) -> list[
             what = f"{requirement.name} {found}, but rlcap needs {requirement.specifier}"
             findings.append(Finding("packages", "broken", what, f'pip install "{requirement}"'))
         else:
-            right.append(f"{requirement.name} {found}")
-    return [Finding("packages", "good", f"Python {platform.python_version()}, {', '.join(right)}"), *findings]
+            satisfied.append(f"{requirement.name} {found}")
+    return [Finding("packages", "good", f"Python {platform.python_version()}, {', '.join(satisfied)}"), *findings]
 
 
 def optional_packages(version: Callable[[str], str | None] = installed) -> list[Finding]:
-    """Look for the optional packages, and say what each is for."""
+    """Check which optional packages are installed, and name the purpose of each.
+
+    Args:
+        version: Returns the installed version of a package, or None.
+    """
     findings = []
     for name, (purpose, command) in OPTIONAL.items():
         found = version(name)
         if found is None:
-            findings.append(Finding("packages", "note", f"no {name}: needed for {purpose}", command))
+            findings.append(
+                Finding("packages", "note", f"{name} is not installed; it is needed for {purpose}", command)
+            )
         else:
             findings.append(Finding("packages", "good", f"{name} {found}, for {purpose}"))
     return findings
 
 
 def builds_match(torch: str, torchvision: str) -> bool:
-    """Return whether two versions come from the same kind of build.
+    """Return whether torch and torchvision come from the same kind of build.
 
-    A `+cpu` torch beside a torchvision of another kind (or the reverse) loads, and then fails with `operator torchvision::nms does not
-    exist`.
+    If only one of them is a `+cpu` build, both can be imported, but then fail with `operator torchvision::nms does not exist`.
 
     >>> builds_match("2.15.0+cpu", "0.29.2")
     False
@@ -147,11 +158,13 @@ def builds_match(torch: str, torchvision: str) -> bool:
 
 
 def load_torchvision_operators() -> None:
-    """Load the compiled operators of torchvision, without the rest of the package, whose import takes longer than all else here.
+    """Load the compiled operators of torchvision, without the rest of the package.
+
+    The import of the whole package would take longer than all other checks together.
 
     Raises:
-        OSError: they were compiled for another torch.
-        ImportError: torchvision can't be imported, where its operators are not found in a file of their own.
+        OSError: The operators were compiled for another torch.
+        ImportError: The operators are not in a file of their own, and torchvision can't be imported.
     """
     import torch
 
@@ -165,10 +178,10 @@ def load_torchvision_operators() -> None:
 
 
 def torch_and_devices() -> list[Finding]:
-    """Look at torch with its torchvision, at the cores and at the GPUs."""
+    """Check torch and torchvision, the CPU cores and the GPUs."""
     torch_version, torchvision_version = installed("torch"), installed("torchvision")
     if torch_version is None or torchvision_version is None:
-        return []  # told among the required packages
+        return []  # `required_packages` reports missing packages
     try:
         import torch
 
@@ -177,13 +190,17 @@ def torch_and_devices() -> list[Finding]:
         pair = f"torch {torch_version} and torchvision {torchvision_version}"
         what = f"{pair} do not work together: {str(error).splitlines()[0]}"
         return [
-            Finding("packages", "broken", what, "pip install --force-reinstall torch torchvision, both from one index")
+            Finding(
+                "packages", "broken", what, "pip install --force-reinstall torch torchvision, both from the same index"
+            )
         ]
     findings = []
     if not builds_match(torch_version, torchvision_version):
         what = f"torch {torch_version} and torchvision {torchvision_version} are of different builds"
         findings.append(
-            Finding("packages", "note", what, "install both from one index, or torchvision's operators may fail")
+            Finding(
+                "packages", "note", what, "install both from the same index; otherwise torchvision's operators may fail"
+            )
         )
     try:
         torch.ops.torchvision.nms(torch.zeros(1, 4), torch.zeros(1), 0.5)
@@ -193,11 +210,11 @@ def torch_and_devices() -> list[Finding]:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     findings.append(Finding("devices", "good", f"{cores} CPU cores, of which torch uses {torch.get_num_threads()}"))
     if not torch.cuda.is_available():
-        fix = "the lab's recipes are made for this; for models of billions of parameters use a machine with a GPU"
+        fix = "the recipes of the lab need none; models of billions of parameters do"
         return [*findings, Finding("devices", "note", "no CUDA GPU", fix)]
     for index in range(torch.cuda.device_count()):
         properties = torch.cuda.get_device_properties(index)
-        bf16 = "bfloat16" if torch.cuda.is_bf16_supported() else "no bfloat16: float32 is used"
+        bf16 = "bfloat16" if torch.cuda.is_bf16_supported() else "without bfloat16, so training uses float32"
         findings.append(
             Finding(
                 "devices",
@@ -209,23 +226,31 @@ def torch_and_devices() -> list[Finding]:
 
 
 def tools() -> list[Finding]:
-    """Look for programs outside of Python."""
+    """Check for programs outside of Python."""
     findings = []
     if browser := shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome"):
         findings.append(Finding("tools", "good", f"{Path(browser).name}, for the test that opens the report"))
     else:
-        what = "no chromium: the test that opens the report in a browser is skipped"
+        what = "chromium is not installed, so the test that opens the report in a browser is skipped"
         findings.append(Finding("tools", "note", what, "apt-get install chromium chromium-driver"))
     if installed("deepspeed") and not shutil.which("g++"):
-        what = "no g++: DeepSpeed compiles its CPU communication with it (DS_ACCELERATOR=cpu)"
+        what = "g++ is not installed; DeepSpeed compiles its CPU communication with it (DS_ACCELERATOR=cpu)"
         findings.append(Finding("tools", "note", what, "apt-get install g++"))
     if installed("wandb"):
-        findings.append(Finding("tools", "good", "W&B: report_to=[wandb]; without an account, WANDB_MODE=offline"))
+        findings.append(
+            Finding(
+                "tools", "good", "W&B: enable it with report_to=[wandb]; without an account, set WANDB_MODE=offline"
+            )
+        )
     return findings
 
 
 def embedded_models(addresses: Sequence[str] | None = None) -> list[Finding]:
-    """Look at the models that the package brings: those that the lab's configuration names by an address."""
+    """Check the models that are part of the package.
+
+    Args:
+        addresses: Addresses such as `lab:nli`; None for those in the configuration of the lab.
+    """
     if addresses is None:
         addresses = sorted(set(re.findall(r"lab:[\w-]+", lab_config().read_text(encoding="utf-8"))))
     findings, size = [], 0
@@ -241,27 +266,28 @@ def embedded_models(addresses: Sequence[str] | None = None) -> list[Finding]:
             fix = f"git checkout rlcap/lab/assets, or rlcap lab build --only {address.partition(':')[2]}"
             findings.append(Finding("lab", "broken", f"{address} has no weights in {folder}", fix))
         elif pointers := [path for path in weights if path.stat().st_size < 1024]:
-            what = f"{address} is a pointer, not a model: {pointers[0].name} has {pointers[0].stat().st_size} bytes"
+            size_found = pointers[0].stat().st_size
+            what = f"{address} is a Git LFS pointer, not a model: {pointers[0].name} has only {size_found} bytes"
             findings.append(Finding("lab", "broken", what, "git lfs pull"))
     return findings or [Finding("lab", "good", f"{', '.join(addresses)}: {size / 1e6:.1f} MB")]
 
 
 def disk() -> list[Finding]:
-    """Look at the cache, and at the free space for runs."""
+    """Check the cache folder, and the free disk space for runs."""
     from rlcap.io.cache import cache_folder
 
     cache, here = cache_folder(), Path.cwd()
     size = sum(path.stat().st_size for path in cache.rglob("*") if path.is_file()) if cache.is_dir() else 0
-    what = f"cache {cache}: {size / 1e6:.0f} MB (RLCAP_CACHE moves it; it may be deleted)"
+    what = f"cache {cache}: {size / 1e6:.0f} MB (RLCAP_CACHE sets another folder; you can delete the cache at any time)"
     probe = next(path for path in (cache, *cache.parents) if path.exists())
     writable = os.access(probe, os.W_OK)
-    fix = "" if writable else f"can't be written; set RLCAP_CACHE to a folder of yours, {probe} is not"
+    fix = "" if writable else f"{probe} is not writable; set RLCAP_CACHE to a folder that is"
     findings = [Finding("disk", "good" if writable else "broken", what, fix)]
     free = shutil.disk_usage(here).free / 2**30
     enough = free >= MIN_FREE_GB
     fix = (
         ""
         if enough
-        else f"less than {MIN_FREE_GB:g} GiB: checkpoints may not fit; free some, or use --output_dir elsewhere"
+        else f"checkpoints may need more than {MIN_FREE_GB:g} GiB; free some space, or set --output_dir to another disk"
     )
     return [*findings, Finding("disk", "good" if enough else "note", f"{free:.1f} GiB free here, for runs/", fix)]

@@ -1,4 +1,4 @@
-"""`rlcap eval`: held-out metrics of a run's captions, or of captions from anywhere."""
+"""`rlcap eval`: measures the held-out metrics of a run, or of captions from any captioner."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ def add(commands: Any) -> None:
         commands,
         "eval",
         _eval,
-        "held-out metrics of a run's captions, or of captions from anywhere; key=value overrides",
+        "measure the held-out metrics of a run, or of captions from any captioner; key=value overrides",
     )
-    evaluate.add_argument("target", type=Path, help="a run folder, or jsonl rows of sample_id and caption")
+    evaluate.add_argument("target", type=Path, help="run folder, or jsonl file with rows of sample_id and caption")
     evaluate.add_argument(
-        "--config", type=Path, help="YAML with `data:` and `evaluation:` for a captions file (default: the lab)"
+        "--config", type=Path, help="YAML with `data:` and `evaluation:`, for a captions file (default: the lab)"
     )
-    evaluate.add_argument("--split", default="test", help="split that the captions belong to (default: %(default)s)")
+    evaluate.add_argument("--split", default="test", help="split to which the captions belong (default: %(default)s)")
     evaluate.set_defaults(takes_overrides=True)
 
 
@@ -44,10 +44,15 @@ def _eval(options: argparse.Namespace) -> None:
 
 
 def evaluate_captions(path: Path, config: GRPOConfig, split: str) -> str:
-    """Return a table of held-out metrics (mean and 95 % interval) of captions of a split, one for each image.
+    """Return a table of the held-out metrics of captions, with means and 95 % intervals.
+
+    Args:
+        path: A jsonl file with one caption per image.
+        config: The configuration, whose `data` and `evaluation` are used.
+        split: The split to which the captions belong.
 
     Raises:
-        CaptionsError: where a caption's image is not in the split, or has two captions.
+        CaptionsError: The image of a caption is not in the split, or has two captions.
     """
     import torch
 
@@ -65,10 +70,13 @@ def evaluate_captions(path: Path, config: GRPOConfig, split: str) -> str:
         raise CaptionsError(f"--split {split}: the configured data has {', '.join(splits)}")
     captions = {str(row["sample_id"]): row["caption"] for row in rows}
     if len(captions) < len(rows) or not rows:
-        raise CaptionsError(f"{path}: {len(rows)} captions of {len(captions)} images of {split}; give one an image")
-    if strangers := sorted(set(captions) - {sample.id for sample in splits[split]}):
         raise CaptionsError(
-            f"{path}: {split} has no image {strangers[0]!r} ({len(strangers)} such); see --split, --config"
+            f"{path} has {len(rows)} captions of {len(captions)} images of {split}; give one caption per image"
+        )
+    if unknown := sorted(set(captions) - {sample.id for sample in splits[split]}):
+        raise CaptionsError(
+            f"{path}: {split} has no image {unknown[0]!r}, and {len(unknown)} captions have no image there; check --split "
+            "and --config"
         )
     ordered = sorted(splits[split], key=lambda sample: sample.id not in captions)
     evaluator = build_evaluator(
@@ -80,5 +88,5 @@ def evaluate_captions(path: Path, config: GRPOConfig, split: str) -> str:
     )
     metrics = evaluator.score(split, [captions[sample.id] for sample in ordered[: len(captions)]])
     intervals = {name: bootstrap_mean(values)._asdict() for name, values in metrics.items()}
-    told = {name: interval for name, interval in intervals.items() if not math.isnan(interval["mean"])}
-    return f"{len(captions)} captions of {split}\n{metrics_table(told)}"
+    known = {name: interval for name, interval in intervals.items() if not math.isnan(interval["mean"])}
+    return f"{len(captions)} captions of {split}\n{metrics_table(known)}"

@@ -15,16 +15,17 @@ def add(commands: Any) -> None:
         commands,
         "grammar",
         _grammar,
-        "teach a text encoder to tell captions from captions with words repeated, left out, put in, swapped or shuffled",
+        "train a text encoder to distinguish captions from corrupted captions, in which words are repeated, omitted, "
+        "inserted, swapped or shuffled; data.key=value overrides",
     )
     add_rows(grammar, SOURCE)
     grammar.add_argument(
         "--encoder",
         required=True,
-        help="folder or hub name of a text encoder: distilroberta-base, prajjwal1/bert-small",
+        help="folder or hub name of a text encoder, such as distilroberta-base or prajjwal1/bert-small",
     )
     grammar.add_argument(
-        "--out", type=Path, required=True, help="the folder for rlcap.rewards.grammar:Grammar's `model`"
+        "--out", type=Path, required=True, help="folder to write, for the parameter `model` of the reward grammar"
     )
     grammar.add_argument(
         "--steps", type=positive, default=1_000, help="updates of 32 captions each (default: %(default)s)"
@@ -38,5 +39,5 @@ def _grammar(options: argparse.Namespace) -> None:
     texts = [
         text for sample in rows(options, check_images=False) for text in (*sample.references, sample.paragraph or "")
     ]
-    right = fine_tune(options.encoder, texts, options.out, options.steps, options.learning_rate)
-    print(f"{options.out}: {right:.1%} of sentences that it was not taught, and of the same spoilt, told apart")
+    accuracy = fine_tune(options.encoder, texts, options.out, options.steps, options.learning_rate)
+    print(f"{options.out}: {accuracy:.1%} accuracy on held-out sentences and their corrupted forms")

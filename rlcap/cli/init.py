@@ -1,4 +1,4 @@
-"""`rlcap init FOLDER`: a project folder with recipes, configurations and a reward to edit."""
+"""`rlcap init FOLDER`: makes a project folder with recipes, configurations and a reward to edit."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from typing import Any
 from rlcap.cli.arguments import command
 
 EPILOG = """\
-what FOLDER then holds:
-  recipes/*.py              the recipes, short enough to read and to change
+contents of FOLDER:
+  recipes/*.py              the recipes, which are short enough to read and to change
   recipes/configs/*.yaml    the configurations of the embedded lab and of published systems
   configs/*.yaml            templates for your own photos: photos_sft.yaml, then photos.yaml
-  rewards/brevity.py        a reward to fill in, with its test in rewards/test_brevity.py
-  README.md                 the commands, from photos to a tuned captioner
+  rewards/brevity.py        a reward to complete, with its test in rewards/test_brevity.py
+  README.md                 the commands from photos to a trained captioner
 """
 
 README = Template("""\
 # $name
 
-A captioner tuned with rlcap. Try the embedded lab first; it needs no data and takes minutes on two CPU cores:
+A captioner that is fine-tuned with rlcap. Try the embedded lab first. It needs no data and takes minutes on two CPU cores:
 
     accelerate launch recipes/grpo.py
 
 ## Your own photos
 
 Write one JSON object per line into `captions.jsonl`: `{"id": "1", "image": "photos/1.jpg", "references": ["A red bus waits."]}`.
-`configs/photos.yaml` names a small captioner and the models of the rewards; change what you like. Then:
+`configs/photos.yaml` names a small captioner and the models of the rewards; change them as you like. Then run:
 
     accelerate launch recipes/sft.py --config configs/photos_sft.yaml data.source=captions.jsonl \\
       model.base=HuggingFaceTB/SmolVLM-256M-Instruct --output_dir runs/sft
@@ -43,12 +43,13 @@ Write one JSON object per line into `captions.jsonl`: `{"id": "1", "image": "pho
 
 ## Your own reward
 
-`rewards/brevity.py` is a reward to fill in. Give it a place in the mix of a configuration:
+`rewards/brevity.py` is a reward to complete. Add it to the mix of a configuration:
 
     mix:
       brevity: {reward: "rewards/brevity.py:Brevity", weight: 0.5}
 
-`rlcap config grpo` lists every key of a configuration, `rlcap rewards` every reward, `rlcap doctor` what is installed.
+`rlcap config grpo` lists all keys of a configuration, `rlcap rewards` lists all rewards, and `rlcap doctor` checks the
+installation.
 """)
 
 
@@ -56,7 +57,7 @@ def add(commands: Any) -> None:
     """Add the command."""
     init = command(commands, "init", _init, "make a project folder: recipes, configurations and a reward to edit")
     init.epilog, init.formatter_class = EPILOG, argparse.RawDescriptionHelpFormatter
-    init.add_argument("folder", type=Path, help="folder, made where it is missing; it must be empty")
+    init.add_argument("folder", type=Path, help="folder to make; an existing folder must be empty")
 
 
 def _init(options: argparse.Namespace) -> None:
@@ -66,17 +67,23 @@ def _init(options: argparse.Namespace) -> None:
 
 
 def create_project(folder: Path) -> list[Path]:
-    """Write a project into an empty or missing folder and return its files.
+    """Write a project into an empty or missing folder.
+
+    Args:
+        folder: The folder.
+
+    Returns:
+        The paths of all files of the project, sorted.
 
     Raises:
-        ConfigError: where the folder holds anything, or is a file.
-        FileNotFoundError: where the recipes are not installed.
+        ConfigError: The folder is not empty, or is a file.
+        FileNotFoundError: The recipes are not installed.
     """
     from rlcap.errors import ConfigError
     from rlcap.reward import scaffold
 
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ConfigError(f"{folder} is not an empty folder; name one that is missing or empty")
+        raise ConfigError(f"{folder} is not an empty folder; name a new or an empty folder")
     spec = importlib.util.find_spec("rlcap.recipes")
     if spec is None or not spec.submodule_search_locations:
         raise FileNotFoundError("the recipes are not installed: pip install rlcap, or pip install -e . in a clone")

@@ -1,4 +1,4 @@
-"""`rlcap lab`: the embedded world, for other code and from its seed."""
+"""`rlcap lab`: exports images of the embedded lab, or trains its models again."""
 
 from __future__ import annotations
 
@@ -11,18 +11,20 @@ from rlcap.cli.arguments import command, group, positive
 
 def add(commands: Any) -> None:
     """Add the command and its actions."""
-    lab = group(commands, "lab", "the embedded world: export it, or build its models")
-    export = command(lab, "export", _lab_export, "write images, scenes.jsonl and references.jsonl of a split")
+    lab = group(commands, "lab", "export images of the embedded lab, or build its models")
+    export = command(lab, "export", _lab_export, "write the images of a split with scenes.jsonl and references.jsonl")
     export.add_argument(
         "--split", default="test", help="train, validation, test or prior_breaking (default: %(default)s)"
     )
-    export.add_argument("--seed", type=int, default=0, help="another seed draws other scenes (default: %(default)s)")
-    export.add_argument("--count", type=positive, default=308, help="images (default: %(default)s)")
-    export.add_argument("--out", type=Path, required=True, help="folder, made where it is missing")
-    build = command(lab, "build", _lab_build, "train the lab's models from a seed, on the CPU")
-    build.add_argument("--out", type=Path, help="folder (default: the package's own assets, in place)")
-    build.add_argument("--seed", type=int, default=0, help="default: %(default)s, that of the models in the repository")
-    build.add_argument("--only", action="append", metavar="NAME", help="this asset alone; may be repeated")
+    export.add_argument("--seed", type=int, default=0, help="seed of the scenes (default: %(default)s)")
+    export.add_argument("--count", type=positive, default=308, help="number of images (default: %(default)s)")
+    export.add_argument("--out", type=Path, required=True, help="folder to write")
+    build = command(lab, "build", _lab_build, "train the models of the lab from a seed on the CPU")
+    build.add_argument("--out", type=Path, help="folder to write (default: the assets inside the package)")
+    build.add_argument(
+        "--seed", type=int, default=0, help="seed (default: %(default)s, as for the models in the repository)"
+    )
+    build.add_argument("--only", action="append", metavar="NAME", help="build this asset only; can be repeated")
 
 
 def _lab_export(options: argparse.Namespace) -> None:

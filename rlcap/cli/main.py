@@ -1,8 +1,8 @@
 """The command line: `rlcap --help`.
 
-`rlcap train` runs the recipes; the other commands prepare data, ask about rewards and compare what came of a run.
+`rlcap train` runs the recipes. The other commands prepare data, inspect rewards and evaluate runs.
 
-Every command imports what it needs when it runs, so that help and messages about typing errors come at once.
+A command imports large packages only when it runs, so that help and error messages appear immediately.
 """
 
 from __future__ import annotations
@@ -35,61 +35,65 @@ from rlcap.train import process
 
 EXAMPLES = """\
 start here:
-  rlcap doctor                                             is this machine ready, and for what
+  rlcap doctor                                             check whether this machine is ready, and for what
   rlcap train grpo                                         train on the embedded lab, minutes on two CPU cores
-  rlcap init my-captioner                                  a project folder: recipes, configurations and a reward to edit
-  rlcap config grpo                                        every key of a configuration, with its default and its meaning
+  rlcap init my-captioner                                  make a project folder: recipes, configurations, a reward to edit
+  rlcap config grpo                                        list all keys of a configuration with defaults and meanings
 
 the lab:
-  rlcap lab export --split test --count 300 --out mine     images and truth, to measure with your own code
-  rlcap lab build --out assets --only nli                  make the lab's models again from a seed
+  rlcap lab export --split test --count 300 --out mine     write images with their truth, for your own measurements
+  rlcap lab build --out assets --only nli                  train a model of the lab again from a seed
 
 your own data:
   rlcap bags mine captions.json --image-root photos --clip ViT-B-32 --pretrained laion2b_s34b_b79k --out bags.json
-  rlcap bags convert truematch/5.json --out bags.json      TrueMatch's bags as a bag file for data.bags, or back
+  rlcap bags convert truematch/5.json --out bags.json      convert TrueMatch's bags into a bag file for data.bags, or back
 
 rewards:
-  rlcap rewards                                            what there is, and what each asks of a caption
-  rlcap rewards hallucination                              its card: formula, range, source, known hack, what guards it
-  rlcap rewards new brevity                                a reward of your own: file, card and test
-  rlcap probe recipes/configs/lab.yaml                     can it be won by worse captions: salad, hedges, self-praise, …
+  rlcap rewards                                            list all rewards, and the question that each one answers
+  rlcap rewards hallucination                              show a card: formula, range, source, known hack, protection
+  rlcap rewards new brevity                                start a reward of your own: file, card and test
+  rlcap probe recipes/configs/lab.yaml                     test a mix with worse captions: shuffled words, hedges, praise, …
 
 prompts:
   rlcap prompt optimize instruction --config my.yaml --rewriter openai:gpt-4o-mini --out instruction.txt
   rlcap prompt optimize rubric scored.jsonl --judge openai:gpt-4o-mini --prompt rewards/critique/prompt.txt --rewriter … --out rubric.txt
 
-what came of it:
-  rlcap compare runs/a runs/b                              which run is better, on the same held-out images
-  rlcap compare runs/a-0,runs/a-1 runs/b-0,runs/b-1        the same over training seeds
-  rlcap caption photo.jpg --run runs/a --before            what a captioner says now, and what it said before
+results:
+  rlcap compare runs/a runs/b                              compare two runs on the same held-out images
+  rlcap compare runs/a-0,runs/a-1 runs/b-0,runs/b-1        compare two variants over training seeds
+  rlcap caption photo.jpg --run runs/a --before            caption an image with a run, and with its model before training
 
-captions that exist:
-  rlcap score captions.jsonl --config my.yaml              what does each reward of a mix say of them
-  rlcap eval captions.jsonl --split test                   held-out metrics of captions from anywhere
-  rlcap eval runs/a                                        a run's metrics again, from its captions
-  rlcap report runs/a                                      a run's report.html again
+existing captions:
+  rlcap score captions.jsonl --config my.yaml              score captions by each reward of a mix
+  rlcap eval captions.jsonl --split test                   measure held-out metrics of captions from any captioner
+  rlcap eval runs/a                                        compute the metrics of a run again from its captions
+  rlcap report runs/a                                      write report.html of a run again
 
 Each command has its own help: rlcap bags mine --help
 """
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command and return its exit code.
+    """Run a command.
 
-    It is 0; 1 where `doctor` or `probe` found something wrong; and 2 for a mistake of the user's, which is told in one line. Any other
-    error keeps its traceback.
+    Args:
+        arguments: The command line; None for that of the process.
+
+    Returns:
+        The exit code. It is 1 if `doctor` or `probe` found a problem, 2 for an error that the user can fix, which is printed
+        in one line, and 0 otherwise. Any other error keeps its traceback.
     """
     process.prepare()
     parser = build_parser()
-    # Overrides stand anywhere among the options, which argparse's own positionals can't.
+    # Overrides can stand anywhere among the options. Positional arguments of argparse could not.
     options, overrides = parser.parse_known_args(arguments)
     options.overrides = overrides
     if options.overrides and not options.takes_overrides:
         parser.error(f"unrecognized arguments: {' '.join(options.overrides)}")
     try:
         return options.run(options) or 0
-    except BrokenPipeError:  # `rlcap eval runs/a | head` has read enough
-        sys.stdout = None  # or the interpreter would try to flush it once more
+    except BrokenPipeError:  # the reader closed the pipe, as in `rlcap eval runs/a | head`
+        sys.stdout = None  # otherwise the interpreter would flush it at exit and fail again
         return 0
     except (InputError, FileNotFoundError) as error:
         print(f"rlcap: {error}", file=sys.stderr)
@@ -105,8 +109,10 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    doctor = command(commands, "doctor", _doctor, "what is installed, what is missing for what, and what to do")
-    doctor.add_argument("--json", action="store_true", help="for programs")
+    doctor = command(
+        commands, "doctor", _doctor, "check the installation: what works, what is missing, and how to fix it"
+    )
+    doctor.add_argument("--json", action="store_true", help="print JSON, for programs")
     for part in (
         train,
         init,

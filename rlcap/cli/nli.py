@@ -15,24 +15,24 @@ def add(commands: Any) -> None:
         commands,
         "nli",
         _nli,
-        "teach an NLI model what in a caption is wrong, and what other captions of the image only leave out, from 400 images "
-        "on, of which it reads 4,000 at most and no pixel; a quarter of an hour on two cores for a model of 22 million "
-        "parameters; data.key=value overrides",
+        "fine-tune an NLI model to distinguish false statements in a caption from details that other captions of the image "
+        "omit. It needs at least 400 images, uses at most 4,000, and reads texts only. A model of 22 million parameters takes "
+        "a quarter of an hour on two cores; data.key=value overrides",
     )
-    add_rows(nli, f"{SOURCE}; several captions an image")
+    add_rows(nli, f"{SOURCE}; with several captions per image")
     nli.add_argument(
         "--nli",
         required=True,
-        help="folder or hub name of an NLI cross-encoder: cross-encoder/nli-deberta-v3-small",
+        help="folder or hub name of an NLI cross-encoder, such as cross-encoder/nli-deberta-v3-small",
     )
     nli.add_argument(
-        "--out", type=Path, required=True, help="the folder for rlcap.rewards.hallucination:Hallucination's `nli`"
+        "--out", type=Path, required=True, help="folder to write, for the parameter `nli` of the reward hallucination"
     )
     nli.add_argument(
         "--steps",
         type=positive,
         default=1_500,
-        help="updates of 16 right and 16 wrong captions each (default: %(default)s)",
+        help="updates of 16 correct and 16 wrong captions each (default: %(default)s)",
     )
     nli.add_argument("--learning-rate", type=float, default=7e-5, help="default: %(default)s")
 
@@ -43,6 +43,5 @@ def _nli(options: argparse.Namespace) -> None:
     texts = [sample.references for sample in rows(options, check_images=False)]
     before, after = fine_tune(options.nli, texts, options.out, options.steps, options.learning_rate)
     print(
-        f"{options.out}: AUC {after:.3f} (before: {before:.3f}) on captions of images that it was not taught, right ones "
-        "against wrong ones"
+        f"{options.out}: AUC {after:.3f} (before: {before:.3f}) between correct and wrong captions of held-out images"
     )

@@ -1,4 +1,4 @@
-"""`rlcap probe`: which worse captions a mix, or one reward, prefers to a good one."""
+"""`rlcap probe`: finds out which worse captions a mix, or a single reward, prefers to good ones."""
 
 from __future__ import annotations
 
@@ -15,19 +15,24 @@ def add(commands: Any) -> None:
         commands,
         "probe",
         _probe,
-        "which worse captions does a mix like better; key=value overrides; exit code 1 if any",
+        "test whether a mix prefers captions that are worse in a known way, and exit with 1 if it does; key=value overrides",
     )
     probe.add_argument(
         "target",
-        help="YAML with `mix:` (and `data:`), or one reward: length, rewards/brevity.py:Brevity or module:Class, its parameters as "
-        "mix.length.params.low=0.8",
+        help="YAML with `mix:` (and `data:`), or a single reward: length, rewards/brevity.py:Brevity or module:Class; pass "
+        "its parameters as mix.length.params.low=0.8",
     )
-    probe.add_argument("--count", type=positive, default=42, help="images, of 16 captions each (default: %(default)s)")
-    probe.add_argument("--split", default="test", help="split that the images are taken from (default: %(default)s)")
     probe.add_argument(
-        "--threshold", type=share, default=0.05, help="share of images that a probe may win (default: %(default)s)"
+        "--count", type=positive, default=42, help="number of images, with 16 captions each (default: %(default)s)"
     )
-    probe.add_argument("--json", type=Path, metavar="FILE", help="write everything here too")
+    probe.add_argument("--split", default="test", help="split of the images (default: %(default)s)")
+    probe.add_argument(
+        "--threshold",
+        type=share,
+        default=0.05,
+        help="largest share of images on which the mix may prefer a worse caption (default: %(default)s)",
+    )
+    probe.add_argument("--json", type=Path, metavar="FILE", help="file for all results")
     probe.set_defaults(takes_overrides=True)
 
 
@@ -38,7 +43,7 @@ def _probe(options: argparse.Namespace) -> int:
 
     if Path(options.target).is_file():
         config = load_config(GRPOConfig, options.target, options.overrides)
-    else:  # one reward with its own defaults, on the lab's images unless overrides name other data
+    else:  # a single reward with its defaults, on images of the lab unless overrides name other data
         name = options.target.partition(":")[0].removesuffix(".py").rpartition(".")[2].rpartition("/")[2]
         of_mix = [text for text in options.overrides if text.lstrip("-").startswith("mix.")]
         others = [text for text in options.overrides if text not in of_mix]

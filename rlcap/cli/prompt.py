@@ -1,4 +1,4 @@
-"""`rlcap prompt optimize`: textual gradient descent on the captioner's instruction, or on a judge's rubric."""
+"""`rlcap prompt optimize`: textual gradient descent on the instruction of a captioner, or on the rubric of a judge."""
 
 from __future__ import annotations
 
@@ -15,47 +15,53 @@ if TYPE_CHECKING:
 
 def add(commands: Any) -> None:
     """Add the command and its actions."""
-    prompt = group(commands, "prompt", "rewrite an instruction or a rubric by critique, and keep what scores better")
+    prompt = group(
+        commands, "prompt", "rewrite an instruction or a rubric by critique, and keep the version with the best score"
+    )
     optimize = group(prompt, "optimize", "textual gradient descent with a held-out score")
     instruction = command(
         optimize,
         "instruction",
         _instruction,
-        "the captioner's instruction, by what a mix says of its captions; key=value overrides as in training",
+        "optimize the instruction to a captioner by the rewards of its captions; key=value overrides as in training",
     )
     instruction.add_argument(
         "--config", type=Path, required=True, help="YAML with model:, data: and mix:, such as my_grpo.yaml"
     )
-    instruction.add_argument("--images", type=positive, default=24, help="training images (default: %(default)s)")
     instruction.add_argument(
-        "--held-out", type=positive, default=48, help="other training images, which score (default: %(default)s)"
+        "--images", type=positive, default=24, help="images whose captions the rewriter sees (default: %(default)s)"
+    )
+    instruction.add_argument(
+        "--held-out", type=positive, default=48, help="other images, which give the score (default: %(default)s)"
     )
     instruction.set_defaults(takes_overrides=True)
     rubric = command(
         optimize,
         "rubric",
         _rubric,
-        "a judge's rubric (the system part of its prompt file), by its agreement with people",
+        "optimize the rubric of a judge (the system part of its prompt file) by its agreement with people",
     )
     rubric.add_argument(
-        "captions", type=Path, help="jsonl rows: sample_id, caption, score (people's), references, and image if it sees"
+        "captions",
+        type=Path,
+        help="jsonl rows: sample_id, caption, score by people, references, and image if the judge sees images",
     )
     rubric.add_argument(
-        "--reward", default="rlcap.rewards.critique:Critique", help="the judged reward (default: %(default)s)"
+        "--reward", default="rlcap.rewards.critique:Critique", help="reward that uses the judge (default: %(default)s)"
     )
     rubric.add_argument(
-        "--judge", required=True, help="its backend: openai:MODEL, litellm:…, transformers:…, module:Class"
+        "--judge", required=True, help="backend of the judge: openai:MODEL, litellm:…, transformers:…, module:Class"
     )
     rubric.add_argument(
-        "--prompt", type=Path, required=True, help="its prompt file, rewards/critique/prompt.txt or yours"
+        "--prompt", type=Path, required=True, help="prompt file of the judge: rewards/critique/prompt.txt or yours"
     )
     for parser in (instruction, rubric):
         parser.add_argument(
-            "--rewriter", required=True, help="the judge that rewrites: openai:MODEL, litellm:PROVIDER/MODEL, …"
+            "--rewriter", required=True, help="judge that rewrites the text: openai:MODEL, litellm:PROVIDER/MODEL, …"
         )
-        parser.add_argument("--rounds", type=positive, default=5, help="rewritings (default: %(default)s)")
-        parser.add_argument("--out", type=Path, required=True, help="text file for the best one")
-        parser.add_argument("--json", type=Path, metavar="FILE", help="write every try here too")
+        parser.add_argument("--rounds", type=positive, default=5, help="number of rewrites (default: %(default)s)")
+        parser.add_argument("--out", type=Path, required=True, help="text file for the best version")
+        parser.add_argument("--json", type=Path, metavar="FILE", help="file for all versions with their scores")
 
 
 def _instruction(options: argparse.Namespace) -> None:
@@ -74,8 +80,8 @@ def _instruction(options: argparse.Namespace) -> None:
     samples = load_splits(config.data)[0]["train"]
     if len(samples) < options.images + options.held_out:
         raise ConfigError(
-            f"--images {options.images} and --held-out {options.held_out} need as many training images, the data has "
-            f"{len(samples)}"
+            f"--images {options.images} and --held-out {options.held_out} need {options.images + options.held_out} training "
+            f"images, and the data has {len(samples)}"
         )
     policy = load_policy(config.model)
     policy.model.to("cuda" if torch.cuda.is_available() else "cpu")
@@ -99,7 +105,7 @@ def _instruction(options: argparse.Namespace) -> None:
     )
     shown, held_out = samples[: options.images], samples[options.images :][: options.held_out]
     task = InstructionTask(caption, mix, shown, held_out, {sample.id: sample.image for sample in samples})
-    _descend(options, instruction_for(config.data), INSTRUCTION_ROLE, task, INSTRUCTION_RULES)
+    _optimize(options, instruction_for(config.data), INSTRUCTION_ROLE, task, INSTRUCTION_RULES)
 
 
 def _rubric(options: argparse.Namespace) -> None:
@@ -114,7 +120,7 @@ def _rubric(options: argparse.Namespace) -> None:
     rows = read_captions(options.captions)
     for number, row in enumerate(rows, 1):
         if not isinstance(row.get("score"), int | float) or not math.isfinite(row["score"]):
-            raise CaptionsError(f"{options.captions}, row {number}: `score` must be what people gave it, a number")
+            raise CaptionsError(f"{options.captions}, row {number}: `score` must be a number, the score by people")
     samples = to_batch(rows, {}).samples
     prompt, kind = PromptTemplate.read(options.prompt), resolve(options.reward, Reward)
 
@@ -124,12 +130,12 @@ def _rubric(options: argparse.Namespace) -> None:
         return build(kind, {"judge": {"backend": options.judge, "prompt": str(written)}}, what=options.reward)
 
     judged = [(row["caption"], sample, float(row["score"])) for row, sample in zip(rows, samples, strict=True)]
-    best = _descend(options, prompt.system, RUBRIC_ROLE, RubricTask(make, judged), RUBRIC_RULES).best
+    best = _optimize(options, prompt.system, RUBRIC_ROLE, RubricTask(make, judged), RUBRIC_RULES).best
     make(best)
     print(f"as a prompt file: {options.out.with_suffix('.prompt.txt')}")
 
 
-def _descend(options: argparse.Namespace, start: str, role: str, task: Any, rules: tuple[str, ...]) -> OptimizedPrompt:
+def _optimize(options: argparse.Namespace, start: str, role: str, task: Any, rules: tuple[str, ...]) -> OptimizedPrompt:
     from rlcap.feedback.prompt_optimization import optimize_prompt
     from rlcap.io.atomic import write_json, write_text
     from rlcap.judge.backends.loading import load_backend
@@ -143,7 +149,7 @@ def _descend(options: argparse.Namespace, start: str, role: str, task: Any, rule
         judge=Judge(load_backend(options.rewriter)),
         rounds=options.rounds,
         constraints=rules,
-        report=_say,
+        report=_print_trial,
     )
     write_text(options.out, found.best + "\n", "the best text")
     if options.json:
@@ -153,8 +159,8 @@ def _descend(options: argparse.Namespace, start: str, role: str, task: Any, rule
     return found
 
 
-def _say(tried: Trial) -> None:
-    if tried.score is None:
-        print(f"–       {tried.reason}", flush=True)
+def _print_trial(trial: Trial) -> None:
+    if trial.score is None:
+        print(f"–       {trial.reason}", flush=True)
     else:
-        print(f"{tried.score:+.3f}  {'kept' if tried.kept else 'not kept'}: {tried.text[:160]!r}", flush=True)
+        print(f"{trial.score:+.3f}  {'kept' if trial.kept else 'not kept'}: {trial.text[:160]!r}", flush=True)

@@ -1,4 +1,4 @@
-"""`rlcap report`: a run's summary and report again."""
+"""`rlcap report`: writes the summary and the report of a run again."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from rlcap.cli.arguments import command
 
 def add(commands: Any) -> None:
     """Add the command."""
-    report = command(commands, "report", _report, "make summary.json and report.html of a run again")
-    report.add_argument("run_dir", type=Path, help="the run folder")
+    report = command(commands, "report", _report, "write summary.json and report.html of a run again")
+    report.add_argument("run_dir", type=Path, help="run folder")
 
 
 def _report(options: argparse.Namespace) -> None:

@@ -1,4 +1,4 @@
-"""`rlcap rewards`: the rewards that there are, their cards, and the start of a new one."""
+"""`rlcap rewards`: lists all rewards, shows their cards, and starts a new reward."""
 
 from __future__ import annotations
 
@@ -10,21 +10,25 @@ from rlcap.cli.arguments import command
 
 EXAMPLES = """\
 examples:
-  rlcap rewards                       what there is, and what each asks of a caption
-  rlcap rewards hallucination         its card: formula, range, source, known hack, what guards it
-  rlcap rewards new brevity           rewards/brevity.py with a card to fill in, and tests/rewards/test_brevity.py
+  rlcap rewards                       list all rewards, and the question that each one answers
+  rlcap rewards hallucination         show a card: formula, range, source, known hack, protection
+  rlcap rewards new brevity           write rewards/brevity.py with a card to complete, and tests/rewards/test_brevity.py
 """
 
 
 def add(commands: Any) -> None:
     """Add the command."""
-    rewards = command(commands, "rewards", _rewards, "the rewards that there are, one reward's card, or a new reward")
-    rewards.epilog, rewards.formatter_class = EXAMPLES, argparse.RawDescriptionHelpFormatter
-    rewards.add_argument("name", nargs="*", metavar="NAME", help="print this one's whole card; `new NAME` starts one")
-    rewards.add_argument(
-        "--out", type=Path, default=Path(), help="folder that `new` writes below (default: where you are)"
+    rewards = command(
+        commands, "rewards", _rewards, "list all rewards, show the card of a reward, or start a new reward"
     )
-    rewards.add_argument("--markdown", action="store_true", help="the table as Markdown, as the README has it")
+    rewards.epilog, rewards.formatter_class = EXAMPLES, argparse.RawDescriptionHelpFormatter
+    rewards.add_argument(
+        "name", nargs="*", metavar="NAME", help="reward whose card to show; `new NAME` starts a new one"
+    )
+    rewards.add_argument(
+        "--out", type=Path, default=Path(), help="folder in which `new` writes (default: the current folder)"
+    )
+    rewards.add_argument("--markdown", action="store_true", help="print the table as Markdown, for the README")
 
 
 def _rewards(options: argparse.Namespace) -> None:

@@ -1,4 +1,4 @@
-"""`rlcap score`: what each reward of a mix says of captions that exist already."""
+"""`rlcap score`: scores existing captions by each reward of a mix."""
 
 from __future__ import annotations
 
@@ -15,10 +15,12 @@ if TYPE_CHECKING:
 def add(commands: Any) -> None:
     """Add the command."""
     score = command(
-        commands, "score", _score, "what each reward of a mix says of captions; key=value overrides as in training"
+        commands, "score", _score, "score captions by each reward of a mix; key=value overrides as in training"
     )
     score.add_argument(
-        "captions", type=Path, help="jsonl rows: sample_id, caption, and image, references, … or --config's data"
+        "captions",
+        type=Path,
+        help="jsonl rows: sample_id, caption, image, references, …; image and references can come from the data of --config",
     )
     score.add_argument(
         "--config", type=Path, required=True, help="YAML with `mix:` (and `data:`), such as recipes/configs/lab.yaml"
@@ -34,13 +36,17 @@ def _score(options: argparse.Namespace) -> None:
 
 
 def score_captions(path: Path, config: GRPOConfig) -> str:
-    """Return a table of what each term of `config.mix` says of the captions: mean, spread, abstentions with reasons.
+    """Return a table with the scores of captions by each term of the mix: mean, spread and abstentions with reasons.
 
-    `config.data` is loaded where a row lacks its image or references.
+    The function loads `config.data` only if a row lacks its image or its references.
+
+    Args:
+        path: A jsonl file of captions.
+        config: The configuration, whose `mix` and `data` are used.
 
     Raises:
-        ConfigError: for an empty mix.
-        CaptionsError: for a file that can't be used, or captions of unknown images.
+        ConfigError: The mix is empty.
+        CaptionsError: The file can't be used, or has captions of unknown images.
     """
     import torch
 
@@ -56,18 +62,16 @@ def score_captions(path: Path, config: GRPOConfig) -> str:
     known: dict[str, Sample] = {}
     if not all(row.get("image") and row.get("references") for row in rows):
         known = {sample.id: sample for samples in load_splits(config.data)[0].values() for sample in samples}
-        if strangers := [
-            row["sample_id"] for row in rows if str(row["sample_id"]) not in known and not row.get("image")
-        ]:
+        if unknown := [row["sample_id"] for row in rows if str(row["sample_id"]) not in known and not row.get("image")]:
             raise CaptionsError(
-                f"{path}: {len(strangers)} captions of images that the configured data does not have, such as "
-                f"{strangers[0]!r}; give their rows image and references, or the right --config"
+                f"{path}: the images of {len(unknown)} captions are not in the configured data, such as {unknown[0]!r}; add "
+                "image and references to their rows, or choose another --config"
             )
     batch = to_batch(rows, known)
     gallery = {sample.image for sample in (*known.values(), *batch.samples) if sample.image}
     mix = RewardMix.from_config(
         mix_entries(config.mix),
         context={"device": "cuda" if torch.cuda.is_available() else "cpu", "gallery": sorted(gallery)},
-        max_abstain=1.0,  # the table shows abstentions; here they are no reason to stop
+        max_abstain=1.0,  # abstentions don't stop the command, because the table shows them
     )
     return score_table(mix.score(batch))

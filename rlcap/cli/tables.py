@@ -11,11 +11,11 @@ if TYPE_CHECKING:
     from rlcap.reward.mix import MixScores
 
 
-def score_table(found: MixScores) -> str:
-    """Component, weight, mean, std, least, most and abstentions, a line each."""
-    lines: list[tuple[str, ...]] = [("component", "weight", "mean", "std", "least", "most", "abstained")]
-    for name, weight in zip(found.names, found.weights, strict=True):
-        scores = found.scores[name]
+def score_table(mix_scores: MixScores) -> str:
+    """Return a table with one line per reward term: weight, mean, std, minimum, maximum and abstentions."""
+    lines: list[tuple[str, ...]] = [("term", "weight", "mean", "std", "min", "max", "abstained")]
+    for name, weight in zip(mix_scores.names, mix_scores.weights, strict=True):
+        scores = mix_scores.scores[name]
         values = [score.value for score in scores if score.value is not None]
         numbers = ["–"] * 4
         if values:
@@ -29,29 +29,38 @@ def score_table(found: MixScores) -> str:
 
 
 def metrics_table(metrics: Mapping[str, Mapping[str, float]]) -> str:
-    """Metric, mean and interval, a line each, in reading order."""
+    """Return a table with one line per metric: mean and 95 % interval.
+
+    Args:
+        metrics: Metric → its `mean`, `low` and `high`.
+    """
     from rlcap.eval.metric_catalog import metric_info, reading_order
 
     lines = [("metric", "mean", "95 % interval", "meaning")]
     for name in reading_order(set(metrics)):
-        say, m = metric_info(name).format, metrics[name]
-        lines.append((name, say(m["mean"]), f"{say(m['low'])} to {say(m['high'])}", metric_info(name).label))
+        info, values = metric_info(name), metrics[name]
+        interval = f"{info.format(values['low'])} to {info.format(values['high'])}"
+        lines.append((name, info.format(values["mean"]), interval, info.label))
     return align(lines)
 
 
 def summary_table(summary: Mapping[str, Any]) -> str:
-    """What changed in a run, by split; the metrics themselves where there is only one evaluation."""
+    """Return tables of the changes in a run, one per split. With a single evaluation, return its metrics.
+
+    Args:
+        summary: Contents of summary.json.
+    """
     from rlcap.eval.metric_catalog import metric_info, reading_order
 
     parts = []
     for change in summary["changes"]:
         lines = [("metric", f"step {change['from']}", f"step {change['to']}", "change", "95 % interval")]
         for name in reading_order(set(change["metrics"])):
-            ruler, found = metric_info(name), change["metrics"][name]
-            moved = found["difference"]
-            span = f"{ruler.format_change(moved['low'])} to {ruler.format_change(moved['high'])}"
-            values = (ruler.format(found["before"]), ruler.format(found["after"]), ruler.format_change(moved["mean"]))
-            lines.append((name, *values, span))
+            info, values = metric_info(name), change["metrics"][name]
+            difference = values["difference"]
+            interval = f"{info.format_change(difference['low'])} to {info.format_change(difference['high'])}"
+            before, after = info.format(values["before"]), info.format(values["after"])
+            lines.append((name, before, after, info.format_change(difference["mean"]), interval))
         parts.append(f"{change['split']}, {change['n']} images\n{align(lines)}")
     if not parts:
         parts = [f"{e['split']}, {e['n']} images\n{metrics_table(e['metrics'])}" for e in summary["evaluations"]]

@@ -1,4 +1,4 @@
-"""`rlcap train RECIPE`: run a recipe in this process, as `accelerate launch recipes/RECIPE.py` does in a clone."""
+"""`rlcap train RECIPE`: runs a recipe in this process, as `accelerate launch recipes/RECIPE.py` does in a clone."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ EPILOG = """\
 examples:
   rlcap train grpo                                            the embedded lab
   rlcap train sft --config configs/photos_sft.yaml            your own data and captioner
-  rlcap train grpo --output_dir runs/a resume=auto            go on after a kill or Ctrl-C
-  rlcap train grpo --help                                     what the recipe does
+  rlcap train grpo --output_dir runs/a resume=auto            continue after a kill or Ctrl-C
+  rlcap train grpo --help                                     show the help of the recipe
 
 several GPUs: accelerate launch -m rlcap.recipes.grpo --config my.yaml
 """
 
 
 def add(commands: Any) -> None:
-    """Add the command. What follows the recipe's name is the recipe's own command line."""
+    """Add the command. Arguments after the name of the recipe are the recipe's own command line."""
     train = command(commands, "train", _train, "run a recipe: grpo, ppo, sft, dpo or refine")
     train.epilog, train.formatter_class = EPILOG, argparse.RawDescriptionHelpFormatter
-    train.add_argument("recipe", choices=RECIPES, help="which recipe")
+    train.add_argument("recipe", choices=RECIPES, help="name of the recipe")
     train.add_argument(
         "arguments", nargs=argparse.REMAINDER, help="--config FILE, --output_dir FOLDER and key=value overrides"
     )

@@ -1,11 +1,11 @@
-"""Evaluates a captioner on held-out splits by fixed metrics, whatever it was trained for.
+"""Evaluates a captioner on held-out splits by metrics that do not depend on the rewards of its training.
 
     evaluator = Evaluator({"test": samples}, retriever, instruction=…, max_new_tokens=96, truth=None, out=run_dir)
     evaluation = evaluator.run(model, processor, step=0)
     evaluation["test"].metrics["bag5_recall_at_1"].mean()
 
-It never sees the mix of rewards. Image vectors and bags are made once a split and the same for every step, and every
-metric is a value per image, so that two steps can be compared image by image.
+The evaluator has no access to the reward mix. It computes image vectors and bags once per split and uses them for every
+step. Every metric has one value per image, so that two steps can be compared image by image.
 """
 
 from __future__ import annotations
@@ -31,23 +31,30 @@ from rlcap.types import Sample
 
 @dataclass(frozen=True, slots=True)
 class SplitEvaluation:
-    """Captions of the first N samples of a split."""
+    """Captions and metrics of the first N samples of a split."""
 
     ids: list[str]
+    """N sample ids."""
     captions: list[str]
+    """N captions."""
     metrics: dict[str, np.ndarray]
-    """Name → (N,) values per image, NaN where a metric does not apply to an image."""
+    """Name → (N,) values, NaN where a metric does not apply to an image."""
 
 
 class Evaluation(dict[str, SplitEvaluation]):
-    """Split → its evaluation at one `step`."""
+    """Name of a split → its evaluation at one step.
+
+    Args:
+        step: Completed optimiser steps.
+        splits: Name of a split → its evaluation.
+    """
 
     def __init__(self, step: int, splits: Mapping[str, SplitEvaluation]) -> None:
         super().__init__(splits)
         self.step = step
 
     def means(self) -> dict[str, float]:
-        """`<split>/<metric>` → mean over images, for a tracker; a metric that applies to no image is left out."""
+        """Return `<split>/<metric>` → mean over images, without the metrics that apply to no image."""
         return {
             f"{split}/{name}": float(np.nanmean(values))
             for split, result in self.items()
@@ -59,7 +66,7 @@ class Evaluation(dict[str, SplitEvaluation]):
 class Evaluator:
     """The held-out splits and the metrics that are computed on them.
 
-    It must be built before training, with scorers that no reward uses.
+    Build it before training, with scorers that no reward uses.
     """
 
     def __init__(
@@ -78,18 +85,18 @@ class Evaluator:
         """Check the splits.
 
         Args:
-            splits: name → samples; bags of similar images come from their `hard` distractors.
-            retriever: another one than the reward's.
-            instruction: what the captioner is asked.
-            max_new_tokens: longest caption.
-            truth: what is true of the images, where it is known.
-            out: the run folder; captions go to `captions/<step>.jsonl` in it.
-            cider: adds CIDEr-D against the references.
-            nli: adds the shares of contradicted and entailed sentences; another model than any reward's.
-            batch_size: images a forward pass of the captioner.
+            splits: Name of a split → its samples. Bags of similar images come from the `hard` distractors of the samples.
+            retriever: A CLIP model that no reward uses.
+            instruction: The instruction to the captioner.
+            max_new_tokens: Maximum length of a caption, in tokens.
+            truth: The truth about the images; None where it is unknown.
+            out: The run folder, to whose `captions/<step>.jsonl` the captions are written.
+            cider: Adds CIDEr-D against the references.
+            nli: Adds the shares of contradicted and of entailed sentences. No reward should use the same model.
+            batch_size: Images per forward pass of the captioner.
 
         Raises:
-            ValueError: no split, or an empty one.
+            ValueError: There is no split, or a split has no samples.
         """
         if not splits or not all(len(samples) for samples in splits.values()):
             sizes = {name: len(samples) for name, samples in splits.items()}
@@ -113,15 +120,15 @@ class Evaluator:
         """Caption the splits greedily, score them and write `captions/<step>.jsonl`.
 
         Args:
-            model: the captioner, not inside a wrapper such as DDP.
-            processor: its processor.
-            step: training steps so far; 0 is the start.
-            splits: only these, by name.
-            limit: at most so many images a split, the first ones; distractors still come from the whole split.
-            progress: show a bar a split.
+            model: The captioner, not inside a wrapper such as DDP.
+            processor: The processor of the model.
+            step: Completed optimiser steps.
+            splits: Names of the splits to evaluate; None for all.
+            limit: Maximum number of images per split, counted from its start; distractors still come from the whole split.
+            progress: Whether to show a progress bar for each split.
 
         Raises:
-            KeyError: an unknown split.
+            KeyError: A split is unknown.
         """
         results = {}
         for split in self.splits if splits is None else splits:
@@ -141,16 +148,20 @@ class Evaluator:
         return evaluation
 
     def score(self, split: str, captions: Sequence[str]) -> dict[str, np.ndarray]:
-        """Metrics per image (N,) of N captions from elsewhere, which describe the first N samples of a split.
+        """Return the metrics of N captions of the first N samples of a split, (N,) each.
+
+        Args:
+            split: Name of the split.
+            captions: N captions, from any captioner.
 
         Raises:
-            KeyError: an unknown split.
-            ValueError: more captions than samples, or none.
+            KeyError: The split is unknown.
+            ValueError: There are more captions than samples, or none.
         """
         samples = self._samples(split)
         if not 0 < len(captions) <= len(samples):
             raise ValueError(
-                f"{len(captions)} captions for split {split!r} of {len(samples)} images; give one an image"
+                f"{len(captions)} captions for split {split!r} of {len(samples)} images; give one caption per image"
             )
         images, bags = self._images_and_bags(split)
         text = self.retriever.text_embeddings(list(captions)).vectors.cpu().numpy()
@@ -164,7 +175,10 @@ class Evaluator:
         return metrics | text_metrics(captions)
 
     def write(self, evaluation: Evaluation) -> Path:
-        """Write its captions and metrics into the run folder, in place of earlier ones of that step."""
+        """Write the captions and metrics of an evaluation to the run folder, and return the path of the file.
+
+        They replace earlier captions of the same step.
+        """
         rows = []
         for split, result in evaluation.items():
             for i, (id, caption) in enumerate(zip(result.ids, result.captions, strict=True)):

@@ -1,4 +1,4 @@
-"""A captioner that is ready to use: from a base model and an adapter, or from the folder of a run."""
+"""Loads a captioner for use, from a base model with an adapter or from a run folder."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from rlcap.policy.loading import Policy, load_policy
 from rlcap.types import Sample
 
 MAX_NEW_TOKENS = 200
-"""Longest caption in tokens, where nothing else is said."""
+"""Default for the maximum length of a caption, in tokens."""
 
 
 class PretrainedCaptioner:
     """Writes greedy captions of images.
 
     Args:
-        policy: the model and its processor.
-        instruction: what the captioner is asked.
-        max_new_tokens: longest caption in tokens.
-        device: where the model runs; None takes a GPU where there is one.
+        policy: The model and its processor.
+        instruction: The instruction to the captioner.
+        max_new_tokens: Maximum length of a caption, in tokens.
+        device: Device of the model; None for a GPU if there is one.
     """
 
     def __init__(self, policy: Policy, instruction: str, max_new_tokens: int, device: str | None = None) -> None:
@@ -40,12 +40,12 @@ class PretrainedCaptioner:
         """Return the captions of N image files, in order.
 
         Args:
-            images: paths of N images.
-            batch_size: images that are captioned at once.
-            progress: whether to show a progress bar.
+            images: Paths of N images.
+            batch_size: Images per batch.
+            progress: Whether to show a progress bar.
 
         Raises:
-            ImageError: an image can't be opened; the message names it.
+            ImageError: An image can't be opened; the message names it.
         """
         return caption_samples(
             self.policy.model,
@@ -69,20 +69,20 @@ def load_captioner(
     """Return a captioner that is ready to caption images.
 
     Args:
-        model: the folder of a run, whose tuned weights, instruction and length are taken; or the folder, hub name or address
+        model: A run folder, which determines weights, instruction and maximum length. Or the folder, hub name or address
             (`lab:captioner`) of an image-text-to-text model.
-        adapter: folder, hub name or address of a LoRA adapter for the model; not where `model` is a run.
-        instruction: what the captioner is asked; None takes that of the run, else `rlcap.data.prompts.INSTRUCTION`.
-        max_new_tokens: longest caption in tokens; None takes that of the run, else 200.
-        device: such as `cuda:0`; None takes a GPU where there is one.
+        adapter: Folder, hub name or address of a LoRA adapter for the model; None if `model` is a run.
+        instruction: The instruction to the captioner; None for that of the run, or `rlcap.data.prompts.INSTRUCTION`.
+        max_new_tokens: Maximum length of a caption, in tokens; None for that of the run, or 200.
+        device: Device such as `cuda:0`; None for a GPU if there is one.
 
     Raises:
-        ConfigError: a model or adapter can't be found or loaded.
-        InputError: the run has no tuned weights, or an adapter was given for it.
+        ConfigError: A model or an adapter can't be found or loaded.
+        InputError: The run has no trained weights, or was given together with an adapter.
     """
     if (Path(model) / "config.yaml").is_file():
         if adapter is not None:
-            raise InputError(f"{model} is a run, which brings its own adapter: leave out adapter={adapter}")
+            raise InputError(f"{model} is a run with its own adapter: leave out adapter={adapter}")
         values = read_run(Path(model))
         data = load_config(SFTConfig, None, []).data.model_copy(update=values["data"])
         instruction = instruction or instruction_for(data)
@@ -96,17 +96,19 @@ def load_captioner(
 
 
 def read_run(folder: Path) -> dict[str, dict[str, Any]]:
-    """Return what a run of any recipe says of `model` (with its tuned weights as what to load), `data` and `generation`.
+    """Return the sections `model`, `data` and `generation` of a run of any recipe.
+
+    In the section `model`, the trained weights take the place of those with which the run started.
 
     Raises:
-        InputError: the folder is no run, or the run has not left tuned weights yet.
+        InputError: The folder is not a run folder, or the run has not saved trained weights yet.
     """
     values, tuned = read_run_config(folder), folder / "adapter"
     if not tuned.is_dir():
         raise InputError(
-            f"{folder} has no adapter yet: the run did not end; checkpoints/ may hold one for model.adapter"
+            f"{folder} has no adapter, because the run did not end; checkpoints/ may contain one for model.adapter"
         )
-    is_whole_model = not (tuned / "adapter_config.json").is_file()  # what model.trainable=full leaves
+    is_whole_model = not (tuned / "adapter_config.json").is_file()  # the result of model.trainable=full
     loaded = {"base": str(tuned), "adapter": None} if is_whole_model else {"adapter": str(tuned)}
     kept = ("source", "options", "instruction")
     return {
@@ -117,12 +119,12 @@ def read_run(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def read_run_config(folder: Path) -> dict[str, Any]:
-    """Return the configuration of a run, as it was written.
+    """Return the configuration of a run as it is in config.yaml.
 
     Raises:
-        InputError: the folder is no run.
+        InputError: The folder is not a run folder.
     """
     values = run_config(folder)
     if not values or "model" not in values or "data" not in values:
-        raise InputError(f"{folder} is no run folder: it has no config.yaml that names model and data")
+        raise InputError(f"{folder} is not a run folder: it has no config.yaml with the sections model and data")
     return values

@@ -87,7 +87,7 @@ def thumbnail(path: str, side: int) -> str | None:
     try:
         image = open_image(path)
     except ImageError:
-        return None  # the data may have moved since the run: the page shows a note in place of the image
+        return None  # the data may have moved since the run; the page then shows a note instead of the image
     is_small = max(image.size) <= 128
     image.thumbnail((side, side))
     data = io.BytesIO()

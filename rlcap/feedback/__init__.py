@@ -1,1 +1,1 @@
-"""Textual feedback: prompts and captions that are rewritten by critique."""
+"""Textual feedback: a judge criticises and rewrites captions and prompts."""

@@ -1,12 +1,12 @@
 """Textual gradient descent on a prompt.
 
-A judge reads how captions (or verdicts) came out under a prompt, and rewrites the prompt. A rewriting is kept where a score on images that
-the judge was not shown rises.
+A judge reads a description of the results of a prompt, and rewrites the prompt. The new prompt is kept if its score on
+held-out images is higher.
 
     result = optimize_prompt(start, ROLE, describe=…, score=…, judge=judge, rounds=5)
     result.best, result.history
 
-What is optimised is a text that a function scores; this module knows neither captioners nor rewards.
+The module optimises any text that a function can score. It depends neither on captioners nor on rewards.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from rlcap.judge.judge import Judge
 from rlcap.types import Sample
 
 NO_SAMPLE = Sample("", "")
-"""A prompt belongs to no image."""
+"""Sample of the requests: a prompt belongs to no image."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +30,13 @@ class Trial:
     """One prompt that was tried."""
 
     text: str
-    """The prompt; empty where no prompt came of the round."""
+    """The prompt; empty if the round gave none."""
     score: float | None
-    """On the held-out images; None where no prompt came of the round."""
+    """Score on the held-out images; None if the round gave no new prompt."""
     kept: bool
-    """Whether it became the best so far."""
+    """Whether the prompt became the best one so far."""
     reason: str | None = None
-    """Why no prompt came of the round."""
+    """Why the round gave no new prompt; None if it gave one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class OptimizedPrompt:
     best: str
     """The prompt with the highest score."""
     history: Sequence[Trial]
-    """All trials, beginning with the start."""
+    """All trials; the first is the original prompt."""
 
     @property
     def score(self) -> float:
@@ -69,21 +69,21 @@ def optimize_prompt(
     """Take `rounds` steps from `start`, each from the best prompt so far.
 
     Args:
-        start: the prompt to begin with.
-        role: what the text is, for the judge.
-        describe: from a prompt to a description in words of what came of it on the training images: the loss.
-        score: from a prompt to a number on held-out images; higher is better.
-        judge: rewrites the prompt.
-        rounds: number of steps.
-        constraints: rules for the rewriting.
-        sampling: parameters of every call.
-        report: called with each trial as soon as it is known.
+        start: The original prompt.
+        role: A description of the text's purpose, for the judge.
+        describe: Maps a prompt to a description of its results on the training images, which is the loss.
+        score: Maps a prompt to its score on the held-out images; higher is better.
+        judge: Rewrites the prompt.
+        rounds: Number of steps.
+        constraints: Rules for the rewritten prompt.
+        sampling: Sampling parameters of every call.
+        report: Called with each trial as soon as it is finished.
 
     Returns:
         The best prompt and all trials. A round without a usable reply is a trial without a score.
 
     Raises:
-        JudgeError: where the judge's backend can't work at all.
+        JudgeError: The backend of the judge can't work at all.
     """
     textgrad = import_textgrad()
     engine = judge_engine(judge, NO_SAMPLE, dict(sampling or {}))
@@ -105,7 +105,7 @@ def optimize_prompt(
                 trial = Trial(text, value, value > best.score)
         except NoReplyError as error:
             trial = Trial("", None, False, str(error))
-        except IndexError:  # how textgrad reports a reply without its tags
+        except IndexError:  # textgrad raises this for a reply without its tags
             trial = Trial("", None, False, NO_TAGS)
         history.append(trial)
         report(trial)

@@ -1,7 +1,7 @@
-"""What `rlcap prompt optimize` optimises: the captioner's instruction or a judge's rubric.
+"""The two tasks of `rlcap prompt optimize`: the instruction to a captioner, and the rubric of a judge.
 
-An instruction is scored by what a mix of rewards says of the captions that it leads to; a rubric by how well its values agree with those of
-people. Both are given to `rlcap.feedback.prompt_optimization.optimize_prompt`.
+The score of an instruction comes from the rewards of the captions that it leads to. The score of a rubric is the agreement
+of its values with those of people. `rlcap.feedback.prompt_optimization.optimize_prompt` optimises both.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from rlcap.reward.mix import MixScores, RewardMix
 from rlcap.types import RewardBatch, Sample
 
 MAX_EXAMPLES = 6
-"""Largest number of captions, or of disagreements, that the judge is shown."""
-BAG = 5
-"""Images of the bag that a caption is scored in."""
+"""Maximum number of captions, or of disagreements, in the description for the judge."""
+BAG_SIZE = 5
+"""Images of the bag in which a caption is scored, including the caption's own image."""
 INSTRUCTION_ROLE = "instruction that an image captioner is given with each image"
 RUBRIC_ROLE = "instructions that a judge of image captions is given"
 INSTRUCTION_RULES = ("One or two sentences.", "It must fit any image: name nothing that is in a particular one.")
@@ -31,15 +31,16 @@ RUBRIC_RULES = (
 class InstructionTask:
     """The task of finding an instruction whose captions a mix of rewards scores high.
 
-    The score of an instruction is Σ weight · (mean − mean of the first instruction) / std of the first instruction, over the terms of the mix;
-    means and stds are taken over captions, without those on which a term abstained. It is 0 for the first instruction.
+    The score of an instruction is Σ weight · (mean − mean of the first instruction) / std of the first instruction, over the
+    terms of the mix. Means and stds are computed over captions, without those on which a term abstained. The first
+    instruction has the score 0.
 
     Args:
         caption: (instruction, N samples) → N captions.
-        mix: the rewards.
-        training: the samples whose captions are shown to the judge that rewrites.
-        held_out: other samples, whose captions give the score.
-        gallery: id → path of all images that bags are made of.
+        mix: The rewards.
+        training: The samples whose captions the rewriting judge sees.
+        held_out: Other samples, whose captions give the score.
+        gallery: Id → image path, for bags.
     """
 
     def __init__(
@@ -64,7 +65,7 @@ class InstructionTask:
         return total
 
     def describe(self, instruction: str) -> str:
-        """Return the training images' worst captions with what each reward says of them, as text for the judge that rewrites."""
+        """Return the worst captions of the training images with their rewards, as text for the rewriting judge."""
         captions, scores = self._judge(instruction, self.training)
         totals = _totals(scores, [_moments(column) for column in scores.values.T.tolist()])
         worst = sorted(range(len(captions)), key=totals.__getitem__)[:MAX_EXAMPLES]
@@ -81,38 +82,39 @@ class InstructionTask:
     def _judge(self, instruction: str, samples: Sequence[Sample]) -> tuple[list[str], MixScores]:
         captions = self.caption(instruction, samples)
         bags = [
-            tuple(self.gallery[i] for i in s.distractors.get("hard", ()) if i in self.gallery)[: BAG - 1]
+            tuple(self.gallery[i] for i in s.distractors.get("hard", ()) if i in self.gallery)[: BAG_SIZE - 1]
             for s in samples
         ]
         return captions, self.mix.score(RewardBatch(captions, list(samples), bags))
 
 
 class RubricTask:
-    """The task of finding a rubric under which a judged reward agrees with people.
+    """The task of finding a rubric with which the reward of a judge agrees with people.
 
-    The score of a rubric is the share of pairs of captions that the reward orders as people do; a tie counts half. Every second row is held out.
+    The score of a rubric is the share of pairs of captions that the reward orders as people do; a tie counts half. Every
+    second row is held out.
 
     Args:
-        make: rubric → the reward.
-        rows: (caption, sample, score by people), at least 8 of them.
+        make: Rubric → the reward.
+        rows: At least 8 triples (caption, sample, score by people).
 
     Raises:
-        ConfigError: for fewer than 8 rows.
+        ConfigError: There are fewer than 8 rows.
     """
 
     def __init__(self, make: Callable[[str], Reward], rows: Sequence[tuple[str, Sample, float]]) -> None:
         if len(rows) < 8:
-            raise ConfigError(f"a rubric is held against at least 8 captions that people scored, got {len(rows)}")
+            raise ConfigError(f"a rubric needs at least 8 captions with scores by people, got {len(rows)}")
         self.make, self.training, self.held_out = make, rows[::2], rows[1::2]
 
     def score(self, rubric: str) -> float:
-        """Return the score of a rubric on the held-out rows; NaN, which is no improvement, where the judge ordered no pair."""
+        """Return the score of a rubric on the held-out rows; NaN, which is no improvement, if the judge ordered no pair."""
         return ordering_agreement(
             self._values(rubric, self.held_out), [wanted for *_, wanted in self.held_out], clear=0.0
         )
 
     def describe(self, rubric: str) -> str:
-        """Return the training rows on which the ranks by the judge and by people differ most, as text for the judge that rewrites."""
+        """Return the training rows with the largest disagreement in rank, as text for the rewriting judge."""
         values, wanted = self._values(rubric, self.training), [score for *_, score in self.training]
         apart = [
             (abs(a - b), i)
@@ -143,7 +145,7 @@ def _moments(column: Sequence[float]) -> tuple[float, float]:
 
 
 def _totals(scores: MixScores, moments: Sequence[tuple[float, float]]) -> list[float]:
-    """Each caption's weighted sum of standard scores, an abstention left out."""
+    """Return the weighted sum of the standard scores of each caption, without the terms that abstained."""
     return [
         sum(
             weight * (value - mean) / std
@@ -155,7 +157,7 @@ def _totals(scores: MixScores, moments: Sequence[tuple[float, float]]) -> list[f
 
 
 def _ranks(values: Sequence[float]) -> list[float]:
-    """Place of each value among those that are known, in [0, 1]; NaN for the others."""
+    """Return the rank of each value among the known values, in [0, 1]; NaN for unknown values."""
     known = sorted(value for value in values if not math.isnan(value))
     return [
         math.nan if math.isnan(v) else (known.index(v) + 0.5 * (known.count(v) - 1)) / max(1, len(known) - 1)

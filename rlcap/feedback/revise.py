@@ -3,10 +3,12 @@
     reviser = Reviser(JudgeConfig.of("openai:gpt-4o-mini"))
     revision = reviser.revise("a dog.", sample)          # .caption, .critiques, and .reason where the rounds ended early
 
-A round is three calls: the loss criticises the caption by what is known of the image, the gradient turns the criticism into feedback,
-and the step rewrites the caption. textgrad's prompts and loop are used as they are, with three changes. textgrad shows an optimizer only
-the ends of a long text; here it sees all of it. textgrad raises where a reply lacks its tags; here the caption stays as it is, with the
-reason. textgrad's engines ask without timeouts, retries or budgets; here every call goes through a `Judge`.
+A round consists of three calls. The loss criticises the caption by the references (and the image), the gradient turns the
+criticism into feedback, and the step rewrites the caption. The prompts and the loop are textgrad's, with three changes:
+
+- textgrad shows only the beginning and the end of a long text to an optimizer. Here the optimizer sees the whole text.
+- textgrad raises an error if a reply lacks its tags. Here the caption stays unchanged, and the reason is recorded.
+- The engines of textgrad have no timeouts, retries or budgets. Here every call goes through a `Judge`.
 """
 
 from __future__ import annotations
@@ -44,23 +46,24 @@ Parts = tuple[str | bytes, ...]
 
 @dataclass(frozen=True, slots=True)
 class Revision:
-    """What became of one caption."""
+    """The result for one caption."""
 
     caption: str
-    """The last rewriting that could be read; the caption itself where there was none."""
+    """The last rewritten caption that could be parsed; the original caption if there was none."""
     critiques: tuple[str, ...]
     """The loss of each round, in words."""
     reason: str | None = None
-    """Why the rounds ended early; None where they did not."""
+    """Why the rounds ended early; None if they did not."""
 
 
 class Reviser:
     """Criticises captions and rewrites them.
 
     Args:
-        config: the judge that criticises and rewrites. Its prompt is that of the loss: the system message asks, the user's message holds
-            {references} (what is known) and {caption}. A judge that accepts images is shown the image unless `image` is false.
-        rounds: rounds of loss, gradient and step for each caption.
+        config: The judge that criticises and rewrites. Its prompt is that of the loss: the system message contains the task,
+            and the user message contains {references} and {caption}. A judge that accepts images also gets the image,
+            unless `image` is false.
+        rounds: Rounds of loss, gradient and step for each caption.
     """
 
     def __init__(self, config: JudgeConfig, rounds: int = 1) -> None:
@@ -71,7 +74,7 @@ class Reviser:
         self.textgrad = import_textgrad()
 
     def revise_all(self, captions: Sequence[str], samples: Sequence[Sample]) -> list[Revision]:
-        """Revise N captions of N samples, `concurrency` of them at once. Returns the revisions in order."""
+        """Revise N captions of N samples, and return the N revisions. As many calls as the judge allows run at once."""
         with ThreadPoolExecutor(self.retry_policy.places(self.backend)) as pool:
             return list(pool.map(self.revise, captions, samples))
 
@@ -79,7 +82,7 @@ class Reviser:
         """Take `rounds` steps down the textual gradient of one caption.
 
         Raises:
-            JudgeError: where the backend can't work at all.
+            JudgeError: The backend of the judge can't work at all.
         """
         critiques: list[str] = []
         variable = uncut_variable(sanitize(caption), ROLE)
@@ -87,7 +90,7 @@ class Reviser:
             judge = Judge(self.backend, self.retry_policy, self.limits)
             image = image_parts(sample) if self.sees_image else ()
             engine = judge_engine(judge, sample, self.sampling)
-            critic = judge_engine(
+            loss_engine = judge_engine(
                 judge, sample, self.sampling, lambda text: (self._loss_prompt(str(text), sample), *image)
             )
             descent = self.textgrad.TextualGradientDescent(
@@ -95,7 +98,7 @@ class Reviser:
             )
             for _ in range(self.rounds):
                 descent.zero_grad()
-                loss = self.textgrad.TextLoss(self.template.system, engine=critic)(variable)
+                loss = self.textgrad.TextLoss(self.template.system, engine=loss_engine)(variable)
                 critiques.append(loss.value)
                 loss.backward(engine)
                 descent.step()
@@ -103,12 +106,12 @@ class Reviser:
             return Revision(_revised(variable, caption), tuple(critiques), str(error))
         except ImageError as error:
             return Revision(caption, (), str(error))
-        except IndexError:  # how textgrad reports a reply without its tags
+        except IndexError:  # textgrad raises this for a reply without its tags
             return Revision(_revised(variable, caption), tuple(critiques), NO_TAGS)
         return Revision(_revised(variable, caption), tuple(critiques))
 
     def _loss_prompt(self, caption: str, sample: Sample) -> str:
-        """Return the user's message of the loss: the caption, delimited as data, beside what is known of the image."""
+        """Return the user message of the loss: the references and the caption, both delimited as data."""
         known = "\n".join(f"- {text}" for text in sample.references if says_something(text)) or "(nothing was written)"
         return self.template.fill({"references": delimit("references", known), "caption": delimit("caption", caption)})
 
@@ -124,16 +127,16 @@ def judge_engine(
     sampling: dict[str, Any],
     to_parts: Callable[[Any], Parts] = lambda prompt: (str(prompt),),
 ) -> Any:
-    """Return an engine as textgrad wants it, whose calls go through a judge.
+    """Return an engine for textgrad whose calls go through a judge.
 
     Args:
-        judge: answers the calls.
-        sample: the sample that the calls are about.
-        sampling: parameters of every call.
-        to_parts: from textgrad's prompt to the parts of the request.
+        judge: Answers the calls.
+        sample: The sample to which the calls belong.
+        sampling: Sampling parameters of every call.
+        to_parts: Converts textgrad's prompt to the parts of the request.
 
     Returns:
-        An `EngineLM`. Its calls raise NoReplyError where the judge gave no reply, and JudgeError where its backend can't work.
+        An `EngineLM`. Its calls raise NoReplyError if the judge gives no reply, and JudgeError if its backend can't work.
     """
 
     class JudgeEngine(import_textgrad().EngineLM):  # type: ignore[misc]  # textgrad is imported late
@@ -152,7 +155,7 @@ def judge_engine(
 
 
 def uncut_variable(text: str, role: str) -> Any:
-    """Return a textgrad variable whose text is shown whole: textgrad's own shows the first and last ten words."""
+    """Return a textgrad variable that shows its whole text. textgrad's own class shows the first and last ten words."""
 
     class UncutVariable(import_textgrad().Variable):  # type: ignore[misc]  # textgrad is imported late
         def get_short_value(self, n_words_offset: int = 10) -> str:

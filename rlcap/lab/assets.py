@@ -1,4 +1,4 @@
-"""Where the lab's models are: `lab:captioner` stands for a folder inside the package."""
+"""Finds the models of the lab: the address `lab:captioner` stands for a folder inside the package."""
 
 from __future__ import annotations
 
@@ -8,14 +8,17 @@ from rlcap.errors import ConfigError
 
 ASSETS = Path(__file__).parent / "assets"
 NAMES = ("captioner", "adapter", "retriever", "judge-retriever", "nli", "grammar")
-"""The lab's models."""
+"""Names of the models of the lab."""
 
 
 def asset_folder(name: str) -> Path:
-    """Return the folder of one of the lab's models. This is the scheme `lab:` of `rlcap.io.addresses`.
+    """Return the folder of a model of the lab. `rlcap.io.addresses` uses it for addresses that begin with `lab:`.
+
+    Args:
+        name: One of `NAMES`.
 
     Raises:
-        ConfigError: for a name that is none of the lab's, or a model that is not built.
+        ConfigError: The name is unknown, or the model is not built.
     """
     folder = ASSETS / name
     if name not in NAMES:

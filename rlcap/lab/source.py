@@ -1,8 +1,8 @@
-"""The lab as a data source: scenes of a split, drawn once into a cache folder, as `Sample` rows.
+"""The lab as a data source: the scenes of a split as samples, with images that are rendered once into a cache folder.
 
-A scene belongs to exactly one split, decided by a hash of what is in it, so that train, validation and test never share
-a scene, whatever the seeds. Rows come in families of near-duplicates; a row's distractors are its family, nearest
-first, and then the most similar images of the rest of the split.
+A hash of the contents of a scene determines its split. So train, validation and test never share a scene, with any seeds.
+The samples form families of near-duplicates. The distractors of a sample are the rest of its family, nearest first, and
+then the most similar images of the rest of the split.
 """
 
 from __future__ import annotations
@@ -29,23 +29,29 @@ from rlcap.lab.world.scene import Scene, distance, sample_scene, sample_sibling
 from rlcap.types import Sample
 
 BUCKETS = {"train": range(70), "validation": range(70, 80), "test": range(80, 90), "prior_breaking": range(90, 100)}
-"""Split → the hash buckets (of 100) whose scenes it may hold. `prior_breaking` is a test split without habits."""
+"""Split → the hash buckets (of 100) of its scenes. `prior_breaking` is a test split whose scenes break the lab's habits."""
 FAMILY = 7
 """Images in a family: a base scene and six siblings, so that bags of 3, 5 and 7 exist."""
 DEFAULT_TRAIN = 560
-"""Training images where the configuration does not say how many."""
+"""Default for the number of training images."""
 VERSION = "2"
-"""Part of the cache folder's name: raise it when the pixels or texts of a (split, seed) change."""
+"""Part of the name of the cache folder. Raise it when the pixels or the texts of a (split, seed) change."""
 
 
 def bucket(scene: Scene) -> int:
-    """0 to 99, from what is in the scene, whatever the order of its things."""
+    """Return the hash bucket of a scene, from 0 to 99. It depends on the contents, but not on the order of the things."""
     things = sorted(tuple(getattr(t, f) for f in ("kind", "colour", "size", "fill", "place")) for t in scene.things)
     return int(hashlib.sha256(json.dumps([scene.background, things]).encode()).hexdigest()[:8], 16) % 100
 
 
 def draw_scene(rng: random.Random, split: str, breaking: bool | None = None) -> Scene:
-    """A random scene that belongs to `split`."""
+    """Draw a random scene that belongs to a split.
+
+    Args:
+        rng: The random generator.
+        split: Name of the split.
+        breaking: Whether the scene breaks the lab's habits; None leaves it open.
+    """
     while True:
         scene = sample_scene(rng, breaking)
         if bucket(scene) in BUCKETS[split]:
@@ -53,7 +59,7 @@ def draw_scene(rng: random.Random, split: str, breaking: bool | None = None) -> 
 
 
 def draw_family(rng: random.Random, split: str, size: int = FAMILY) -> list[Scene]:
-    """A base scene and `size` − 1 siblings at one, two and three differences, nearest first, all of `split`."""
+    """Draw a base scene and `size` − 1 siblings with one, two and three differences, nearest first, all of one split."""
     base = draw_scene(rng, split, breaking=True if split == "prior_breaking" else None)
     scenes = [base]
     while len(scenes) < size:
@@ -64,7 +70,7 @@ def draw_family(rng: random.Random, split: str, size: int = FAMILY) -> list[Scen
 
 
 def write_image(scene: Scene, seed: int, path: Path) -> None:
-    """Render to a PNG, written whole or not at all."""
+    """Render a scene to a PNG file. The file appears only when it is complete."""
     partial = path.with_suffix(f".{os.getpid()}.tmp")
     render(scene, seed).save(partial, "PNG", compress_level=1)
     partial.replace(path)
@@ -80,10 +86,16 @@ def _features(scene: Scene) -> Counter:
 def neighbours(
     scenes: list[Scene], families: list[int], hard: int = 24, medium: int = 24
 ) -> list[dict[str, list[int]]]:
-    """Return for each scene {level: indices of other scenes, nearest first}.
+    """Return the distractors of each scene: level → indices of other scenes, nearest first.
 
-    `hard` begins with the scene's family, by the number of differences, and goes on with the most similar other scenes by the cosine of
-    their features; `medium` holds the ranks after those.
+    `hard` begins with the family of the scene, ordered by the number of differences. The most similar other scenes follow,
+    ordered by the cosine of their features. `medium` contains the next ranks.
+
+    Args:
+        scenes: N scenes.
+        families: The number of the family of each scene.
+        hard: Number of `hard` distractors.
+        medium: Number of `medium` distractors.
     """
     index: dict = {}
     for scene in scenes:
@@ -109,7 +121,7 @@ class LabSource:
     """The embedded lab. A configuration names it as `rlcap.lab.source:LabSource`.
 
     Args:
-        prior_breaking: images of a second test split, whose scenes break the lab's habits.
+        prior_breaking: Number of images of a second test split, whose scenes break the lab's habits.
     """
 
     instruction = INSTRUCTION
@@ -121,7 +133,7 @@ class LabSource:
         self.prior_breaking = prior_breaking
 
     def load_splits(self, config: DataConfig) -> tuple[Splits, list[str]]:
-        """Return the splits of the configured sizes, and a line that says so."""
+        """Return the splits of the configured sizes, and a line that describes them."""
         counts = {
             "train": DEFAULT_TRAIN if config.train is None else config.train,
             "validation": config.validation,
@@ -135,7 +147,7 @@ class LabSource:
         """Return `count` samples of a split.
 
         Raises:
-            ConfigError: for a split that the lab does not have.
+            ConfigError: The lab has no such split.
         """
         if split not in BUCKETS:
             raise ConfigError(f"--split {split}: the lab has {', '.join(BUCKETS)}")
@@ -147,11 +159,20 @@ class LabSource:
 
 
 def load_split(split: str, count: int, seed: int = 0, cache: Path | None = None) -> list[Sample]:
-    """`count` samples of a split, images drawn into the cache unless they are there.
+    """Return samples of a split, and render those images that are not in the cache yet.
 
-    Each sample has five references, the fused paragraph, distractor ids by level, and in `meta` the `scene` and the
-    `experts`' outputs as JSON-able mappings. The same arguments give the same samples, a larger count the same first
-    ones. ValueError for an unknown split.
+    Each sample has five references, the fused paragraph, and distractor ids by level. Its `meta` has the `scene` and the
+    outputs of the `experts` as plain JSON values. The same arguments give the same samples, and a larger count gives the
+    same first samples.
+
+    Args:
+        split: Name of the split.
+        count: Number of samples.
+        seed: Seed of the scenes.
+        cache: Cache folder; None for the default.
+
+    Raises:
+        ValueError: The split is unknown.
     """
     if split not in BUCKETS:
         raise ValueError(f"unknown lab split {split!r}; known: {', '.join(BUCKETS)}")
@@ -188,10 +209,16 @@ def load_split(split: str, count: int, seed: int = 0, cache: Path | None = None)
 
 
 def export(split: str, count: int, seed: int, out: Path) -> None:
-    """Write `images/`, `scenes.jsonl` and `references.jsonl` of a split, for measuring with other code.
+    """Write `images/`, `scenes.jsonl` and `references.jsonl` of a split, for measurements with other code.
 
-    A scenes row is {id, image, scene}; a references row {id, image, references, paragraph, distractors}. Image paths
-    are relative to `out`.
+    A row of `scenes.jsonl` is {id, image, scene}. A row of `references.jsonl` is {id, image, references, paragraph,
+    distractors}. Image paths are relative to `out`.
+
+    Args:
+        split: Name of the split.
+        count: Number of images.
+        seed: Seed of the scenes.
+        out: The folder to write.
     """
     images = out / "images"
     images.mkdir(parents=True, exist_ok=True)

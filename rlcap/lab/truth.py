@@ -1,4 +1,4 @@
-"""What is true of the lab's images, behind the protocol `rlcap.data.source.Truth`: metrics, and captions for probing rewards."""
+"""The truth about the images of the lab, for held-out metrics and for probes (protocol `rlcap.data.source.Truth`)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from rlcap.types import Sample
 
 
 class LabTruth:
-    """The truth about the lab: every caption can be checked against the scene that was drawn."""
+    """The truth about the lab: it checks captions against the scene of their image."""
 
     def metrics(self, captions: Sequence[str], samples: Sequence[Sample]) -> dict[str, np.ndarray]:
         """Return metrics of N captions of the first N samples; see `rlcap.lab.truth_metrics`."""
@@ -39,7 +39,7 @@ class LabTruth:
         return grade(check_caption(caption, scene_of(sample))) / 10 * grammatical_share(caption)
 
     def good_caption(self, sample: Sample) -> str:
-        """Return a true caption, at least as long as the sample's paragraph where there is enough to say."""
+        """Return a true caption that is at least as long as the paragraph, if the scene has enough facts."""
         words = len(tokenize(sample.paragraph or ""))
         return true_caption(scene_of(sample), random.Random(sample.id), words)
 
@@ -51,8 +51,8 @@ class LabTruth:
 def true_caption(scene: Scene, rng: random.Random, words: int = 0) -> str:
     """Return a true caption of a scene.
 
-    It names every thing with its colour, and the background. Further attributes, drawn at random, are added until no sentence is repeated
-    and the caption has at least `words` words, or until everything is said.
+    It names every thing with its colour, and the background. The function adds random further attributes until no sentence
+    occurs twice and the caption has at least `words` words, or until the caption states all facts.
     """
     things = reading_order(scene)
     attributes = [["colour"] for _ in things]
@@ -60,7 +60,7 @@ def true_caption(scene: Scene, rng: random.Random, words: int = 0) -> str:
     rng.shuffle(unsaid)
     seed = rng.random()
     while True:
-        phrasing = random.Random(seed)  # the same turns of phrase in each attempt
+        phrasing = random.Random(seed)  # each attempt uses the same wording
         sentences = [describe_thing(thing, names, phrasing) for thing, names in zip(things, attributes, strict=True)]
         text = " ".join([*sentences, describe_background(scene.background)])
         if not unsaid or (len(set(sentences)) == len(sentences) and len(tokenize(text)) >= words):

@@ -1,11 +1,11 @@
 """Probes: captions that are worse than a good one in a known way, to see which of them a reward prefers.
 
-    captions = battery(Material(good="A red ball lies here. A dog sleeps beside it.", other=…, false=…, prompt=…))
+    captions = make_suite(Material(good="A red ball lies here. A dog sleeps beside it.", other=…, false=…, prompt=…))
     result = compare(good_values, probe_values, floor)   # .wins: share of images where the worse caption scores higher
 
-A policy finds whatever raises its reward. Each probe is a direction that policies of this field have taken: word
-shuffles under CLIP, silence under a judge of precision, hedges under a judge of claims, self-praise under a grader,
-rambling under a counter of facts. All functions here map texts to texts; the caller scores them.
+A policy learns every behaviour that raises its reward. Each probe is a behaviour that policies have learned in published
+work: shuffled words with a CLIP reward, silence with a precision reward, hedges with a judge of claims, self-praise with a
+grader, rambling with a count of facts. All functions here map texts to texts, and the caller scores them.
 """
 
 from __future__ import annotations
@@ -94,18 +94,18 @@ PROBES: Mapping[str, str] = {
 """Name → description. Each probe is worse than the good caption that it is made from."""
 
 
-def battery(material: Material, seed: int = 0) -> dict[str, str]:
-    """Make the probes of one image.
+def make_suite(material: Material, seed: int = 0) -> dict[str, str]:
+    """Make the perturbation suite of one image.
 
     Args:
-        material: the texts they are made from.
-        seed: seed of the word shuffle.
+        material: The texts from which the probes are made.
+        seed: Seed of the word shuffle.
 
     Returns:
         Probe → caption, in the order of `PROBES`, without the probes that can't be made from this material.
 
     Raises:
-        ValueError: where the good caption has no word.
+        ValueError: The good caption has no word.
     """
     good, rng = material.good.strip(), random.Random(seed)
     words = tokenize(good)
@@ -199,7 +199,7 @@ def ended(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """How one ruler (a reward term or the total) ranks one probe against the good captions that it was made from."""
+    """How a reward term, or the total of the mix, ranks one probe against the good captions from which it was made."""
 
     n: int
     """Number of images where both captions were judged."""
@@ -208,7 +208,7 @@ class Finding:
     ties: float
     """Share of these images where the difference is no larger than the floor."""
     margin: float
-    """Mean of good minus worse, in the ruler's own unit; NaN where n is 0."""
+    """Mean of the good caption's value minus the worse one's, in the unit of the term; NaN where n is 0."""
 
 
 def compare(good: Sequence[float], worse: Sequence[float], floor: float = 0.0) -> Finding:

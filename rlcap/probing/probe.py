@@ -1,9 +1,11 @@
-"""`rlcap probe`: where does a mix of rewards like a worse caption better than a better one?
+"""`rlcap probe`: finds out where a reward mix prefers a worse caption to a better one.
 
-Each image gives a good caption and the battery of `rlcap.probing.perturbations`, and the whole is judged as one group of
-siblings: the mix's total is the advantage that training would give (`rlcap.algo.advantages.combine`). On the lab the
-good caption is true by construction, the false sentence false, and truth ranks everything; elsewhere the good caption is
-the paragraph, or the reference that the others agree with most, which is then held out from them.
+Each image has a good caption and the perturbation suite of `rlcap.probing.perturbations`. The mix scores all of them as one
+group, and its total is the advantage that training would use (`rlcap.algo.advantages.combine`).
+
+In the lab, the good caption is true by construction, the false sentence is false, and the truth ranks all captions. With
+other data, the good caption is the paragraph. Without a paragraph, it is the reference with which the others agree most,
+and it is then removed from the references.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from rlcap.config.schema import GRPOConfig, mix_entries
 from rlcap.data.source import Truth, open_source
 from rlcap.errors import ConfigError
 from rlcap.io.atomic import write_text
-from rlcap.probing.perturbations import PROBES, Finding, Material, battery, compare, content_words, ended
+from rlcap.probing.perturbations import PROBES, Finding, Material, compare, content_words, ended, make_suite
 from rlcap.reward.mix import RewardMix
 from rlcap.scorers.text.sentences import split_sentences
 from rlcap.types import RewardBatch, Sample
@@ -30,51 +32,66 @@ from rlcap.types import RewardBatch, Sample
 if TYPE_CHECKING:
     from rlcap.algo.advantages import Aggregate
 
-BAG = 5
-"""Images of the bag that captions are scored in, their own among them."""
+BAG_SIZE = 5
+"""Images of the bag in which captions are scored, including the caption's own image."""
 FLOOR = 1e-4
-"""Share of a component's range (for the total: of the weights' sum) up to which a difference is a tie."""
+"""Share of the range of a term (for the total: of the sum of weights) up to which a difference is a tie."""
 TOTAL = "total"
+"""Name of the total of the mix, beside the names of the terms."""
 GOOD = "good"
+"""Name of the good caption, beside the names of the probes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One caption of one image with what everyone says of it."""
+    """One caption of one image with its values."""
 
     image: int
+    """Index of the image."""
     name: str
-    """`good` or a probe."""
+    """`good` or the name of a probe."""
     caption: str
+    """The caption."""
     values: Mapping[str, float]
-    """Component or `total` → value, NaN where it abstained."""
+    """Term or `total` → value, NaN where the term abstained."""
     truth: float
     """Harmonic mean of precision and recall, times the grammatical share, in [0, 1]; NaN outside the lab."""
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What probing found."""
+    """The result of probing a mix."""
 
-    rulers: tuple[str, ...]
-    """`total`, then the components."""
+    terms: tuple[str, ...]
+    """`total`, then the names of the reward terms."""
     findings: Mapping[str, Mapping[str, Finding]]
-    """Probe → ruler → finding."""
+    """Probe → term or `total` → finding."""
     agreement: Mapping[str, float]
-    """Ruler → share of pairs of one image ordered as truth orders them; empty outside the lab."""
+    """Term or `total` → share of pairs of captions of one image in the order of the truth; empty outside the lab."""
     rows: Sequence[Row]
+    """All scored captions."""
     samples: Sequence[Sample]
+    """The images, in the order of `Row.image`."""
 
     def failed(self, threshold: float) -> list[str]:
-        """Probes that beat the good caption by the mix's total on more than this share of the images."""
+        """Return the probes that win too often.
+
+        Args:
+            threshold: Share of images, in [0, 1], on which a probe may beat the good caption by the total of the mix.
+        """
         return [name for name, by in self.findings.items() if by[TOTAL].wins > threshold]
 
 
 def probe(config: GRPOConfig, count: int, split: str) -> Report:
-    """Score the perturbation suites of `count` images of a split by `config.mix`.
+    """Score the perturbation suites of images by a mix.
+
+    Args:
+        config: The configuration, whose `mix` and `data` are used.
+        count: Maximum number of images.
+        split: Name of the split.
 
     Raises:
-        ConfigError: where the data has no such split, or too few images with a text.
+        ConfigError: The data has no such split, or too few images with a text.
     """
     import torch
 
@@ -89,7 +106,7 @@ def probe(config: GRPOConfig, count: int, split: str) -> Report:
             "device": "cuda" if torch.cuda.is_available() else "cpu",
             "gallery": sorted({sample.image for sample in known.values()}),
         },
-        max_abstain=1.0,  # an abstention is a finding here
+        max_abstain=1.0,  # abstentions don't stop the command, because the report shows them
     )
     return judge_suites(mix, samples, materials, known, config.train.aggregate, source.truth)
 
@@ -97,10 +114,17 @@ def probe(config: GRPOConfig, count: int, split: str) -> Report:
 def collect_material(
     rows: Iterable[Sample], count: int, instruction: str, truth: Truth | None, seed: int = 0
 ) -> tuple[list[Sample], list[Material]]:
-    """Return up to `count` samples that have a good caption, and what their perturbation suites are made of.
+    """Return samples that have a good caption, and the texts for their perturbation suites.
+
+    Args:
+        rows: Samples, of which those without a good caption are skipped.
+        count: Maximum number of samples to return.
+        instruction: The instruction to the captioner.
+        truth: The truth about the images; None where it is unknown.
+        seed: Seed of the choice of texts.
 
     Raises:
-        ConfigError: where fewer than two samples have one.
+        ConfigError: Fewer than two samples have a good caption.
     """
     good = [(sample, *good_caption(sample, truth)) for sample in rows if has_good_caption(sample, truth)][:count]
     if len(good) < 2:
@@ -125,27 +149,28 @@ def collect_material(
 
 
 def has_good_caption(sample: Sample, truth: Truth | None) -> bool:
-    """Whether a good caption of the sample is known."""
+    """Return whether a good caption of the sample is known."""
     texts = [text for text in sample.references if content_words(text)]
     return truth is not None or bool(content_words(sample.paragraph or "")) or len(texts) > 1
 
 
 def good_caption(sample: Sample, truth: Truth | None) -> tuple[str, tuple[str, ...]]:
-    """Return the good caption of a sample, and the references that are left to judge it by.
+    """Return the good caption of a sample, and the remaining references, against which rewards compare captions.
 
-    It is a true caption where the truth is known, else the paragraph, else the reference that the others agree with most.
+    The good caption is a true caption where the truth is known. Otherwise it is the paragraph, or else the reference with
+    which the others agree most.
     """
     if truth is not None:
         return truth.good_caption(sample), sample.references
     if content_words(sample.paragraph or ""):
         return str(sample.paragraph), sample.references
     texts = [text for text in sample.references if content_words(text)]
-    best = max(texts, key=lambda text: sum(overlap(text, other) for other in texts if other is not text))
+    best = max(texts, key=lambda text: sum(measure_overlap(text, other) for other in texts if other is not text))
     return best, tuple(text for text in sample.references if text != best)
 
 
-def overlap(first: str, second: str) -> float:
-    """Jaccard overlap of two texts' content words, in [0, 1]."""
+def measure_overlap(first: str, second: str) -> float:
+    """Return the Jaccard overlap of the content words of two texts, in [0, 1]."""
     one, two = set(content_words(first)), set(content_words(second))
     return len(one & two) / len(one | two) if one | two else 0.0
 
@@ -158,7 +183,16 @@ def judge_suites(
     aggregate: Aggregate,
     truth: Truth | None,
 ) -> Report:
-    """Every good caption with its battery, scored in one batch, ranked image by image."""
+    """Score every good caption with its perturbation suite in one batch, and compare them image by image.
+
+    Args:
+        mix: The rewards.
+        samples: N samples.
+        materials: The texts for their perturbation suites.
+        known: Id → sample, for bags.
+        aggregate: How training combines the terms (`train.aggregate`).
+        truth: The truth about the images; None where it is unknown.
+    """
     import torch
 
     from rlcap.algo.advantages import WITH_BASELINE, combine
@@ -166,10 +200,10 @@ def judge_suites(
     texts = [
         (i, name, caption)
         for i, material in enumerate(materials)
-        for name, caption in [(GOOD, material.good), *battery(material, seed=i).items()]
+        for name, caption in [(GOOD, material.good), *make_suite(material, seed=i).items()]
     ]
     bags = [
-        tuple(known[id].image for id in s.distractors.get("hard", ()) if id in known and id != s.id)[: BAG - 1]
+        tuple(known[id].image for id in s.distractors.get("hard", ()) if id in known and id != s.id)[: BAG_SIZE - 1]
         for s in samples
     ]
     batch = RewardBatch(
@@ -181,101 +215,119 @@ def judge_suites(
         mix.weights,
         torch.tensor([i for i, *_ in texts]),
         normalize=mix.normalize,
-        # captions of one image are compared: a baseline that they share would change nothing
+        # Only captions of one image are compared, so a baseline that they share would change nothing.
         aggregate="sum_then_center" if aggregate in WITH_BASELINE else aggregate,
         reward_ranges=mix.reward_ranges,
     ).advantages
-    judged = ~values.isnan()
-    totals = torch.where(judged.any(1), totals, torch.nan)
-    rulers = (TOTAL, *mix.names)
+    has_score = ~values.isnan()
+    totals = torch.where(has_score.any(1), totals, torch.nan)
+    terms = (TOTAL, *mix.names)
     rows = [
         Row(
             i,
             name,
             caption,
-            dict(zip(rulers, [float(totals[n]), *map(float, values[n])], strict=True)),
+            dict(zip(terms, [float(totals[n]), *map(float, values[n])], strict=True)),
             truth.score(caption, samples[i]) if truth is not None else math.nan,
         )
         for n, (i, name, caption) in enumerate(texts)
     ]
-    reward_ranges = [span if math.isfinite(span) else 1.0 for span in mix.reward_ranges]
-    return report(rows, samples, dict(zip(rulers, [FLOOR, *(FLOOR * span for span in reward_ranges)], strict=True)))
+    reward_ranges = [width if math.isfinite(width) else 1.0 for width in mix.reward_ranges]
+    floors = [FLOOR, *(FLOOR * width for width in reward_ranges)]
+    return make_report(rows, samples, dict(zip(terms, floors, strict=True)))
 
 
-def report(rows: Sequence[Row], samples: Sequence[Sample], floors: Mapping[str, float]) -> Report:
-    """Rows of judged captions → findings by probe and ruler. floors: ruler → largest difference that is a tie."""
+def make_report(rows: Sequence[Row], samples: Sequence[Sample], floors: Mapping[str, float]) -> Report:
+    """Return the findings by probe and term.
+
+    Args:
+        rows: All scored captions.
+        samples: The images, in the order of `Row.image`.
+        floors: Term or `total` → largest difference that is a tie.
+    """
     good = {row.image: row for row in rows if row.name == GOOD}
     findings: dict[str, dict[str, Finding]] = {}
     for name in PROBES:
         pairs = [(good[row.image], row) for row in rows if row.name == name]
         if pairs:
             findings[name] = {
-                ruler: compare([g.values[ruler] for g, _ in pairs], [w.values[ruler] for _, w in pairs], floor)
-                for ruler, floor in floors.items()
+                term: compare([g.values[term] for g, _ in pairs], [w.values[term] for _, w in pairs], floor)
+                for term, floor in floors.items()
             }
-    agreed: dict[str, float] = {}
+    agreements: dict[str, float] = {}
     if any(not math.isnan(row.truth) for row in rows):
         groups = [[row for row in rows if row.image == i] for i in good]
-        for ruler, floor in floors.items():
-            shares = [ordering_agreement([r.values[ruler] for r in g], [r.truth for r in g], floor) for g in groups]
+        for term, floor in floors.items():
+            shares = [ordering_agreement([r.values[term] for r in g], [r.truth for r in g], floor) for g in groups]
             shares = [share for share in shares if not math.isnan(share)]
-            agreed[ruler] = sum(shares) / len(shares) if shares else math.nan
-    return Report(tuple(floors), findings, agreed, rows, samples)
+            agreements[term] = sum(shares) / len(shares) if shares else math.nan
+    return Report(tuple(floors), findings, agreements, rows, samples)
 
 
-def describe_report(found: Report, threshold: float, examples: int = 4) -> str:
-    """The report for a terminal: a table of shares, the worst examples, what the mix can't see, and the verdict."""
+def describe_report(report: Report, threshold: float, examples: int = 4) -> str:
+    """Return the report as text: a table of shares, the worst examples, the probes that always tie, and the verdict.
+
+    Args:
+        report: The result of probing.
+        threshold: As in `Report.failed`.
+        examples: Maximum number of examples.
+    """
     lines = [
-        f"share of {len(found.samples)} images where the worse caption scores higher (= where it scores the same)",
+        f"share of {len(report.samples)} images where the worse caption scores higher (= where it scores the same)",
         "",
     ]
-    table = [("probe", *found.rulers)]
-    table += [(name, *(_cell(by[ruler]) for ruler in found.rulers)) for name, by in found.findings.items()]
-    if found.agreement:
-        table.append(("agrees with truth", *(f"{found.agreement[ruler]:.3f}" for ruler in found.rulers)))
+    table = [("probe", *report.terms)]
+    table += [(name, *(_cell(by[term]) for term in report.terms)) for name, by in report.findings.items()]
+    if report.agreement:
+        table.append(("agrees with truth", *(f"{report.agreement[term]:.3f}" for term in report.terms)))
     widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
     lines += ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in table]
-    if worst := _worst(found, examples):
-        lines += ["", "where it is fooled:"]
-        good = {row.image: row for row in found.rows if row.name == GOOD}
+    if worst := _find_worst(report, examples):
+        lines += ["", "examples where the worse caption wins:"]
+        good = {row.image: row for row in report.rows if row.name == GOOD}
         for row in worst:
-            blame = ", ".join(
-                f"{name} {good[row.image].values[name]:.2f} → {row.values[name]:.2f}" for name in found.rulers
+            changes = ", ".join(
+                f"{name} {good[row.image].values[name]:.2f} → {row.values[name]:.2f}" for name in report.terms
             )
-            lines += [f"  {row.name}, {found.samples[row.image].id}: {blame}"]
+            lines += [f"  {row.name}, {report.samples[row.image].id}: {changes}"]
             lines += [f"    better: {_short(good[row.image].caption)}", f"    worse:  {_short(row.caption)}"]
-    blind = [name for name, by in found.findings.items() if by[TOTAL].n and by[TOTAL].ties > 0.5]
+    tied = [name for name, by in report.findings.items() if by[TOTAL].n and by[TOTAL].ties > 0.5]
     lines.append("")
-    if blind:
-        lines.append(f"no component tells these from the good caption: {', '.join(blind)}")
-    if failed := found.failed(threshold):
-        shares = ", ".join(f"{name} {found.findings[name][TOTAL].wins:.0%}" for name in failed)
+    if tied:
+        lines.append(f"no term distinguishes these probes from the good caption: {', '.join(tied)}")
+    if failed := report.failed(threshold):
+        shares = ", ".join(f"{name} {report.findings[name][TOTAL].wins:.0%}" for name in failed)
         lines.append(f"failed: {shares} of the images, above the threshold of {threshold:.0%}")
     else:
         lines.append(f"passed: no probe wins on more than {threshold:.0%} of the images")
     return "\n".join(lines)
 
 
-def as_json(found: Report, threshold: float) -> str:
-    """Findings, agreement with truth and every caption with its values, for programs; NaN is written as null."""
+def to_json(report: Report, threshold: float) -> str:
+    """Return the findings, the agreement with the truth, and all captions with their values as JSON, with null for NaN.
+
+    Args:
+        report: The result of probing.
+        threshold: As in `Report.failed`.
+    """
     plain: dict[str, Any] = {
         "schema": 1,
-        "images": len(found.samples),
+        "images": len(report.samples),
         "threshold": threshold,
-        "failed": found.failed(threshold),
+        "failed": report.failed(threshold),
         "findings": {
-            name: {ruler: dataclasses.asdict(finding) for ruler, finding in by.items()}
-            for name, by in found.findings.items()
+            name: {term: dataclasses.asdict(finding) for term, finding in by.items()}
+            for name, by in report.findings.items()
         },
-        "agreement": dict(found.agreement),
-        "rows": [dataclasses.asdict(row) | {"image": found.samples[row.image].id} for row in found.rows],
+        "agreement": dict(report.agreement),
+        "rows": [dataclasses.asdict(row) | {"image": report.samples[row.image].id} for row in report.rows],
     }
-    return json.dumps(_no_nan(plain), ensure_ascii=False, indent=1) + "\n"
+    return json.dumps(_replace_nan(plain), ensure_ascii=False, indent=1) + "\n"
 
 
-def write_json(found: Report, threshold: float, path: Path) -> None:
-    """Write `as_json` to a file, whose folder is created where it does not exist."""
-    write_text(path, as_json(found, threshold), "the probe's result")
+def write_json(report: Report, threshold: float, path: Path) -> None:
+    """Write the JSON of `to_json` to a file, whose folder is created if it does not exist."""
+    write_text(path, to_json(report, threshold), "the probe's result")
 
 
 def _cell(finding: Finding) -> str:
@@ -285,12 +337,12 @@ def _cell(finding: Finding) -> str:
     return (f"{finding.wins:.0%}" if finding.wins else "·") + ties
 
 
-def _worst(found: Report, examples: int) -> list[Row]:
-    """Probes that beat their good caption by the total, furthest ahead first, one a probe."""
-    good = {row.image: row.values[TOTAL] for row in found.rows if row.name == GOOD}
-    fooled = [row for row in found.rows if row.name != GOOD and row.values[TOTAL] - good[row.image] > FLOOR]
-    fooled.sort(key=lambda row: good[row.image] - row.values[TOTAL])
-    return list({row.name: row for row in reversed(fooled)}.values())[::-1][:examples]
+def _find_worst(report: Report, examples: int) -> list[Row]:
+    """Return the captions that beat their good caption by the largest margin of the total, one per probe."""
+    good = {row.image: row.values[TOTAL] for row in report.rows if row.name == GOOD}
+    winners = [row for row in report.rows if row.name != GOOD and row.values[TOTAL] - good[row.image] > FLOOR]
+    winners.sort(key=lambda row: good[row.image] - row.values[TOTAL])
+    return list({row.name: row for row in reversed(winners)}.values())[::-1][:examples]
 
 
 def _short(caption: str, width: int = 140) -> str:
@@ -298,11 +350,11 @@ def _short(caption: str, width: int = 140) -> str:
     return repr(text if len(text) <= width else f"{text[: width - 1]}…")
 
 
-def _no_nan(value: Any) -> Any:
+def _replace_nan(value: Any) -> Any:
     if isinstance(value, float):
         return None if math.isnan(value) else value
     if isinstance(value, Mapping):
-        return {key: _no_nan(inner) for key, inner in value.items()}
+        return {key: _replace_nan(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [_no_nan(inner) for inner in value]
+        return [_replace_nan(inner) for inner in value]
     return value

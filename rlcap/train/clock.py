@@ -1,4 +1,4 @@
-"""Wall-clock seconds that a run has taken over all its sessions, without the time while it was stopped."""
+"""Measures the wall-clock seconds of a run over all its sessions, without the pauses between them."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from rlcap.train.run_folder import RunFolder, read_lines
 class Clock:
     """The clock of a session.
 
-    It is made before the run folder is rewound, because time that was spent on dropped steps counts too. A session that
-    was killed counts up to the last step that it logged.
+    A recipe makes the clock before it drops the steps after the last checkpoint from the run folder, because the time of
+    these steps counts as well. A session that was killed counts up to the last step that it logged.
 
     Args:
         folder: The run folder. The seconds of earlier sessions are read from its metrics, summary and run.json.
@@ -21,7 +21,7 @@ class Clock:
 
     def __init__(self, folder: RunFolder, started: float) -> None:
         self.started = started
-        self.before = _spent(folder)
+        self.before = _read_earlier_seconds(folder)
         """Seconds of the earlier sessions."""
 
     def seconds(self) -> float:
@@ -29,7 +29,7 @@ class Clock:
         return self.before + time.monotonic() - self.started
 
 
-def _spent(folder: RunFolder) -> float:
+def _read_earlier_seconds(folder: RunFolder) -> float:
     found = [row["seconds"] for row in read_lines(folder.metrics)] if folder.metrics.exists() else []
     for name, key in (("summary.json", "seconds"), ("run.json", "seconds_before")):
         path = folder.root / name

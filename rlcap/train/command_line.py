@@ -1,4 +1,7 @@
-"""A recipe's command line: a YAML file, and single values over it. Imports nothing heavy."""
+"""The command line of a recipe: a YAML file, and values that override it.
+
+The module imports no large package, so that help and error messages appear immediately.
+"""
 
 from __future__ import annotations
 
@@ -14,18 +17,18 @@ Config = TypeVar("Config", bound=AnyConfig)
 
 
 def parse(kind: type[Config], description: str, default: Path, below: Path | None = None) -> Config:
-    """Return the checked configuration that the command line asks for. A mistake in it ends the process with a message.
+    """Return the checked configuration that the command line asks for. An error in it ends the process with a message.
 
     Args:
-        kind: the class of the configuration.
-        description: the recipe's docstring, shown by `--help`.
-        default: the YAML file that is read where `--config` names none.
-        below: a YAML file that `default` lies over.
+        kind: The class of the configuration.
+        description: The docstring of the recipe, which `--help` shows.
+        default: The YAML file that is read without `--config`.
+        below: A YAML file whose values apply where `default` sets none.
     """
     parser = argparse.ArgumentParser(
         description=description,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="`rlcap config RECIPE` lists every key with its default and its meaning.",
+        epilog="`rlcap config RECIPE` lists all keys with their defaults and meanings.",
     )
     parser.add_argument("--config", help=f"YAML file (default: {default.name}, the embedded lab)")
     parser.add_argument("--output_dir", help="run folder (default: runs/<name>)")

@@ -1,9 +1,10 @@
-"""Samples as the rows of a TRL data set: ids, texts and paths, never pixels."""
+"""Converts samples into the rows of a TRL data set. The rows hold ids, texts and paths, but no pixels."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from typing import NotRequired, TypedDict
 
 from datasets import Dataset
 
@@ -11,8 +12,34 @@ from rlcap.data.prompts import caption_prompt
 from rlcap.types import Sample
 
 
+class DatasetRow(TypedDict):
+    """One row of the data set. `rlcap.reward.trl_adapter` turns the columns of a batch of rows into a `RewardBatch`."""
+
+    prompt: list[dict[str, str]]
+    """The conversation that asks for a caption."""
+    sample_id: str
+    """Id of the sample."""
+    image_path: str
+    """Path of the image file."""
+    references: list[str]
+    """Short human captions of the image."""
+    paragraph: str | None
+    """The fused paragraph of the image."""
+    distractors: str
+    """JSON object: level → ids of similar images."""
+    meta: str
+    """JSON object: what else the source knows."""
+    distractor_images: NotRequired[list[str]]
+    """Image paths of the bag at the present stage of the curriculum. The trainer adds them."""
+
+
 def to_dataset(samples: Sequence[Sample], instruction: str) -> Dataset:
-    """Columns prompt, sample_id, image_path, references, paragraph, distractors (JSON: level → ids) and meta (JSON)."""
+    """Return a data set with one `DatasetRow` per sample.
+
+    Args:
+        samples: The training samples.
+        instruction: The instruction to the captioner.
+    """
     return Dataset.from_list(
         [
             {

@@ -36,7 +36,7 @@ def read_pairs(path: Path) -> list[dict[str, str]]:
         PairsError: The file is missing or empty, a line is not a pair, or its image can't be found.
     """
     form = f"recipes/refine.py writes one, or rows {{{', '.join(KEYS)}}}"
-    return [{key: row[key] for key in KEYS} for row in read_rows(path, "pairs", form, flaw, PairsError)]
+    return [{key: row[key] for key in KEYS} for row in read_rows(path, "pairs", form, find_flaw, PairsError)]
 
 
 def fingerprint(pairs: Sequence[Mapping[str, str]]) -> str:
@@ -44,11 +44,11 @@ def fingerprint(pairs: Sequence[Mapping[str, str]]) -> str:
     return hashlib.sha256(json.dumps(list(pairs), ensure_ascii=False, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def flaw(row: Any) -> str | None:
-    """Return what keeps a row from being a pair; None for a pair."""
+def find_flaw(row: Any) -> str | None:
+    """Return the reason why a row is not a valid pair; None for a valid pair."""
     missing = [key for key in KEYS if not isinstance(row, Mapping) or not isinstance(row.get(key), str)]
     if missing or not row["chosen"].strip() or not row["rejected"].strip():
-        return f"a pair needs texts under {', '.join(KEYS)}; amiss: {missing or 'empty'}"
+        return f"a pair needs texts under {', '.join(KEYS)}; missing or empty: {', '.join(missing) or 'a caption'}"
     if not Path(row["image"]).is_file():
         return f"there is no image {row['image']}"
     return "chosen and rejected are the same caption" if row["chosen"] == row["rejected"] else None
@@ -105,23 +105,23 @@ def build_trainer(
         policy: The captioner to train, with the adapter that is also the reference.
         pairs: Rows of `read_pairs`.
         config: The checked configuration.
-        folder: The run folder, in which checkpoints are written.
+        folder: The run folder, to which checkpoints are written.
         callbacks: Callbacks of the run, such as those of `OpenRun.callbacks`.
 
     Raises:
-        ConfigError: The captioner has no chat template, without which TRL's DPO can't prompt it, or the batch can't be
-            shared out to the processes.
+        ConfigError: The captioner has no chat template, which TRL's DPO needs for the prompt, or the batch can't be divided
+            among the processes.
     """
     if not getattr(policy.processor, "chat_template", None):
         raise ConfigError(
-            f"DPO is TRL's, which asks through a chat template, and {policy.captioner.kind} has none: refine its captions "
-            "and learn from sft.jsonl (recipes/sft.py) instead"
+            f"TRL's DPO needs a chat template, and {policy.captioner.kind} has none: refine its captions and train on "
+            "sft.jsonl (recipes/sft.py) instead"
         )
     train, processes = config.train, PartialState().num_processes
     accumulation, rest = divmod(train.batch_size, train.micro_batch * processes)
     if rest or not accumulation:
         raise ConfigError(
-            f"train.batch_size {train.batch_size} can't be shared out to {processes} processes in micro-batches of "
+            f"train.batch_size {train.batch_size} can't be divided among {processes} processes in micro-batches of "
             f"{train.micro_batch}; a multiple of {train.micro_batch * processes} can"
         )
     arguments = trl.DPOConfig(
@@ -135,7 +135,7 @@ def build_trainer(
         beta=train.beta,
         loss_type=["sigmoid", "sft"] if train.sft_weight else ["sigmoid"],
         loss_weights=[1.0, train.sft_weight] if train.sft_weight else None,
-        max_length=None,  # a caption is never cut: its image tokens stand before it
+        max_length=None,  # without a limit no caption is cut: the image tokens alone could exceed it
         disable_dropout=True,
         save_strategy="steps",
         save_steps=train.save_every,

@@ -1,4 +1,4 @@
-"""Evaluation inside a training run: the evaluator's clock, the panel of followed images, and their way to W&B."""
+"""Evaluation during a training run: the held-out metrics, the panel of followed images, and the alarms."""
 
 from __future__ import annotations
 
@@ -31,15 +31,23 @@ def build_evaluator(
 ) -> Evaluator:
     """Return the evaluator of the configured metrics, over every split but `train`.
 
-    Where the source does not know the truth of its images, CIDEr-D is added, with document frequencies of the training references.
+    Where the source does not know the truth of its images, the evaluator also measures CIDEr-D, with the document
+    frequencies of the training references.
+
+    Args:
+        config: The checked configuration.
+        splits: Name of a split → its samples.
+        instruction: The instruction to the captioner.
+        folder: The run folder, to which captions and metrics are written.
+        device: Device of the metric models, such as `cuda`.
 
     Raises:
-        ConfigError: where nothing is held out.
+        ConfigError: There is no split besides `train`.
     """
     wanted = config.evaluation
     if not splits.keys() - {"train"}:
         raise ConfigError(
-            "nothing is held out, so nothing can be evaluated: set data.test (and data.validation) above 0"
+            "no images are held out, so there is nothing to evaluate on: set data.test (and data.validation) above 0"
         )
     truth = open_source(config.data).truth
     cider = nli = None
@@ -65,12 +73,21 @@ def build_evaluator(
 
 
 class Evaluation:
-    """Evaluates when the schedule calls it with (step, final).
+    """The evaluation of a reinforcement run, which `Schedule` calls with (step, final).
 
-    All splits are evaluated at step 0 and at the end, and the validation split in between; nothing is evaluated in between where no
-    validation split is held out, and the panel is then taken from the first other split.
+    It evaluates all splits at step 0 and at the end, and only the validation split in between. Without a validation split
+    it evaluates nothing in between, and the panel comes from the first other split.
 
-    The panel's captions are also scored by the mix, to be shown beside the held-out metrics; the evaluator itself never sees the mix.
+    The mix also scores the captions of the panel, so that W&B and the report can show rewards beside held-out metrics. The
+    evaluator itself has no access to the mix.
+
+    Args:
+        evaluator: Measures the held-out metrics.
+        policy: The captioner that is trained.
+        mix: The rewards.
+        splits: Name of a split → its samples.
+        folder: The run folder.
+        config: The section `evaluation` of the configuration.
     """
 
     def __init__(
@@ -86,15 +103,21 @@ class Evaluation:
         self.followed = next((name for name in ("validation", *splits) if name in splits and name != "train"), None)
         self.panel = list(splits[self.followed][: config.panel]) if self.followed else []
         self.trainer: Any = None
-        """Set once the trainer exists; its model may be wrapped or sharded over processes."""
+        """The trainer, which sets this attribute later. Its model may be wrapped, or sharded over processes."""
         self.images = {sample.id: sample.image for rows in splits.values() for sample in rows}
+        """Id → image path of all samples."""
 
     def __call__(self, step: int, final: bool) -> None:
-        """Evaluate what is due at this step. Every process must call it."""
+        """Evaluate the splits that are due at this step. Every process must call this method.
+
+        Args:
+            step: Completed optimiser steps.
+            final: Whether this is the end of the run.
+        """
         if step and not final and self.followed != "validation":
             return
         accelerator = self.trainer.accelerator
-        # Under ZeRO-3 every process must enter: the weights are gathered here, and one process captions with them.
+        # Every process must enter this context: under ZeRO-3 it gathers the weights, with which one process then captions.
         with unwrap_model_for_generation(self.trainer.model_wrapped, accelerator) as model:
             if accelerator.is_main_process:
                 self._evaluate(model, step, None if step == 0 or final else ["validation"])
@@ -103,17 +126,18 @@ class Evaluation:
     def _evaluate(self, model: Any, step: int, names: list[str] | None) -> None:
         result = self.evaluator.run(model, self.policy.processor, step, splits=names, progress=names is None)
         if step and names is not None:
-            self._watch(step)
+            self._print_alarms(step)
         if self.panel and self.followed is not None:
-            self._follow(step, result[self.followed].captions[: len(self.panel)])
+            self._write_panel(step, result[self.followed].captions[: len(self.panel)])
 
-    def _watch(self, step: int) -> None:
-        """Say at once where rewards rise and the held-out metrics fall; the end of the run says it anyway."""
+    def _print_alarms(self, step: int) -> None:
+        """Print where rewards rise while held-out metrics fall. The end of the run reports this too, but later."""
         tables = {at: read_tables(self.folder.root, at) for at in (0, step)}
         for alarm in find_alarms(compute_changes(tables), read_metric_rows(self.folder.root)):
             tqdm.write(f"step {step}, OVER-OPTIMIZATION on {alarm['split']}: {describe_alarm(alarm)}")
 
-    def _follow(self, step: int, captions: Sequence[str]) -> None:
+    def _write_panel(self, step: int, captions: Sequence[str]) -> None:
+        """Score the captions of the panel by the mix and append them to panel.jsonl."""
         bags = [tuple(self.images[i] for i in s.distractors.get("hard", ())[:4]) for s in self.panel]
         batch = RewardBatch(list(captions), self.panel, bags)
         scores = self.mix.score(batch).scores

@@ -1,9 +1,9 @@
-"""GRPO on TRL's trainer: shared prefixes, bags from the curriculum, rewards from the mix, advantages that know abstentions.
+"""GRPO on TRL's trainer, with a reward mix, a curriculum over bags, abstentions and shared prefixes.
 
-The seams of `trl.GRPOTrainer` that are used: the sampler, the generation round, the cut into micro-batches, and the
-log-probabilities. An image and its instruction are read once for the captions of its group, in generation, in the
-reference pass and in the update (`rlcap.policy.captioner`); the clipped loss, the KL term, the optimiser and the
-checkpoints stay TRL's. With `use_vllm` the round and the log-probabilities are TRL's too.
+`GRPOTrainer` replaces four parts of `trl.GRPOTrainer`: the sampler, the generation round, the split into micro-batches, and
+the log-probabilities. The captions of an image share one pass over the image and its instruction, in generation, in the
+reference pass and in the update (`rlcap.policy.captioner`). TRL provides the clipped loss, the KL term, the optimiser and
+the checkpoints. With `use_vllm`, TRL also provides the generation round and the log-probabilities.
 """
 
 from __future__ import annotations
@@ -14,13 +14,14 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 import trl
 from accelerate.utils import gather, gather_object
+from peft import PeftModel
 from torch import Tensor
-from transformers import PrinterCallback, TrainerCallback
+from transformers import PreTrainedModel, PrinterCallback, ProcessorMixin, TrainerCallback
 from trl.models import unwrap_model_for_generation
 
 from rlcap.algo.advantages import Advantages, combine
@@ -40,35 +41,50 @@ from rlcap.policy.prompt import Prompt
 from rlcap.reward.mix import MixScores, RewardMix
 from rlcap.reward.trl_adapter import to_reward_batch
 from rlcap.train.callbacks import CheckpointState, EpochOrder
-from rlcap.train.dataset import to_dataset
-from rlcap.train.rollout import Rollout, as_rows, mean_of_all, micro_batches, prepare, write
+from rlcap.train.dataset import DatasetRow, to_dataset
+from rlcap.train.rollout import (
+    Rollout,
+    average_over_processes,
+    prepare_prompts,
+    sample_captions,
+    split_into_micro_batches,
+    to_records,
+)
 from rlcap.train.run_folder import STATE, RunFolder, append_lines, step_of
 from rlcap.train.trl_compat import NoModelCard, keep_inputs_without_gradient
 from rlcap.train.trl_config import trl_config
 from rlcap.types import RewardBatch, Sample
 
 MODEL_PHASES = ("generate", "old", "reference", "values")
-"""Phases of a round in which the captioner (or its critic) computes."""
+"""Phases of a round in which the captioner or the value model computes."""
 
 
 class GRPOTrainer(NoModelCard, trl.GRPOTrainer):
-    """`trl.GRPOTrainer` with a mix of rewards, a curriculum and an order of images that resumes.
+    """`trl.GRPOTrainer` with a reward mix, a curriculum, and an order of images that a resumed run continues.
 
     Args:
-        model, processor: as `rlcap.policy.loading.load_policy` gives them.
-        samples: training rows; their distractor ids must be among `gallery`.
-        gallery: id → image path, for bags.
-        instruction: what the captioner is asked.
+        model: The captioner model, as `rlcap.policy.loading.load_policy` returns it.
+        processor: The processor of the model.
+        samples: The training samples. Distractors that are not in `gallery` are ignored.
+        config: The checked configuration.
+        batching: The batch sizes, as `rlcap.data.batching.plan` returns them.
+        folder: The run folder, to which rollouts and checkpoints are written.
+        mix: The rewards.
+        curriculum: Determines the size and the level of the bags at each step.
+        gallery: Id → image path of all images that can be distractors.
+        instruction: The instruction to the captioner.
+        callbacks: Callbacks of the run, such as those of `OpenRun.callbacks`.
     """
 
     args: trl.GRPOConfig
+    model: torch.nn.Module
     num_generations: int
     _buffered_inputs: Any  # the micro-batches of the present round; TRL annotates None
 
     def __init__(
         self,
-        model: Any,
-        processor: Any,
+        model: PreTrainedModel | PeftModel,
+        processor: ProcessorMixin,
         samples: Sequence[Sample],
         *,
         config: GRPOConfig,
@@ -83,87 +99,102 @@ class GRPOTrainer(NoModelCard, trl.GRPOTrainer):
         self.config, self.batching, self.folder = config, batching, folder
         self.mix, self.curriculum, self.gallery = mix, curriculum, dict(gallery)
         self.curriculum_state = curriculum.start() if isinstance(curriculum, Adaptive) else None
-        self.own_sampler = GroupSampler.from_batching(batching, len(samples), config.train.seed)
+        self.group_sampler = GroupSampler.from_batching(batching, len(samples), config.train.seed)
         self.processor, self.instruction = processor, instruction
-        self._reading: Sequence[Prompt] = ()
+        self._current_prompts: Sequence[Prompt] = ()
         self._update_seconds = 0.0
-        disable_dropout(model)  # captions are written without it; with it the same weights would have another policy
+        # Captions are sampled without dropout. An update with dropout would compute the gradient of another policy.
+        disable_dropout(model)
         super().__init__(
             model=model,
-            reward_funcs=[component.reward for component in mix.terms.values()],
+            reward_funcs=[term.reward for term in mix.terms.values()],
             args=trl_config(config, batching, folder),
             train_dataset=to_dataset(samples, instruction),
-            # told of a tokenizer, TRL expects no tokens and names that only its own vision-language models have
+            # Given a processor, TRL requires tokens and attributes that only the vision-language models known to TRL have.
             processing_class=processor if config.train.use_vllm else getattr(processor, "tokenizer", processor),
             callbacks=[EpochOrder(), CheckpointState(folder, self.state_dict), *callbacks],
         )
         keep_inputs_without_gradient(self.args, model)
-        self.remove_callback(PrinterCallback)  # the bar and metrics.jsonl say it all
+        self.remove_callback(PrinterCallback)  # the progress bar and metrics.jsonl show what it would print
         if config.train.kl != "loss":
             self.beta = 0.0
         self.reward_func_names = list(mix.names)
         self.reward_weights = torch.tensor(mix.weights, dtype=torch.float32)
 
     def _get_train_sampler(self, dataset: Any = None) -> GroupSampler:
-        return self.own_sampler
+        return self.group_sampler
 
     @property
     def stage(self) -> Stage:
-        """The curriculum's stage at the present step."""
+        """Stage of the curriculum at the present step."""
         return self.curriculum.stage_at(self.state.global_step / self.state.max_steps, self.curriculum_state)
 
-    def bag(self, row: Mapping[str, Any], stage: Stage) -> list[str]:
-        """Image paths of the row's distractors at `stage`. A function of the row and the stage alone."""
+    def select_distractors(self, row: DatasetRow, stage: Stage) -> list[str]:
+        """Return the image paths of the distractors of a row, nearest first. They depend on the row and the stage alone.
+
+        Args:
+            row: A row of the data set.
+            stage: Determines the number of distractors and their level.
+        """
         if stage.level == "random":
-            ids = self._random_bags(stage.bag_size)[row["sample_id"]]
+            ids = self._draw_random_bags(stage.bag_size)[row["sample_id"]]
         else:
             ids = json.loads(row["distractors"]).get(stage.level, [])
         return [self.gallery[i] for i in ids if i in self.gallery][: stage.distractors]
 
-    @functools.lru_cache(maxsize=4)  # noqa: B019  one trainer a process
-    def _random_bags(self, size: int) -> dict[str, tuple[str, ...]]:
+    @functools.lru_cache(maxsize=4)  # noqa: B019  a process has only one trainer
+    def _draw_random_bags(self, size: int) -> dict[str, tuple[str, ...]]:
         return random_distractors(self.gallery, min(size, len(self.gallery)), 0)
 
-    def captioner(self, model: Any) -> Captioner:
-        """`model` (wrapped or not) as a captioner."""
+    def captioner(self, model: torch.nn.Module) -> Captioner:
+        """Return a captioner around `model`, which may be wrapped."""
         return make_captioner(model, self.processor)
 
     def _prepare_inputs(self, generation_batch: Any) -> dict[str, Any]:
-        """The micro-batch of this pass; a new round where the last one is used up. Groups stay whole and in order."""
+        """Return the micro-batch of this pass. Where the last round is used up, generate a new round first.
+
+        TRL would shuffle the captions of the round. Here groups stay complete and in order, so that they share prefixes.
+        """
         if self.use_vllm:
             inputs: dict[str, Any] = super()._prepare_inputs(generation_batch)
             return inputs
-        passes = self.args.steps_per_generation or 1  # TRL sets it when it checks its configuration
+        passes = self.args.steps_per_generation or 1  # TRL sets the value when it checks its configuration
         if self._step % (passes * self.num_iterations) == 0 or self._buffered_inputs is None:
             with self.phase("round"):
                 batch = self._generate_and_score_completions(generation_batch)
-            self._buffered_inputs = micro_batches(batch, self.args.per_device_train_batch_size)
+            self._buffered_inputs = split_into_micro_batches(batch, self.args.per_device_train_batch_size)
         return self._buffered_inputs[self._step % passes]
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         stage = self.stage
-        rows = [{**row, "distractor_images": self.bag(row, stage)} for row in inputs]
+        rows = cast("list[DatasetRow]", [dict(row) for row in inputs])
+        for row in rows:
+            row["distractor_images"] = self.select_distractors(row, stage)
         if self.use_vllm:
-            return self._vllm_round(rows, stage)
+            return self._generate_with_vllm(rows, stage)
         rollout = self.generate_rollout(rows)
         signal = self.compute_training_signal(rollout)
         self._record(rows, rollout.batch, rollout.scores, signal["advantages"], stage)
-        return rollout.batch_of(signal, gather(rollout.mask.sum()).sum())
+        return rollout.to_loss_inputs(signal, gather(rollout.mask.sum()).sum())
 
     @torch.no_grad()
-    def generate_rollout(self, rows: Sequence[Mapping[str, Any]]) -> Rollout:
-        """Captions of N rows, scored."""
+    def generate_rollout(self, rows: Sequence[DatasetRow]) -> Rollout:
+        """Sample one caption for each row, score the captions, and compute the log-probabilities that the loss needs.
+
+        Args:
+            rows: N rows of this process with `distractor_images`; the rows of an image are adjacent.
+        """
         generation = self.config.generation
         with (
             self.phase("generate"),
             unwrap_model_for_generation(self.model_wrapped, self.accelerator) as model,
             self.accelerator.autocast(),
         ):
-            # the base alone: processes write captions of different lengths, and on what is wrapped around it ZeRO-3 waits
-            # for the others at each forward
+            # The captioner gets the unwrapped base model. In each forward pass of the wrapped model, a process waits for
+            # the others under ZeRO-3, but processes run different numbers of passes, as their captions differ in length.
             captioner = self.captioner(unwrap_model(model))
-            prompts = prepare(captioner, rows, self.num_generations, self.instruction)
-            written = write(
+            prompts = prepare_prompts(captioner, rows, self.num_generations, self.instruction)
+            sampled = sample_captions(
                 captioner,
                 prompts,
                 rows,
@@ -177,50 +208,69 @@ class GRPOTrainer(NoModelCard, trl.GRPOTrainer):
             if self.config.train.aggregate == "sum_minus_greedy":
                 greedy = captioner.generate(prompts, 1, max_new_tokens=generation.max_new_tokens, temperature=0)
         with self.phase("score"):
-            batch, scores = self.score(rows, *self._texts(written, captioner))
+            batch, scores = self.score(rows, *self._decode(sampled, captioner))
             greedy_values = None
             if greedy is not None:
-                _, of_greedy = self.score(rows[:: self.num_generations], *self._texts(greedy, captioner))
-                greedy_values = of_greedy.values.repeat_interleave(self.num_generations, 0)
+                _, greedy_scores = self.score(rows[:: self.num_generations], *self._decode(greedy, captioner))
+                greedy_values = greedy_scores.values.repeat_interleave(self.num_generations, 0)
         old = ref = None
         if self.batching.steps_per_generation_round() > 1:
             with self.phase("old"):
-                old = self._log_probs(self.model, prompts, written.ids, written.mask)
+                old = self._log_probs(self.model, prompts, sampled.ids, sampled.mask)
         if self.config.train.beta:
             with self.phase("reference"):
-                ref = self._reference_log_probs(prompts, written.ids, written.mask)
+                ref = self._reference_log_probs(prompts, sampled.ids, sampled.mask)
         return Rollout(
-            rows, prompts, written.ids, written.mask, batch, scores, written.log_probs, old, ref, greedy_values
+            rows, prompts, sampled.ids, sampled.mask, batch, scores, sampled.log_probs, old, ref, greedy_values
         )
 
-    def _texts(self, written: GeneratedCaptions, captioner: Captioner) -> tuple[list[str], list[bool]]:
-        """Captions as rewards see them, and of each whether it was cut off at the token limit."""
-        ends = torch.tensor(captioner.end_ids, device=written.ids.device)
-        ended = (torch.isin(written.ids, ends) & (written.mask > 0)).any(1)
-        return captioner.decode(written.ids), (~ended).tolist()
+    def _decode(self, generated: GeneratedCaptions, captioner: Captioner) -> tuple[list[str], list[bool]]:
+        """Return the N texts, and for each caption whether it stopped at the token limit instead of an end token."""
+        ends = torch.tensor(captioner.end_ids, device=generated.ids.device)
+        is_complete = (torch.isin(generated.ids, ends) & (generated.mask > 0)).any(1)
+        return captioner.decode(generated.ids), (~is_complete).tolist()
 
     def score(
-        self, rows: Sequence[Mapping[str, Any]], captions: Sequence[Any], truncated: Sequence[bool]
+        self, rows: Sequence[DatasetRow], captions: Sequence[Any], truncated: Sequence[bool]
     ) -> tuple[RewardBatch, MixScores]:
-        """The mix's scores of N captions of this process."""
-        columns = {key: [row[key] for row in rows] for key in rows[0] if key not in ("prompt", "image")}
+        """Score N captions of this process by the mix.
+
+        Args:
+            rows: N rows of the data set.
+            captions: N texts, or conversations as TRL makes them.
+            truncated: N flags: whether the caption stopped at the token limit.
+
+        Returns:
+            The batch that the rewards received, and their scores.
+        """
+        values: Sequence[Mapping[str, object]] = rows
+        columns = {key: [row[key] for row in values] for key in rows[0] if key not in ("prompt", "image")}
         columns["truncated"] = list(truncated)
         needs = frozenset().union(*self.mix.needs.values())
         batch = to_reward_batch([row["prompt"] for row in rows], captions, columns, needs)
         return batch, self.mix.score(batch)
 
     def compute_training_signal(self, rollout: Rollout) -> dict[str, Tensor]:
-        """What the update learns from: `advantages`, (N,) for GRPO, and what else a subclass's loss takes, N rows each."""
+        """Return the tensors of a rollout from which the loss computes the update.
+
+        Returns:
+            `advantages`, of shape (N,) in GRPO. A subclass can return others, with N rows each.
+        """
         train, advantages = self.config.train, self._advantages(rollout.scores, rollout.greedy)
         if train.kl == "sequence" and train.beta:
-            assert rollout.ref_log_probs is not None, "beta above 0 has the reference model read each rollout"
+            assert rollout.ref_log_probs is not None, "every rollout has reference log-probabilities if beta is above 0"
             kl = sequence_kl(rollout.sampled_log_probs, rollout.ref_log_probs, rollout.mask)
             self._log("kl/caption", gather(kl).mean())
             advantages = advantages - train.beta * kl
         return {"advantages": advantages}
 
     def _advantages(self, scores: MixScores, greedy: Tensor | None = None) -> Tensor:
-        """(N,) of this process's captions; their statistics are of all processes'. `greedy`: as in `Rollout`."""
+        """Return the (N,) advantages of this process. Means and stds are computed over the captions of all processes.
+
+        Args:
+            scores: Scores of the N captions of this process.
+            greedy: As in `Rollout`.
+        """
         device, train = self.accelerator.device, self.config.train
         values = gather(scores.values.to(device)).cpu()
         combined = combine(
@@ -240,13 +290,16 @@ class GRPOTrainer(NoModelCard, trl.GRPOTrainer):
         count, rank = len(scores.values), self.accelerator.process_index
         return combined.advantages[rank * count : (rank + 1) * count].to(device)
 
-    def _log_probs(self, model: Any, prompts: Sequence[Prompt], ids: Tensor, mask: Tensor) -> Tensor:
-        """(N, C) at the sampling temperature, in evaluation mode as in sampling, micro-batch by micro-batch."""
+    def _log_probs(self, model: torch.nn.Module, prompts: Sequence[Prompt], ids: Tensor, mask: Tensor) -> Tensor:
+        """Return the (N, C) log-probabilities at the sampling temperature, computed micro-batch by micro-batch.
+
+        The model is in evaluation mode, as in sampling.
+        """
         whole = {"prompts": prompts, "completion_ids": ids, "completion_mask": mask}
         parts = []
         with evaluation_mode(model):
-            for part in micro_batches(whole, self.args.per_device_train_batch_size):
-                self._reading = part["prompts"]
+            for part in split_into_micro_batches(whole, self.args.per_device_train_batch_size):
+                self._current_prompts = part["prompts"]
                 part_ids, part_mask = part["completion_ids"], part["completion_mask"]
                 parts.append(self._get_per_token_logps_and_entropies(model, part_ids, part_mask, ids.shape[1])[0])
         return torch.cat(parts)
@@ -258,13 +311,13 @@ class GRPOTrainer(NoModelCard, trl.GRPOTrainer):
         with using_adapter(inner, "ref" if "ref" in inner.peft_config else None):
             return self._log_probs(self.model, prompts, ids, mask)
 
-    def _compute_loss(self, model: Any, inputs: Mapping[str, Any]) -> Tensor:
-        self._reading = inputs.get("prompts", ())
+    def _compute_loss(self, model: torch.nn.Module, inputs: Mapping[str, Any]) -> Tensor:
+        self._current_prompts = inputs.get("prompts", ())
         return super()._compute_loss(model, inputs)
 
     def _get_per_token_logps_and_entropies(
         self,
-        model: Any,
+        model: torch.nn.Module,
         input_ids: Tensor,
         attention_mask: Tensor,
         logits_to_keep: int,
@@ -272,22 +325,32 @@ class GRPOTrainer(NoModelCard, trl.GRPOTrainer):
         compute_entropy: bool = False,
         **kwargs: Any,
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        """(N, C) log-probabilities of the captions in `input_ids` that continue `self._reading`, and their entropies.
+        """Return (N, C) log-probabilities and entropies of the captions in `input_ids`, which continue the current prompts.
 
-        TRL's loss asks for them here; the prompts it would pass along are empty, as they were read apart.
+        TRL's loss calls this method. The prompts come from `_current_prompts`, because TRL's prompt tokens are empty here.
         """
         if self.use_vllm:
             return super()._get_per_token_logps_and_entropies(
                 model, input_ids, attention_mask, logits_to_keep, *args, compute_entropy=compute_entropy, **kwargs
             )
         with self.accelerator.autocast():
-            found = self.captioner(model).log_probs(
-                self._reading, input_ids, attention_mask, temperature=self.temperature, entropies=compute_entropy
+            result = self.captioner(model).log_probs(
+                self._current_prompts,
+                input_ids,
+                attention_mask,
+                temperature=self.temperature,
+                entropies=compute_entropy,
             )
-        return found.log_probs, found.entropies, None
+        return result.log_probs, result.entropies, None
 
-    def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Tensor:
-        """Run TRL's step, and log its seconds without those of the round that it may begin with."""
+    def training_step(self, model: torch.nn.Module, inputs: Any, num_items_in_batch: Any = None) -> Tensor:
+        """Run TRL's forward and backward pass of one micro-batch, and log its duration.
+
+        The duration does not include the generation round with which the step may begin.
+
+        Raises:
+            BatchingError: The GPU is out of memory. The message proposes a smaller micro-batch.
+        """
         before = sum(self._metrics["train"].get("seconds/round", ()))
         start = time.perf_counter()
         try:
@@ -298,26 +361,26 @@ class GRPOTrainer(NoModelCard, trl.GRPOTrainer):
         self._update_seconds += time.perf_counter() - start - round_seconds
         if self._step % self.current_gradient_accumulation_steps == 0:
             self._log("seconds/update", self._update_seconds)
-            self._log("outside_model_share", self._outside_model(self._update_seconds))
+            self._log("outside_model_share", self._share_outside_model(self._update_seconds))
             self._update_seconds = 0.0
         return loss
 
-    def _outside_model(self, update: float) -> float:
-        """Share of the step in which the captioner did not compute: scoring, packing, logging. In [0, 1]."""
-        spent = {name: sum(self._metrics["train"].get(f"seconds/{name}", ())) for name in ("round", *MODEL_PHASES)}
-        outside = spent["round"] - sum(spent[name] for name in MODEL_PHASES)
-        return max(0.0, outside) / (spent["round"] + update)
+    def _share_outside_model(self, update_seconds: float) -> float:
+        """Return the share of the step, in [0, 1], in which no model computes: scoring, batching and logging."""
+        seconds = {name: sum(self._metrics["train"].get(f"seconds/{name}", ())) for name in ("round", *MODEL_PHASES)}
+        outside = seconds["round"] - sum(seconds[name] for name in MODEL_PHASES)
+        return max(0.0, outside) / (seconds["round"] + update_seconds)
 
     def _out_of_memory(self) -> BatchingError:
         smaller = self.batching.smaller_micro_batches()
         fix = f"set train.micro_batch={smaller[0]}" if smaller else "shorten generation.max_new_tokens"
         return BatchingError(
             f"out of memory in step {self.state.global_step + 1} with train.micro_batch={self.batching.micro_batch}: {fix}, or "
-            "train.gradient_checkpointing=true, and go on from the last checkpoint with resume=auto"
+            "set train.gradient_checkpointing=true; then continue from the last checkpoint with resume=auto"
         )
 
-    def _vllm_round(self, rows: list[dict[str, Any]], stage: Stage) -> dict[str, Any]:
-        """TRL's own round, with our scores and advantages in it."""
+    def _generate_with_vllm(self, rows: list[DatasetRow], stage: Stage) -> dict[str, Any]:
+        """Return the result of TRL's own round, with the scores and advantages of the mix in it."""
         images = {path: open_image(path) for path in {row["image_path"] for row in rows}}
         output = super()._generate_and_score_completions([{**r, "image": images[r["image_path"]]} for r in rows])
         batch, scores = self._scored
@@ -326,7 +389,7 @@ class GRPOTrainer(NoModelCard, trl.GRPOTrainer):
         return {**output, "advantages": advantages.to(output["advantages"].device)}
 
     def _calculate_rewards(self, inputs: Any, prompts: Any, completions: Any, completion_ids_list: Any) -> Tensor:
-        """Where TRL's own round asks for rewards."""
+        """Score the captions of TRL's own round, which calls this method for the rewards."""
         truncated = [not ids or ids[-1] not in self.eos_token_ids for ids in completion_ids_list]
         with self.phase("score"):
             self._scored = self.score(inputs, completions, truncated)
@@ -337,7 +400,7 @@ class GRPOTrainer(NoModelCard, trl.GRPOTrainer):
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """Within, wall-clock seconds count as `seconds/<name>` of the step."""
+        """Log the wall-clock seconds inside this context as `seconds/<name>` of the step."""
         start = time.perf_counter()
         yield
         if torch.cuda.is_available():
@@ -351,45 +414,54 @@ class GRPOTrainer(NoModelCard, trl.GRPOTrainer):
         self._log("zero_variance_groups", combined.zero_variance_share)
 
     def _record(
-        self, rows: Sequence[Mapping], batch: RewardBatch, scores: MixScores, advantages: Tensor, stage: Stage
+        self, rows: Sequence[DatasetRow], batch: RewardBatch, scores: MixScores, advantages: Tensor, stage: Stage
     ) -> None:
-        """Metrics of the step, the rollouts' file, and the adaptive curriculum's observation."""
+        """Log the metrics of the round, write its captions to the file of rollouts, and update the adaptive curriculum."""
         lengths = [len(caption.split()) for caption in batch.captions]
-        found = {f"reward/{name}": value for name, value in scores.metrics.items()} | {
+        own_metrics = {f"reward/{name}": value for name, value in scores.metrics.items()} | {
             "completions/mean_words": sum(lengths) / len(lengths),
             "completions/truncated": sum(batch.truncated) / len(lengths),
             "stage/bag_size": stage.bag_size,
         }
-        metrics = mean_of_all(gather_object([found]))
+        metrics = average_over_processes(gather_object([own_metrics]))
         for name, value in metrics.items():
             self._log(name, value)
         head = {"step": self.state.global_step + 1, "stage": stage.name}
-        written = (head | row for row in as_rows([r["sample_id"] for r in rows], batch.captions, advantages, scores))
-        append_lines(self.folder.rollouts(self.accelerator.process_index), written)
+        ids = [row["sample_id"] for row in rows]
+        records = (head | record for record in to_records(ids, batch.captions, advantages, scores))
+        append_lines(self.folder.rollouts(self.accelerator.process_index), records)
         recalls = [value for name, value in metrics.items() if name.endswith("/bag_recall_at_1")]
         if isinstance(self.curriculum, Adaptive) and self.curriculum_state is not None and recalls:
             self.curriculum_state = self.curriculum.observe(self.curriculum_state, recalls[0])
 
     def state_dict(self) -> dict[str, Any]:
-        """JSON-able: what a resumed run needs besides weights, optimiser and generators, which are TRL's to keep."""
+        """Return the part of the state of the run that TRL does not save, as plain JSON values.
+
+        TRL saves the weights, the optimiser and the random generators.
+        """
         curriculum = self.curriculum_state.to_dict() if self.curriculum_state is not None else None
         return {"mix": self.mix.state_dict(), "curriculum": curriculum}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take up a `state_dict`."""
+        """Restore what `state_dict` returned."""
         self.mix.load_state_dict(state["mix"])
         if state["curriculum"] is not None:
             self.curriculum_state = AdaptiveState.from_dict(state["curriculum"])
 
     def restore(self, checkpoint: Path) -> None:
-        """Take up what TRL doesn't load from a checkpoint.
+        """Restore the part of a checkpoint that TRL does not load.
 
-        ConfigError for one in the midst of a round, whose captions are gone: what followed would be another run.
+        Args:
+            checkpoint: Folder of the checkpoint.
+
+        Raises:
+            ConfigError: The checkpoint was saved in the middle of a round. The captions of the round are not saved, so the
+                resumed run would differ from an uninterrupted one.
         """
-        rounds = self.batching.steps_per_generation_round()
-        if step_of(checkpoint) % rounds:
+        round_steps = self.batching.steps_per_generation_round()
+        if step_of(checkpoint) % round_steps:
             raise ConfigError(
-                f"{checkpoint} lies in the midst of a round of {rounds} steps on the same captions: resume from one whose "
-                f"step is a multiple of {rounds}"
+                f"{checkpoint} was saved in the middle of a round of {round_steps} steps on the same captions: resume from a "
+                f"checkpoint whose step is a multiple of {round_steps}"
             )
         self.load_state_dict(json.loads((checkpoint / STATE).read_text()))

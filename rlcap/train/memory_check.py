@@ -1,7 +1,7 @@
-"""Before the first step: do captions of full length of the largest image fit through an update, and what memory do they take?
+"""Checks before the first step whether an update fits into memory, with the largest image and captions of full length.
 
-An update that runs out of memory an hour into a run, at the first large image, is found here in seconds, with the
-micro-batch that fits.
+Without the check, a run could end after an hour, at the first large image. The check takes seconds, and its error message
+names the micro-batch that fits.
 """
 
 from __future__ import annotations
@@ -20,31 +20,37 @@ from rlcap.io.images import open_image
 from rlcap.policy.captioner import Captioner
 from rlcap.policy.value_model import ValueModel
 
-LOOKED_AT = 10_000
-"""Images whose size is read to find the largest, spread over the data."""
+MAX_SIZES_READ = 10_000
+"""Number of images, spread over the data, whose sizes are read to find the largest."""
 
 
 @dataclass(frozen=True, slots=True)
 class MemoryCheck:
-    """An update of one micro-batch, tried."""
+    """The result of a trial update with one micro-batch."""
 
     image: str
+    """Path of the largest image."""
     width: int
+    """Width of the image in pixels."""
     height: int
+    """Height of the image in pixels."""
     visual_tokens: int | None
+    """Tokens of the image in the prompt; None where the captioner has none."""
     captions: int
+    """Captions in the micro-batch."""
     tokens: int
+    """Tokens of each caption."""
     peak: int
-    """Bytes at most: of the GPU, or of this process's memory on a CPU."""
+    """Maximum memory in bytes: of the GPU, or of this process on a machine without a GPU."""
     total: int
-    """Bytes that there are."""
+    """Memory of the GPU or the machine in bytes."""
 
     def describe(self) -> str:
-        """One line for the start of a run."""
-        seen = "" if self.visual_tokens is None else f", {self.visual_tokens} visual tokens"
+        """Return one line for the start of a run."""
+        visual = "" if self.visual_tokens is None else f", {self.visual_tokens} visual tokens"
         return (
-            f"preflight: {self.captions} captions of {self.tokens} tokens of the largest image ({self.width} × {self.height}"
-            f"{seen}) take {self.peak / 1e9:.2f} GB at most, of {self.total / 1e9:.1f}"
+            f"memory check: {self.captions} captions of {self.tokens} tokens for the largest image ({self.width} × "
+            f"{self.height}{visual}) use up to {self.peak / 1e9:.2f} of {self.total / 1e9:.1f} GB"
         )
 
 
@@ -56,38 +62,44 @@ def check_memory(
     tokens: int,
     value_model: ValueModel | None = None,
 ) -> MemoryCheck:
-    """Run the forward and backward pass of one micro-batch with the largest image, also through the value model where there is one.
+    """Run the forward and backward pass of one micro-batch with the largest image, and drop the gradients.
 
-    The gradients are dropped afterwards.
+    Args:
+        captioner: The captioner that is trained.
+        paths: Paths of the training images.
+        batching: The batch sizes.
+        instruction: The instruction to the captioner.
+        tokens: Maximum length of a caption, in tokens.
+        value_model: The value model of PPO, whose forward and backward pass are included; None where there is none.
 
     Raises:
-        BatchingError: where it does not fit into memory; the message names the largest micro-batch that does.
+        BatchingError: The micro-batch does not fit into memory. The message names the largest one that does.
     """
-    step = -(-len(paths) // LOOKED_AT)
-    image = max(paths[::step], key=_pixels)
+    step = -(-len(paths) // MAX_SIZES_READ)
+    image = max(paths[::step], key=_count_pixels)
     opened = open_image(image)
     for captions in (batching.micro_batch, *batching.smaller_micro_batches()):
         images = max(1, captions // batching.captions_per_image)
         try:
-            peak = _update(captioner, [opened] * images, captions, instruction, tokens, value_model)
+            peak = _try_update(captioner, [opened] * images, captions, instruction, tokens, value_model)
         except torch.OutOfMemoryError:
             _drop_gradients(captioner)
             torch.cuda.empty_cache()
             continue
         if captions < batching.micro_batch:
             raise BatchingError(
-                f"an update of {batching.micro_batch} captions of {tokens} tokens of {image} ({opened.width} × "
-                f"{opened.height}) does not fit into memory; {captions} fit: set train.micro_batch={captions}"
+                f"an update with {batching.micro_batch} captions of {tokens} tokens for {image} ({opened.width} × "
+                f"{opened.height}) does not fit into memory, but {captions} captions do: set train.micro_batch={captions}"
             )
-        seen = captioner.visual_tokens(opened)
-        return MemoryCheck(image, opened.width, opened.height, seen, captions, tokens, peak, _memory())
+        visual_tokens = captioner.visual_tokens(opened)
+        return MemoryCheck(image, opened.width, opened.height, visual_tokens, captions, tokens, peak, _total_memory())
     raise BatchingError(
-        f"an update of a single caption of {tokens} tokens of {image} ({opened.width} × {opened.height}) does not fit into "
-        "memory; smaller images, a shorter generation.max_new_tokens, train.gradient_checkpointing=true or a smaller model may"
+        f"an update with a single caption of {tokens} tokens for {image} ({opened.width} × {opened.height}) does not fit into "
+        "memory; try smaller images, a smaller generation.max_new_tokens, train.gradient_checkpointing=true or a smaller model"
     )
 
 
-def _update(
+def _try_update(
     captioner: Captioner,
     images: list[Image.Image],
     captions: int,
@@ -95,7 +107,7 @@ def _update(
     tokens: int,
     value_model: ValueModel | None,
 ) -> int:
-    """Peak bytes of an update on `captions` captions."""
+    """Return the peak memory in bytes of an update with `captions` captions."""
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
     ids = torch.full((captions, tokens), captioner.end_ids[0], device=captioner.base.device)
@@ -116,12 +128,12 @@ def _drop_gradients(captioner: Captioner) -> None:
         parameter.grad = None
 
 
-def _pixels(path: str) -> int:
+def _count_pixels(path: str) -> int:
     with Image.open(path) as image:
         return image.width * image.height
 
 
-def _memory() -> int:
+def _total_memory() -> int:
     if torch.cuda.is_available():
         return torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

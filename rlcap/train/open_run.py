@@ -1,11 +1,11 @@
-"""What every training recipe does around its trainer: choose the run folder, go on from a checkpoint, and save.
+"""The part that all training recipes have in common: choosing the run folder, resuming from a checkpoint, and saving.
 
     run = open_run(config, "sft", started)
     run.load_data()
     trainer = build_trainer(..., callbacks=run.callbacks(policy))
     run.train(trainer, policy.processor)
 
-`rlcap.train.run_context` adds what reinforcement needs: a mix of rewards, a curriculum and evaluation by schedule.
+`rlcap.train.run_context` adds the parts of reinforcement: a reward mix, a curriculum and scheduled evaluation.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from rlcap.types import Sample
 
 
 def say(text: str) -> None:
-    """Print a text once for all processes."""
+    """Print a text on the main process only."""
     if PartialState().is_main_process:
         print(text)
 
@@ -40,8 +40,8 @@ def say(text: str) -> None:
 def join_processes() -> PartialState:
     """Return the state that this process shares with the other processes of the run.
 
-    Without a GPU, accelerate must be told so. Otherwise every process would believe that it is alone; told, it connects
-    the processes over gloo.
+    Without a GPU, accelerate needs the argument `cpu`. With it, accelerate connects the processes over gloo; without it,
+    each process would run as if it were the only one.
     """
     return PartialState(cpu=not torch.cuda.is_available())
 
@@ -57,23 +57,23 @@ class OpenRun:
     state: PartialState
     """The processes of the run."""
     folder: RunFolder
-    """The run folder. Nothing is written to it before training begins."""
+    """The run folder. It stays unchanged until training begins."""
     checkpoint: Path | None
-    """The checkpoint from which the run goes on; None for a run that starts from the beginning."""
+    """The checkpoint from which the run continues; None for a run that starts from the beginning."""
     clock: Clock
     """Seconds of the run, earlier sessions included."""
     splits: Mapping[str, Sequence[Sample]] = field(default_factory=dict)
     """Name of a split → its samples, after `load_data`."""
     instruction: str = ""
-    """What the captioner is asked, after `load_data`."""
+    """The instruction to the captioner, after `load_data`."""
 
     def load_data(self) -> None:
         """Load the configured splits and the instruction.
 
-        The main process goes first: it draws the images of a generated data set, which the others then find.
+        The main process goes first. It renders the images of a generated data set, and the others then find them on disk.
 
         Raises:
-            ConfigError: The run that is resumed was begun with other images.
+            ConfigError: The resumed run was started with other images.
             InputError: The data can't be used.
         """
         with self.state.main_process_first():
@@ -87,7 +87,7 @@ class OpenRun:
         self,
         policy: Policy,
         *,
-        components: Sequence[str] = (),
+        terms: Sequence[str] = (),
         schedule: Sequence[TrainerCallback] = (),
         round_steps: int = 1,
         **facts: Any,
@@ -96,10 +96,9 @@ class OpenRun:
 
         Args:
             policy: The model that is trained.
-            components: Names of the reward terms that the progress line shows.
-            schedule: Callbacks that evaluate or stop the run. They follow the callbacks that write metrics.
-            round_steps: Number of optimiser steps that learn from the same captions. A run can be interrupted only after
-                the last of them.
+            terms: Names of the reward terms that the progress bar shows.
+            schedule: Callbacks that evaluate or stop the run. They come after the callbacks that write metrics.
+            round_steps: Optimiser steps that learn from the same captions. An interrupted run stops after the last of them.
             **facts: Further entries of `run.json`.
         """
         facts = {
@@ -111,31 +110,35 @@ class OpenRun:
         begin = functools.partial(self.folder.begin, self.config, self.splits, step_of(self.checkpoint), **facts)
         return [
             RunFolderInit(begin),
-            Progress(components, self.recipe),
+            Progress(terms, self.recipe),
             MetricsFile(self.folder, self.clock),
             *schedule,
             Interrupt(round_steps),
         ]
 
     def train(self, trainer: Any, processor: Any) -> bool:
-        """Train from the checkpoint or from the beginning, and save what was tuned to `adapter/` of the run folder.
+        """Train from the checkpoint or from the beginning, and save the trained weights to `adapter/` in the run folder.
+
+        Args:
+            trainer: The trainer.
+            processor: The processor of the model.
 
         Returns:
-            Whether the run came to its last step. It did not where it was interrupted, or where a budget was spent.
+            Whether the run reached its last step. An interrupted run does not, nor does a run whose budget is exhausted.
         """
         trainer.train(resume_from_checkpoint=str(self.checkpoint) if self.checkpoint else None)
         save_tuned(trainer, processor, self.folder.adapter)
         step, steps = trainer.state.global_step, trainer.state.max_steps
         if step < steps:
             say(
-                f"stopped after step {step} of {steps}; the same command with --output_dir {self.folder.root} resume=auto "
-                "goes on from there"
+                f"stopped after step {step} of {steps}; to continue, run the same command with --output_dir "
+                f"{self.folder.root} resume=auto"
             )
         return step >= steps
 
 
 def open_run(config: GRPOConfig | SFTConfig | DPOConfig, recipe: str, started: float) -> OpenRun:
-    """Choose the run folder and the checkpoint, and seed the random generators. Nothing is written.
+    """Choose the run folder and the checkpoint, and seed the random generators. The run folder stays unchanged.
 
     Args:
         config: The checked configuration.
@@ -143,13 +146,13 @@ def open_run(config: GRPOConfig | SFTConfig | DPOConfig, recipe: str, started: f
         started: `time.monotonic()` at the start of the recipe.
 
     Raises:
-        ConfigError: The folder holds a run that is not to be resumed, or the run can't be resumed.
+        ConfigError: The folder already holds a run and `resume` is not set, or the run can't be resumed.
     """
     state = join_processes()
     set_seed(config.train.seed)
     folder = RunFolder.choose(recipe, config.name, config.output_dir, config.resume)
     checkpoint = folder.checkpoint(config.resume, config.train.steps) if config.resume else None
     if config.resume:
-        say(f"resuming from {checkpoint or 'the beginning: there is no whole checkpoint yet'}")
+        say(f"resuming from {checkpoint or 'the beginning, because there is no complete checkpoint yet'}")
         folder.check_same_run(recipe, config.train.seed)
     return OpenRun(recipe, config, state, folder, checkpoint, Clock(folder, started))

@@ -1,13 +1,13 @@
-"""PPO, which shares rollouts, rewards, curriculum, logging and checkpoints with GRPO: a value model gives each token its own advantage.
+"""PPO: a value model gives each token its own advantage. Rollouts, rewards, curriculum, logs and checkpoints are GRPO's.
 
 Three things differ from `GRPOTrainer`:
 
-- the training signal: the mix's total and the KL divergence are rewards of tokens, and generalised advantage estimation takes the value
-  model's values off them;
-- the loss: the value model's loss is added to the policy's loss, which stays TRL's;
-- the optimiser: the value model has a learning rate and a gradient norm of its own.
+- The training signal: the total of the mix and the KL divergence are rewards of tokens, from which generalised advantage
+  estimation computes advantages with the help of the value model.
+- The loss: the loss of the value model is added to TRL's loss of the policy.
+- The optimiser: the value model has its own learning rate and its own gradient norm.
 
-The method is that of Ziegler et al. 2019 (arXiv 1909.08593), with a mix of rewards in place of a reward model.
+The method is that of Ziegler et al. 2019 (arXiv 1909.08593), with a reward mix in place of a reward model.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ from rlcap.policy.captioner import evaluation_mode
 from rlcap.policy.families.registry import make_captioner
 from rlcap.policy.value_model import ValueModel, belongs_to_value_model
 from rlcap.train.grpo import GRPOTrainer
-from rlcap.train.rollout import Rollout, micro_batches
+from rlcap.train.rollout import Rollout, split_into_micro_batches
 
 
 class PPOTrainer(GRPOTrainer):
     """`GRPOTrainer` with a value model.
 
-    The arguments are the same. `model` must be a peft model; the value model's adapter is added to it.
+    The arguments are the same. `model` must be a peft model, to which the trainer adds the adapter of the value model.
 
     Raises:
-        ConfigError: for a model without an adapter.
+        ConfigError: The model has no adapter.
     """
 
     config: PPOConfig
@@ -55,7 +55,7 @@ class PPOTrainer(GRPOTrainer):
 
     @property
     def kl_coefficient(self) -> float:
-        """What a nat of KL divergence costs at a token at present; 0 where the KL is part of the loss."""
+        """The present cost of one nat of KL divergence at a token; 0 if the KL term is part of the loss."""
         train = self.config.train
         if train.kl != "token":
             return 0.0
@@ -87,21 +87,21 @@ class PPOTrainer(GRPOTrainer):
         return {"advantages": advantages, "values": values, "returns": returns}
 
     def _values(self, rollout: Rollout) -> Tensor:
-        """Return the values (N, C) of the value model as it is now, computed micro-batch by micro-batch."""
+        """Return the (N, C) values of the present value model, computed micro-batch by micro-batch."""
         whole = {"prompts": rollout.prompts, "completion_ids": rollout.ids, "completion_mask": rollout.mask}
         captioner = self.captioner(self.model)
         return torch.cat(
             [
                 self.value_model.values(captioner, part["prompts"], part["completion_ids"], part["completion_mask"])
-                for part in micro_batches(whole, self.args.per_device_train_batch_size)
+                for part in split_into_micro_batches(whole, self.args.per_device_train_batch_size)
             ]
         )
 
     def _total(self, rollout: Rollout) -> Tensor:
-        """Return one reward (N,) for each caption of this process, in units of the std of all captions so far."""
+        """Return the (N,) rewards of the captions of this process, in units of the std over all captions so far."""
         device, mix = self.accelerator.device, self.mix
         values = gather(rollout.scores.values.to(device)).cpu()
-        # within groups nothing is compared here; their spread is what the dashboard shows of a component
+        # PPO does not compare captions within groups, but the dashboard shows the spread within groups for each term.
         self._log_spread(mix.names, combine(values, mix.weights, self.num_generations, reward_ranges=mix.reward_ranges))
         mix.moments.update(values.T.tolist())
         total = standardised_total(
@@ -118,42 +118,42 @@ class PPOTrainer(GRPOTrainer):
         errors = (value_loss(values, inputs["values"], inputs["returns"], train.value_clip) * mask).sum()
         summed, count = self.accelerator.reduce(torch.stack([errors.detach(), mask.sum()]))
         self._log("value/loss", summed / count)
-        # the mean over all tokens of the step: a round's tokens are `minibatches` steps'
+        # The loss is the mean over all tokens of the step, and a round has the tokens of `minibatches` steps.
         tokens = inputs["num_items_in_batch"] / self.accelerator.num_processes / self.batching.minibatches
         return loss + train.value_coefficient * errors / tokens
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
-        """Return TRL's optimiser, with the value model's parameters in groups of their own."""
+        """Return TRL's optimiser, with separate parameter groups for the value model."""
         if self.optimizer is not None:
             return self.optimizer
         optimizer = super().create_optimizer(model)
         owner = self.model if model is None else model
-        critics = {id(p) for name, p in owner.named_parameters() if belongs_to_value_model(name)}
+        value_ids = {id(p) for name, p in owner.named_parameters() if belongs_to_value_model(name)}
         rate = self.config.train.value_learning_rate or self.config.train.learning_rate
         for group in list(optimizer.param_groups):
-            mine = [p for p in group["params"] if id(p) in critics]
-            group["params"] = [p for p in group["params"] if id(p) not in critics]
-            if mine:
-                optimizer.add_param_group({**group, "params": mine, "lr": rate})
+            value_parameters = [p for p in group["params"] if id(p) in value_ids]
+            group["params"] = [p for p in group["params"] if id(p) not in value_ids]
+            if value_parameters:
+                optimizer.add_param_group({**group, "params": value_parameters, "lr": rate})
         return optimizer
 
     def _clip_grad_norm(self, model: Any) -> Tensor:
-        """Clip policy and value model each by its own norm, and return the policy's.
+        """Clip the gradients of policy and value model separately, and return the norm of the policy's gradient.
 
-        A value model whose values are still far off must not slow the policy.
+        With a common norm, the large gradients of an untrained value model would slow the policy down.
         """
         if self.is_deepspeed_enabled:
-            return super()._clip_grad_norm(model)  # it clips what it shards itself, and only as a whole
-        of_value_model: list[Tensor] = []
-        of_policy: list[Tensor] = []
+            return super()._clip_grad_norm(model)  # DeepSpeed clips the sharded gradients itself, and only all together
+        value_parameters: list[Tensor] = []
+        policy_parameters: list[Tensor] = []
         for name, parameter in model.named_parameters():
-            (of_value_model if belongs_to_value_model(name) else of_policy).append(parameter)
-        self._log("value/grad_norm", self.accelerator.clip_grad_norm_(of_value_model, self.args.max_grad_norm))
-        return self.accelerator.clip_grad_norm_(of_policy, self.args.max_grad_norm)
+            (value_parameters if belongs_to_value_model(name) else policy_parameters).append(parameter)
+        self._log("value/grad_norm", self.accelerator.clip_grad_norm_(value_parameters, self.args.max_grad_norm))
+        return self.accelerator.clip_grad_norm_(policy_parameters, self.args.max_grad_norm)
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
         super()._save(output_dir, state_dict)
-        if self.args.should_save:  # transformers (5.24 on) calls this in every process
+        if self.args.should_save:  # transformers (since 5.24) calls this method in every process
             self.value_model.save(Path(output_dir or str(self.args.output_dir)), state_dict)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
@@ -162,11 +162,11 @@ class PPOTrainer(GRPOTrainer):
         self.value_model.require_grad()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what `GRPOTrainer.state_dict` returns, and the adaptive coefficient of the KL."""
+        """Return the state of `GRPOTrainer` with the adaptive KL coefficient."""
         return super().state_dict() | {"kl": self.kl.to_dict() if self.kl is not None else None}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take back what `state_dict` returned."""
+        """Restore what `state_dict` returned."""
         super().load_state_dict(state)
         if self.kl is not None and state.get("kl"):
             self.kl = AdaptiveKL.from_dict(state["kl"])

@@ -1,4 +1,4 @@
-"""A recipe's process: what it is told before torch and its friends are imported, and how it ends when it can't go on."""
+"""The process of a recipe or a command: settings that must precede the import of torch, and one-line error messages."""
 
 from __future__ import annotations
 
@@ -12,23 +12,28 @@ from rlcap.errors import InputError
 from rlcap.train.sharding import refuse_fsdp
 
 DEFAULTS = {
-    "OMP_WAIT_POLICY": "PASSIVE",  # waiting threads that spin make a step many times slower where others want a core
+    "OMP_WAIT_POLICY": "PASSIVE",  # threads that wait actively slow a step down many times on a busy machine
     "TOKENIZERS_PARALLELISM": "false",
-    "TQDM_DELAY": "2",  # no bar for what is done in two seconds, such as loading a small model
+    "TQDM_DELAY": "2",  # hides the progress bar of short operations, such as loading a small model
     "WANDB_PROJECT": "rlcap",
 }
+"""Environment variable → the value that it gets where the user has not set it."""
 
 
 def prepare() -> None:
-    """Set `DEFAULTS` where the user has not, and silence what tells nobody anything; real warnings stay."""
+    """Set the environment variables of `DEFAULTS`, and silence two messages of libraries that are of no use to a user."""
     os.environ.update({name: value for name, value in DEFAULTS.items() if name not in os.environ})
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
-    # DeepSpeed, where it is installed, is imported by accelerate and warns of a missing GPU also when nobody asked for it.
+    # If DeepSpeed is installed, accelerate imports it, and DeepSpeed warns about a missing GPU even if a run does not use it.
     logging.getLogger("DeepSpeed").addFilter(lambda record: "Setting accelerator to CPU" not in record.getMessage())
 
 
 def run(main: Callable[[], None]) -> None:
-    """`prepare`, then the recipe; what the user can mend, and Ctrl-C, end it with one line instead of a traceback."""
+    """Run a recipe. An error that the user can fix, or Ctrl-C, ends the process with one line instead of a traceback.
+
+    Args:
+        main: The recipe.
+    """
     prepare()
     try:
         refuse_fsdp()
@@ -36,4 +41,4 @@ def run(main: Callable[[], None]) -> None:
     except InputError as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
-        sys.exit("\nstopped; the same command with resume=auto goes on from the last checkpoint")
+        sys.exit("\nstopped; run the same command with resume=auto to continue from the last checkpoint")

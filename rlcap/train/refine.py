@@ -1,7 +1,7 @@
-"""Captions rewritten by critique, and what became of them: preference pairs for DPO, a training set for SFT.
+"""Rewrites captions by critique, and makes training sets of the results: preference pairs for DPO, paragraphs for SFT.
 
-A rewriting is taken where rewards that had no part in it agree: none of them falls, and their weighted sum rises. Every
-caption's outcome is on disk as soon as it is known, so that a run that is stopped loses nothing that was paid for.
+A rewritten caption is accepted if independent rewards improve: none of them falls, and their weighted sum rises. The result
+of each caption is written to disk immediately, so an interrupted run loses no calls to a judge that were paid for.
 """
 
 from __future__ import annotations
@@ -19,18 +19,25 @@ from rlcap.reward.mix import RewardMix
 from rlcap.train.run_folder import RunFolder, append_lines, read_lines, write_text
 from rlcap.types import RewardBatch, Sample
 
-AT_ONCE = 32
-"""Captions between two writes."""
-BAG = 5
-"""Images of the bag that captions are judged in, their own among them."""
+CHUNK_SIZE = 32
+"""Number of captions that are revised between two writes to disk."""
+BAG_SIZE = 5
+"""Images of the bag in which a caption is scored, including the caption's own image."""
 
 
-def objection(
+def find_objection(
     before: Mapping[str, float], after: Mapping[str, float], weights: Mapping[str, float], tolerance: float = 0.0
 ) -> str | None:
-    """Why a rewriting is not taken, or None. before, after: reward → value, NaN where it could not judge.
+    """Return the reason against a rewritten caption; None where it is accepted.
 
-    At weights of 1, (.2, .5) → (.3, .5) is taken; (.2, .5) → (.9, .4) is not: the second fell.
+    With weights of 1, a change of the values from (.2, .5) to (.3, .5) is accepted. A change to (.9, .4) is not, because
+    the second reward fell.
+
+    Args:
+        before: Reward → value of the original caption; NaN where the reward abstained.
+        after: Reward → value of the rewritten caption; NaN where the reward abstained.
+        weights: Reward → weight in the sum, which must rise.
+        tolerance: How far a single reward may fall.
     """
     for name in weights:
         if math.isnan(before[name]) or math.isnan(after[name]):
@@ -52,33 +59,46 @@ def refine(
     instruction: str,
     tolerance: float = 0.0,
 ) -> list[dict[str, Any]]:
-    """Revise and judge N captions of N samples, and write refined.jsonl, pairs.jsonl and sft.jsonl.
+    """Revise and score N captions, and write refined.jsonl, pairs.jsonl and sft.jsonl to the run folder.
 
-    What the folder holds already is left out. `gallery` is id → image path, for bags. The rows of refined.jsonl are returned.
+    Captions whose results are in the folder already are not revised again.
+
+    Args:
+        captions: N captions.
+        samples: The samples of the captions.
+        reviser: Criticises and rewrites captions.
+        accept: The rewards that decide about a rewritten caption.
+        gallery: Id → image path, for bags.
+        folder: The run folder.
+        instruction: The instruction to the captioner, which becomes the prompt of a preference pair.
+        tolerance: How far a single reward may fall.
+
+    Returns:
+        The rows of refined.jsonl that belong to the samples.
     """
     path = folder.root / "refined.jsonl"
     before = read_lines(path) if path.exists() else []
-    # a kill may have left half a last line, behind which nothing could be written
+    # A killed run may have left half of a last line. Rows appended behind it could not be read.
     write_text(path, "".join(json.dumps(row) + "\n" for row in before))
     done = {row["sample_id"] for row in before}
-    open_ones = [(caption, s) for caption, s in zip(captions, samples, strict=True) if s.id not in done]
-    with tqdm(total=len(open_ones), desc="refine") as bar:
-        taken = 0
-        for start in range(0, len(open_ones), AT_ONCE):
-            texts, rows = map(list, zip(*open_ones[start : start + AT_ONCE], strict=True))
-            revisions = reviser.revise_all(texts, rows)
-            told = outcomes(texts, rows, revisions, accept, gallery, tolerance)
-            append_lines(path, told)
-            taken += sum(row["objection"] is None for row in told)
-            bar.update(len(told))
-            bar.set_postfix(taken=taken)
+    remaining = [(caption, s) for caption, s in zip(captions, samples, strict=True) if s.id not in done]
+    with tqdm(total=len(remaining), desc="refine") as bar:
+        accepted = 0
+        for start in range(0, len(remaining), CHUNK_SIZE):
+            texts, chunk = map(list, zip(*remaining[start : start + CHUNK_SIZE], strict=True))
+            revisions = reviser.revise_all(texts, chunk)
+            rows = score_revisions(texts, chunk, revisions, accept, gallery, tolerance)
+            append_lines(path, rows)
+            accepted += sum(row["objection"] is None for row in rows)
+            bar.update(len(rows))
+            bar.set_postfix(accepted=accepted)
     known = {sample.id: sample for sample in samples}
     refined = [row for row in read_lines(path) if row["sample_id"] in known]
-    write_sets(refined, known, folder, instruction)
+    write_training_sets(refined, known, folder, instruction)
     return refined
 
 
-def outcomes(
+def score_revisions(
     captions: Sequence[str],
     samples: Sequence[Sample],
     revisions: Sequence[Revision],
@@ -86,8 +106,19 @@ def outcomes(
     gallery: Mapping[str, str],
     tolerance: float,
 ) -> list[dict[str, Any]]:
-    """Rows of refined.jsonl: both captions, their rewards, the critiques, and the objection to the new one, if any."""
-    bags = [tuple(gallery[i] for i in s.distractors.get("hard", ()) if i in gallery)[: BAG - 1] for s in samples]
+    """Return the rows of refined.jsonl for N captions.
+
+    A row has both captions, their rewards, the critiques, and the objection to the rewritten caption (or None).
+
+    Args:
+        captions: N original captions.
+        samples: Their samples.
+        revisions: Their revisions.
+        accept: The rewards that decide about a rewritten caption.
+        gallery: Id → image path, for bags.
+        tolerance: How far a single reward may fall.
+    """
+    bags = [tuple(gallery[i] for i in s.distractors.get("hard", ()) if i in gallery)[: BAG_SIZE - 1] for s in samples]
     values = [
         accept.score(RewardBatch(list(texts), list(samples), bags)).values.tolist()
         for texts in (captions, [revision.caption for revision in revisions])
@@ -97,29 +128,39 @@ def outcomes(
     for i, revision in enumerate(revisions):
         before, after = (dict(zip(accept.names, column[i], strict=True)) for column in values)
         if revision.caption == captions[i]:
-            why: str | None = revision.reason or "nothing was changed"
+            objection: str | None = revision.reason or "nothing was changed"
         else:
-            why = objection(before, after, weights, tolerance)
+            objection = find_objection(before, after, weights, tolerance)
         rows.append(
             {
                 "sample_id": samples[i].id,
                 "image": samples[i].image,
                 "caption": revision.caption,
                 "original": captions[i],
-                "objection": why,
+                "objection": objection,
                 "critiques": list(revision.critiques),
-                "before": _plain(before),
-                "after": _plain(after),
+                "before": _replace_nan(before),
+                "after": _replace_nan(after),
             }
         )
     return rows
 
 
-def write_sets(
+def write_training_sets(
     rows: Sequence[Mapping[str, Any]], known: Mapping[str, Sample], folder: RunFolder, instruction: str
 ) -> None:
-    """pairs.jsonl ({image, prompt, chosen, rejected}) and sft.jsonl (rows of data, the new caption as paragraph)."""
-    taken = [row for row in rows if row["objection"] is None]
+    """Write pairs.jsonl and sft.jsonl from the accepted captions.
+
+    A row of pairs.jsonl has `image`, `prompt`, `chosen` and `rejected`. A row of sft.jsonl is a row of a data source with
+    the rewritten caption as its `paragraph`.
+
+    Args:
+        rows: Rows of refined.jsonl.
+        known: Id → sample.
+        folder: The run folder.
+        instruction: The instruction to the captioner.
+    """
+    accepted = [row for row in rows if row["objection"] is None]
     pairs = [
         {
             "id": row["sample_id"],
@@ -128,7 +169,7 @@ def write_sets(
             "chosen": row["caption"],
             "rejected": row["original"],
         }
-        for row in taken
+        for row in accepted
         if row["original"].strip()
     ]
     sft = [
@@ -138,23 +179,29 @@ def write_sets(
             "references": list(known[row["sample_id"]].references) or [row["caption"]],
             "paragraph": row["caption"],
         }
-        for row in taken
+        for row in accepted
     ]
-    for name, found in (("pairs.jsonl", pairs), ("sft.jsonl", sft)):
-        write_text(folder.root / name, "".join(json.dumps(row) + "\n" for row in found))
+    for name, content in (("pairs.jsonl", pairs), ("sft.jsonl", sft)):
+        write_text(folder.root / name, "".join(json.dumps(row) + "\n" for row in content))
 
 
 def describe(rows: Sequence[Mapping[str, Any]], accept: RewardMix) -> str:
-    """A few lines for the terminal: how many were taken, why the others weren't, what the rewards say of those taken."""
-    taken = [row for row in rows if row["objection"] is None]
-    lines = [f"{len(taken)} of {len(rows)} rewritings taken"]
+    """Return a few lines for the terminal: accepted captions, frequent objections, and the change of each reward.
+
+    Args:
+        rows: Rows of refined.jsonl.
+        accept: The rewards that decided.
+    """
+    accepted = [row for row in rows if row["objection"] is None]
+    lines = [f"{len(accepted)} of {len(rows)} rewritten captions accepted"]
     reasons = Counter(row["objection"] for row in rows if row["objection"] is not None)
-    lines += [f"  not taken, {count}: {reason}" for reason, count in reasons.most_common(6)]
-    for name in accept.names if taken else ():
-        before, after = (sum(row[key][name] for row in taken) / len(taken) for key in ("before", "after"))
-        lines.append(f"  {name} of those taken: {before:.3f} → {after:.3f}")
+    lines += [f"  {count} not accepted: {reason}" for reason, count in reasons.most_common(6)]
+    for name in accept.names if accepted else ():
+        before, after = (sum(row[key][name] for row in accepted) / len(accepted) for key in ("before", "after"))
+        lines.append(f"  {name} of accepted captions: {before:.3f} → {after:.3f}")
     return "\n".join(lines)
 
 
-def _plain(values: Mapping[str, float]) -> dict[str, float | None]:
+def _replace_nan(values: Mapping[str, float]) -> dict[str, float | None]:
+    """Replace NaN, which JSON does not know, by None."""
     return {name: None if math.isnan(value) else value for name, value in values.items()}

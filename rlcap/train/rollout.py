@@ -1,7 +1,8 @@
-"""A rollout: the captions of one generation round, from their images to what the update learns from.
+"""A rollout: the captions of one generation round, from their images to the inputs of the loss.
 
-A round's tensors hold one row a caption, the G captions of an image side by side; its prompts are one an image. Both are
-cut into micro-batches here, so that the captions of an image share the pass over its image and instruction.
+The tensors of a round have one row per caption, and the G captions of an image are adjacent. The prompts of a round are
+one per image. This module splits both into micro-batches, so that the captions of an image share the pass over the image
+and the instruction.
 """
 
 from __future__ import annotations
@@ -19,40 +20,49 @@ from rlcap.io.images import open_image
 from rlcap.policy.captioner import Captioner, GeneratedCaptions
 from rlcap.policy.prompt import Prompt
 from rlcap.reward.mix import MixScores
+from rlcap.train.dataset import DatasetRow
 from rlcap.types import RewardBatch
 
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
-    """N = B·G captions of this process's B images."""
+    """N = B·G scored captions of the B images of one process."""
 
-    rows: Sequence[Mapping[str, Any]]
+    rows: Sequence[DatasetRow]
     """N rows of the data set."""
     prompts: Sequence[Prompt]
-    """B."""
+    """B prompts."""
     ids: Tensor
-    """(N, C) tokens, padded on the right."""
+    """(N, C) token ids, padded on the right."""
     mask: Tensor
-    """(N, C) 1 up to and with the end token."""
+    """(N, C), 1 up to and including the end token, 0 after it."""
     batch: RewardBatch
-    """The captions as the rewards see them."""
+    """The captions in the form that rewards receive."""
     scores: MixScores
-    """Their scores; (N, K) values, NaN where a component abstained."""
+    """Scores of the captions: (N, K) values, NaN where a reward term abstained."""
     sampled_log_probs: Tensor
-    """(N, C) as generation saw them; 0 where the mask is."""
+    """(N, C) log-probabilities that generation computed; 0 where the mask is 0."""
     old_log_probs: Tensor | None
-    """(N, C) under the policy that wrote them; None where the update's own first pass gives the same."""
-    ref_log_probs: Tensor | None
-    """(N, C) under the reference model; None without a KL term."""
-    greedy: Tensor | None = None
-    """(N, K) the scores of each image's greedy caption, where those are the baseline."""
+    """(N, C) log-probabilities under the policy that sampled the captions.
 
-    def batch_of(self, signal: Mapping[str, Tensor], items: Tensor) -> dict[str, Any]:
-        """What TRL's loss takes. `signal`: further tensors of N rows. `items`: tokens of the round, over all processes."""
-        nothing = self.ids.new_zeros(len(self.ids), 0)  # the prompt is read apart from the captions
+    None where the update itself computes the same values in its first pass.
+    """
+    ref_log_probs: Tensor | None
+    """(N, C) log-probabilities under the reference model; None without a KL term."""
+    greedy: Tensor | None = None
+    """(N, K) scores of the greedy caption of each row's image; None where another baseline is used."""
+
+    def to_loss_inputs(self, signal: Mapping[str, Tensor], token_count: Tensor) -> dict[str, Any]:
+        """Return the inputs of TRL's loss for the whole rollout.
+
+        Args:
+            signal: Name → tensor of N rows, as `GRPOTrainer.compute_training_signal` returns it.
+            token_count: Number of caption tokens of the round over all processes, a scalar.
+        """
+        empty = self.ids.new_zeros(len(self.ids), 0)  # the captioner runs the prompts separately from the captions
         tensors = {
-            "prompt_ids": nothing,
-            "prompt_mask": nothing,
+            "prompt_ids": empty,
+            "prompt_mask": empty,
             "completion_ids": self.ids,
             "completion_mask": self.mask,
             "old_per_token_logps": self.old_log_probs,
@@ -60,18 +70,28 @@ class Rollout:
             **signal,
         }
         present = {name: tensor for name, tensor in tensors.items() if tensor is not None}
-        return {**present, "prompts": list(self.prompts), "num_items_in_batch": items}
+        return {**present, "prompts": list(self.prompts), "num_items_in_batch": token_count}
 
 
-def micro_batches(batch: Mapping[str, Any], size: int) -> list[dict[str, Any]]:
-    """A round cut into micro-batches of `size` captions. A micro-batch holds whole groups, or a part of one.
+def split_into_micro_batches(batch: Mapping[str, Any], size: int) -> list[dict[str, Any]]:
+    """Split a round into micro-batches of `size` captions.
 
-    Raises ValueError where `size` captions would be parts of several groups.
+    A micro-batch holds complete groups, or a part of a single group.
+
+    Args:
+        batch: Inputs of the loss: N caption rows under `completion_ids` and other tensors, and B `prompts`. Scalars and
+            values that are not tensors are the same in each micro-batch.
+        size: Captions in a micro-batch.
+
+    Raises:
+        ValueError: A micro-batch would hold parts of several groups.
     """
     count = len(batch["completion_ids"])
     group = count // len(batch["prompts"])
     if size % group and group % size:
-        raise ValueError(f"a micro-batch of {size} captions cuts groups of {group} unevenly")
+        raise ValueError(
+            f"a micro-batch of {size} captions does not fit groups of {group}: one must be a multiple of the other"
+        )
     parts = []
     for start in range(0, count, size):
         rows = slice(start, start + size)
@@ -81,34 +101,50 @@ def micro_batches(batch: Mapping[str, Any], size: int) -> list[dict[str, Any]]:
     return parts
 
 
-def as_rows(
+def to_records(
     ids: Sequence[str], captions: Sequence[str], advantages: Tensor, scores: MixScores
 ) -> Iterator[dict[str, Any]]:
-    """What the run folder keeps of N captions: of each its scores, the reasons of abstentions, and what judges noted.
+    """Yield the rows of `rollouts.jsonl` for N captions.
 
-    advantages: (N,), or (N, C), of which the mean over tokens is kept.
+    A row has the scores of a caption, the reasons of abstentions, and the notes of the judges.
+
+    Args:
+        ids: N sample ids.
+        captions: N captions.
+        advantages: (N,), or (N, C) for advantages per token, of which a row keeps the mean.
+        scores: Scores of the N captions.
     """
     for i, (id, caption) in enumerate(zip(ids, captions, strict=True)):
-        mine = {name: scores.scores[name][i] for name in scores.names}
+        own = {name: scores.scores[name][i] for name in scores.names}
         yield {
             "sample_id": id,
             "caption": caption,
             "advantage": float(advantages[i].mean()),
-            "scores": {name: score.value for name, score in mine.items()},
-            "abstained": {name: score.reason for name, score in mine.items() if score.abstained},
-            "notes": {name: score.note for name, score in mine.items() if score.note},
+            "scores": {name: score.value for name, score in own.items()},
+            "abstained": {name: score.reason for name, score in own.items() if score.abstained},
+            "notes": {name: score.note for name, score in own.items() if score.note},
         }
 
 
-def prepare(captioner: Captioner, rows: Sequence[Mapping[str, Any]], group: int, instruction: str) -> list[Prompt]:
-    """The prompts of N rows in groups of `group`: each image is opened and seen once."""
+def prepare_prompts(captioner: Captioner, rows: Sequence[DatasetRow], group: int, instruction: str) -> list[Prompt]:
+    """Return one prompt per group of `group` rows: each image is opened and encoded once.
+
+    Args:
+        captioner: The captioner.
+        rows: N rows; the rows of an image are adjacent.
+        group: Captions per image.
+        instruction: The instruction to the captioner.
+
+    Returns:
+        N / group prompts.
+    """
     return captioner.prepare([open_image(row["image_path"]) for row in rows[::group]], instruction)
 
 
-def write(
+def sample_captions(
     captioner: Captioner,
     prompts: Sequence[Prompt],
-    rows: Sequence[Mapping[str, Any]],
+    rows: Sequence[DatasetRow],
     *,
     seed: int,
     step: int,
@@ -116,7 +152,21 @@ def write(
     temperature: float,
     top_p: float,
 ) -> GeneratedCaptions:
-    """Sample the captions of N rows; which ones is a function of the weights, (seed, step) and each row's `sample_id`."""
+    """Sample one caption for each of N rows.
+
+    The captions are a function of the weights, of (seed, step) and of the `sample_id` of each row. The number of processes
+    and the order of the rows do not change them.
+
+    Args:
+        captioner: The captioner.
+        prompts: B prompts, one per group of rows.
+        rows: N = B·G rows; the rows of an image are adjacent.
+        seed: Seed of the run.
+        step: Optimiser steps before this round.
+        max_new_tokens: Maximum length C of a caption, in tokens.
+        temperature: Sampling temperature; 0 is greedy.
+        top_p: Probability mass of nucleus sampling, in (0, 1].
+    """
     group = len(rows) // len(prompts)
     drawn = [sampling_uniforms(seed, step, row["sample_id"], group, max_new_tokens) for row in rows[::group]]
     return captioner.generate(
@@ -129,20 +179,24 @@ def write(
     )
 
 
-def mean_of_all(metrics: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Return each metric's mean over the processes that have it, as if one process had judged all captions.
+def average_over_processes(metrics: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Return the mean of each metric over the processes that have it, as if one process had scored all captions.
 
-    A process whose captions have no bag has no recall. The mean of a reward counts for as much as the share of captions on which the reward
-    did not abstain.
+    A process can lack a metric: without bags, for example, it has no recall. The mean of a reward is weighted by the share
+    of captions on which the reward did not abstain.
+
+    Args:
+        metrics: Metric → value, for each process.
     """
-    names = dict.fromkeys(name for mine in metrics for name in mine)
-    found = {}
+    names = dict.fromkeys(name for own in metrics for name in own)
+    means = {}
     for name in names:
-        known = [(mine[name], _judged(mine, name)) for mine in metrics if name in mine]
-        found[name] = sum(value * weight for value, weight in known) / sum(weight for _, weight in known)
-    return found
+        weighted = [(own[name], _weigh_process(own, name)) for own in metrics if name in own]
+        means[name] = sum(value * weight for value, weight in weighted) / sum(weight for _, weight in weighted)
+    return means
 
 
-def _judged(metrics: Mapping[str, float], name: str) -> float:
-    component, _, what = name.rpartition("/")
-    return 1 - metrics.get(f"{component}/abstain_rate", 0.0) if what in ("mean", "weighted_mean") else 1.0
+def _weigh_process(metrics: Mapping[str, float], name: str) -> float:
+    """Return the weight of a process in the mean of a metric: the share of captions from which the metric comes."""
+    term, _, statistic = name.rpartition("/")
+    return 1 - metrics.get(f"{term}/abstain_rate", 0.0) if statistic in ("mean", "weighted_mean") else 1.0

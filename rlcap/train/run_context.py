@@ -1,10 +1,10 @@
-"""A reinforcement recipe from its configuration to the trainer, and from the trained policy to the report.
+"""The common part of the reinforcement recipes: from the configuration to the trainer, and from training to the report.
 
     context = prepare_run(config, "grpo", started)
     trainer = GRPOTrainer(**context.trainer_kwargs())
     context.run(trainer)
 
-What every recipe of the kind has in common stands here, in the order in which it happens.
+The code follows the order in which things happen in a run.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from rlcap.policy.visual_tokens import count_visual_tokens, describe_visual_toke
 from rlcap.reward.mix import RewardMix, check_mix
 from rlcap.train.callbacks import BudgetStop, Schedule
 from rlcap.train.evaluation import Evaluation, build_evaluator
+from rlcap.train.grpo import GRPOTrainer
 from rlcap.train.memory_check import check_memory
 from rlcap.train.open_run import OpenRun, open_run, say
 from rlcap.types import Sample
@@ -35,20 +36,26 @@ from rlcap.types import Sample
 
 @dataclass
 class RunContext:
-    """One process's part of a reinforcement run; `prepare_run` makes it."""
+    """Everything that one process needs for a reinforcement run. `prepare_run` makes it."""
 
     opened: OpenRun
-    """Run folder, checkpoint, clock, data: what all recipes have."""
+    """Run folder, checkpoint, clock and data, which all recipes have."""
     config: GRPOConfig
+    """The checked configuration."""
     batching: Batching
+    """The batch sizes."""
     curriculum: curricula.Curriculum
+    """The curriculum over bags."""
     mix: RewardMix
+    """The rewards."""
     policy: Policy
+    """The captioner that is trained."""
     evaluation: Evaluation
+    """The evaluation during training."""
 
     @property
     def gallery(self) -> dict[str, str]:
-        """Id → path of the training images, which bags are made of."""
+        """Id → path of the training images, from which bags are formed."""
         return {sample.id: sample.image for sample in self.opened.splits["train"]}
 
     def trainer_kwargs(self) -> dict[str, Any]:
@@ -67,7 +74,7 @@ class RunContext:
             "instruction": self.opened.instruction,
             "callbacks": self.opened.callbacks(
                 self.policy,
-                components=self.mix.names,
+                terms=self.mix.names,
                 schedule=[
                     Schedule(self.evaluation, self.config.evaluation.every),
                     BudgetStop(self.mix, round_steps),
@@ -76,10 +83,18 @@ class RunContext:
             ),
         }
 
-    def run(self, trainer: Any) -> None:
-        """Try the largest image, train, and leave adapter, summary and report in the run folder."""
+    def run(self, trainer: GRPOTrainer) -> None:
+        """Check the memory, train, and write adapter, summary and report to the run folder.
+
+        Args:
+            trainer: The trainer that was made with `trainer_kwargs`.
+
+        Raises:
+            BatchingError: The micro-batch does not fit into memory.
+        """
         opened, self.evaluation.trainer = self.opened, trainer
-        if not trainer.is_deepspeed_enabled:  # DeepSpeed distributes the weights later
+        # Under DeepSpeed there is no check: the weights are distributed only when training begins.
+        if not trainer.is_deepspeed_enabled:
             captioner, tokens = self.policy.captioner, self.config.generation.max_new_tokens
             value_model = getattr(trainer, "value_model", None)
             paths = list(self.gallery.values())
@@ -99,24 +114,29 @@ class RunContext:
 
 
 def describe_bags(samples: Sequence[Sample], curriculum: curricula.Curriculum) -> str:
-    """One line for the start of a run: whether the images have the look-alikes that the curriculum asks for."""
+    """Return one line that says how many similar images the bags of the run can have.
+
+    Args:
+        samples: The training samples.
+        curriculum: The curriculum, which determines the level and the largest size of bags.
+    """
     stages: Sequence[Any] = getattr(curriculum, "stages", (curriculum,))
     level, largest = stages[0].level, max(getattr(s, "bag_size", None) or max(s.sizes) for s in stages)
     if level == "random":
-        return f"bags: random images, up to {largest - 1} beside an image's own"
+        return f"bags: up to {largest - 1} random images besides the image itself"
     counts = [len(sample.distractors.get(level, ())) for sample in samples]
     if not any(counts):
         return (
-            f"bags: WARNING no training image has look-alikes of level {level!r}, and captions are compared with random images "
-            "alone; `rlcap bags mine` finds some (data.bags)"
+            f"bags: WARNING: no training image has similar images of level {level!r}, so captions are compared with random "
+            "images only; `rlcap bags mine` finds similar images (data.bags)"
         )
     short = sum(count < largest - 1 for count in counts)
-    some = f"; {short} of {len(counts)} have fewer, and smaller bags" if short else ""
-    return f"bags: up to {largest - 1} look-alikes of level {level!r} beside an image's own{some}"
+    note = f"; {short} of {len(counts)} images have fewer, and therefore smaller bags" if short else ""
+    return f"bags: up to {largest - 1} similar images of level {level!r} besides the image itself{note}"
 
 
 def prepare_run(config: GRPOConfig, recipe: str, started: float) -> RunContext:
-    """Prepare everything that a reinforcement trainer needs. Nothing is written to the run folder yet.
+    """Prepare everything that a reinforcement trainer needs. The run folder stays unchanged.
 
     Args:
         config: The checked configuration.
@@ -124,16 +144,14 @@ def prepare_run(config: GRPOConfig, recipe: str, started: float) -> RunContext:
         started: `time.monotonic()` at the start of the recipe.
 
     Raises:
-        InputError: Something that the user gave can't be used.
+        InputError: The configuration, the data or the models can't be used.
     """
     opened = open_run(config, recipe, started)
 
-    # ---- what can be refused before anything is loaded: batches, curriculum, mix ---------------------------------
+    # ---- checks that need no data and no model: batch sizes, curriculum, reward mix --------------------------------
     train = config.train
     if train.use_vllm and not torch.cuda.is_available():
-        raise ConfigError(
-            "train.use_vllm is for GPUs, and this machine has none that torch can use: train.use_vllm=false"
-        )
+        raise ConfigError("train.use_vllm needs a GPU, and torch finds none on this machine: set train.use_vllm=false")
     batching = plan(
         train.images_per_step,
         train.captions_per_image,
@@ -143,10 +161,10 @@ def prepare_run(config: GRPOConfig, recipe: str, started: float) -> RunContext:
         minibatches=train.minibatches,
     )
     curriculum = curricula.parse(config.curriculum)
-    asked = mix_entries(config.mix)
-    check_mix(asked, ("device", "gallery"))
+    terms = mix_entries(config.mix)
+    check_mix(terms, ("device", "gallery"))
 
-    # ---- data: rows with paths of images ---------------------------------------------------------------------------
+    # ---- data: samples with paths of images ------------------------------------------------------------------------
     opened.load_data()
     splits, instruction = opened.splits, opened.instruction
     images = [sample.image for sample in splits["train"]]
@@ -154,16 +172,16 @@ def prepare_run(config: GRPOConfig, recipe: str, started: float) -> RunContext:
     say(curricula.describe(curriculum))
     say(describe_bags(splits["train"], curriculum))
 
-    # ---- frozen scorers, before any DeepSpeed configuration exists -------------------------------------------------
+    # ---- frozen scorers: they load before a DeepSpeed configuration exists, which would shard them too -------------
     device = str(opened.state.device)
     mix = RewardMix.from_config(
-        asked,
+        terms,
         context={"device": device, "gallery": images},
         max_abstain=train.max_abstain,
     )
     evaluator = build_evaluator(config, splits, instruction, opened.folder, device)
 
-    # ---- the policy: base + adapter; the reference model is the adapter as it is now -------------------------------
+    # ---- policy: base model and adapter; the adapter in its present state is the reference model -------------------
     policy = load_policy(config.model)
     say(policy.describe())
     say(describe_visual_tokens(count_visual_tokens(policy.captioner, images)))

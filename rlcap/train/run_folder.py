@@ -1,4 +1,4 @@
-"""The folder of a run: what is in it, and how it is written so that a crash leaves it readable.
+"""The folder of a run: its contents, and writes that leave it readable after a crash.
 
 config.yaml             every value of the configuration
 run.json                versions, git commit, seed, trainable parameters, fingerprints of the data
@@ -6,12 +6,12 @@ metrics.jsonl           one row for each optimiser step
 rollouts.jsonl          every sampled caption with the scores of the reward terms and critiques (one file for each process)
 captions/<step>.jsonl   greedy captions of the evaluated splits
 panel.jsonl             the captions of a few images at each evaluation
-checkpoints/            what resuming needs
-adapter/                the tuned LoRA adapter, which plain peft loads
+checkpoints/            the states from which a run can be resumed
+adapter/                the trained LoRA adapter, which plain peft loads
 summary.json            means and changes of the held-out metrics
 report.html             the report
 
-SFT evaluates nothing, and leaves neither captions nor a summary nor a report. Rollouts and the panel are of GRPO and PPO.
+SFT evaluates nothing, so it writes neither captions nor a summary nor a report. Only GRPO and PPO write rollouts and a panel.
 """
 
 from __future__ import annotations
@@ -34,19 +34,19 @@ from rlcap.types import Sample
 
 PACKAGES = ("rlcap", "torch", "transformers", "trl", "peft", "accelerate", "datasets", "open_clip_torch", "textgrad")
 STATE = "rlcap_state.json"
-"""Written last into a checkpoint, with the sizes of all other files: where one is missing or shorter, it is not whole."""
+"""Last file of a checkpoint, with the sizes of all others. A checkpoint with a missing or shorter file is incomplete."""
 ENDED = "ended"
 """Entry of run.json that marks a run as ended where the recipe writes no summary."""
 TRACES = ("config.yaml", "metrics.jsonl", "captions", "adapter")
-"""A folder that holds one of these files or folders holds a run."""
+"""A folder that contains one of these files or folders contains a run."""
 
 
 class RunFolder:
-    """The paths of a run, and the writes that several parts of the code share.
+    """The paths of a run, and the operations on them that several parts of the code share.
 
     Args:
         root: The folder.
-        recipe: Name of the recipe that is run, such as `grpo`.
+        recipe: Name of the recipe, such as `grpo`.
     """
 
     def __init__(self, root: Path, recipe: str = "") -> None:
@@ -57,33 +57,33 @@ class RunFolder:
         self.checkpoints = root / "checkpoints"
         self.adapter = root / "adapter"
         self.fresh = False
-        """Whether a new run begins here. `begin` then checks that no other run took the folder in the meantime."""
+        """Whether a new run starts here. `begin` then checks that no other run took the folder in the meantime."""
 
     @classmethod
     def choose(cls, recipe: str, name: str | None, output_dir: str | None, resume: str | None = None) -> RunFolder:
-        """Choose the folder of a run. Nothing is written; `begin` does that.
+        """Choose the folder of a run. The folder stays unchanged until `begin`.
 
         Args:
             recipe: Name of the recipe, such as `grpo`.
-            name: The configured `name`; where it is None, the recipe and the time make one.
-            output_dir: The configured `output_dir`, which goes before the name.
+            name: The configured `name`; if it is None, the name is the recipe and the time.
+            output_dir: The configured `output_dir`, which takes precedence over the name.
             resume: The configured `resume`.
 
         Returns:
-            The same folder on every process. The main process reads the clock for all: the others might read another second.
+            The same folder on every process. Only the main process reads the clock, because others could read another second.
 
         Raises:
-            ConfigError: The folder already holds a run that is not to be resumed, or `resume=auto` has no folder to look in.
+            ConfigError: The folder already holds a run and `resume` is not set, or `resume=auto` has no folder.
         """
         from accelerate.utils import broadcast_object_list
 
         if resume == "auto" and not (name or output_dir):
-            raise ConfigError("resume=auto needs the run's folder: say --output_dir runs/NAME")
+            raise ConfigError("resume=auto needs the folder of the run: add --output_dir runs/NAME")
         root = output_dir or str(Path("runs") / (name or f"{recipe}-{time.strftime('%Y%m%d-%H%M%S')}"))
         folder = cls(Path(broadcast_object_list([root])[0]), recipe)
         if not resume and any((folder.root / trace).exists() for trace in TRACES):
             raise ConfigError(
-                f"{folder.root} already holds a run; choose another output_dir, or go on with it: resume=auto"
+                f"{folder.root} already holds a run; choose another output_dir, or continue the run with resume=auto"
             )
         folder.fresh = not resume
         return folder
@@ -93,63 +93,63 @@ class RunFolder:
         return self.root / ("rollouts.jsonl" if rank == 0 else f"rollouts-{rank}.jsonl")
 
     def checkpoint(self, resume: str, steps: int) -> Path | None:
-        """Find the checkpoint from which a run goes on.
+        """Find the checkpoint from which a run continues.
 
-        A run that was killed between its last checkpoint and its end takes up the checkpoint before, and comes to the same
-        end again.
+        A run that was killed between its last checkpoint and its end continues from the checkpoint before the last one, and
+        reaches the same end again.
 
         Args:
-            resume: Folder of a checkpoint, or `auto` for the newest whole one of this run.
+            resume: Folder of a checkpoint, or `auto` for the newest complete one of this run.
             steps: The configured number of optimiser steps.
 
         Returns:
-            The checkpoint; None for a run that was killed before its first one, which starts from the beginning.
+            The checkpoint; None for a run that was killed before its first one and therefore starts from the beginning.
 
         Raises:
-            ConfigError: The named checkpoint is not whole, nothing is left to do, or a finished run has no checkpoint left.
+            ConfigError: The named checkpoint is incomplete, no step is left, or a finished run has no checkpoint any more.
         """
         if resume != "auto":
             path = Path(resume)
             if lack := missing_from_checkpoint(path):
-                raise ConfigError(f"resume={resume}: not a whole checkpoint ({lack}); resume=auto finds the newest")
+                raise ConfigError(f"resume={resume}: not a complete checkpoint ({lack}); resume=auto finds the newest")
             if _step(path) >= steps:
-                raise ConfigError(f"resume={resume} is past the last of {steps} steps; raise train.steps to go on")
+                raise ConfigError(f"resume={resume} has no step left of {steps}; raise train.steps to continue")
             return path
-        # Half-written ones (a kill during the write) are passed over.
+        # A run that was killed while it wrote a checkpoint leaves an incomplete one, which is skipped.
         whole = [path for path in self.checkpoints.glob("checkpoint-*") if not missing_from_checkpoint(path)]
         reported = self._summarised(steps)
         if (reported or ENDED in self.facts()) and any(_step(path) >= steps for path in whole):
-            again = f", or write its report again: rlcap report {self.root}" if reported else ""
+            again = f", or write the report again with rlcap report {self.root}" if reported else ""
             raise ConfigError(
-                f"resume=auto: the run in {self.root} has ended after its {steps} steps; raise train.steps to go on{again}"
+                f"resume=auto: the run in {self.root} has completed its {steps} steps; raise train.steps to continue{again}"
             )
         if not whole:
             if left := [name for name in ("summary.json", "adapter") if (self.root / name).exists()]:
                 raise ConfigError(
-                    f"resume=auto: {self.root} has no checkpoint but holds {left[0]} of a run that came to its end; choose "
+                    f"resume=auto: {self.root} has no checkpoint, but the {left[0]} of a completed run; choose "
                     "another output_dir"
                 )
             return None
         before = [path for path in whole if _step(path) < steps]
         if not before:
             raise ConfigError(
-                f"resume=auto: no whole checkpoint before step {steps} in {self.checkpoints}; start without resume, in "
+                f"resume=auto: no complete checkpoint before step {steps} in {self.checkpoints}; start without resume, in "
                 "another output_dir"
             )
         return max(before, key=_step)
 
     def facts(self) -> dict[str, Any]:
-        """Return the contents of run.json; empty where no session has begun."""
+        """Return the contents of run.json; empty if no session has started."""
         path = self.root / "run.json"
         return json.loads(path.read_text()) if path.is_file() else {}
 
     def _summarised(self, steps: int) -> bool:
-        """Return whether summary.json is of a session that came to step `steps`, and not of one that was stopped before."""
+        """Return whether summary.json comes from a session that reached step `steps`."""
         path = self.root / "summary.json"
         return path.is_file() and json.loads(path.read_text()).get("steps", steps) >= steps
 
     def mark_ended(self) -> None:
-        """Note in run.json that the run has ended. Recipes that write a summary need no such mark."""
+        """Record in run.json that the run has ended. Recipes that write a summary do not need this mark."""
         write_text(self.root / "run.json", json.dumps({**self.facts(), ENDED: True}, indent=2))
 
     def check_same_run(
@@ -159,36 +159,36 @@ class RunFolder:
         splits: Mapping[str, Sequence[Sample]] | None = None,
         pairs_fingerprint: str | None = None,
     ) -> None:
-        """Check that a resumed run is the one that was begun in this folder.
+        """Check that a resumed run is the run that was started in this folder.
 
-        What came out otherwise would be neither run, or its start would be compared with other images than its end.
+        Otherwise the result would be a mixture of two runs, or its first and its last evaluation would use other images.
 
         Args:
             recipe: Name of the recipe.
             seed: The configured `train.seed`.
-            splits: The loaded data; None where they are not loaded yet.
-            pairs_fingerprint: Fingerprint of the preference pairs; None where the recipe has none.
+            splits: The loaded data; None before they are loaded.
+            pairs_fingerprint: Fingerprint of the preference pairs; None in recipes without pairs.
 
         Raises:
-            ConfigError: The run was begun by another recipe, with another seed or with other data.
+            ConfigError: The run was started by another recipe, with another seed or with other data.
         """
         facts = self.facts()
         if facts.get("recipe", recipe) != recipe:
             raise ConfigError(f"{self.root} is a run of recipes/{facts['recipe']}.py, this is recipes/{recipe}.py")
         if facts.get("seed", seed) != seed:
             raise ConfigError(
-                f"{self.root} was begun with train.seed={facts['seed']}, got {seed}: a run keeps its seed"
+                f"{self.root} was started with train.seed={facts['seed']}, got {seed}: a resumed run must keep its seed"
             )
         if pairs_fingerprint is not None and facts.get("pairs_fingerprint", pairs_fingerprint) != pairs_fingerprint:
             raise ConfigError(
-                f"{self.root} was begun with other pairs: give the file that its config.yaml names, or another output_dir"
+                f"{self.root} was started with other pairs: use the file in its config.yaml, or another output_dir"
             )
         for name, rows in (splits or {}).items():
             before = facts.get("data", {}).get(name)
             if before is not None and before["fingerprint"] != fingerprint(rows):
                 raise ConfigError(
-                    f"{self.root} was begun with {before['images']} other {name} images than these {len(rows)}: give the "
-                    "data: that its config.yaml names, or another output_dir"
+                    f"{self.root} was started with other {name} images ({before['images']} instead of {len(rows)}): use the "
+                    "section data of its config.yaml, or another output_dir"
                 )
 
     def begin(
@@ -200,12 +200,12 @@ class RunFolder:
         seconds_before: float = 0.0,
         **more: Any,
     ) -> None:
-        """Prepare the folder for a session: drop what was logged after its start, and write config.yaml and run.json.
+        """Prepare the folder for a session: drop the logs after the step at which it starts, and write config.yaml and run.json.
 
         Args:
             config: The checked configuration.
             splits: Name of a split → its samples.
-            step: Optimiser steps that the session has behind it; −1 where it starts from the beginning.
+            step: Optimiser steps that are already completed; −1 if the run starts from the beginning.
             seconds_before: Seconds of the earlier sessions.
             **more: Further entries of run.json.
 
@@ -234,15 +234,15 @@ class RunFolder:
         """Take the folder for a new run.
 
         Raises:
-            ConfigError: Another run began in this folder since it was chosen.
+            ConfigError: Another run started in this folder after it was chosen.
         """
         try:
             (self.root / "config.yaml").open("x").close()
         except FileExistsError as error:
-            raise ConfigError(f"{self.root} was taken by another run meanwhile; choose another output_dir") from error
+            raise ConfigError(f"another run has just started in {self.root}; choose another output_dir") from error
 
     def rewind(self, step: int) -> None:
-        """Drop what was logged or saved after `step`, because a resumed run writes it again."""
+        """Drop all logs, captions and checkpoints after `step`, because a resumed run writes them again."""
         for path in [self.metrics, self.panel, *self.root.glob("rollouts*.jsonl")]:
             if path.exists():
                 rows = [line for line in read_lines(path) if line["step"] <= step]
@@ -259,8 +259,8 @@ def write_state(checkpoint: Path, state: Mapping[str, Any]) -> None:
     """Write the last file of a checkpoint.
 
     Args:
-        checkpoint: Folder of the checkpoint. All its other files must be written.
-        state: What resuming needs beside what transformers saves; JSON-able.
+        checkpoint: Folder of the checkpoint, which must contain all other files.
+        state: The state that transformers does not save, as plain JSON values.
     """
     files = (path for path in sorted(checkpoint.rglob("*")) if path.is_file() and path.name != STATE)
     sizes = {path.relative_to(checkpoint).as_posix(): path.stat().st_size for path in files}
@@ -268,13 +268,13 @@ def write_state(checkpoint: Path, state: Mapping[str, Any]) -> None:
 
 
 def missing_from_checkpoint(checkpoint: Path) -> str:
-    """Return what a checkpoint lacks, in words; an empty text where it is whole."""
+    """Return a description of what is missing from a checkpoint; an empty text if it is complete."""
     try:
         sizes = json.loads((checkpoint / STATE).read_text()).get("files", {})
     except FileNotFoundError:
         return f"it lacks {STATE}"
     except json.JSONDecodeError as error:
-        return f"its {STATE} is no JSON: {error}"
+        return f"its {STATE} is not JSON: {error}"
     for name, size in sizes.items():
         path = checkpoint / name
         found = path.stat().st_size if path.is_file() else 0
@@ -284,9 +284,9 @@ def missing_from_checkpoint(checkpoint: Path) -> str:
 
 
 def step_of(checkpoint: Path | None) -> int:
-    """Return the optimiser steps that a checkpoint has behind it, which its name says.
+    """Return the number of completed optimiser steps of a checkpoint, which stands in its name.
 
-    Without a checkpoint it is −1 and not 0, because the evaluation before the first step is still to be done.
+    Without a checkpoint the result is −1. It is not 0, because the evaluation before the first step is not done yet.
     """
     return -1 if checkpoint is None else _step(checkpoint)
 
@@ -326,7 +326,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def fingerprint(samples: Sequence[Sample]) -> str:
-    """Return 16 hexadecimal digits of a sha256 over ids and texts, by which the data of two runs are compared."""
+    """Return 16 hexadecimal digits of a sha256 over ids and texts. Two runs have the same data if these agree."""
     digest = hashlib.sha256()
     for sample in samples:
         digest.update(json.dumps([sample.id, sample.references, sample.paragraph], ensure_ascii=False).encode())
@@ -334,7 +334,7 @@ def fingerprint(samples: Sequence[Sample]) -> str:
 
 
 def git_commit() -> str | None:
-    """Return the commit of the code in use, with `+dirty` where tracked files were changed; None outside a checkout."""
+    """Return the git commit of the code, with `+dirty` if tracked files have changes; None outside a checkout."""
     folder = Path(__file__).parent
 
     def git(*words: str) -> str:
@@ -347,7 +347,7 @@ def git_commit() -> str | None:
 
 
 def versions() -> dict[str, str | None]:
-    """Return the versions of the packages that a result depends on; None for one that is not installed."""
+    """Return the versions of the packages on which a result depends; None for a package that is not installed."""
     found: dict[str, str | None] = {}
     for package in PACKAGES:
         try:

@@ -1,27 +1,30 @@
-"""The tuned weights on disk, the same for every recipe."""
+"""Saves the trained weights, in the same way for all recipes."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
+from transformers import ProcessorMixin, Trainer
 
-def save_tuned(trainer: Any, processor: Any, folder: Path) -> None:
-    """Write what a trainer tuned, as safetensors.
 
-    It is the adapter, which plain peft loads. Without an adapter it is the whole model with its processor, to be loaded as
-    `model.base`. Every process must call this function; the main process writes.
+def save_tuned(trainer: Trainer, processor: ProcessorMixin, folder: Path) -> None:
+    """Write the trained weights as safetensors.
+
+    With an adapter, the folder then holds the adapter, which plain peft loads. Without one, it holds the complete model with
+    its processor, which a configuration can name as `model.base`. Every process must call this function; only the main
+    process writes.
 
     Args:
-        trainer: A transformers Trainer after training.
+        trainer: A trainer after training.
         processor: The processor of the model.
-        folder: Where to write.
+        folder: The folder to write.
     """
     accelerator = trainer.accelerator
     weights = accelerator.get_state_dict(trainer.model_wrapped)  # under ZeRO-3, only the engine can gather them
     if not accelerator.is_main_process:
         return
-    model = accelerator.unwrap_model(trainer.model)
+    model: Any = accelerator.unwrap_model(trainer.model)
     if hasattr(model, "peft_config"):
         model.save_pretrained(folder, state_dict=weights, selected_adapters=["default"])
         (folder / "README.md").unlink(missing_ok=True)  # peft's empty model card

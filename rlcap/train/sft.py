@@ -1,6 +1,7 @@
-"""Maximum likelihood on captions, which makes the starting adapter of reinforcement. Only the caption's tokens have a loss.
+"""Supervised fine-tuning on captions by maximum likelihood, which gives the starting adapter of reinforcement.
 
-It uses the Trainer of transformers with a collator, because TRL's SFTTrainer would decode every image before training.
+The loss covers the tokens of the captions only. The module uses the Trainer of transformers with a collator of its own,
+because TRL's SFTTrainer would decode all images before training.
 """
 
 from __future__ import annotations
@@ -27,10 +28,10 @@ from rlcap.types import Sample
 
 
 class Captions(Dataset):
-    """Rows of image and text.
+    """A data set of images and texts.
 
-    With the target `references`, a sample takes another of its references in each epoch, and each of them before any comes
-    again. Which one depends on seed, sample id and epoch alone.
+    With the target `references`, a sample has another of its references in each epoch. All of them have their turn before
+    one is used again. The choice depends on seed, sample id and epoch alone.
 
     Args:
         samples: The training samples.
@@ -64,22 +65,22 @@ class Captions(Dataset):
 
 
 class Turns(TrainerCallback):
-    """Tells the rows their epoch on every process."""
+    """Sets the epoch of the data set on every process."""
 
     def __init__(self, rows: Captions) -> None:
         self.rows = rows
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Tell the rows which epoch begins."""
-        self.rows.epoch = int(state.epoch or 0)  # a run that resumes in the midst of an epoch begins with a fraction
+        """Set the epoch of the data set."""
+        self.rows.epoch = int(state.epoch or 0)  # a run that resumes in the middle of an epoch starts with a fraction
 
 
 class CaptionCollator:
-    """Turns rows into model inputs, whose `labels` are −100 on prompt, image and padding tokens.
+    """Converts rows into model inputs with `labels`, which are −100 on prompt, image and padding tokens.
 
     Args:
         processor: Processor of a captioner with a chat template.
-        instruction: What the captioner is asked.
+        instruction: The instruction to the captioner.
     """
 
     def __init__(self, processor: Any, instruction: str) -> None:
@@ -91,15 +92,15 @@ class CaptionCollator:
         self.end = tokenizer.eos_token
 
     def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
-        """Return the inputs of the model for a batch of rows, with labels for the tokens of the captions alone."""
+        """Return the model inputs for a batch of rows, with labels on the tokens of the captions only."""
         images = [[open_image(row["image"])] for row in rows]
         texts = [f"{self.prompt} {row['text']}{self.end}" for row in rows]
         inputs = self.processor(images=images, text=texts, padding=True, return_tensors="pt")
         labels = torch.full_like(inputs["input_ids"], -100)
         for row, ids in enumerate(self.processor.tokenizer(texts)["input_ids"]):
-            # Rows are padded on the left, and image tokens are inserted in the prompt alone, so the answer is the end of
-            # the row. Its length comes from the tokens of the whole text, because some tokenizers split an answer
-            # differently when it stands alone.
+            # Rows are padded on the left, and only the prompt contains image tokens, so the answer is the end of the row.
+            # Its length comes from the tokens of the whole text, because some tokenizers split an answer differently
+            # without the prompt.
             same = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(ids, self.prompt_ids, strict=False))
             answer = len(ids) - sum(1 for _ in same)
             labels[row, -answer:] = inputs["input_ids"][row, -answer:]
@@ -118,20 +119,20 @@ def build_trainer(
 
     Args:
         policy: The captioner to train.
-        samples: Training samples, each with what `train.target` names.
+        samples: Training samples, each with the text that `train.target` names.
         config: The checked configuration.
-        instruction: What the captioner is asked.
-        folder: The run folder, in which checkpoints are written.
+        instruction: The instruction to the captioner.
+        folder: The run folder, to which checkpoints are written.
         callbacks: Callbacks of the run, such as those of `OpenRun.callbacks`.
 
     Raises:
-        ConfigError: A sample lacks the target, or the batch can't be shared out to the processes.
+        ConfigError: A sample lacks the target, or the batch can't be divided among the processes.
     """
     train, processes = config.train, PartialState().num_processes
     accumulation, rest = divmod(train.batch_size, train.micro_batch * processes)
     if rest:
         raise ConfigError(
-            f"train.batch_size {train.batch_size} can't be shared out to {processes} processes in micro-batches of "
+            f"train.batch_size {train.batch_size} can't be divided among {processes} processes in micro-batches of "
             f"{train.micro_batch}; a multiple of {train.micro_batch * processes} can"
         )
     arguments = TrainingArguments(
@@ -170,11 +171,11 @@ def build_trainer(
 class ClassicTrainer(Trainer):
     """A Trainer for captioners without a chat template, such as BLIP, GIT and ViT-GPT2.
 
-    As in reinforcement, the log-probabilities of the captions come from `rlcap.policy.captioner.Captioner`.
+    The log-probabilities of the captions come from `rlcap.policy.captioner.Captioner`, as in reinforcement.
     """
 
     def __init__(self, policy: Policy, instruction: str, **arguments: Any) -> None:
-        # the batch is the list of its rows: images and texts are prepared where the loss is computed
+        # The collator only makes a list of rows. `compute_loss` prepares images and texts.
         collate: Any = list
         super().__init__(model=policy.model, data_collator=collate, **arguments)
         self.processor, self.instruction = policy.processor, instruction

@@ -1,4 +1,4 @@
-"""Ways to share out a model over processes that the recipes can't go."""
+"""Rejects the ways of sharding a model over processes that the recipes do not support."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ from rlcap.errors import ConfigError
 
 
 def refuse_fsdp() -> None:
-    """ConfigError where `accelerate launch` was told to use FSDP; to be asked before anything is loaded.
+    """Check that `accelerate launch` does not use FSDP. The recipes call this function before they load anything.
 
-    Captions are written, and prefixes shared, by calling parts of a model that FSDP gathers only in a forward of the whole.
-    Where there is no GPU accelerate leaves FSDP aside without a word, so that nothing of it can be tried there.
+    Generation and shared prefixes call parts of a model separately, but FSDP gathers the weights only in a forward pass of
+    the whole model. Without a GPU, accelerate silently ignores FSDP, so the check reads the environment variable.
+
+    Raises:
+        ConfigError: The configuration of accelerate asks for FSDP.
     """
     if os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true":
         raise ConfigError(
-            "accelerate is told to use FSDP, under which captions can't be written; where the model fits one GPU take "
-            "launch/accelerate/ddp.yaml or zero2.yaml, and where it doesn't zero3.yaml (pip install -e '.[deepspeed]')"
+            "accelerate is configured to use FSDP, with which captions can't be generated; use launch/accelerate/ddp.yaml or "
+            "zero2.yaml if the model fits on one GPU, and zero3.yaml (pip install -e '.[deepspeed]') if it does not"
         )

@@ -1,11 +1,11 @@
-"""Everything private of TRL, transformers, accelerate and peft that the code relies on, in one table.
+"""A table of all private names of TRL, transformers, accelerate and peft on which the code relies.
 
-A name with an underscore may change in any release without notice. `INTERNALS` lists each one that is overridden, called or
-read anywhere in `rlcap/`, and what for. `tests/train/test_trl_compat.py` compares the table with the installed packages:
-after an upgrade it names the entries whose source is another, which are to be read again before `version` and `digest` of
-the entry are renewed (`python -m rlcap.train.trl_compat` prints them).
+A name with an underscore can change in any release without notice. `INTERNALS` lists each such name that `rlcap/` overrides,
+calls or reads, with its use. `tests/train/test_trl_compat.py` compares the table with the installed packages. After an
+upgrade, the test names the entries whose source has changed. Read each of them again, then update `version` and `digest` of
+the entry (`python -m rlcap.train.trl_compat` prints both).
 
-The small pieces of code that undo or replace what TRL does are here as well.
+The module also contains the small pieces of code that undo or replace parts of TRL.
 """
 
 from __future__ import annotations
@@ -16,9 +16,13 @@ import importlib.metadata
 import inspect
 import re
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rlcap.policy.captioner import unwrap_model
+
+if TYPE_CHECKING:
+    import torch
+    import trl
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +34,7 @@ class Internal:
     name: str
     """Its name."""
     version: str
-    """Version of the package in which it was read."""
+    """Version of the package for which the entry was checked."""
     parameters: tuple[str, ...] | None
     """Names of a method's parameters without `self`; None for an attribute."""
     digest: str
@@ -65,8 +69,8 @@ def read_parameters(entry: Internal) -> tuple[str, ...] | None:
 def read_source(entry: Internal) -> str:
     """Return the source of an entry in the installed version.
 
-    Of an attribute it is the lines of the class that name it. The result is empty where the class does not define the
-    entry itself.
+    For an attribute, the source consists of the lines of the class that contain its name. The result is empty if the class
+    does not define the entry itself.
     """
     owner = load_owner(entry)
     if entry.parameters is not None:
@@ -81,7 +85,7 @@ def source_digest(entry: Internal) -> str:
 
 
 def describe_change(entry: Internal) -> str | None:
-    """Return what is to be read again because an entry is not as it was recorded; None where it is unchanged."""
+    """Return a message that says how an entry differs from its record; None if it is unchanged."""
     installed = importlib.metadata.version(entry.package)
     label = f"{entry.owner}.{entry.name} ({entry.package} {installed}, recorded in {entry.version})"
     again = f"read it again, then what relies on it: {entry.use}"
@@ -325,19 +329,24 @@ INTERNALS: tuple[Internal, ...] = (
 
 
 class NoModelCard:
-    """Put before a trainer of TRL, it writes no model card: the run folder says what the card would, and more."""
+    """A mixin for TRL's trainers that writes no model card. The run folder contains the same information and more."""
 
     def create_model_card(self, *_: Any, **__: Any) -> None:
         """Write nothing."""
 
 
-def keep_inputs_without_gradient(arguments: Any, model: Any) -> None:
-    """Stop the embeddings of a model from asking for gradients where checkpointing does not need it.
+def keep_inputs_without_gradient(arguments: trl.GRPOConfig, model: torch.nn.Module) -> None:
+    """Make the embeddings of a model not require gradients, except where checkpointing needs these.
 
-    TRL and transformers each make them ask, which reentrant checkpointing alone needs. BLIP and GIT add to the embeddings
-    in place, which torch then forbids.
+    Only reentrant checkpointing needs gradients of the embeddings, but TRL and transformers both enable them. BLIP and GIT
+    add to the embeddings in place, which torch forbids for tensors that require gradients.
+
+    Args:
+        arguments: The configuration of the trainer.
+        model: The model, which may be wrapped in peft.
     """
-    if not (arguments.activation_checkpointing_kwargs or {}).get("use_reentrant", True):
+    options: Any = arguments.activation_checkpointing_kwargs or {}
+    if not options.get("use_reentrant", True):
         base = unwrap_model(model)
         base.disable_input_require_grads()
         base.enable_input_require_grads = lambda: None

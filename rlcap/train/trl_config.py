@@ -1,4 +1,4 @@
-"""The configuration of TRL's trainer, from ours."""
+"""Translates the configuration of a run into the configuration of TRL's trainer."""
 
 from __future__ import annotations
 
@@ -13,7 +13,13 @@ from rlcap.train.run_folder import RunFolder
 
 
 def trl_config(config: GRPOConfig, batching: Batching, folder: RunFolder) -> trl.GRPOConfig:
-    """Return the configuration of TRL's trainer. Every value whose default in TRL is another is set here."""
+    """Return the configuration of TRL's trainer.
+
+    Args:
+        config: The checked configuration.
+        batching: The batch sizes.
+        folder: The run folder, to which checkpoints are written.
+    """
     train, generation = config.train, config.generation
     on_cpu = not torch.cuda.is_available()
     rounds = batching.steps_per_generation_round()
@@ -29,7 +35,7 @@ def trl_config(config: GRPOConfig, batching: Batching, folder: RunFolder) -> trl
         warmup_steps=0 if constant else max(1, train.steps // 10),
         weight_decay=train.weight_decay,
         max_grad_norm=train.max_grad_norm,
-        beta=train.beta,  # also where the KL is no part of the loss: TRL keeps the starting adapter for it
+        beta=train.beta,  # set even if the loss has no KL term, because TRL keeps the starting adapter only if beta > 0
         epsilon=train.epsilon,
         loss_type=train.loss_type,
         scale_rewards="group",
@@ -39,7 +45,7 @@ def trl_config(config: GRPOConfig, batching: Batching, folder: RunFolder) -> trl
         top_k=0,
         use_vllm=train.use_vllm,
         activation_checkpointing=train.gradient_checkpointing,
-        activation_checkpointing_kwargs={"use_reentrant": False},  # the old variant gives a shared prefix no gradient
+        activation_checkpointing_kwargs={"use_reentrant": False},  # reentrant checkpointing drops the prefix's gradient
         bf16=not on_cpu and torch.cuda.is_bf16_supported(),
         use_cpu=on_cpu,
         seed=train.seed,
@@ -52,7 +58,7 @@ def trl_config(config: GRPOConfig, batching: Batching, folder: RunFolder) -> trl
         report_to=[*config.report_to] or "none",
         run_name=folder.root.name,
         remove_unused_columns=False,
-        # Policy and value model are run one after the other, and neither sees the other's parameters.
+        # Policy and value model run one after the other, and each pass uses only its own parameters.
         ddp_find_unused_parameters=False if isinstance(config, PPOConfig) else None,
         shuffle_dataset=False,
         dataloader_num_workers=0,

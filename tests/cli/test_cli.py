@@ -20,10 +20,10 @@ def built(name):
         pytest.skip(f"lab asset {name} is not built: rlcap lab build --only {name}")
 
 
-def test_help_teaches_and_is_quick():
+def test_help_shows_examples_and_imports_no_large_package():
     heavy = "import sys; from rlcap.cli import main as cli; cli.build_parser(); print({'torch', 'numpy', 'transformers', 'PIL'} & set(sys.modules))"
     loaded = subprocess.run([sys.executable, "-c", heavy], capture_output=True, text=True, check=True)
-    assert loaded.stdout == "set()\n"  # what makes a command slow to start is what it imports
+    assert loaded.stdout == "set()\n"  # large imports would make every command slow to start
     found = subprocess.run(
         [sys.executable, "-m", "rlcap.cli.main", "--help"], capture_output=True, text=True, check=True
     )
@@ -50,7 +50,7 @@ def test_every_command_has_help(command, capsys):
         (["bags", "mine", "nothing.json", "--clip", "x", "--out", "y"], "data source nothing.json does not exist"),
         (
             ["bags", "mine", "x.json", "--clip", "x", "--out", "y", "train.steps=3"],
-            "train.steps=3: only data. overrides apply",
+            "train.steps=3: this command accepts data. overrides only",
         ),
         (["bags", "mine", "x.json", "--clip", "x", "--out", "y", "data.colums.id=a"], "did you mean data.columns"),
         (["bags", "convert", "nothing.json", "--out", "y"], "bag file nothing.json does not exist"),
@@ -62,11 +62,11 @@ def test_every_command_has_help(command, capsys):
         (["compare", "nothing", "nowhere"], "nothing has no captions of 'test'"),
         (["compare", "alone"], "two or more variants"),
         (["caption", "nothing.png"], "missing image: nothing.png"),
-        (["caption", "x.png", "--run", "nothing"], "nothing is no run folder"),
+        (["caption", "x.png", "--run", "nothing"], "nothing is not a run folder"),
         (["caption", "x.png", "--before"], "--before needs --run"),
     ],
 )
-def test_mistakes_are_one_line_and_exit_code_2(arguments, message, capsys):
+def test_user_errors_are_one_line_with_exit_code_2(arguments, message, capsys):
     assert cli.main(arguments) == 2
     told = capsys.readouterr().err
     assert message in told
@@ -84,7 +84,7 @@ def test_unknown_arguments_are_argparse_errors(arguments, capsys):
     assert "usage: rlcap" in capsys.readouterr().err
 
 
-def test_errors_that_are_not_the_users_keep_their_traceback(monkeypatch):
+def test_internal_errors_keep_their_traceback(monkeypatch):
     def broken():
         raise ValueError("a bug of ours")
 
@@ -122,7 +122,7 @@ def test_bags_are_mined_by_command(tmp_path, capsys):
     assert f"{len(disjoint)} disjoint bags of 3" in capsys.readouterr().out
 
 
-def test_bags_are_mined_from_a_source_that_is_no_file(tmp_path, capsys):
+def test_bags_are_mined_from_a_source_class(tmp_path, capsys):
     built("retriever")
     out = tmp_path / "bags.json"
     source = ["rlcap.lab.source:LabSource", "data.train=8"]
@@ -131,7 +131,7 @@ def test_bags_are_mined_from_a_source_that_is_no_file(tmp_path, capsys):
     assert len(json.loads(out.read_text())["levels"]["hard"]) == 8
 
 
-def test_rows_that_can_not_be_mined_are_one_line(tmp_path, capsys):
+def test_unusable_rows_give_a_one_line_error(tmp_path, capsys):
     rows = tmp_path / "rows.jsonl"
     rows.write_text(json.dumps({"id": "a", "image": "a.jpg", "reference": ["A."]}))
     command = ["bags", "mine", str(rows), "--clip", "lab:retriever", "--out", str(tmp_path / "bags.json")]
@@ -145,16 +145,16 @@ def test_rows_that_can_not_be_mined_are_one_line(tmp_path, capsys):
     assert "no usable row: {'misspelt key': 1}" in capsys.readouterr().err
 
 
-def test_truematch_bags_become_a_bag_file_and_come_back(tmp_path, capsys):
+def test_truematch_bags_survive_conversion_in_both_directions(tmp_path, capsys):
     match, bags, back, pairs = (tmp_path / name for name in ("match.json", "bags.json", "back.json", "pairs.json"))
     match.write_text("[[3310, 139, 42], [7, 8, 9]]")
     assert cli.main(["bags", "convert", str(match), "--out", str(bags)]) == 0
-    assert "a bag file for data.bags, 2 bags of 3, level hard" in capsys.readouterr().out
+    assert "bag file for data.bags, 2 bags of 3, level hard" in capsys.readouterr().out
     assert json.loads(bags.read_text())["levels"]["hard"]["139"] == ["3310", "42"]
     assert cli.main(["bags", "convert", str(bags), "--out", str(back)]) == 0
     assert json.loads(back.read_text()) == json.loads(match.read_text())
     assert cli.main(["bags", "convert", str(bags), "--out", str(pairs), "--size", "2"]) == 0
-    assert "2 disjoint bags of 2 of 6 images" in capsys.readouterr().out
+    assert "2 disjoint bags of 2 from 6 images" in capsys.readouterr().out
     assert cli.main(["bags", "convert", str(bags), "--out", str(back), "--level", "easy"]) == 2
     assert "--level easy: " in capsys.readouterr().err
 
@@ -172,17 +172,17 @@ def test_captions_are_scored_by_a_mix(tmp_path, capsys):
     only = ["mix.self_retrieval=null", "mix.hallucination=null"]
     assert cli.main(["score", told, "--config", str(LAB), *FEW, *only, "--mix.length.weight=0.25"]) == 0
     lines = {line.split()[0]: line.split() for line in capsys.readouterr().out.splitlines()}
-    assert set(lines) == {"component", "critique", "length", "repetition", "grammar", "style"}
-    assert lines["length"][1:3] == ["0.25", "0.000"]  # the paragraph is as long as the paragraph
+    assert set(lines) == {"term", "critique", "length", "repetition", "grammar", "style"}
+    assert lines["length"][1:3] == ["0.25", "0.000"]  # the caption is exactly as long as the paragraph
     assert 0.2 < float(lines["critique"][2].replace("−", "-")) + 1 < 2
-    # A row with neither paragraph nor references has no length to be held against: that reward abstains.
+    # A row with neither paragraph nor references has no target length, so the length reward abstains.
     rows = [{"sample_id": "x", "caption": "a ball.", "image": samples[0].image}]
     file = captions(tmp_path / "x.jsonl", rows)
     assert cli.main(["score", file, "--config", str(LAB), *FEW, *only, "mix.critique=null"]) == 0
     assert "1 of 1" in next(line for line in capsys.readouterr().out.splitlines() if line.startswith("length"))
 
 
-def test_captions_of_unknown_images_are_named(tmp_path, capsys):
+def test_captions_of_unknown_images_are_reported(tmp_path, capsys):
     file = captions(tmp_path / "a.jsonl", [{"sample_id": "elsewhere", "caption": "a ball."}])
     assert cli.main(["score", file, "--config", str(LAB), *FEW]) == 2
     assert "such as 'elsewhere'" in capsys.readouterr().err
@@ -193,7 +193,7 @@ def test_captions_of_unknown_images_are_named(tmp_path, capsys):
     assert "line 1: a row needs sample_id and caption" in capsys.readouterr().err
 
 
-def test_one_reference_may_stand_without_its_list():
+def test_a_single_reference_may_be_a_string():
     (one, other) = to_batch(
         [{"sample_id": "a", "caption": "c", "references": r} for r in ("a dog.", ["a dog."])], {}
     ).samples
@@ -210,13 +210,13 @@ def test_one_reference_may_stand_without_its_list():
         ({"reference": ["a ball."]}, "a row has no key 'reference'; did you mean 'references'?"),
     ],
 )
-def test_a_row_that_says_it_wrongly_is_named(tmp_path, capsys, row, message):
+def test_an_invalid_row_is_reported_with_its_line_and_key(tmp_path, capsys, row, message):
     file = captions(tmp_path / "a.jsonl", [{"sample_id": "a", "caption": "a ball.", "image": "a.png", **row}])
     assert cli.main(["score", file, "--config", str(LAB), *FEW]) == 2
     assert f"line 1: {message}" in capsys.readouterr().err
 
 
-def test_captions_from_anywhere_are_evaluated(tmp_path, capsys):
+def test_a_captions_file_is_evaluated(tmp_path, capsys):
     built("judge-retriever")
     import random
 
@@ -236,10 +236,10 @@ def test_captions_from_anywhere_are_evaluated(tmp_path, capsys):
     assert cli.main(["eval", captions(tmp_path / "a.jsonl", rows), "--split", "validation", *FEW]) == 0
     told = capsys.readouterr().out.replace("\xa0", " ")
     found = {line.split()[0]: line for line in told.splitlines()}
-    assert "0.0 %" in found["hallucination_rate"]  # whatever their order, each is held against its own scene
+    assert "0.0 %" in found["hallucination_rate"]  # each caption is compared with its own scene, in any order of rows
     assert "7 captions of validation" in told
     assert cli.main(["eval", captions(tmp_path / "b.jsonl", rows + rows[:1]), "--split", "validation", *FEW]) == 2
-    assert "give one an image" in capsys.readouterr().err
+    assert "give one caption per image" in capsys.readouterr().err
 
 
 def test_a_run_is_evaluated_and_reported_again(tmp_path, capsys):
@@ -294,7 +294,7 @@ def test_a_run_captions_images(tmp_path, capsys):
     row = json.loads(out.read_text())
     assert row["image"] == image
     assert row["caption"].startswith("there is a")
-    assert row["before"] != row["caption"]  # the bare base says it otherwise
+    assert row["before"] != row["caption"]  # the base model without the adapter writes another caption
     assert len(row["caption"].split()) <= 12
     assert cli.main(["caption", image, "generation.max_new_tokens=0"]) == 2
     (tmp_path / "broken.png").write_bytes(b"not an image")
@@ -302,7 +302,7 @@ def test_a_run_captions_images(tmp_path, capsys):
     assert "broken.png" in capsys.readouterr().err
 
 
-def test_the_doctor_knows_floors_and_extras():
+def test_the_doctor_checks_required_versions_and_optional_packages():
     versions = {"torch": "2.0.0", "trl": "1.17.0", "numpy": "2.4.0"}
     found = doctor.required_packages(lambda name: versions.get(name))
     told = {finding.what: finding for finding in found}
@@ -310,20 +310,20 @@ def test_the_doctor_knows_floors_and_extras():
     assert "trl 1.17.0, but rlcap needs <1.17,>=1.16" in told
     assert told["transformers is missing"].fix == 'pip install "transformers<6,>=5.24"'
     assert "numpy 2.4.0" in found[0].what
-    assert not any("deepspeed" in finding.what for finding in found)  # an extra is nobody's duty
+    assert not any("deepspeed" in finding.what for finding in found)  # optional packages are not required
     extras = doctor.optional_packages(lambda name: None)
     assert {finding.state for finding in extras} == {"note"}
     assert all(finding.fix for finding in extras)
 
 
-def test_the_doctor_knows_a_torch_of_another_build():
+def test_the_doctor_notices_builds_that_do_not_match():
     assert not doctor.builds_match("2.15.0+cpu", "0.29.2")
     assert not doctor.builds_match("2.15.0", "0.29.2+cu129")
     assert doctor.builds_match("2.15.0+cpu", "0.29.2+cpu")
     assert doctor.builds_match("2.15.0", "0.29.2")
 
 
-def test_the_doctor_misses_assets_and_sees_lfs_pointers(tmp_path, monkeypatch):
+def test_the_doctor_reports_missing_assets_and_lfs_pointers(tmp_path, monkeypatch):
     monkeypatch.setattr("rlcap.lab.assets.ASSETS", tmp_path)
     assert {finding.state for finding in doctor.embedded_models()} == {"broken"}
     for name in NAMES:
@@ -337,7 +337,7 @@ def test_the_doctor_misses_assets_and_sees_lfs_pointers(tmp_path, monkeypatch):
     assert (found[0].state, found[0].fix) == ("broken", "git lfs pull")
 
 
-def test_the_doctor_reports_to_people_and_programs(capsys, monkeypatch):
+def test_the_doctor_prints_text_and_json(capsys, monkeypatch):
     code = cli.main(["doctor", "--json"])
     health = json.loads(capsys.readouterr().out)
     assert health["well"] == (code == 0)
@@ -351,7 +351,7 @@ def test_the_doctor_reports_to_people_and_programs(capsys, monkeypatch):
     assert "not ready: 1 problem marked x" in told
 
 
-def test_the_doctor_tries_torchvisions_operators_without_importing_all_of_it():
+def test_the_doctor_loads_torchvision_operators_without_importing_torchvision():
     code = (
         "import sys, torch; from rlcap.cli.doctor import load_torchvision_operators as load; load();"
         "print(torch.ops.torchvision.nms(torch.zeros(1, 4), torch.zeros(1), 0.5).tolist(), 'torchvision' in sys.modules)"

@@ -1,4 +1,4 @@
-"""`rlcap init`: the project is whole, and its recipes and its reward work where they are written."""
+"""`rlcap init`: the project is complete, and its recipes and its reward work inside it."""
 
 import os
 import subprocess
@@ -26,7 +26,7 @@ def test_a_project_holds_recipes_configurations_and_a_reward(tmp_path):
     load_config(SFTConfig, configs / "photos_sft.yaml")
 
 
-def test_a_folder_that_holds_something_is_left_alone(tmp_path, capsys):
+def test_a_folder_that_is_not_empty_stays_unchanged(tmp_path, capsys):
     (tmp_path / "mine.txt").write_text("mine")
     with pytest.raises(ConfigError, match="not an empty folder"):
         create_project(tmp_path)
@@ -35,7 +35,7 @@ def test_a_folder_that_holds_something_is_left_alone(tmp_path, capsys):
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
 
-def test_the_projects_recipe_scores_with_the_projects_reward(tmp_path):
+def test_the_recipe_of_a_project_uses_the_reward_of_the_project(tmp_path):
     project = tmp_path / "mine"
     create_project(project)
     environment = {**os.environ, "PYTHONPATH": "", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}

@@ -9,12 +9,12 @@ from rlcap.probing.perturbations import (
     PROBES,
     Finding,
     Material,
-    battery,
     compare,
     cut_inside_a_word,
     drop_fact,
     foreign_caption,
     hedge,
+    make_suite,
     ramble,
 )
 from rlcap.scorers.text.ngrams import repeated_lines, tokenize
@@ -26,8 +26,8 @@ MATERIAL = Material(
 )
 
 
-def test_battery_golden():
-    made = battery(MATERIAL)
+def test_golden_suite():
+    made = make_suite(MATERIAL)
     assert list(made) == list(PROBES)
     assert made["empty"] == ""
     assert made["one_word"] == "dog"
@@ -44,22 +44,22 @@ def test_battery_golden():
     assert made["cut_off"][-1].isalpha()
 
 
-def test_the_same_seed_gives_the_same_battery_and_all_differ_from_the_good_caption():
-    assert battery(MATERIAL, 3) == battery(MATERIAL, 3)
-    assert battery(MATERIAL, 3)["salad"] != battery(MATERIAL, 4)["salad"]
-    assert GOOD not in battery(MATERIAL).values()
-    assert len(set(battery(MATERIAL).values())) == len(PROBES)
+def test_the_same_seed_gives_the_same_suite_and_all_probes_differ_from_the_good_caption():
+    assert make_suite(MATERIAL, 3) == make_suite(MATERIAL, 3)
+    assert make_suite(MATERIAL, 3)["salad"] != make_suite(MATERIAL, 4)["salad"]
+    assert GOOD not in make_suite(MATERIAL).values()
+    assert len(set(make_suite(MATERIAL).values())) == len(PROBES)
 
 
-def test_what_cannot_be_made_is_left_out_and_no_words_are_refused():
-    made = battery(Material("A cat", "A dog", "A dog.", "A cat"))
+def test_impossible_probes_are_omitted_and_a_caption_without_words_is_rejected():
+    made = make_suite(Material("A cat", "A dog", "A dog.", "A cat"))
     assert {"one_missing", "cut_off", "echo"}.isdisjoint(made)
-    assert battery(Material("The it", "x", "x", "y"))["salad"] == "the it"
+    assert make_suite(Material("The it", "x", "x", "y"))["salad"] == "the it"
     with pytest.raises(ValueError, match="made from a caption with words"):
-        battery(Material(" ...", "x", "x", "y"))
+        make_suite(Material(" ...", "x", "x", "y"))
 
 
-def test_pieces():
+def test_single_perturbations():
     assert drop_fact("A dog sits on a sofa with a cushion") == "A dog sits on a sofa."
     assert drop_fact("A dog, sitting") is None
     assert cut_inside_a_word("an ox") is None

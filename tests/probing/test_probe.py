@@ -1,4 +1,4 @@
-"""`rlcap probe`: the good captions are good, mixes that can be fooled are caught, and the exit code says so."""
+"""`rlcap probe`: the good captions are good, a mix that prefers worse captions fails, and the exit code shows it."""
 
 import json
 import random
@@ -17,16 +17,16 @@ from rlcap.lab.source import load_split
 from rlcap.lab.truth import LabTruth, false_sentence, true_caption
 from rlcap.lab.world.scene import Scene
 from rlcap.lab.world.truth import check_caption
-from rlcap.probing.perturbations import PROBES, battery
+from rlcap.probing.perturbations import PROBES, make_suite
 from rlcap.probing.probe import (
     GOOD,
     Row,
-    as_json,
     collect_material,
     describe_report,
     judge_suites,
+    make_report,
     probe,
-    report,
+    to_json,
 )
 from rlcap.reward.cards import cards, find
 from rlcap.reward.mix import RewardMix
@@ -36,18 +36,18 @@ LENGTH = {"reward": "rlcap.rewards.length:Length"}
 REPETITION = {"reward": "rlcap.rewards.repetition:Repetition"}
 
 
-def probed(mix, samples=None):
+def run_probes(mix, samples=None):
     samples, materials = collect_material(samples or photo_texts(), 8, "Describe the image in detail.", None)
     return judge_suites(RewardMix.from_config(mix, max_abstain=1.0), samples, materials, {}, "normalize_then_sum", None)
 
 
-def test_on_the_lab_good_is_true_and_false_is_false_and_truth_ranks_them():
+def test_in_the_lab_the_truth_ranks_the_good_caption_above_all_probes():
     samples, materials = collect_material(load_split("test", 14), 14, "describe the image .", LabTruth())
     for i, (sample, material) in enumerate(zip(samples, materials, strict=True)):
         scene = Scene.from_json(sample.meta["scene"])
         assert not check_caption(material.good, scene).wrong
         assert check_caption(f"{material.good} {material.false}", scene).wrong
-        good, made = LabTruth().score(material.good, sample), battery(material, i)
+        good, made = LabTruth().score(material.good, sample), make_suite(material, i)
         worse = {name: LabTruth().score(caption, sample) for name, caption in made.items()}
         assert all(value < good for name, value in worse.items() if name != "one_missing")
         assert worse["one_missing"] <= good
@@ -55,7 +55,7 @@ def test_on_the_lab_good_is_true_and_false_is_false_and_truth_ranks_them():
         assert material.other not in {m.good for m in materials[i // 7 * 7 : i // 7 * 7 + 7]} - {material.good}
 
 
-def test_a_true_caption_says_each_thing_once_and_is_as_long_as_asked():
+def test_a_true_caption_has_no_false_claim_at_any_length():
     scene = Scene.from_json(load_split("test", 1)[0].meta["scene"])
     short, long = true_caption(scene, random.Random(0)), true_caption(scene, random.Random(0), 10_000)
     assert len(long.split()) > len(short.split())
@@ -63,8 +63,8 @@ def test_a_true_caption_says_each_thing_once_and_is_as_long_as_asked():
     assert check_caption(f"{long} {false_sentence(long, scene, random.Random(1))}", scene).wrong
 
 
-def test_without_a_paragraph_the_reference_that_most_agree_with_is_held_out():
-    without = strip_wrapping(photo_texts())
+def test_without_a_paragraph_the_most_typical_reference_is_the_good_caption():
+    without = remove_paragraphs(photo_texts())
     samples, materials = collect_material(without, 8, "Describe it.", None)
     for sample, material, whole in zip(samples, materials, without, strict=True):
         assert {material.good, *sample.references} == set(whole.references)
@@ -73,31 +73,31 @@ def test_without_a_paragraph_the_reference_that_most_agree_with_is_held_out():
         collect_material(without[:1], 8, "x", None)
 
 
-def test_a_mix_that_pays_for_words_is_caught_and_describe_report():
-    found = probed({"loud": {**LENGTH, "weight": -1.0}})
+def test_a_mix_that_rewards_wrong_lengths_fails():
+    found = run_probes({"loud": {**LENGTH, "weight": -1.0}})
     assert {"empty", "one_word", "rambling"} <= set(found.failed(0.05))
     text = describe_report(found, 0.05)
     assert "failed: empty 100%" in text
-    assert "where it is fooled:" in text
-    assert "no component tells these from the good caption" in text
-    data = json.loads(as_json(found, 0.05))
+    assert "examples where the worse caption wins:" in text
+    assert "no term distinguishes these probes from the good caption" in text
+    data = json.loads(to_json(found, 0.05))
     assert data["failed"] == found.failed(0.05)
     assert {row["name"] for row in data["rows"]} == {GOOD, *PROBES}
     assert data["findings"]["empty"]["total"]["wins"] == 1
 
 
-def strip_wrapping(samples):
-    """The samples without their paragraphs."""
+def remove_paragraphs(samples):
+    """Return the samples without their paragraphs."""
     return [type(s)(s.id, s.image, s.references, None, s.distractors, s.meta) for s in samples]
 
 
-def test_the_two_guards_lose_nothing():
-    found = probed({"length": LENGTH, "repetition": REPETITION})
+def test_length_and_repetition_together_pass_all_probes():
+    found = run_probes({"length": LENGTH, "repetition": REPETITION})
     assert not found.failed(0)
     assert "passed" in describe_report(found, 0)
 
 
-@pytest.mark.parametrize("samples", [photo_texts(), strip_wrapping(photo_texts())], ids=["paragraphs", "captions"])
+@pytest.mark.parametrize("samples", [photo_texts(), remove_paragraphs(photo_texts())], ids=["paragraphs", "captions"])
 @pytest.mark.parametrize(
     ("name", "params"),
     [
@@ -109,14 +109,14 @@ def test_the_two_guards_lose_nothing():
         ("cider", {"frequencies": [s.references for s in photo_texts()]}),
     ],
 )
-def test_rewards_of_texts_lose_nothing_that_their_cards_do_not_say(name, params, samples):
+def test_text_rewards_lose_only_the_probes_on_their_cards(name, params, samples):
     path = find(name).paths[0]
-    found = probed({name: {"reward": path, "params": params}}, samples)
+    found = run_probes({name: {"reward": path, "params": params}}, samples)
     assert {probe for probe, by in found.findings.items() if by[name].wins > 0.05} <= set(find(name).fails)
 
 
 @pytest.mark.slow
-def test_rewards_of_the_lab_lose_nothing_that_their_cards_do_not_say():
+def test_lab_rewards_lose_only_the_probes_on_their_cards():
     """The lab's mix, and what else benchmarks/reward_quality.py asks of the lab's models and engines."""
     sys.path.insert(0, str(LAB.parents[2] / "benchmarks"))
     try:
@@ -143,19 +143,19 @@ def test_rewards_of_the_lab_lose_nothing_that_their_cards_do_not_say():
     assert not {name: probes for name, probes in lost.items() if probes}
 
 
-def test_abstentions_are_no_wins():
+def test_an_abstention_is_not_a_win():
     rows = [
         Row(0, GOOD, "a", {"total": 0.0, "x": float("nan")}, float("nan")),
         Row(0, "empty", "", {"total": 0.0, "x": 1.0}, float("nan")),
     ]
-    found = report(rows, [], {"total": 0.0, "x": 0.0})
+    found = make_report(rows, [], {"total": 0.0, "x": 0.0})
     assert found.findings["empty"]["x"].n == 0
     assert found.agreement == {}
     assert "abstains" in describe_report(found, 0.05)
 
 
 @pytest.mark.parametrize("card", cards(), ids=lambda card: card.name)
-def test_cards_name_probes_that_there_are(card):
+def test_cards_name_existing_probes(card):
     assert set(card.fails) <= set(PROBES)
 
 

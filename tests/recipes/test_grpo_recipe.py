@@ -165,7 +165,7 @@ def test_a_run_killed_before_its_first_checkpoint_starts_again_in_its_folder(who
     start = time.monotonic()
     done = run(command(output, "train.save_every=4", "resume=auto"), whole.parent)
     assert done.returncode == 0, done.stderr[-3000:]
-    assert "resuming from the beginning: there is no whole checkpoint yet" in done.stdout
+    assert "resuming from the beginning, because there is no complete checkpoint yet" in done.stdout
     straight, resumed = weights(whole), weights(output)
     assert all(straight[name].equal(resumed[name]) for name in straight)
     for name in ("rollouts.jsonl", "panel.jsonl"):
@@ -214,7 +214,7 @@ def test_maximum_likelihood_does_not_overwrite_an_earlier_run(tmp_path):
     before = adapter.read_bytes()
     done = run(line, tmp_path)
     assert done.returncode != 0
-    assert "already holds a run; choose another output_dir, or go on with it: resume=auto" in done.stderr
+    assert "already holds a run; choose another output_dir, or continue the run with resume=auto" in done.stderr
     assert adapter.read_bytes() == before
 
 

@@ -1,4 +1,4 @@
-"""Critique, rewriting, acceptance, and learning from what was accepted: the recipes on the lab, in small."""
+"""The recipes `refine` and `dpo` on a small lab: critique, rewriting, acceptance, and training on the accepted captions."""
 
 import json
 import math
@@ -12,7 +12,7 @@ from rlcap.config.loading import load_config
 from rlcap.config.schema import DPOConfig, RefineConfig, require_complete
 from rlcap.errors import ConfigError, PairsError
 from rlcap.train.dpo import read_pairs
-from rlcap.train.refine import objection
+from rlcap.train.refine import find_objection
 
 ROOT = Path(__file__).parents[2]
 
@@ -26,17 +26,18 @@ def lines(path):
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def test_golden_objections():
+def test_a_caption_is_accepted_only_if_no_reward_falls_and_one_rises():
     weights = {"a": 1.0, "b": 1.0}
 
-    def judged(before, after, **options):
-        return objection(dict(zip("ab", before, strict=True)), dict(zip("ab", after, strict=True)), weights, **options)
+    def find(before, after, **options):
+        values = (dict(zip("ab", pair, strict=True)) for pair in (before, after))
+        return find_objection(*values, weights, **options)
 
-    assert judged((0.2, 0.5), (0.3, 0.5)) is None
-    assert judged((0.2, 0.5), (0.9, 0.4)) == "b fell"
-    assert judged((0.2, 0.5), (0.9, 0.4), tolerance=0.1) is None
-    assert judged((0.2, 0.5), (0.2, 0.5)) == "no reward rose"
-    assert judged((0.2, math.nan), (0.9, 0.9)) == "b could not judge"
+    assert find((0.2, 0.5), (0.3, 0.5)) is None
+    assert find((0.2, 0.5), (0.9, 0.4)) == "b fell"
+    assert find((0.2, 0.5), (0.9, 0.4), tolerance=0.1) is None
+    assert find((0.2, 0.5), (0.2, 0.5)) == "no reward rose"
+    assert find((0.2, math.nan), (0.9, 0.9)) == "b could not judge"
 
 
 @pytest.fixture(scope="module")
@@ -48,11 +49,11 @@ def refined(tmp_path_factory):
 
 
 def test_refine_writes_every_outcome_and_two_training_sets(refined):
-    folder, told = refined
+    folder, output = refined
     rows, pairs, sft = (lines(folder / f"{name}.jsonl") for name in ("refined", "pairs", "sft"))
     taken = [row for row in rows if row["objection"] is None]
     assert len(rows) == 28
-    assert f"{len(taken)} of 28 rewritings taken" in told
+    assert f"{len(taken)} of 28 rewritten captions accepted" in output
     assert 0 < len(taken) == len(pairs) == len(sft)
     for row, pair in zip(taken, pairs, strict=True):
         assert (pair["chosen"], pair["rejected"]) == (row["caption"], row["original"])
@@ -60,11 +61,11 @@ def test_refine_writes_every_outcome_and_two_training_sets(refined):
         assert row["critiques"]
         assert sum(row["after"].values()) > sum(row["before"].values())
     assert {row["paragraph"] for row in sft} == {row["caption"] for row in taken}
-    assert "INFO:textgrad" not in told
+    assert "INFO:textgrad" not in output
 
 
 @pytest.mark.slow
-def test_refine_goes_on_where_it_stopped(refined, tmp_path):
+def test_a_resumed_refine_run_gives_the_same_pairs(refined, tmp_path):
     folder, _ = refined
     half = tmp_path / "half"
     half.mkdir()
@@ -77,7 +78,7 @@ def test_refine_goes_on_where_it_stopped(refined, tmp_path):
     assert (half / "pairs.jsonl").read_text() == (folder / "pairs.jsonl").read_text()
 
 
-def test_dpo_prefers_what_was_chosen_and_reports(refined, tmp_path):
+def test_dpo_learns_to_prefer_the_chosen_captions_and_writes_a_report(refined, tmp_path):
     folder, _ = refined
     small = (
         "data.validation=0",
@@ -103,12 +104,12 @@ def test_dpo_prefers_what_was_chosen_and_reports(refined, tmp_path):
     [
         ("", "holds no pairs"),
         ("{", "line 1 is not JSON"),
-        ('{"image": "x.png", "prompt": "p", "chosen": "a"}', "amiss: .'rejected'."),
-        ('{"image": "x.png", "prompt": "p", "chosen": "a", "rejected": " "}', "amiss: empty"),
+        ('{"image": "x.png", "prompt": "p", "chosen": "a"}', "missing or empty: rejected"),
+        ('{"image": "x.png", "prompt": "p", "chosen": "a", "rejected": " "}', "missing or empty: a caption"),
         ('{"image": "x.png", "prompt": "p", "chosen": "a", "rejected": "b"}', "there is no image x.png"),
     ],
 )
-def test_a_pairs_file_that_cannot_be_used_is_named(tmp_path, text, message):
+def test_an_invalid_pairs_file_is_rejected_with_its_path_and_flaw(tmp_path, text, message):
     (tmp_path / "pairs.jsonl").write_text(text)
     with pytest.raises(PairsError, match=message):
         read_pairs(tmp_path / "pairs.jsonl")
@@ -147,7 +148,7 @@ REVISER = "reviser.judge=rlcap.lab.oracles.reviser:OracleReviser"
         (DPOConfig, ["pairs=x", "train.beta=0"], "train.beta"),
     ],
 )
-def test_mistakes_are_named(kind, overrides, message):
+def test_a_config_error_names_the_wrong_key(kind, overrides, message):
     accept = (
         ["accept.length.reward=rlcap.rewards.length:Length"]
         if kind is RefineConfig and "accept={}" not in overrides

@@ -160,26 +160,26 @@ def test_a_stopped_run_resumes_to_the_same_bytes(whole, stop, tmp_path):
 def test_what_can_not_be_resumed_is_refused(whole, pairs, tmp_path):
     recipe, arguments, straight = whole
     before = {path: path.read_bytes() for path in straight.rglob("*") if path.is_file()}
-    with pytest.raises(ConfigError, match="has ended after its 6 steps"):
+    with pytest.raises(ConfigError, match="has completed its 6 steps"):
         open_run(settings(recipe, straight, arguments), recipe, time.monotonic())
     more = "train.steps=8"
     with pytest.raises(ConfigError, match=f"is a run of recipes/{recipe}.py, this is recipes/grpo.py"):
         open_run(settings(recipe, straight, arguments, more), "grpo", time.monotonic())
-    with pytest.raises(ConfigError, match=r"begun with train.seed=0, got 3"):
+    with pytest.raises(ConfigError, match=r"started with train.seed=0, got 3"):
         open_run(settings(recipe, straight, arguments, more, "train.seed=3"), recipe, time.monotonic())
     other = "data.train=12" if recipe == "sft" else "data.test=6"
     opened = open_run(settings(recipe, straight, arguments, more, other), recipe, time.monotonic())
     assert opened.checkpoint.name == "checkpoint-6"
-    with pytest.raises(ConfigError, match=r"was begun with .* other .* images"):
+    with pytest.raises(ConfigError, match=r"was started with other .* images"):
         opened.load_data()
     if recipe == "dpo":
         rows = read_pairs(pairs)
         opened.folder.check_same_run("dpo", 0, pairs_fingerprint=fingerprint(rows))
-        with pytest.raises(ConfigError, match="was begun with other pairs"):
+        with pytest.raises(ConfigError, match="was started with other pairs"):
             opened.folder.check_same_run("dpo", 0, pairs_fingerprint=fingerprint(rows[::-1]))
     cut = tmp_path / "checkpoint-3"
     shutil.copytree(straight / "checkpoints" / "checkpoint-3", cut)
     (cut / "optimizer.pt").write_bytes(b"cut short")
-    with pytest.raises(ConfigError, match=r"not a whole checkpoint .its optimizer.pt has 9 of"):
+    with pytest.raises(ConfigError, match=r"not a complete checkpoint .its optimizer.pt has 9 of"):
         open_run(settings(recipe, straight, arguments, f"resume={cut}"), recipe, time.monotonic())
     assert before == {path: path.read_bytes() for path in straight.rglob("*") if path.is_file()}

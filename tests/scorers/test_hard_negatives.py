@@ -104,5 +104,5 @@ def test_the_command_says_how_good_it_is(tmp_path, capsys):
             "2",
         ]
     )
-    assert "on captions of images that it was not taught" in capsys.readouterr().out
+    assert "between correct and wrong captions of held-out images" in capsys.readouterr().out
     assert (tmp_path / "nli" / "model.safetensors").exists()

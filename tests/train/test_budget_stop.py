@@ -21,5 +21,8 @@ def test_a_run_goes_on_while_there_is_room(capsys):
 def test_it_stops_with_a_checkpoint_and_says_why(capsys):
     assert after_a_step("reward component 'critique': 2 dollars of 2 are spent") == (True, True)
     printed = capsys.readouterr().out
-    assert "stopping with a checkpoint: reward component 'critique': 2 dollars of 2 are spent; raise it" in printed
+    assert (
+        "saving a checkpoint and stopping: reward component 'critique': 2 dollars of 2 are spent; raise the budget"
+        in printed
+    )
     assert "resume=auto" in printed

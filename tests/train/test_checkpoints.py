@@ -1,4 +1,4 @@
-"""Which folder a run gets, which checkpoint a resumed run goes on from, and how long it took."""
+"""The folder of a run, the checkpoint from which a resumed run continues, and the duration of a run."""
 
 import json
 import os
@@ -35,7 +35,7 @@ def test_a_run_killed_after_its_last_checkpoint_comes_to_its_end_again(folder):
 
 def test_a_run_that_has_ended_is_left_alone_until_it_gets_more_steps(folder):
     (folder.root / "summary.json").write_text("{}")
-    with pytest.raises(ConfigError, match="has ended after its 9 steps"):
+    with pytest.raises(ConfigError, match="has completed its 9 steps"):
         folder.checkpoint("auto", 9)
     assert folder.checkpoint("auto", 10).name == "checkpoint-9"
 
@@ -44,7 +44,7 @@ def test_the_summary_of_a_session_that_was_stopped_is_not_the_end(folder):
     (folder.root / "summary.json").write_text('{"steps": 6}')  # the next session was killed after its last checkpoint
     assert folder.checkpoint("auto", 9).name == "checkpoint-4"
     (folder.root / "summary.json").write_text('{"steps": 9}')
-    with pytest.raises(ConfigError, match="has ended after its 9 steps"):
+    with pytest.raises(ConfigError, match="has completed its 9 steps"):
         folder.checkpoint("auto", 9)
 
 
@@ -52,14 +52,14 @@ def test_a_run_without_a_summary_is_marked_when_it_has_ended(folder):
     folder.begin(SFTConfig(), {}, 9)
     assert folder.checkpoint("auto", 9).name == "checkpoint-4"
     folder.mark_ended()
-    with pytest.raises(ConfigError, match=r"has ended after its 9 steps; raise train.steps to go on$"):
+    with pytest.raises(ConfigError, match=r"has completed its 9 steps; raise train.steps to continue$"):
         folder.checkpoint("auto", 9)
     assert folder.checkpoint("auto", 10).name == "checkpoint-9"
     folder.begin(SFTConfig(), {}, 9)
     assert folder.checkpoint("auto", 9).name == "checkpoint-4"
 
 
-def test_files_in_folders_of_a_checkpoint_belong_to_it(folder):
+def test_files_in_subfolders_of_a_checkpoint_are_checked_too(folder):
     checkpoint = folder.checkpoints / "checkpoint-9"
     (checkpoint / "ref").mkdir()
     (checkpoint / "ref" / "adapter_model.safetensors").write_bytes(b"x" * 10)
@@ -69,16 +69,16 @@ def test_files_in_folders_of_a_checkpoint_belong_to_it(folder):
     assert folder.checkpoint("auto", 20).name == "checkpoint-4"
 
 
-def test_what_can_not_be_gone_on_from_is_named(folder):
-    with pytest.raises(ConfigError, match="no whole checkpoint before step 3"):
+def test_an_unusable_checkpoint_is_rejected_with_the_reason(folder):
+    with pytest.raises(ConfigError, match="no complete checkpoint before step 3"):
         folder.checkpoint("auto", 3)
     with pytest.raises(ConfigError, match="it lacks rlcap_state"):
         folder.checkpoint(str(folder.checkpoints / "checkpoint-12"), 20)
-    with pytest.raises(ConfigError, match="past the last of 9 steps"):
+    with pytest.raises(ConfigError, match="has no step left of 9"):
         folder.checkpoint(str(folder.checkpoints / "checkpoint-9"), 9)
 
 
-def test_one_whose_file_was_cut_short_is_passed_over(folder):
+def test_a_checkpoint_with_a_shortened_file_is_skipped(folder):
     whole, cut = (folder.checkpoints / f"checkpoint-{step}" for step in (9, 15))
     cut.mkdir()
     for path in (whole, cut):
@@ -89,22 +89,22 @@ def test_one_whose_file_was_cut_short_is_passed_over(folder):
     with pytest.raises(ConfigError, match=r"its optimizer.pt has 10 of 1,000 bytes"):
         folder.checkpoint(str(cut), 20)
     (cut / STATE).write_text("{")
-    with pytest.raises(ConfigError, match=r"its rlcap_state.json is no JSON"):
+    with pytest.raises(ConfigError, match=r"its rlcap_state.json is not JSON"):
         folder.checkpoint(str(cut), 20)
 
 
-def test_a_run_is_gone_on_with_by_its_own_recipe_seed_and_images(tmp_path):
+def test_only_the_same_recipe_seed_and_images_can_resume_a_run(tmp_path):
     rows = {"train": [Sample("a", "a.jpg", ("A dog.",))], "test": [Sample("b", "b.jpg")]}
     RunFolder(tmp_path, "ppo").begin(GRPOConfig(), rows)
     again = RunFolder(tmp_path)
     again.check_same_run("ppo", 0, rows)
     with pytest.raises(ConfigError, match=r"is a run of recipes/ppo.py, this is recipes/grpo.py"):
         again.check_same_run("grpo", 0)
-    with pytest.raises(ConfigError, match=r"begun with train.seed=0, got 3"):
+    with pytest.raises(ConfigError, match=r"started with train.seed=0, got 3"):
         again.check_same_run("ppo", 3)
-    with pytest.raises(ConfigError, match=r"begun with 1 other train images than these 2"):
+    with pytest.raises(ConfigError, match=r"started with other train images .1 instead of 2"):
         again.check_same_run("ppo", 0, {"train": [*rows["train"], Sample("b", "b.jpg")]})
-    with pytest.raises(ConfigError, match=r"begun with 1 other test images than these 1"):
+    with pytest.raises(ConfigError, match=r"started with other test images .1 instead of 1"):
         again.check_same_run("ppo", 0, {**rows, "test": [Sample("c", "c.jpg")]})
     RunFolder(tmp_path / "not there").check_same_run("grpo", 7, rows)
 
@@ -115,7 +115,7 @@ def test_a_run_killed_before_its_first_checkpoint_starts_from_the_beginning(tmp_
     assert RunFolder(tmp_path / "not there").checkpoint("auto", 20) is None
     assert step_of(None) == -1
     (tmp_path / "adapter").mkdir()
-    with pytest.raises(ConfigError, match="has no checkpoint but holds adapter of a run that came to its end"):
+    with pytest.raises(ConfigError, match="has no checkpoint, but the adapter of a completed run"):
         RunFolder(tmp_path).checkpoint("auto", 20)
 
 
@@ -141,7 +141,7 @@ def test_a_folder_that_holds_a_run_is_not_taken(tmp_path, trace):
     (tmp_path / trace).mkdir()
     for recipe in ("grpo", "sft"):
         with pytest.raises(
-            ConfigError, match=r"already holds a run; choose another output_dir, or go on with it: resume=auto"
+            ConfigError, match=r"already holds a run; choose another output_dir, or continue the run with resume=auto"
         ):
             RunFolder.choose(recipe, None, str(tmp_path))
     assert RunFolder.choose("grpo", None, str(tmp_path), "auto").root == tmp_path
@@ -151,7 +151,7 @@ def test_choosing_a_folder_makes_none(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert RunFolder.choose("grpo", "mine", None).root.as_posix() == "runs/mine"
     assert not list(tmp_path.iterdir())
-    with pytest.raises(ConfigError, match="resume=auto needs the run's folder: say --output_dir"):
+    with pytest.raises(ConfigError, match="resume=auto needs the folder of the run: add --output_dir"):
         RunFolder.choose("grpo", None, None, "auto")
 
 
@@ -191,5 +191,5 @@ def test_seconds_are_those_of_all_sessions(tmp_path):
 def test_two_runs_that_chose_the_same_folder(tmp_path):
     first, second = (RunFolder.choose("grpo", None, str(tmp_path / "run")) for _ in range(2))
     first.begin(GRPOConfig(), {})
-    with pytest.raises(ConfigError, match="was taken by another run meanwhile"):
+    with pytest.raises(ConfigError, match="another run has just started"):
         second.begin(GRPOConfig(), {})

@@ -28,7 +28,7 @@ def test_one_signal_stops_after_the_step(interrupt, number, capsys):
     assert not stops(interrupt)
     signal.raise_signal(number)
     assert stops(interrupt)
-    assert "once more stops at once" in capsys.readouterr().out
+    assert "press Ctrl-C again to stop immediately" in capsys.readouterr().out
 
 
 def test_a_launchers_own_signals_do_not_cut_the_step(interrupt):

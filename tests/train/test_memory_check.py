@@ -1,4 +1,4 @@
-"""Memory is tried before the first step: with the largest image, and down to the micro-batch that fits."""
+"""The memory check uses the largest image, and finds the largest micro-batch that fits."""
 
 import pytest
 import torch
@@ -27,26 +27,28 @@ def photos(tmp_path_factory):
     return sorted(map(str, folder.glob("*.png")))
 
 
-def test_the_largest_image_is_tried(captioner, photos):
+def test_the_check_uses_the_largest_image(captioner, photos):
     found = check_memory(captioner, photos, plan(2, 4, 8), "describe", 5)
     assert (found.width, found.height) == (140, 56)
     assert found.visual_tokens > captioner.visual_tokens(Image.new("RGB", (28, 28)))
     assert 0 < found.peak < found.total
-    assert "preflight: 8 captions of 5 tokens of the largest image (140 × 56" in found.describe()
+    assert "memory check: 8 captions of 5 tokens for the largest image (140 × 56" in found.describe()
     assert all(parameter.grad is None for parameter in captioner.model.parameters())
 
 
-def test_what_does_not_fit_names_what_fits(captioner, photos, monkeypatch):
-    weigh, tried = type(captioner).log_probs, []
+def test_the_error_names_the_micro_batch_that_fits(captioner, photos, monkeypatch):
+    log_probs, tried = type(captioner).log_probs, []
 
     def limited(self, prompts, ids, mask, **options):
         tried.append((len(prompts), len(ids)))
         if len(ids) > 4:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return weigh(self, prompts, ids, mask, **options)
+        return log_probs(self, prompts, ids, mask, **options)
 
     monkeypatch.setattr(type(captioner), "log_probs", limited)
-    with pytest.raises(BatchingError, match=r"16 captions of 5 tokens of .*wide.png .*4 fit: set train.micro_batch=4"):
+    with pytest.raises(
+        BatchingError, match=r"16 captions of 5 tokens for .*wide.png .*4 captions do: set train.micro_batch=4"
+    ):
         check_memory(captioner, photos, plan(4, 4, 16), "describe", 5)
     assert tried == [(4, 16), (2, 8), (1, 4)]
     monkeypatch.setattr(type(captioner), "log_probs", lambda *_, **__: (_ for _ in ()).throw(torch.OutOfMemoryError))

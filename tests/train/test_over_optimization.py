@@ -24,12 +24,12 @@ def run_of(tmp_path, end):
 
 
 def test_it_is_said_at_once(tmp_path, capsys):
-    Evaluation._watch(run_of(tmp_path, 0.4), 8)
+    Evaluation._print_alarms(run_of(tmp_path, 0.4), 8)
     told = capsys.readouterr().out
     assert "step 8, OVER-OPTIMIZATION on validation: Rewards rose (clip)" in told
     assert "false claims among claims" in told
 
 
 def test_nothing_is_said_where_nothing_is_amiss(tmp_path, capsys):
-    Evaluation._watch(run_of(tmp_path, 0.05), 8)
+    Evaluation._print_alarms(run_of(tmp_path, 0.05), 8)
     assert capsys.readouterr().out == ""

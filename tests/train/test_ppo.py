@@ -158,7 +158,7 @@ def test_the_loss_is_the_policys_and_the_critics(material, tmp_path):
     rollout = rolled_out(ppo)
     learnt = ppo.compute_training_signal(rollout)
     tokens = rollout.mask.sum()
-    loss = ppo._compute_loss(ppo.model, rollout.batch_of(learnt, tokens))
+    loss = ppo._compute_loss(ppo.model, rollout.to_loss_inputs(learnt, tokens))
     policys = -(learnt["advantages"] * rollout.mask).sum() / tokens  # every ratio is one
     critics = 0.5 * (learnt["returns"].square() * rollout.mask).sum() / tokens
     assert loss.item() == pytest.approx((policys + 0.3 * critics).item(), rel=1e-4)

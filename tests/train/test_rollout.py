@@ -1,4 +1,4 @@
-"""A round is cut between groups, and its captions are a function of weights, seed, step and image."""
+"""A round is split between groups, and its captions are a function of weights, seed, step and image."""
 
 import pytest
 import torch
@@ -6,10 +6,10 @@ from captioners import build, images
 
 from rlcap.data.sampler import sampling_uniforms
 from rlcap.policy.families.registry import make_captioner
-from rlcap.train.rollout import mean_of_all, micro_batches, prepare, write
+from rlcap.train.rollout import average_over_processes, prepare_prompts, sample_captions, split_into_micro_batches
 
 
-def a_round(prompts, group):
+def make_round(prompts, group):
     rows = torch.arange(prompts * group)
     return {
         "prompts": [f"image {i}" for i in range(prompts)],
@@ -24,7 +24,7 @@ def a_round(prompts, group):
     [(8, [["image 0", "image 1"]]), (4, [["image 0"], ["image 1"]]), (2, [["image 0"]] * 2 + [["image 1"]] * 2)],
 )
 def test_micro_batches_hold_whole_groups_or_parts_of_one(size, prompts):
-    parts = micro_batches(a_round(2, 4), size)
+    parts = split_into_micro_batches(make_round(2, 4), size)
     assert [part["prompts"] for part in parts] == prompts
     assert torch.cat([part["advantages"] for part in parts]).tolist() == list(range(0, 80, 10))
     for part in parts:
@@ -32,23 +32,25 @@ def test_micro_batches_hold_whole_groups_or_parts_of_one(size, prompts):
         assert part["num_items_in_batch"] == 7
 
 
-def test_a_group_is_not_cut_unevenly():
-    with pytest.raises(ValueError, match="6 captions cuts groups of 4"):
-        micro_batches(a_round(3, 4), 6)
+def test_a_micro_batch_that_splits_groups_unevenly_is_rejected():
+    with pytest.raises(ValueError, match="6 captions does not fit groups of 4"):
+        split_into_micro_batches(make_round(3, 4), 6)
 
 
-def test_a_metric_is_the_mean_of_the_processes_that_have_it():
-    assert mean_of_all([{"words": 4, "recall": 0.5}, {"words": 8}]) == {"words": 6, "recall": 0.5}
+def test_a_metric_is_averaged_over_the_processes_that_have_it():
+    assert average_over_processes([{"words": 4, "recall": 0.5}, {"words": 8}]) == {"words": 6, "recall": 0.5}
 
 
-def test_a_rewards_mean_counts_the_captions_that_were_judged():
-    mostly_down = {"reward/a/mean": 1.0, "reward/a/abstain_rate": 0.75, "reward/a/seconds": 1.0}
-    well = {"reward/a/mean": 0.0, "reward/a/abstain_rate": 0.0, "reward/a/seconds": 2.0}
-    found = mean_of_all([mostly_down, well, {"reward/a/abstain_rate": 1.0, "reward/a/seconds": 3.0}])
-    assert found == pytest.approx({"reward/a/mean": 0.2, "reward/a/abstain_rate": 1.75 / 3, "reward/a/seconds": 2.0})
+def test_the_mean_of_a_reward_is_weighted_by_the_share_of_scored_captions():
+    mostly_abstained = {"reward/a/mean": 1.0, "reward/a/abstain_rate": 0.75, "reward/a/seconds": 1.0}
+    complete = {"reward/a/mean": 0.0, "reward/a/abstain_rate": 0.0, "reward/a/seconds": 2.0}
+    means = average_over_processes(
+        [mostly_abstained, complete, {"reward/a/abstain_rate": 1.0, "reward/a/seconds": 3.0}]
+    )
+    assert means == pytest.approx({"reward/a/mean": 0.2, "reward/a/abstain_rate": 1.75 / 3, "reward/a/seconds": 2.0})
 
 
-def test_points_depend_on_their_arguments_alone():
+def test_sampling_uniforms_depend_on_their_arguments_alone():
     first = sampling_uniforms(0, 5, "a", 4, 9)
     assert first.shape == (4, 9)
     assert 0 <= first.min() < first.max() < 1
@@ -62,7 +64,7 @@ def test_points_depend_on_their_arguments_alone():
     assert sampling_uniforms(0, 0, "\ud800 – ü", 1, 1).shape == (1, 1)
 
 
-def test_captions_do_not_depend_on_the_order_of_images_or_on_what_was_drawn_before(tmp_path):
+def test_captions_do_not_depend_on_the_order_of_images_or_on_earlier_random_draws(tmp_path):
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
     build("llava", tmp_path)
@@ -76,9 +78,9 @@ def test_captions_do_not_depend_on_the_order_of_images_or_on_what_was_drawn_befo
 
     def captions(rows):
         torch.rand(len(rows))
-        prompts = prepare(captioner, rows, 2, "describe")
+        prompts = prepare_prompts(captioner, rows, 2, "describe")
         options = {"seed": 3, "step": 1, "max_new_tokens": 7, "temperature": 1.0, "top_p": 1.0}
-        written = write(captioner, prompts, rows, **options)
+        written = sample_captions(captioner, prompts, rows, **options)
         return {
             r["sample_id"] + str(i % 2): ids.tolist() for i, (r, ids) in enumerate(zip(rows, written.ids, strict=True))
         }

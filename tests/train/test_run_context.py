@@ -1,4 +1,4 @@
-"""The start of a run: what can't work is refused before anything is loaded, and what bags there are is told."""
+"""The start of a run: configuration errors are found before data are loaded, and a line describes the bags."""
 
 import time
 from pathlib import Path
@@ -9,7 +9,7 @@ from rlcap.config.loading import load_config
 from rlcap.config.schema import GRPOConfig
 from rlcap.data.curriculum import parse
 from rlcap.errors import InputError
-from rlcap.train import run_context as session
+from rlcap.train import run_context
 from rlcap.types import Sample
 
 
@@ -20,15 +20,15 @@ def rows(*counts):
 @pytest.mark.parametrize(
     ("curriculum", "counts", "said"),
     [
-        (5, (4, 4), "up to 4 look-alikes of level 'hard' beside an image's own"),
-        ({0.0: 2, 0.5: 7}, (6, 4, 0), "up to 6 look-alikes of level 'hard' beside an image's own; 2 of 3 have fewer"),
-        ({"sizes": [2, 3], "target": 0.5, "window": 2}, (2,), "up to 2 look-alikes"),
-        ({"bag_size": 5, "level": "medium"}, (4,), "WARNING no training image has look-alikes of level 'medium'"),
-        ({"bag_size": 9, "level": "random"}, (0,), "random images, up to 8"),
+        (5, (4, 4), "up to 4 similar images of level 'hard' besides the image itself"),
+        ({0.0: 2, 0.5: 7}, (6, 4, 0), "up to 6 similar images of level 'hard' besides the image itself; 2 of 3 images"),
+        ({"sizes": [2, 3], "target": 0.5, "window": 2}, (2,), "up to 2 similar images"),
+        ({"bag_size": 5, "level": "medium"}, (4,), "WARNING: no training image has similar images of level 'medium'"),
+        ({"bag_size": 9, "level": "random"}, (0,), "up to 8 random images"),
     ],
 )
-def test_bags_are_told(curriculum, counts, said):
-    assert said in session.describe_bags(rows(*counts), parse(curriculum))
+def test_a_line_describes_the_bags(curriculum, counts, said):
+    assert said in run_context.describe_bags(rows(*counts), parse(curriculum))
 
 
 @pytest.mark.parametrize(
@@ -37,15 +37,15 @@ def test_bags_are_told(curriculum, counts, said):
         ("train.micro_batch=7", "micro_batch"),
         ("curriculum=bagcury", "bagcurri"),
         ("mix.length.reward=rlcap.rewards.lenght:Length", "did you mean 'rlcap.rewards.length'"),
-        ("train.use_vllm=true", "train.use_vllm is for GPUs"),
+        ("train.use_vllm=true", "train.use_vllm needs a GPU"),
         ("mix.length.params={hihg: 2}", "did you mean 'high'"),
         ("mix.hallucination.params.alpha=high", "parameter alpha of hallucination must be"),
     ],
 )
-def test_a_mistake_is_told_before_data_are_read(override, said, tmp_path, monkeypatch):
+def test_a_config_error_is_raised_before_data_are_read(override, said, tmp_path, monkeypatch):
     monkeypatch.setattr("rlcap.train.open_run.load_splits", lambda data: pytest.fail("data were read first"))
     lab = Path(__file__).parents[2] / "recipes" / "configs" / "lab.yaml"
     config = load_config(GRPOConfig, lab, [override, f"output_dir={tmp_path / 'run'}"])
     with pytest.raises(InputError, match=said):
-        session.prepare_run(config, "grpo", time.monotonic())
+        run_context.prepare_run(config, "grpo", time.monotonic())
     assert not (tmp_path / "run").exists()

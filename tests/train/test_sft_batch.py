@@ -29,5 +29,5 @@ def test_the_batch_is_shared_out(tmp_path, monkeypatch, processes, accumulation)
 
 
 def test_a_batch_that_cant_be_shared_out(tmp_path, monkeypatch):
-    with pytest.raises(ConfigError, match=r"32 can't be shared out to 3 processes .* a multiple of 24 can"):
+    with pytest.raises(ConfigError, match=r"32 can't be divided among 3 processes .* a multiple of 24 can"):
         build(tmp_path, monkeypatch, 3)

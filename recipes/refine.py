@@ -29,12 +29,13 @@ def main() -> None:
     from rlcap.errors import ConfigError
     from rlcap.eval.captioning import caption_samples
     from rlcap.feedback.revise import Reviser
+    from rlcap.io.atomic import write_text
     from rlcap.judge.config import JudgeConfig
     from rlcap.policy.loading import load_policy
     from rlcap.reward.mix import RewardMix
     from rlcap.train.open_run import join_processes
     from rlcap.train.refine import describe, refine
-    from rlcap.train.run_folder import RunFolder, write_text
+    from rlcap.train.run_folder import RunFolder
 
     state = join_processes()
     if state.num_processes > 1:

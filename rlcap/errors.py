@@ -113,11 +113,15 @@ class RewardInputError(RewardError, InputError):
     """Raised when a term of the mix fails because of something that the user gave: a refused key, a missing file."""
 
 
-class ExcessiveAbstentionError(RuntimeError):
-    """Raised when a term of the mix abstains on more than the allowed share of recent captions."""
-
-
 # ---- training --------------------------------------------------------------------------------------------------------
+
+
+class NotFiniteError(InputError):
+    """Raised when a loss, a gradient or a weight is infinite or NaN. The message names the step, the cause and the last checkpoint."""
+
+
+class ReferenceModelError(InputError):
+    """Raised when a run starts with a reference model that is not the starting policy, so that its KL would not begin at 0."""
 
 
 class BatchingError(InputError):

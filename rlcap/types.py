@@ -91,9 +91,12 @@ class RewardBatch:
     """Per row the image paths of its bag at the present curriculum stage, nearest first, without its own image."""
     truncated: Sequence[bool] = ()
     """Per row whether generation stopped at the token limit instead of an end of sequence."""
+    written: Sequence[str] = field(init=False, repr=False, compare=False)
+    """The captions as they were written, also those that say nothing."""
 
     def __post_init__(self) -> None:
         n = len(self.captions)
+        object.__setattr__(self, "written", self.captions)
         object.__setattr__(self, "captions", [text if says_something(text) else "" for text in self.captions])
         if not all(says_something(text) for sample in self.samples for text in sample.references):
             object.__setattr__(self, "samples", [_without_empty_references(sample) for sample in self.samples])

@@ -59,6 +59,8 @@ class ModelConfig(Section):
     """Keep the base's linear layers in 4 bits (NF4 with double quantisation: QLoRA). It needs bitsandbytes and a LoRA."""
     trust_remote_code: bool = False
     """Run code that a hub repository brings."""
+    allow_missing_weights: bool = False
+    """Whether to train a base or an adapter of which tensors are missing; they start as random numbers."""
 
     @model_validator(mode="after")
     def _check_adapter(self) -> Self:

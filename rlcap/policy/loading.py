@@ -6,6 +6,7 @@ import functools
 import importlib.util
 import re
 import warnings
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -108,19 +109,15 @@ def find_lora_modules(model: torch.nn.Module, trainable: str) -> list[str]:
 
 
 def freeze_batch_norm_statistics(model: torch.nn.Module) -> None:
-    """Keep frozen batch norms in evaluation mode, even after `model.train()`.
+    """Keep batch norms in evaluation mode, even after `model.train()` and where their weights are trained.
 
-    In training mode, the batch norms of a frozen vision encoder (FastVLM's, Gemma 3n's) would normalise an image by the
-    other images of its batch, and would overwrite the statistics that came with the weights. The saved adapter would
-    then belong to a vision encoder that exists nowhere else.
+    In training mode, the batch norms of a vision encoder (FastVLM's, Gemma 3n's) would normalise an image by the other
+    images of its batch, and would overwrite the statistics that came with the weights. Captions are sampled in evaluation
+    mode, so that an update in training mode would compute the gradient of another policy.
     """
     # Any: an instance's `train` is replaced, which the type of the class does not allow
-    frozen: list[Any] = [
-        module
-        for module in model.modules()
-        if isinstance(module, _BatchNorm) and not any(p.requires_grad for p in module.parameters())
-    ]
-    for module in frozen:
+    norms: list[Any] = [module for module in model.modules() if isinstance(module, _BatchNorm)]
+    for module in norms:
         module.eval()
         module.train = functools.partial(_ignore_mode, module)
 
@@ -159,6 +156,28 @@ def _warn_of_ignored_keys(config: ModelConfig) -> None:
         )
 
 
+def _check_complete(key: str, name: str, missing: Collection[str], is_allowed: bool) -> None:
+    """Refuse weights of which a part is missing, because transformers and peft would fill it with random numbers."""
+    if missing and not is_allowed:
+        names = sorted(missing)
+        raise ConfigError(
+            f"{key} {name} lacks {len(names)} tensors, such as {names[0]}, which would be filled with random numbers: the file "
+            "is incomplete or belongs to another architecture; model.allow_missing_weights=true trains it nevertheless"
+        )
+
+
+def _check_finite(model: torch.nn.Module, config: ModelConfig) -> None:
+    """Refuse weights that contain an infinite value or a NaN."""
+    broken = [n for n, p in model.named_parameters() if p.is_floating_point() and not bool(torch.isfinite(p).all())]
+    if broken:
+        is_adapter = config.adapter is not None and any("lora" in name or ".default" in name for name in broken)
+        what = f"model.adapter {config.adapter}" if is_adapter else f"model.base {config.base}"
+        raise ConfigError(
+            f"{what} has values that are not finite in {len(broken)} tensors, such as {broken[0]}: the file is damaged, or "
+            "the run that made it diverged"
+        )
+
+
 def load_policy(config: ModelConfig) -> Policy:
     """Load the base model, its processor (which pads on the left) and the adapter (loaded and trainable, or fresh).
 
@@ -177,13 +196,16 @@ def load_policy(config: ModelConfig) -> Policy:
     with explain_load_errors("model.base", config.base, "give a model's folder or hub name"):
         processor = load_processor(base, config.trust_remote_code)
     with explain_load_errors("model.base", config.base, "give a model's folder or hub name"):
-        model: Any = AutoModelForImageTextToText.from_pretrained(
+        loaded: Any = AutoModelForImageTextToText.from_pretrained(
             base,
             dtype=dtype,
             trust_remote_code=config.trust_remote_code,
             use_safetensors=True,
+            output_loading_info=True,
             **_quantised(config),
         )
+    model, info = loaded
+    _check_complete("model.base", config.base, info["missing_keys"], config.allow_missing_weights)
     if config.adapter is not None:
         adapter = resolve_address(config.adapter)
         if Path(adapter).is_dir() and not (Path(adapter) / "adapter_config.json").is_file():
@@ -202,6 +224,15 @@ def load_policy(config: ModelConfig) -> Policy:
             (OSError, ValueError, RuntimeError),
         ):
             model = PeftModel.from_pretrained(model, adapter, is_trainable=True)
+            # `from_pretrained` only warns of missing weights; loading them again says which there are.
+            missing = model.load_adapter(adapter, "default", is_trainable=True).missing_keys
+        _check_complete("model.adapter", config.adapter, missing, config.allow_missing_weights)
+        if model.peft_config["default"].is_prompt_learning:
+            kind = str(model.peft_config["default"].peft_type)
+            raise ConfigError(
+                f"model.adapter {config.adapter} is a {kind} adapter, which puts virtual tokens before the image; use one that "
+                "changes weights, such as LoRA"
+            )
         _warn_of_ignored_keys(config)
         # On saving, peft looks up the base's vocabulary on the hub; the lab's base is no hub name and needs none.
         warnings.filterwarnings("ignore", message="Could not find a config file in lab:")
@@ -222,4 +253,5 @@ def load_policy(config: ModelConfig) -> Policy:
         )
         model = get_peft_model(model, lora)
     freeze_batch_norm_statistics(model)
+    _check_finite(model, config)
     return Policy(model, processor, config.base, config.adapter)

@@ -1,4 +1,4 @@
-"""Stop a run in which a reward term mostly abstains.
+"""Finds a reward term that mostly abstains, so that the run can stop.
 
 One abstention is harmless, because the caption's other terms judge it. A term that abstains all the time has a broken
 judge (an expired key, a wrong column, a model that answers in the wrong format), and without this check the run would
@@ -8,9 +8,8 @@ go on without the term.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
-from rlcap.errors import ExcessiveAbstentionError
 from rlcap.types import Score
 
 
@@ -19,9 +18,9 @@ class AbstentionMonitor:
 
     Args:
         names: names of the reward terms.
-        max_abstain: share in [0, 1] above which `watch` raises; with 1 it never does.
+        max_abstain: share in [0, 1] above which `stop_reason` is set; with 1 it never is.
         window: number of the most recent captions that count.
-        at_least: number of captions that must have been seen before `watch` raises, in [1, window].
+        at_least: number of captions that must have been seen before `stop_reason` is set, in [1, window].
     """
 
     def __init__(self, names: Iterable[str], max_abstain: float = 0.5, window: int = 512, at_least: int = 64) -> None:
@@ -33,35 +32,25 @@ class AbstentionMonitor:
         self.reasons: dict[str, deque[str | None]] = {name: deque(maxlen=window) for name in names}
 
     def watch(self, name: str, scores: Sequence[Score]) -> None:
-        """Record the scores of a batch.
+        """Record the scores of a batch."""
+        self.reasons[name].extend(score.reason if score.abstained else None for score in scores)
 
-        Raises:
-            ExcessiveAbstentionError: where the term abstains too often; the message names the term and its most
-                frequent reasons.
-        """
-        window = self.reasons[name]
-        window.extend(score.reason if score.abstained else None for score in scores)
-        share = self.share(name)
-        if len(window) >= self.at_least and share > self.max_abstain:
-            most_frequent = Counter(reason for reason in window if reason is not None).most_common(3)
-            listed = "; ".join(f"{count}× {reason}" for reason, count in most_frequent)
-            raise ExcessiveAbstentionError(
-                f"reward term {name!r} abstained on {share:.0%} of the last {len(window)} captions (allowed: "
-                f"{self.max_abstain:.0%}). Most frequent reasons: {listed}. Remove the cause, take the term out of the "
-                f"mix, or raise max_abstain"
-            )
+    @property
+    def stop_reason(self) -> str | None:
+        """Which term abstains too often, with its most frequent reasons; None where none does."""
+        for name, window in self.reasons.items():
+            share = self.share(name)
+            if len(window) >= self.at_least and share > self.max_abstain:
+                most_frequent = Counter(reason for reason in window if reason is not None).most_common(3)
+                listed = "; ".join(f"{count}× {reason}" for reason, count in most_frequent)
+                return (
+                    f"reward term {name!r} abstained on {share:.0%} of the last {len(window)} captions (allowed: "
+                    f"{self.max_abstain:.0%}). Most frequent reasons: {listed}. Remove the cause, take the term out of the "
+                    "mix, or raise train.max_abstain"
+                )
+        return None
 
     def share(self, name: str) -> float:
         """Return the share of abstentions in the window; 0 before the first caption."""
         window = self.reasons[name]
         return sum(reason is not None for reason in window) / len(window) if window else 0.0
-
-    def state_dict(self) -> dict[str, list[str | None]]:
-        """Return the window for JSON: term → one reason for each caption, None where the term judged."""
-        return {name: list(window) for name, window in self.reasons.items()}
-
-    def load_state_dict(self, state: Mapping[str, Sequence[str | None]]) -> None:
-        """Restore the window; terms that the state does not hold start empty."""
-        for name, window in self.reasons.items():
-            window.clear()
-            window.extend(state.get(name, ()))

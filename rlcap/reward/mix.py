@@ -192,8 +192,7 @@ class RewardMix:
         """Score a batch by all terms, at the same time where they wait (see `rlcap.reward.runner`).
 
         Raises:
-            RewardError: where a term fails.
-            ExcessiveAbstentionError: where a term abstains on most captions. Both errors name the term.
+            RewardError: where a term fails; it names the term.
         """
         import torch
 
@@ -221,16 +220,22 @@ class RewardMix:
     def stop_reason(self) -> str | None:
         """Why the run should stop after this step with a checkpoint, or None.
 
-        The reason is a judge's budget that has no room for another batch. A step that goes on regardless spends what is left, and then its
-        captions abstain.
+        The reason is a judge's budget that has no room for another batch, or a term that abstains on most captions, as it does while its
+        judge is down. A step that goes on regardless spends what is left, and then its captions abstain.
         """
+        if self.abstentions.stop_reason:
+            return self.abstentions.stop_reason
         reasons = ((name, term.reward.stop_reason) for name, term in self.terms.items())
-        return next((f"reward term {name!r}: {reason}" for name, reason in reasons if reason), None)
+        return next(
+            (f"reward term {name!r}: {reason}; raise its judge's limits" for name, reason in reasons if reason), None
+        )
 
     def state_dict(self) -> dict[str, Any]:
-        """Return a JSON-able state for checkpoints: recent abstentions, statistics of past rounds, and what judges have cost."""
+        """Return a JSON-able state for checkpoints: statistics of past rounds, and what judges have cost.
+
+        Recent abstentions are not part of it: a run that stopped because a judge was down starts with none when it is resumed.
+        """
         return {
-            "abstentions": self.abstentions.state_dict(),
             "running": self.running.state_dict(),
             "moments": self.moments.state_dict(),
             "budgets": {
@@ -249,7 +254,6 @@ class RewardMix:
                 f"checkpoint mix {sorted(state['running'])} does not match the configured mix {sorted(self.names)}; "
                 f"resume with the mix that the run was started with"
             )
-        self.abstentions.load_state_dict(state["abstentions"])
         self.running.load_state_dict(state["running"])
         self.moments.load_state_dict(state["moments"])
         for name, budgets in state["budgets"].items():

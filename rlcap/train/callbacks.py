@@ -16,9 +16,11 @@ from tqdm import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from rlcap.data.sampler import set_epoch
+from rlcap.io.atomic import append_rows
 from rlcap.reward.mix import RewardMix
+from rlcap.train.checkpoints import checkpoint_path, delete_old_checkpoints, write_state
 from rlcap.train.clock import Clock
-from rlcap.train.run_folder import RunFolder, append_lines, write_state
+from rlcap.train.run_folder import RunFolder
 
 SUPERVISED = {"loss": "loss", "rewards/margins": "margin"}
 """Metric of supervised training → its label in the progress bar."""
@@ -100,16 +102,18 @@ class CheckpointState(TrainerCallback):
 
     Args:
         folder: The run folder.
+        keep: Number of checkpoints that are kept. Older ones are deleted when the new one is complete.
         state: Returns the state that transformers does not save, as plain JSON values.
     """
 
-    def __init__(self, folder: RunFolder, state: Callable[[], Mapping[str, Any]] = dict) -> None:
-        self.folder, self.state = folder, state
+    def __init__(self, folder: RunFolder, keep: int, state: Callable[[], Mapping[str, Any]] = dict) -> None:
+        self.folder, self.keep, self.state = folder, keep, state
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         PartialState().wait_for_everyone()
         if state.is_world_process_zero:
-            write_state(self.folder.checkpoints / f"checkpoint-{state.global_step}", self.state())
+            write_state(checkpoint_path(self.folder.checkpoints, state.global_step), self.state())
+            delete_old_checkpoints(self.folder.checkpoints, self.keep)
 
 
 class MetricsFile(TrainerCallback):
@@ -134,9 +138,8 @@ class MetricsFile(TrainerCallback):
         if not state.is_world_process_zero or not logs or ("loss" not in logs and "grad_norm" not in logs):
             return
         kept = {k: v for k, v in logs.items() if isinstance(v, int | float) and math.isfinite(v)}
-        append_lines(
-            self.folder.metrics, [{"step": state.global_step, "seconds": self.clock.seconds(), "metrics": kept}]
-        )
+        row = {"step": state.global_step, "seconds": self.clock.seconds(), "metrics": kept}
+        append_rows(self.folder.metrics, [row], "the metrics")
 
 
 class Schedule(TrainerCallback):
@@ -166,11 +169,11 @@ class Schedule(TrainerCallback):
         self.evaluate(state.global_step, True)
 
 
-class BudgetStop(TrainerCallback):
-    """Saves a checkpoint and stops all processes when the budget of a judge does not suffice for another step.
+class RewardStop(TrainerCallback):
+    """Saves a checkpoint and stops all processes when the rewards can't go on: a judge is down, or its budget is spent.
 
     Args:
-        mix: The reward mix, which knows the budgets of its judges.
+        mix: The reward mix, which knows recent abstentions and the budgets of its judges.
         steps: As in `Interrupt`.
     """
 
@@ -184,9 +187,7 @@ class BudgetStop(TrainerCallback):
         if reasons:
             control.should_save = control.should_training_stop = True
             if state.is_world_process_zero:
-                message = (
-                    f"\nsaving a checkpoint and stopping: {reasons[0]}; raise the budget and continue with resume=auto"
-                )
+                message = f"\nsaving a checkpoint and stopping: {reasons[0]}; then continue with resume=auto"
                 print(message, flush=True)
         return control
 

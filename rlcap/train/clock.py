@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import time
 
-from rlcap.train.run_folder import RunFolder, read_lines
+from rlcap.io.text import read_json, read_log
+from rlcap.train.run_folder import RunFolder
 
 
 class Clock:
@@ -30,9 +30,9 @@ class Clock:
 
 
 def _read_earlier_seconds(folder: RunFolder) -> float:
-    found = [row["seconds"] for row in read_lines(folder.metrics)] if folder.metrics.exists() else []
+    found = [row["seconds"] for row in read_log(folder.metrics)]
     for name, key in (("summary.json", "seconds"), ("run.json", "seconds_before")):
         path = folder.root / name
         if path.exists():
-            found.append(json.loads(path.read_text()).get(key) or 0.0)
+            found.append(read_json(path).get(key) or 0.0)
     return float(max(found, default=0.0))

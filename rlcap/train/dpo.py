@@ -18,12 +18,16 @@ from datasets import Dataset
 from transformers import PrinterCallback
 
 from rlcap.config.schema import DPOConfig
-from rlcap.errors import ConfigError, PairsError
+from rlcap.errors import ConfigError, PairsError, ReferenceModelError
 from rlcap.io.images import open_image
 from rlcap.io.text import read_rows
+from rlcap.policy.captioner import unwrap_model
 from rlcap.policy.loading import Policy
 from rlcap.train.callbacks import CheckpointState, EpochOrder
-from rlcap.train.run_folder import STATE, RunFolder
+from rlcap.train.checkpoints import read_state
+from rlcap.train.finite import FiniteTraining
+from rlcap.train.reference import copy_to_reference
+from rlcap.train.run_folder import RunFolder
 from rlcap.train.trl_compat import NoModelCard
 
 KEYS = ("image", "prompt", "chosen", "rejected")
@@ -80,8 +84,32 @@ class Collator(trl.trainer.dpo_trainer.DataCollatorForVisionPreference):
         return super().torch_call([{**example, "image": open_image(example["image"])} for example in examples])
 
 
-class DPOTrainer(NoModelCard, trl.DPOTrainer):
-    """`trl.DPOTrainer` whose count of tokens goes on after resuming."""
+MAX_REWARD_DIFFERENCE = {torch.float32: 0.01, torch.bfloat16: 2.0, torch.float16: 2.0}
+"""Dtype of the base → largest difference of a caption's log-probabilities, in nats, that counts as rounding."""
+
+
+class DPOTrainer(FiniteTraining, NoModelCard, trl.DPOTrainer):
+    """`trl.DPOTrainer` with an exact reference, whose count of tokens continues after resuming."""
+
+    _is_checked = False
+
+    def training_step(self, model: torch.nn.Module, inputs: Any, num_items_in_batch: Any = None) -> torch.Tensor:
+        """Run one forward and backward pass. In the first one of a run, policy and reference must agree.
+
+        Raises:
+            ReferenceModelError: The implicit rewards of the first pairs are not 0.
+        """
+        loss = super().training_step(model, inputs, num_items_in_batch)
+        if not self._is_checked and self.state.global_step == 0:
+            rewards = [abs(self._metrics["train"][f"rewards/{kind}"][-1]) for kind in ("chosen", "rejected")]
+            tolerance = self.beta * MAX_REWARD_DIFFERENCE[unwrap_model(model).dtype]
+            if not max(rewards) <= tolerance:
+                raise ReferenceModelError(
+                    f"before the first update, policy and reference differ by a reward of {max(rewards):.3g} (allowed: "
+                    f"{tolerance:g}); the adapter has weights that are not copied to the reference"
+                )
+        self._is_checked = True
+        return loss
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run needs beside what transformers saves; JSON-able."""
@@ -89,7 +117,7 @@ class DPOTrainer(NoModelCard, trl.DPOTrainer):
 
     def restore(self, checkpoint: Path) -> None:
         """Take up what transformers does not load from a checkpoint."""
-        self._total_train_tokens = json.loads((checkpoint / STATE).read_text())["tokens"]
+        self._total_train_tokens = read_state(checkpoint)["tokens"]
 
 
 def build_trainer(
@@ -139,8 +167,8 @@ def build_trainer(
         disable_dropout=True,
         save_strategy="steps",
         save_steps=train.save_every,
-        save_total_limit=train.keep_checkpoints,
         logging_steps=1,
+        logging_nan_inf_filter=False,  # a loss that is not finite must be seen
         disable_tqdm=True,
         report_to=[*config.report_to] or "none",
         run_name=folder.root.name,
@@ -159,6 +187,7 @@ def build_trainer(
         data_collator=Collator(policy.processor),
         callbacks=[EpochOrder(), *callbacks],
     )
-    trainer.add_callback(CheckpointState(folder, trainer.state_dict))
+    copy_to_reference(trainer.model)
+    trainer.add_callback(CheckpointState(folder, config.train.keep_checkpoints, trainer.state_dict))
     trainer.remove_callback(PrinterCallback)  # the progress bar and metrics.jsonl show what it would print
     return trainer

@@ -15,10 +15,11 @@ from rlcap.eval.captions_file import read_tables
 from rlcap.eval.evaluator import Evaluator
 from rlcap.eval.over_optimization import describe_alarm, find_alarms
 from rlcap.eval.summary import compute_changes, read_metric_rows
+from rlcap.io.atomic import append_rows
 from rlcap.policy.loading import Policy
 from rlcap.reward.mix import RewardMix
 from rlcap.scorers.clip import ClipScorer
-from rlcap.train.run_folder import RunFolder, append_lines
+from rlcap.train.run_folder import RunFolder
 from rlcap.types import RewardBatch, Sample
 
 
@@ -153,4 +154,4 @@ class Evaluation:
             }
             for i, sample in enumerate(self.panel)
         ]
-        append_lines(self.folder.panel, rows)
+        append_rows(self.folder.panel, rows, "the captions of the panel")

@@ -32,6 +32,7 @@ from rlcap.data.batching import Batching
 from rlcap.data.curriculum import Adaptive, AdaptiveState, Curriculum, Stage
 from rlcap.data.sampler import GroupSampler
 from rlcap.errors import BatchingError, ConfigError
+from rlcap.io.atomic import append_rows
 from rlcap.io.images import open_image
 from rlcap.policy.adapters import using_adapter
 from rlcap.policy.captioner import Captioner, GeneratedCaptions, evaluation_mode, unwrap_model
@@ -41,7 +42,10 @@ from rlcap.policy.prompt import Prompt
 from rlcap.reward.mix import MixScores, RewardMix
 from rlcap.reward.trl_adapter import to_reward_batch
 from rlcap.train.callbacks import CheckpointState, EpochOrder
+from rlcap.train.checkpoints import read_state, step_of
 from rlcap.train.dataset import DatasetRow, to_dataset
+from rlcap.train.finite import FiniteTraining
+from rlcap.train.reference import check_same_policy, copy_to_reference
 from rlcap.train.rollout import (
     Rollout,
     average_over_processes,
@@ -50,7 +54,7 @@ from rlcap.train.rollout import (
     split_into_micro_batches,
     to_records,
 )
-from rlcap.train.run_folder import STATE, RunFolder, append_lines, step_of
+from rlcap.train.run_folder import RunFolder
 from rlcap.train.trl_compat import NoModelCard, keep_inputs_without_gradient
 from rlcap.train.trl_config import trl_config
 from rlcap.types import RewardBatch, Sample
@@ -59,7 +63,7 @@ MODEL_PHASES = ("generate", "old", "reference", "values")
 """Phases of a round in which the captioner or the value model computes."""
 
 
-class GRPOTrainer(NoModelCard, trl.GRPOTrainer):
+class GRPOTrainer(FiniteTraining, NoModelCard, trl.GRPOTrainer):
     """`trl.GRPOTrainer` with a reward mix, a curriculum, and an order of images that a resumed run continues.
 
     Args:
@@ -102,6 +106,7 @@ class GRPOTrainer(NoModelCard, trl.GRPOTrainer):
         self.group_sampler = GroupSampler.from_batching(batching, len(samples), config.train.seed)
         self.processor, self.instruction = processor, instruction
         self._current_prompts: Sequence[Prompt] = ()
+        self._is_checked = False
         self._update_seconds = 0.0
         # Captions are sampled without dropout. An update with dropout would compute the gradient of another policy.
         disable_dropout(model)
@@ -112,8 +117,13 @@ class GRPOTrainer(NoModelCard, trl.GRPOTrainer):
             train_dataset=to_dataset(samples, instruction),
             # Given a processor, TRL requires tokens and attributes that only the vision-language models known to TRL have.
             processing_class=processor if config.train.use_vllm else getattr(processor, "tokenizer", processor),
-            callbacks=[EpochOrder(), CheckpointState(folder, self.state_dict), *callbacks],
+            callbacks=[
+                EpochOrder(),
+                CheckpointState(folder, config.train.keep_checkpoints, self.state_dict),
+                *callbacks,
+            ],
         )
+        copy_to_reference(model)
         keep_inputs_without_gradient(self.args, model)
         self.remove_callback(PrinterCallback)  # the progress bar and metrics.jsonl show what it would print
         if config.train.kl != "loss":
@@ -207,6 +217,8 @@ class GRPOTrainer(NoModelCard, trl.GRPOTrainer):
             greedy: GeneratedCaptions | None = None
             if self.config.train.aggregate == "sum_minus_greedy":
                 greedy = captioner.generate(prompts, 1, max_new_tokens=generation.max_new_tokens, temperature=0)
+        if not bool(torch.isfinite(sampled.log_probs[sampled.mask > 0]).all()):
+            raise self.not_finite("the log-probabilities of the sampled captions are not finite")
         with self.phase("score"):
             batch, scores = self.score(rows, *self._decode(sampled, captioner))
             greedy_values = None
@@ -220,9 +232,29 @@ class GRPOTrainer(NoModelCard, trl.GRPOTrainer):
         if self.config.train.beta:
             with self.phase("reference"):
                 ref = self._reference_log_probs(prompts, sampled.ids, sampled.mask)
+        self._check_start(prompts, sampled, ref)
         return Rollout(
             rows, prompts, sampled.ids, sampled.mask, batch, scores, sampled.log_probs, old, ref, greedy_values
         )
+
+    def _check_start(self, prompts: Sequence[Prompt], sampled: GeneratedCaptions, ref: Tensor | None) -> None:
+        """Check once a session that an update sees the policy that sampled, and at the start of a run the reference.
+
+        Raises:
+            ReferenceModelError: The log-probabilities of the first micro-batch differ by more than rounding.
+        """
+        if self._is_checked:
+            return
+        self._is_checked = True
+        rows = slice(0, self.args.per_device_train_batch_size)
+        inputs = {"prompts": prompts, "completion_ids": sampled.ids, "completion_mask": sampled.mask}
+        self._current_prompts = split_into_micro_batches(inputs, rows.stop)[0]["prompts"]
+        ids, mask = sampled.ids[rows], sampled.mask[rows]
+        self.model.train()  # as in an update
+        update, _, _ = self._get_per_token_logps_and_entropies(self.model, ids, mask, ids.shape[1])
+        check_same_policy("the pass that sampled them", update, sampled.log_probs[rows], mask, self.model)
+        if ref is not None and self.state.global_step == 0:
+            check_same_policy("the reference model", update, ref[rows], mask, self.model)
 
     def _decode(self, generated: GeneratedCaptions, captioner: Captioner) -> tuple[list[str], list[bool]]:
         """Return the N texts, and for each caption whether it stopped at the token limit instead of an end token."""
@@ -417,7 +449,7 @@ class GRPOTrainer(NoModelCard, trl.GRPOTrainer):
         self, rows: Sequence[DatasetRow], batch: RewardBatch, scores: MixScores, advantages: Tensor, stage: Stage
     ) -> None:
         """Log the metrics of the round, write its captions to the file of rollouts, and update the adaptive curriculum."""
-        lengths = [len(caption.split()) for caption in batch.captions]
+        lengths = [len(caption.split()) for caption in batch.written]
         own_metrics = {f"reward/{name}": value for name, value in scores.metrics.items()} | {
             "completions/mean_words": sum(lengths) / len(lengths),
             "completions/truncated": sum(batch.truncated) / len(lengths),
@@ -428,8 +460,8 @@ class GRPOTrainer(NoModelCard, trl.GRPOTrainer):
             self._log(name, value)
         head = {"step": self.state.global_step + 1, "stage": stage.name}
         ids = [row["sample_id"] for row in rows]
-        records = (head | record for record in to_records(ids, batch.captions, advantages, scores))
-        append_lines(self.folder.rollouts(self.accelerator.process_index), records)
+        records = (head | record for record in to_records(ids, batch.written, advantages, scores))
+        append_rows(self.folder.rollouts(self.accelerator.process_index), records, "the sampled captions")
         recalls = [value for name, value in metrics.items() if name.endswith("/bag_recall_at_1")]
         if isinstance(self.curriculum, Adaptive) and self.curriculum_state is not None and recalls:
             self.curriculum_state = self.curriculum.observe(self.curriculum_state, recalls[0])
@@ -464,4 +496,4 @@ class GRPOTrainer(NoModelCard, trl.GRPOTrainer):
                 f"{checkpoint} was saved in the middle of a round of {round_steps} steps on the same captions: resume from a "
                 f"checkpoint whose step is a multiple of {round_steps}"
             )
-        self.load_state_dict(json.loads((checkpoint / STATE).read_text()))
+        self.load_state_dict(read_state(checkpoint))

@@ -10,7 +10,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,8 +24,9 @@ from rlcap.config.schema import DPOConfig, GRPOConfig, SFTConfig
 from rlcap.data.source import instruction_for, load_splits
 from rlcap.policy.loading import Policy
 from rlcap.train.callbacks import Interrupt, MetricsFile, Progress, RunFolderInit
+from rlcap.train.checkpoints import step_of
 from rlcap.train.clock import Clock
-from rlcap.train.run_folder import RunFolder, step_of
+from rlcap.train.run_folder import RunFolder
 from rlcap.train.saving import save_tuned
 from rlcap.types import Sample
 
@@ -66,6 +66,8 @@ class OpenRun:
     """Name of a split → its samples, after `load_data`."""
     instruction: str = ""
     """The instruction to the captioner, after `load_data`."""
+    facts: dict[str, Any] = field(default_factory=dict)
+    """Further entries of `run.json`."""
 
     def load_data(self) -> None:
         """Load the configured splits and the instruction.
@@ -101,20 +103,22 @@ class OpenRun:
             round_steps: Optimiser steps that learn from the same captions. An interrupted run stops after the last of them.
             **facts: Further entries of `run.json`.
         """
-        facts = {
+        self.facts |= {
             "trainable_parameters": policy.trainable_parameters,
             "processes": self.state.num_processes,
             "seconds_before": self.clock.before,
             **facts,
         }
-        begin = functools.partial(self.folder.begin, self.config, self.splits, step_of(self.checkpoint), **facts)
         return [
-            RunFolderInit(begin),
+            RunFolderInit(self._begin),
             Progress(terms, self.recipe),
             MetricsFile(self.folder, self.clock),
             *schedule,
             Interrupt(round_steps),
         ]
+
+    def _begin(self) -> None:
+        self.folder.begin(self.config, self.splits, step_of(self.checkpoint), **self.facts)
 
     def train(self, trainer: Any, processor: Any) -> bool:
         """Train from the checkpoint or from the beginning, and save the trained weights to `adapter/` in the run folder.
@@ -126,7 +130,11 @@ class OpenRun:
         Returns:
             Whether the run reached its last step. An interrupted run does not, nor does a run whose budget is exhausted.
         """
+        self.facts["precision"] = trainer.accelerator.mixed_precision
+        if self.checkpoint:
+            self.folder.check_precision(self.facts["precision"])
         trainer.train(resume_from_checkpoint=str(self.checkpoint) if self.checkpoint else None)
+        trainer.check_weights()
         save_tuned(trainer, processor, self.folder.adapter)
         step, steps = trainer.state.global_step, trainer.state.max_steps
         if step < steps:
@@ -151,8 +159,11 @@ def open_run(config: GRPOConfig | SFTConfig | DPOConfig, recipe: str, started: f
     state = join_processes()
     set_seed(config.train.seed)
     folder = RunFolder.choose(recipe, config.name, config.output_dir, config.resume)
+    if config.resume and state.is_main_process and folder.root.is_dir():
+        folder.lock()  # before anything is read, because another process may still write
     checkpoint = folder.checkpoint(config.resume, config.train.steps) if config.resume else None
     if config.resume:
+        say("\n".join([*folder.passed_over, ""]) if folder.passed_over else "")
         say(f"resuming from {checkpoint or 'the beginning, because there is no complete checkpoint yet'}")
         folder.check_same_run(recipe, config.train.seed)
     return OpenRun(recipe, config, state, folder, checkpoint, Clock(folder, started))

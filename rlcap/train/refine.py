@@ -15,8 +15,10 @@ from typing import Any
 from tqdm import tqdm
 
 from rlcap.feedback.revise import Reviser, Revision
+from rlcap.io.atomic import append_rows, write_text
+from rlcap.io.text import read_log
 from rlcap.reward.mix import RewardMix
-from rlcap.train.run_folder import RunFolder, append_lines, read_lines, write_text
+from rlcap.train.run_folder import RunFolder
 from rlcap.types import RewardBatch, Sample
 
 CHUNK_SIZE = 32
@@ -77,7 +79,7 @@ def refine(
         The rows of refined.jsonl that belong to the samples.
     """
     path = folder.root / "refined.jsonl"
-    before = read_lines(path) if path.exists() else []
+    before = read_log(path)
     # A killed run may have left half of a last line. Rows appended behind it could not be read.
     write_text(path, "".join(json.dumps(row) + "\n" for row in before))
     done = {row["sample_id"] for row in before}
@@ -88,12 +90,12 @@ def refine(
             texts, chunk = map(list, zip(*remaining[start : start + CHUNK_SIZE], strict=True))
             revisions = reviser.revise_all(texts, chunk)
             rows = score_revisions(texts, chunk, revisions, accept, gallery, tolerance)
-            append_lines(path, rows)
+            append_rows(path, rows, "the refined captions")
             accepted += sum(row["objection"] is None for row in rows)
             bar.update(len(rows))
             bar.set_postfix(accepted=accepted)
     known = {sample.id: sample for sample in samples}
-    refined = [row for row in read_lines(path) if row["sample_id"] in known]
+    refined = [row for row in read_log(path) if row["sample_id"] in known]
     write_training_sets(refined, known, folder, instruction)
     return refined
 

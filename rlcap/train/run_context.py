@@ -26,7 +26,7 @@ from rlcap.eval.summary import summarise
 from rlcap.policy.loading import Policy, load_policy
 from rlcap.policy.visual_tokens import count_visual_tokens, describe_visual_tokens
 from rlcap.reward.mix import RewardMix, check_mix
-from rlcap.train.callbacks import BudgetStop, Schedule
+from rlcap.train.callbacks import RewardStop, Schedule
 from rlcap.train.evaluation import Evaluation, build_evaluator
 from rlcap.train.grpo import GRPOTrainer
 from rlcap.train.memory_check import check_memory
@@ -77,7 +77,7 @@ class RunContext:
                 terms=self.mix.names,
                 schedule=[
                     Schedule(self.evaluation, self.config.evaluation.every),
-                    BudgetStop(self.mix, round_steps),
+                    RewardStop(self.mix, round_steps),
                 ],
                 round_steps=round_steps,
             ),

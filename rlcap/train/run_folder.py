@@ -19,26 +19,30 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
-import os
 import platform
 import shutil
 import subprocess
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rlcap.config.loading import dump
 from rlcap.errors import ConfigError
+from rlcap.io.atomic import make_folder, write_text
+from rlcap.io.lock import FolderLock
+from rlcap.io.text import read_json, read_log
+from rlcap.train.checkpoints import find_damage, list_checkpoints, step_of
 from rlcap.types import Sample
 
 PACKAGES = ("rlcap", "torch", "transformers", "trl", "peft", "accelerate", "datasets", "open_clip_torch", "textgrad")
-STATE = "rlcap_state.json"
-"""Last file of a checkpoint, with the sizes of all others. A checkpoint with a missing or shorter file is incomplete."""
 ENDED = "ended"
 """Entry of run.json that marks a run as ended where the recipe writes no summary."""
 TRACES = ("config.yaml", "metrics.jsonl", "captions", "adapter")
 """A folder that contains one of these files or folders contains a run."""
+
+_LOCKS: dict[Path, FolderLock] = {}
+"""The folders that this process has taken; a later run of the process may use them again."""
 
 
 class RunFolder:
@@ -56,6 +60,8 @@ class RunFolder:
         self.captions = root / "captions"
         self.checkpoints = root / "checkpoints"
         self.adapter = root / "adapter"
+        self.passed_over: list[str] = []
+        """What `checkpoint` found wrong with newer checkpoints than the one that it returned."""
         self.fresh = False
         """Whether a new run starts here. `begin` then checks that no other run took the folder in the meantime."""
 
@@ -79,8 +85,14 @@ class RunFolder:
 
         if resume == "auto" and not (name or output_dir):
             raise ConfigError("resume=auto needs the folder of the run: add --output_dir runs/NAME")
-        root = output_dir or str(Path("runs") / (name or f"{recipe}-{time.strftime('%Y%m%d-%H%M%S')}"))
+        root = (
+            str(Path(output_dir).expanduser())
+            if output_dir
+            else str(Path("runs") / (name or f"{recipe}-{time.strftime('%Y%m%d-%H%M%S')}"))
+        )
         folder = cls(Path(broadcast_object_list([root])[0]), recipe)
+        if folder.root.exists() and not folder.root.is_dir():
+            raise ConfigError(f"output_dir {folder.root} is a file; name a folder")
         if not resume and any((folder.root / trace).exists() for trace in TRACES):
             raise ConfigError(
                 f"{folder.root} already holds a run; choose another output_dir, or continue the run with resume=auto"
@@ -110,15 +122,22 @@ class RunFolder:
         """
         if resume != "auto":
             path = Path(resume)
-            if lack := missing_from_checkpoint(path):
-                raise ConfigError(f"resume={resume}: not a complete checkpoint ({lack}); resume=auto finds the newest")
-            if _step(path) >= steps:
+            step = step_of(path)
+            if damage := find_damage(path):
+                raise ConfigError(
+                    f"resume={resume}: not a complete checkpoint ({damage}); resume=auto finds the newest"
+                )
+            if step >= steps:
                 raise ConfigError(f"resume={resume} has no step left of {steps}; raise train.steps to continue")
             return path
-        # A run that was killed while it wrote a checkpoint leaves an incomplete one, which is skipped.
-        whole = [path for path in self.checkpoints.glob("checkpoint-*") if not missing_from_checkpoint(path)]
+        whole = []
+        for path in list_checkpoints(self.checkpoints):
+            if damage := find_damage(path):  # a kill during a write, or a disk that fails
+                self.passed_over.append(f"passing over {path.name}: {damage}")
+            else:
+                whole.append(path)
         reported = self._summarised(steps)
-        if (reported or ENDED in self.facts()) and any(_step(path) >= steps for path in whole):
+        if (reported or ENDED in self.facts()) and any(step_of(path) >= steps for path in whole):
             again = f", or write the report again with rlcap report {self.root}" if reported else ""
             raise ConfigError(
                 f"resume=auto: the run in {self.root} has completed its {steps} steps; raise train.steps to continue{again}"
@@ -130,23 +149,33 @@ class RunFolder:
                     "another output_dir"
                 )
             return None
-        before = [path for path in whole if _step(path) < steps]
+        before = [path for path in whole if step_of(path) < steps]
         if not before:
             raise ConfigError(
                 f"resume=auto: no complete checkpoint before step {steps} in {self.checkpoints}; start without resume, in "
                 "another output_dir"
             )
-        return max(before, key=_step)
+        return before[0]
+
+    def lock(self) -> None:
+        """Take the folder for this process until its end, so that no second run writes into it. Only one process calls this.
+
+        Raises:
+            LockedError: Another process has taken the folder.
+        """
+        root = self.root.resolve()
+        if root not in _LOCKS:
+            _LOCKS[root] = FolderLock(make_folder(root, "the folder of the run"), "the run")
 
     def facts(self) -> dict[str, Any]:
         """Return the contents of run.json; empty if no session has started."""
         path = self.root / "run.json"
-        return json.loads(path.read_text()) if path.is_file() else {}
+        return dict(read_json(path, "the record of the run")) if path.is_file() else {}
 
     def _summarised(self, steps: int) -> bool:
         """Return whether summary.json comes from a session that reached step `steps`."""
         path = self.root / "summary.json"
-        return path.is_file() and json.loads(path.read_text()).get("steps", steps) >= steps
+        return path.is_file() and read_json(path, "the summary").get("steps", steps) >= steps
 
     def mark_ended(self) -> None:
         """Record in run.json that the run has ended. Recipes that write a summary do not need this mark."""
@@ -191,6 +220,22 @@ class RunFolder:
                     "section data of its config.yaml, or another output_dir"
                 )
 
+    def check_precision(self, precision: str) -> None:
+        """Check that a resumed run computes in the precision in which it was started.
+
+        Args:
+            precision: accelerate's mixed precision: no, bf16 or fp16.
+
+        Raises:
+            ConfigError: The precision is another one, so that the run would go on with other numbers.
+        """
+        before = self.facts().get("precision", precision)
+        if before != precision:
+            raise ConfigError(
+                f"{self.root} was started with mixed precision {before!r}, this session has {precision!r}; start it in the "
+                f"same way, for instance by accelerate launch --mixed_precision {before}"
+            )
+
     def begin(
         self,
         config: Any,
@@ -212,11 +257,11 @@ class RunFolder:
         Raises:
             ConfigError: Another run took the folder in the meantime.
         """
-        self.root.mkdir(parents=True, exist_ok=True)
+        self.lock()
         if self.fresh:
             self._claim()
         for path in (self.captions, self.checkpoints):
-            path.mkdir(parents=True, exist_ok=True)
+            make_folder(path, "the folder of the run")
         self.rewind(step)
         data = {name: {"images": len(rows), "fingerprint": fingerprint(rows)} for name, rows in splits.items()}
         facts: dict[str, Any] = {"versions": versions(), "python": platform.python_version(), "git": git_commit()}
@@ -245,84 +290,14 @@ class RunFolder:
         """Drop all logs, captions and checkpoints after `step`, because a resumed run writes them again."""
         for path in [self.metrics, self.panel, *self.root.glob("rollouts*.jsonl")]:
             if path.exists():
-                rows = [line for line in read_lines(path) if line["step"] <= step]
+                rows = [line for line in read_log(path) if line["step"] <= step]
                 write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
         for path in self.captions.glob("*.jsonl"):
-            if int(path.stem) > step:
+            if path.stem.isdigit() and int(path.stem) > step:
                 path.unlink()
-        for path in self.checkpoints.glob("checkpoint-*"):
-            if _step(path) > step:
+        for path in list_checkpoints(self.checkpoints):
+            if step_of(path) > step:
                 shutil.rmtree(path)
-
-
-def write_state(checkpoint: Path, state: Mapping[str, Any]) -> None:
-    """Write the last file of a checkpoint.
-
-    Args:
-        checkpoint: Folder of the checkpoint, which must contain all other files.
-        state: The state that transformers does not save, as plain JSON values.
-    """
-    files = (path for path in sorted(checkpoint.rglob("*")) if path.is_file() and path.name != STATE)
-    sizes = {path.relative_to(checkpoint).as_posix(): path.stat().st_size for path in files}
-    write_text(checkpoint / STATE, json.dumps({**state, "files": sizes}))
-
-
-def missing_from_checkpoint(checkpoint: Path) -> str:
-    """Return a description of what is missing from a checkpoint; an empty text if it is complete."""
-    try:
-        sizes = json.loads((checkpoint / STATE).read_text()).get("files", {})
-    except FileNotFoundError:
-        return f"it lacks {STATE}"
-    except json.JSONDecodeError as error:
-        return f"its {STATE} is not JSON: {error}"
-    for name, size in sizes.items():
-        path = checkpoint / name
-        found = path.stat().st_size if path.is_file() else 0
-        if found != size:
-            return f"its {name} has {found:,} of {size:,} bytes"
-    return ""
-
-
-def step_of(checkpoint: Path | None) -> int:
-    """Return the number of completed optimiser steps of a checkpoint, which stands in its name.
-
-    Without a checkpoint the result is −1. It is not 0, because the evaluation before the first step is not done yet.
-    """
-    return -1 if checkpoint is None else _step(checkpoint)
-
-
-def _step(checkpoint: Path) -> int:
-    return int(checkpoint.name.split("-")[1])
-
-
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    """Return the rows of a JSON Lines file, without a last line that a kill cut short.
-
-    Raises:
-        ValueError: Another line is not JSON.
-    """
-    rows = []
-    lines = path.read_text().splitlines()
-    for number, line in enumerate(lines):
-        try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError as error:
-            if number + 1 < len(lines):
-                raise ValueError(f"{path}, line {number + 1} is not JSON: {error}") from error
-    return rows
-
-
-def append_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Append rows to a JSON Lines file."""
-    with open(path, "a") as file:
-        file.writelines(json.dumps(row) + "\n" for row in rows)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file as a whole or not at all."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_text(text)
-    partial.replace(path)
 
 
 def fingerprint(samples: Sequence[Sample]) -> str:

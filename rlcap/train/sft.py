@@ -23,6 +23,7 @@ from rlcap.policy.families.registry import make_captioner
 from rlcap.policy.loading import Policy
 from rlcap.policy.prompt import pad
 from rlcap.train.callbacks import CheckpointState, EpochOrder
+from rlcap.train.finite import FiniteTraining
 from rlcap.train.run_folder import RunFolder
 from rlcap.types import Sample
 
@@ -146,8 +147,8 @@ def build_trainer(
         warmup_steps=max(1, train.steps // 20),
         save_strategy="steps",
         save_steps=train.save_every,
-        save_total_limit=train.keep_checkpoints,
         logging_steps=1,
+        logging_nan_inf_filter=False,  # a loss that is not finite must be seen
         disable_tqdm=True,
         report_to=[*config.report_to] or "none",
         run_name=folder.root.name,
@@ -158,17 +159,23 @@ def build_trainer(
         dataloader_pin_memory=torch.cuda.is_available(),
     )
     rows = Captions(samples, train.target, train.seed)
-    callbacks = [EpochOrder(), Turns(rows), CheckpointState(folder), *callbacks]
+    callbacks = [EpochOrder(), Turns(rows), CheckpointState(folder, train.keep_checkpoints), *callbacks]
     if getattr(policy.processor, "chat_template", None):
         collator = CaptionCollator(policy.processor, instruction)
-        trainer = Trainer(policy.model, arguments, train_dataset=rows, data_collator=collator, callbacks=callbacks)
+        trainer: Trainer = SFTTrainer(
+            policy.model, arguments, train_dataset=rows, data_collator=collator, callbacks=callbacks
+        )
     else:
         trainer = ClassicTrainer(policy, instruction, args=arguments, train_dataset=rows, callbacks=callbacks)
     trainer.remove_callback(PrinterCallback)  # the progress bar and metrics.jsonl show what it would print
     return trainer
 
 
-class ClassicTrainer(Trainer):
+class SFTTrainer(FiniteTraining, Trainer):
+    """The Trainer of transformers for captioners with a chat template."""
+
+
+class ClassicTrainer(FiniteTraining, Trainer):
     """A Trainer for captioners without a chat template, such as BLIP, GIT and ViT-GPT2.
 
     The log-probabilities of the captions come from `rlcap.policy.captioner.Captioner`, as in reinforcement.

@@ -109,6 +109,22 @@ _TUNER, _WRAPPER = "peft.tuners.tuners_utils:BaseTunerLayer", "peft.utils.other:
 
 INTERNALS: tuple[Internal, ...] = (
     Internal(
+        _TRAINER,
+        "_get_grad_norm",
+        "5.24.0",
+        ("model", "grad_norm"),
+        "913ba6f52f07",
+        "finite.py stops the run where the norm, which it returns before each optimiser step, is not finite.",
+    ),
+    Internal(
+        _TRAINER,
+        "_save_checkpoint",
+        "5.24.0",
+        ("model", "trial"),
+        "a9111e30faa9",
+        "finite.py checks the weights before it, and turns a full disk into one line.",
+    ),
+    Internal(
         _GRPO,
         "_get_train_sampler",
         "1.16.0",

@@ -52,8 +52,8 @@ def trl_config(config: GRPOConfig, batching: Batching, folder: RunFolder) -> trl
         data_seed=train.seed,
         save_strategy="steps",
         save_steps=-(-train.save_every // rounds) * rounds,
-        save_total_limit=train.keep_checkpoints,
         logging_steps=1,
+        logging_nan_inf_filter=False,  # a loss that is not finite must be seen
         disable_tqdm=True,
         report_to=[*config.report_to] or "none",
         run_name=folder.root.name,

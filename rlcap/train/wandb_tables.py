@@ -16,7 +16,8 @@ from PIL import Image, ImageOps
 from rlcap.eval.metric_catalog import HEADLINES, metric_info, reading_order
 from rlcap.eval.summary import read_summary
 from rlcap.io.images import open_image
-from rlcap.train.run_folder import RunFolder, read_lines
+from rlcap.io.text import read_log
+from rlcap.train.run_folder import RunFolder
 
 if TYPE_CHECKING:
     import wandb
@@ -70,7 +71,7 @@ def log_tables(folder: RunFolder) -> None:
     run.define_metric(STEP, hidden=True)
     for name in dict.fromkeys(name for row in rows.values() for name in row):
         run.define_metric(name, step_metric=STEP)
-    panel = read_lines(folder.panel) if folder.panel.exists() else []
+    panel = read_log(folder.panel)
     thumbnails = {path: make_thumbnail(path) for path in dict.fromkeys(row["image"] for row in panel)}
     run.define_metric("panel/*", step_metric=STEP)
     for step in sorted({*rows, *(row["step"] for row in panel)}):

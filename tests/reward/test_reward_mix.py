@@ -3,6 +3,7 @@
 import asyncio
 import json
 import math
+import re
 import sys
 import threading
 import time
@@ -12,7 +13,7 @@ import pytest
 import torch
 
 from rlcap.algo.advantages import combine
-from rlcap.errors import ConfigError, ExcessiveAbstentionError, RewardError
+from rlcap.errors import ConfigError, RewardError
 from rlcap.reward.abstention import AbstentionMonitor
 from rlcap.reward.base import Reward, RewardOutput
 from rlcap.reward.mix import RewardMix, RewardTerm
@@ -218,10 +219,9 @@ def test_any_number_of_abstaining_components_stays_finite(abstaining):
 def test_the_guard_names_component_and_reasons():
     mix = RewardMix({"w": RewardTerm(Words()), "m": RewardTerm(Moody())}, max_abstain=0.5)
     mix.score(batch(*["a."] * 31 + ["b?"] * 32))  # 63 captions: too few to judge
-    with pytest.raises(
-        ExcessiveAbstentionError, match=r"'m' abstained on 52% of the last 64 .*allowed: 50%.*33× asked"
-    ):
-        mix.score(batch("c?"))
+    assert mix.stop_reason is None
+    mix.score(batch("c?"))
+    assert re.search(r"'m' abstained on 52% of the last 64 .*allowed: 50%.*33× asked", mix.stop_reason)
 
 
 def test_the_guard_forgets_what_left_its_window():
@@ -240,7 +240,7 @@ def test_state_goes_through_json_and_continues():
     state = json.loads(json.dumps(mix.state_dict()))
     other = RewardMix({"w": RewardTerm(Words()), "m": RewardTerm(Moody())})
     other.load_state_dict(state)
-    assert other.abstentions.share("m") == 0.5
+    assert other.abstentions.share("m") == 0  # a run that stopped because a judge was down starts with an empty window
     assert other.running.stds()[0] == pytest.approx(2.0)
     assert math.isnan(other.running.stds()[1])
     assert other.state_dict() == mix.state_dict()

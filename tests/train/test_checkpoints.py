@@ -9,9 +9,20 @@ import time
 import pytest
 
 from rlcap.config.schema import GRPOConfig, SFTConfig
-from rlcap.errors import ConfigError
+from rlcap.errors import ConfigError, LockedError
+from rlcap.io.atomic import append_rows
+from rlcap.io.text import read_log
+from rlcap.train.checkpoints import (
+    STATE,
+    delete_old_checkpoints,
+    find_damage,
+    list_checkpoints,
+    read_state,
+    step_of,
+    write_state,
+)
 from rlcap.train.clock import Clock
-from rlcap.train.run_folder import STATE, RunFolder, append_lines, read_lines, step_of, write_state
+from rlcap.train.run_folder import RunFolder
 from rlcap.types import Sample
 
 
@@ -21,7 +32,7 @@ def folder(tmp_path):
     for step in (4, 9, 12):
         (tmp_path / "checkpoints" / f"checkpoint-{step}").mkdir(parents=True)
         if step != 12:
-            (tmp_path / "checkpoints" / f"checkpoint-{step}" / STATE).write_text("{}")
+            write_state(tmp_path / "checkpoints" / f"checkpoint-{step}", {})
     return RunFolder(tmp_path)
 
 
@@ -89,7 +100,7 @@ def test_a_checkpoint_with_a_shortened_file_is_skipped(folder):
     with pytest.raises(ConfigError, match=r"its optimizer.pt has 10 of 1,000 bytes"):
         folder.checkpoint(str(cut), 20)
     (cut / STATE).write_text("{")
-    with pytest.raises(ConfigError, match=r"its rlcap_state.json is not JSON"):
+    with pytest.raises(ConfigError, match=r"rlcap_state.json is not JSON"):
         folder.checkpoint(str(cut), 20)
 
 
@@ -122,16 +133,16 @@ def test_a_run_killed_before_its_first_checkpoint_starts_from_the_beginning(tmp_
 def test_nothing_is_left_of_what_a_new_beginning_writes_again(folder):
     folder.captions.mkdir()
     for path in (folder.metrics, folder.panel, folder.rollouts(0), folder.rollouts(1)):
-        append_lines(path, [{"step": step} for step in (0, 5)])
+        append_rows(path, [{"step": step} for step in (0, 5)])
     for step in (0, 5):
         (folder.captions / f"{step}.jsonl").write_text("{}")
     folder.begin(SFTConfig(), {}, step_of(folder.checkpoints / "checkpoint-4"), seconds_before=3.0)
-    assert read_lines(folder.panel) == read_lines(folder.rollouts(1)) == [{"step": 0}]
+    assert read_log(folder.panel) == read_log(folder.rollouts(1)) == [{"step": 0}]
     assert [path.name for path in folder.captions.iterdir()] == ["0.jsonl"]
     assert [path.name for path in folder.checkpoints.iterdir()] == ["checkpoint-4"]
     assert json.loads((folder.root / "run.json").read_text())["seconds_before"] == 3.0
     folder.begin(SFTConfig(), {}, step_of(None))
-    assert read_lines(folder.panel) == read_lines(folder.metrics) == read_lines(folder.rollouts(1)) == []
+    assert read_log(folder.panel) == read_log(folder.metrics) == read_log(folder.rollouts(1)) == []
     assert not [*folder.captions.iterdir(), *folder.checkpoints.iterdir()]
 
 
@@ -178,7 +189,7 @@ def test_seconds_are_those_of_all_sessions(tmp_path):
     clock = Clock(folder, time.monotonic() - 5)
     assert 5 <= clock.seconds() < 6
     folder.begin(SFTConfig(), {}, seconds_before=clock.before)
-    append_lines(folder.metrics, [{"step": 1, "seconds": 7.0}, {"step": 2, "seconds": 9.0}])
+    append_rows(folder.metrics, [{"step": 1, "seconds": 7.0}, {"step": 2, "seconds": 9.0}])
     second = Clock(folder, time.monotonic() - 2)  # after a kill: what was logged counts, though step 2 is done again
     assert 11 <= second.seconds() < 12
     folder.begin(SFTConfig(), {}, 1, seconds_before=second.before)
@@ -193,3 +204,116 @@ def test_two_runs_that_chose_the_same_folder(tmp_path):
     first.begin(GRPOConfig(), {})
     with pytest.raises(ConfigError, match="another run has just started"):
         second.begin(GRPOConfig(), {})
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        lambda path: flip_bit(path / "adapter_model.safetensors"),
+        lambda path: flip_bit(path / "optimizer.pt"),
+        lambda path: (path / "optimizer.pt").write_bytes(bytes(100)),
+        lambda path: (path / "optimizer.pt").unlink(),
+        lambda path: (path / "trainer_state.json").write_text('{"global_step": 999999}'),
+        lambda path: (path / "trainer_state.json").write_bytes(b"\xff\xfe{"),
+        lambda path: (path / STATE).write_bytes(b""),
+        lambda path: (path / STATE).write_bytes(b"\xff\xfe\x00"),
+        lambda path: (path / STATE).write_text("{}"),
+        lambda path: (path / STATE).write_text("[1]"),
+        lambda path: (path / STATE).write_text((path / STATE).read_text().replace("0.25", "0.75")),
+        lambda path: (path / STATE).unlink(),
+    ],
+)
+def test_a_damaged_checkpoint_is_passed_over_for_the_older_one(folder, harm):
+    for step in (4, 9):
+        checkpoint = folder.checkpoints / f"checkpoint-{step}"
+        (checkpoint / "adapter_model.safetensors").write_bytes(bytes(range(200)))
+        (checkpoint / "optimizer.pt").write_bytes(b"x" * 100)
+        (checkpoint / "trainer_state.json").write_text('{"global_step": 9}')
+        write_state(checkpoint, {"spent": 0.25})
+    assert folder.checkpoint("auto", 20).name == "checkpoint-9"
+    assert read_state(folder.checkpoints / "checkpoint-9") == {"spent": 0.25}
+    harm(folder.checkpoints / "checkpoint-9")
+    again = RunFolder(folder.root)
+    assert again.checkpoint("auto", 20).name == "checkpoint-4"
+    assert any(line.startswith("passing over checkpoint-9: ") for line in again.passed_over)
+    with pytest.raises(ConfigError, match="not a complete checkpoint"):
+        again.checkpoint(str(folder.checkpoints / "checkpoint-9"), 20)
+
+
+def flip_bit(path):
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+def test_strangers_in_the_folder_are_ignored(folder):
+    folder.captions.mkdir()
+    (folder.captions / "notes.jsonl").write_text("mine")
+    (folder.captions / "12.jsonl").write_text("{}")
+    for name in ("checkpoint-3.bak", "checkpoint-", "checkpoint-x", "tmp-checkpoint-7"):
+        (folder.checkpoints / name).mkdir()
+    (folder.checkpoints / "checkpoint-77").write_text("a file")
+    assert folder.checkpoint("auto", 20).name == "checkpoint-9"
+    folder.begin(SFTConfig(), {}, 9)
+    assert sorted(path.name for path in folder.captions.iterdir()) == ["notes.jsonl"]
+    assert (folder.checkpoints / "checkpoint-3.bak").is_dir()
+    assert [step_of(path) for path in list_checkpoints(folder.checkpoints)] == [9, 4]
+    with pytest.raises(ConfigError, match="its name must be checkpoint-STEP"):
+        folder.checkpoint(str(folder.checkpoints / "checkpoint-3.bak"), 20)
+
+
+def test_an_old_checkpoint_goes_only_when_the_new_one_is_complete(folder):
+    delete_old_checkpoints(folder.checkpoints, keep=1)  # 12 is half-written
+    assert [step_of(path) for path in list_checkpoints(folder.checkpoints)] == [12, 9]
+    write_state(folder.checkpoints / "checkpoint-12", {})
+    delete_old_checkpoints(folder.checkpoints, keep=2)
+    assert [step_of(path) for path in list_checkpoints(folder.checkpoints)] == [12, 9]
+    delete_old_checkpoints(folder.checkpoints, keep=1)
+    assert [step_of(path) for path in list_checkpoints(folder.checkpoints)] == [12]
+    assert find_damage(folder.checkpoints / "checkpoint-12") is None
+
+
+def test_a_cut_last_line_of_the_metrics_is_dropped(folder):
+    folder.metrics.write_text('{"step": 1, "seconds": 2.0}\n{"step": 2, "sec')
+    assert Clock(folder, time.monotonic()).before == 2.0
+    folder.begin(SFTConfig(), {}, 4)
+    assert folder.metrics.read_text() == '{"step": 1, "seconds": 2.0}\n'
+
+
+def test_another_precision_is_refused_on_resume(tmp_path):
+    folder = RunFolder(tmp_path)
+    folder.check_precision("bf16")  # a run that did not record it
+    folder.begin(SFTConfig(), {}, precision="no")
+    folder.check_precision("no")
+    with pytest.raises(ConfigError, match="started with mixed precision 'no', this session has 'bf16'"):
+        folder.check_precision("bf16")
+
+
+def test_an_output_dir_that_is_a_file(tmp_path):
+    (tmp_path / "run").write_text("")
+    with pytest.raises(ConfigError, match="run is a file; name a folder"):
+        RunFolder.choose("grpo", None, str(tmp_path / "run"))
+
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from rlcap.train.run_folder import RunFolder
+RunFolder(Path(sys.argv[1])).lock()
+print("held", flush=True)
+time.sleep(600)
+"""
+
+
+def test_a_folder_in_use_is_refused(tmp_path):
+    holder = subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    try:
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(LockedError, match=f"the run in .* is in use by process {holder.pid} on "):
+            RunFolder(tmp_path).begin(SFTConfig(), {})
+    finally:
+        holder.kill()
+        holder.wait()
+        holder.stdout.close()
+    RunFolder(tmp_path).begin(SFTConfig(), {})
+    RunFolder(tmp_path).begin(SFTConfig(), {})  # a later run of the same process

@@ -14,8 +14,9 @@ from rlcap.errors import ConfigError
 from rlcap.policy.loading import load_policy
 from rlcap.reward.base import Reward, RewardOutput
 from rlcap.reward.mix import RewardMix, RewardTerm
+from rlcap.train.checkpoints import write_state
 from rlcap.train.grpo import GRPOTrainer
-from rlcap.train.run_folder import STATE, RunFolder
+from rlcap.train.run_folder import RunFolder
 from rlcap.types import Sample, Score
 
 
@@ -60,7 +61,7 @@ def test_a_checkpoint_in_the_midst_of_a_round_is_refused(tmp_path):
     assert rounds == 3
     for step in (3, 4):
         (tmp_path / f"checkpoint-{step}").mkdir()
-        (tmp_path / f"checkpoint-{step}" / STATE).write_text("{}")
+        write_state(tmp_path / f"checkpoint-{step}", {})
     GRPOTrainer.restore(trainer, tmp_path / "checkpoint-3")
     with pytest.raises(ConfigError, match="a multiple of 3"):
         GRPOTrainer.restore(trainer, tmp_path / "checkpoint-4")

@@ -21,20 +21,23 @@ from xml.etree import ElementTree
 ROOT = Path(__file__).resolve().parent.parent
 FILES = ("tests/policy/test_families.py", "tests/train/test_families.py")
 COLUMNS = {
-    "shared prefix = plain path": ("test_shared_is_plain", "test_shared_is_plain_where_everything_is_trained"),
-    "greedy = its own `generate`": ("test_greedy_captions_are_the_models_own",),
-    "frozen tower once an image": (
-        "test_a_frozen_vision_side_runs_once_an_image",
-        "test_a_frozen_tower_before_a_trained_projector_runs_once_an_image",
+    "shared prefix = plain path": (
+        "test_shared_and_plain_paths_agree",
+        "test_shared_and_plain_paths_agree_if_all_parameters_are_trained",
     ),
-    "ragged batch = singles": ("test_a_ragged_batch_is_its_singles",),
-    "gradient checkpointing": ("test_checkpointed_layers_share_too",),
-    "bf16": ("test_bfloat16",),
-    "LoRA choices": ("test_trainable_names",),
-    "several images": ("test_several_images_a_prompt",),
-    "SFT": ("test_maximum_likelihood",),
-    "GRPO": ("test_reinforcement-grpo",),
-    "PPO": ("test_reinforcement-ppo",),
+    "greedy = its own `generate`": ("test_greedy_captions_equal_those_of_generate",),
+    "frozen tower once an image": (
+        "test_a_frozen_vision_side_runs_once_per_image",
+        "test_a_frozen_vision_encoder_before_a_trained_projector_runs_once_per_image",
+    ),
+    "ragged batch = singles": ("test_a_ragged_batch_gives_the_same_results_as_single_prompts",),
+    "gradient checkpointing": ("test_checkpointed_layers_share_the_prefix",),
+    "bf16": ("test_shared_and_plain_paths_agree_in_bfloat16",),
+    "LoRA choices": ("test_lora_modules_of_each_choice",),
+    "several images": ("test_a_prompt_can_have_several_images",),
+    "SFT": ("test_supervised_training_works",),
+    "GRPO": ("test_reinforcement_works-grpo",),
+    "PPO": ("test_reinforcement_works-ppo",),
 }
 MARKS = {"passed": "✓", "skipped": "–", "failed": "✗", "absent": "?"}
 BEGIN, END = "<!-- families: python benchmarks/families.py --readme -->", "<!-- /families -->"
@@ -89,7 +92,7 @@ def main() -> None:
         results = {
             family: {name: cell(tests, names) for name, names in COLUMNS.items()}
             for family, tests in outcomes(report).items()
-            if "test_shared_is_plain" in tests
+            if "test_shared_and_plain_paths_agree" in tests
         }
     text = table(results)
     print(text)

@@ -27,7 +27,7 @@ ONE_STEP = [
 ]  # fmt: skip
 
 
-def test_there_is_a_test_for_every_config():
+def test_every_config_has_a_test():
     assert {path.stem for path in ACCELERATE.glob("*.yaml")} == set(CONFIGS)
 
 
@@ -67,7 +67,7 @@ def commands(count):
         yield line
 
 
-def test_every_draw_of_the_sweep_is_a_config_that_can_run():
+def test_every_sample_of_the_sweep_is_a_valid_config():
     for line in commands(5):
         assert line[:3] == ["accelerate", "launch", "recipes/grpo.py"]
         config = load_config(GRPOConfig, ROOT / "recipes" / "configs" / "lab.yaml", line[3:])
@@ -78,7 +78,7 @@ def test_every_draw_of_the_sweep_is_a_config_that_can_run():
     assert config.mix["critique"].reward == "critique"
 
 
-def test_the_sweep_optimises_a_held_out_metric_that_we_log():
+def test_the_sweep_optimises_a_logged_held_out_metric():
     from rlcap.train.wandb_tables import objective
 
     sweep = yaml.safe_load(SWEEP.read_text())
@@ -150,7 +150,7 @@ def test_one_step_of_the_main_job_on_two_processes(config, variables, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("trainable", ["lora-language", "full"])
-def test_maximum_likelihood_saves_what_zero3_has_shared_out(trainable, tmp_path):
+def test_sft_saves_weights_that_zero3_has_sharded(trainable, tmp_path):
     """Whole weights, on one process, that another program loads; and they have been trained."""
     from peft import PeftModel
     from transformers import AutoModelForImageTextToText
@@ -222,7 +222,7 @@ for world, out in ((1, sys.argv[1]), (2, sys.argv[2])):
 torch and its friends five times, which takes longer than the runs."""
 
 
-def test_two_processes_do_what_one_does(tmp_path):
+def test_two_processes_give_the_same_result_as_one(tmp_path):
     """The same captions, the same advantages and, but for rounding, the same update."""
     assets()
     runs = {name: tmp_path / name for name in ("cpu", "ddp")}

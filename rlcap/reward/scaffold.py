@@ -71,19 +71,19 @@ def test_golden():
     assert judge(["A dog sleeps."])[0].value == pytest.approx((1 + 3 + 6) / 3)
 
 
-def test_hostile_captions_have_values_in_the_range():
+def test_hostile_captions_have_values_in_range():
     low, high = $title.range
     for score in judge(CAPTIONS):
         assert score.abstained or low <= score.value <= high
 
 
-def test_order_and_company_change_nothing():
+def test_a_score_depends_on_its_row_alone():
     together = judge(CAPTIONS)
     assert judge(CAPTIONS[::-1])[::-1] == list(together)
     assert [judge([caption])[0] for caption in CAPTIONS] == list(together)
 
 
-def test_called_as_trl_calls_it():
+def test_trl_can_call_the_reward():
     values = $title()(prompts=["Describe."] * 2, completions=["A dog sleeps.", "Cats."], sample_id=["a", "b"])
     assert len(values) == 2
 ''')

@@ -45,7 +45,7 @@ def test_running_mean_golden():
     assert actual.advantages.tolist() == [-0.5, 0.5, 1.0, 0.0]
 
 
-def test_before_the_first_step_the_batch_is_its_own_baseline():
+def test_before_the_first_step_the_batch_mean_is_the_baseline():
     values = torch.tensor([[-4.0, 1.0], [-2.0, NAN]])
     actual = combine(values, [1.0, 1.0], 1, aggregate="sum_minus_running_mean", baseline=[NAN, 0.5], whiten=False)
     assert actual.advantages.tolist() == [-0.5, 1.0]
@@ -170,7 +170,7 @@ def test_weight_zero_is_logged_but_silent():
     assert result.std_within_group[1] > 0
 
 
-def test_errors_name_what_was_seen():
+def test_errors_show_the_invalid_value():
     with pytest.raises(ValueError, match="5 captions don't divide into groups of 4"):
         combine(torch.zeros(5, 1), [1.0], 4)
     with pytest.raises(ValueError, match="weights must have one entry for each of 2"):

@@ -43,7 +43,7 @@ def test_without_discount_and_trace_decay_it_is_the_outcome_less_the_value():
     torch.testing.assert_close(advantages, returns - values)
 
 
-def test_padding_says_nothing():
+def test_padding_has_no_influence():
     rewards, values = torch.randn(3, 4), torch.randn(3, 4)
     clean = gae(rewards, values, MASK)
     dirty = gae(torch.where(MASK > 0, rewards, torch.nan), torch.where(MASK > 0, values, torch.inf), MASK)
@@ -72,6 +72,6 @@ def test_whitening_over_processes_is_whitening_of_all():
     torch.testing.assert_close(kept, values[MASK > 0] / values[MASK > 0].std())
 
 
-def test_what_hardly_differs_is_not_blown_up():
+def test_whitening_does_not_amplify_tiny_differences():
     assert whiten(torch.full((2, 2), 3.0), torch.ones(2, 2)).tolist() == [[0, 0], [0, 0]]
     assert whiten(torch.tensor([[3.0, 9.0]]), torch.tensor([[1, 0]])).tolist() == [[0, 0]]

@@ -8,13 +8,13 @@ from rlcap.algo.total import standardised_total
 NAN = math.nan
 
 
-def test_golden_and_abstentions_are_exactly_nothing():
+def test_golden_totals_with_abstentions_that_add_zero():
     values = torch.tensor([[1.0, 10.0], [3.0, NAN], [NAN, NAN], [NAN, 30.0]])
     actual = standardised_total(values, [1.0, 0.5], [2.0, 20.0], [0.5, 10.0])
     assert actual.tolist() == [-2.5, 2.0, 0.0, 0.5]
 
 
-def test_a_component_that_tells_nothing_apart_counts_for_nothing():
+def test_a_constant_term_adds_zero():
     values = torch.tensor([[0.5 + 1e-6, 1.0], [0.5, 0.0]])
     assert standardised_total(values, [1.0, 1.0], [0.5, 0.5], [1e-6, NAN]).tolist() == [0.0, 0.0]
     wide = standardised_total(values, [0.0, 1.0], [0.5, 0.5], [1.0, 0.05], reward_ranges=[math.inf, 1000.0])

@@ -21,7 +21,7 @@ def test_golden(value, old, target, clip, loss):
     assert actual.item() == pytest.approx(loss)
 
 
-def test_a_value_past_its_clip_on_the_right_side_is_left_alone():
+def test_a_value_beyond_the_clip_on_the_right_side_has_no_gradient():
     values = torch.tensor([[1.0, -1.0, 0.1]], requires_grad=True)
     value_loss(values, torch.zeros(1, 3), torch.full((1, 3), 3.0), 0.2).sum().backward()
     torch.testing.assert_close(values.grad, torch.tensor([[0.0, -4.0, -2.9]]))

@@ -27,7 +27,7 @@ def checked(*overrides):
     return config
 
 
-def test_a_file_says_only_what_differs(write):
+def test_a_file_overrides_only_the_keys_that_it_sets(write):
     config = load_config(GRPOConfig, write("train: {steps: 7}\n"))
     assert config.train.steps == 7
     assert config.train.beta == GRPOConfig().train.beta
@@ -71,7 +71,7 @@ def test_the_shipped_config_is_fit_to_run():
         ("train.steps=[1", "is not YAML"),
     ],
 )
-def test_mistakes_are_named_with_what_to_write(override, message):
+def test_config_errors_name_the_fix(override, message):
     with pytest.raises(ConfigError, match=message):
         load_config(GRPOConfig, LAB, [override])
 
@@ -147,7 +147,7 @@ def test_the_curriculum_is_replaced_and_never_merged():
 
 
 @pytest.mark.parametrize("kind", [GRPOConfig, SFTConfig])
-def test_what_is_dumped_is_loaded_again(kind, write):
+def test_a_dumped_config_loads_to_the_same_values(kind, write):
     file = LAB if kind is GRPOConfig else None
     config = load_config(kind, file, ["train.learning_rate=1e-5", "name=ä b"])
     assert load_config(kind, write(dump(config))) == config
@@ -256,20 +256,20 @@ def test_maximum_likelihood_has_bounds_too(override, message):
         (["train.use_vllm=true"], "train.use_vllm"),
     ],
 )
-def test_ppo_has_bounds_of_its_own(overrides, message):
+def test_ppo_settings_have_bounds(overrides, message):
     with pytest.raises(ConfigError, match=message):
         load_config(PPOConfig, LAB, overrides)
     require_complete(load_config(PPOConfig, LAB.with_name("lab_ppo.yaml"), ["train.kl_target=6"], defaults=LAB))
 
 
-def test_a_configuration_of_grpo_knows_no_critic():
+def test_ppo_keys_in_a_grpo_config_are_rejected():
     with pytest.raises(ConfigError, match=r"unknown key train\.lam"):
         load_config(GRPOConfig, None, ["train.lam=0.9"])
     with pytest.raises(ConfigError, match=r"train\.kl is 'token'; known: loss, sequence"):
         checked("train.kl=token")
 
 
-def test_a_mix_without_rewards_is_refused():
+def test_a_mix_without_rewards_is_rejected():
     removed = [
         f"mix.{name}=null"
         for name in ("self_retrieval", "hallucination", "critique", "length", "repetition", "grammar", "style")
@@ -282,7 +282,7 @@ def test_a_mix_without_rewards_is_refused():
         require_complete(GRPOConfig(mix=MIX))
 
 
-def test_values_without_effect_or_meaning_are_refused():
+def test_values_without_effect_or_meaning_are_rejected():
     with pytest.raises(ConfigError, match=r"train.loss_type is 'dapa'; did you mean dapo"):
         checked("train.loss_type=dapa")
     with pytest.raises(ConfigError, match=r"mix.length.normalize has no effect with train.aggregate=sum_then_center"):
@@ -300,7 +300,7 @@ def test_an_override_with_colons_is_a_text_and_braces_make_a_mapping():
     assert config.curriculum == {0.0: 2, 0.5: 3}
 
 
-def test_a_reward_that_is_not_there_can_not_be_left_out(tmp_path):
+def test_removing_an_unknown_reward_is_rejected(tmp_path):
     file = tmp_path / "a.yaml"
     file.write_text("mix: {length: {reward: rlcap.rewards.length:Length}}\n")
     assert load_config(GRPOConfig, file, ["mix.length=null"]).mix == {"length": None}
@@ -328,7 +328,7 @@ def test_an_adapter_does_not_go_with_full_training():
     require_complete(load_config(GRPOConfig, LAB, ["model.base=m/vlm", "model.adapter=null", "model.trainable=full"]))
 
 
-def test_all_problems_are_told_at_once():
+def test_one_error_lists_all_problems():
     overrides = ["train.steps=many", "train.beta=-1", "data.sorce=x.jsonl", "mix.length.normalize=grup"]
     with pytest.raises(ConfigError) as caught:
         load_config(GRPOConfig, LAB, overrides)

@@ -38,7 +38,7 @@ def test_a_bag_file_is_read_as_it_was_written(tmp_path):
         ({}, "at least one level"),
     ],
 )
-def test_contradictions_are_named(levels, message):
+def test_contradictory_bags_are_reported(levels, message):
     with pytest.raises(BagError, match=message):
         BagFile("clip", levels)
 

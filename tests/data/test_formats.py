@@ -96,7 +96,7 @@ def bad_rows(folder):
 
 
 @pytest.mark.parametrize("case", range(18))
-def test_a_bad_row_is_named_or_counted(tmp_path, case):
+def test_a_bad_row_is_reported_or_counted(tmp_path, case):
     bad, reason, message = bad_rows(tmp_path)[case]
     source = jsonl(tmp_path, [row(tmp_path, "first"), bad, row(tmp_path, "last")])
     with pytest.raises(DataError, match=message):
@@ -327,7 +327,7 @@ def test_real_photos():
     assert (len(held), len(rest)) == (40, 119)
 
 
-def test_texts_alone_need_no_images(tmp_path):
+def test_reading_texts_only_needs_no_images(tmp_path):
     (tmp_path / "rows.jsonl").write_text('{"id": "a", "image": "gone.jpg", "references": ["A dog."]}\n')
     with pytest.raises(DataError, match=r"gone\.jpg"):
         load_samples(tmp_path / "rows.jsonl")

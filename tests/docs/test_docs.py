@@ -87,7 +87,7 @@ def test_generated_pages_are_not_stale(group):
     assert not generate.stale_pages(pages), "run python docs/generate.py"
 
 
-def test_a_stale_page_and_a_missing_table_are_named(tmp_path):
+def test_a_stale_page_and_a_missing_table_are_reported(tmp_path):
     generate = load_generate()
     page = tmp_path / "page.md"
     page.write_text("old")

@@ -180,7 +180,7 @@ def test_greys_are_scaled_by_their_mode_and_not_by_their_values(tmp_path):
 
 
 @pytest.mark.parametrize("brightest", [1000.0, -0.5, np.inf])
-def test_a_float_image_that_does_not_tell_what_white_is(tmp_path, brightest):
+def test_a_float_image_with_an_unknown_range_is_rejected(tmp_path, brightest):
     values = np.zeros((4, 4), np.float32)
     values[0, 0] = brightest
     with pytest.raises(ImageError, match="must have values from 0 to 1, this one has"):

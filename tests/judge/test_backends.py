@@ -58,7 +58,7 @@ def test_an_openai_compatible_server_is_asked_as_configured_and_retried(server, 
 
 
 @both
-def test_a_refused_key_stops_and_is_not_told(server, engine):
+def test_a_rejected_key_stops_the_run_and_is_not_printed(server, engine):
     server.fault = lambda number: "401"
     rows = RewardBatch(["A ball."], [Sample("a", "", references=("a ball",))])
     with pytest.raises(JudgeError, match="AuthenticationError") as caught:
@@ -67,7 +67,7 @@ def test_a_refused_key_stops_and_is_not_told(server, engine):
     assert len(server.seen) == 1
 
 
-def test_a_reply_says_what_it_cost(server):
+def test_a_reply_has_its_cost(server):
     options = {"base_url": server.url, "api_key_env": "MY_JUDGE_KEY"}
     reply = complete(load_backend({"type": "litellm:openai/m", **options}), "x" * 400, "y" * 40)
     assert (reply.prompt_tokens, reply.completion_tokens, reply.dollars) == (
@@ -91,7 +91,7 @@ def test_a_judge_that_sees_is_sent_the_image(server, engine, tmp_path):
     assert image["image_url"]["url"].startswith("data:image/jpeg;base64,/9j/")
 
 
-def test_openais_own_client_counts_tokens_and_sends_what_it_is_told(server, monkeypatch):
+def test_the_openai_client_counts_tokens_and_sends_all_options(server, monkeypatch):
     options = {"base_url": server.url, "api_key_env": "MY_JUDGE_KEY", "max_tokens": None, "temperature": None}
     engine = load_backend({"type": "openai:m", **options})
     reply = complete(engine, "x" * 400, "y" * 40, max_completion_tokens=7)
@@ -174,7 +174,7 @@ def test_a_question_that_fails_takes_no_other_with_it(tmp_path):
     assert isinstance(long, IndexError)  # longer than the model's 512 positions
 
 
-def test_a_question_that_nobody_waits_for_any_more_is_not_asked(tmp_path):
+def test_a_cancelled_request_is_not_sent(tmp_path):
     tiny_chat(tmp_path, "{% for m in messages %}{{ m['content'] }} {% endfor %}")
     engine = load_backend({"type": f"transformers:{tmp_path}", "max_tokens": 4, "batch_size": 2})
     passes = []
@@ -189,7 +189,7 @@ def test_a_question_that_nobody_waits_for_any_more_is_not_asked(tmp_path):
     assert not passes
 
 
-def test_a_missing_chat_model_is_told_in_one_line():
+def test_a_missing_chat_model_gives_a_one_line_error():
     with pytest.raises(ConfigError, match=r"'\./no-such-model': there is no such file or folder"):
         load_backend("transformers:./no-such-model")
     with pytest.raises(ConfigError, match="batch_size is at least 1, got 0"):

@@ -135,7 +135,7 @@ def test_two_processes_that_make_the_cache_and_write_at_once_lose_nothing(tmp_pa
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
-def test_what_is_no_cache_is_named(tmp_path):
+def test_a_file_that_is_not_a_cache_is_reported(tmp_path):
     path = tmp_path / "replies.sqlite"
     path.write_text("my notes, longer than a header of sqlite " * 20)
     with pytest.raises(ConfigError, match=r"cache .*replies.sqlite can't be used \(file is not a database\)"):

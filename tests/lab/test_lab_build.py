@@ -26,7 +26,7 @@ def test_every_asset_is_built_and_loads(tmp_path):
     assert not [path for path in tmp_path.iterdir() if path.name not in {*NAMES, "build.json"}]
 
 
-def test_an_unknown_asset_is_named_with_the_known_ones(tmp_path):
+def test_the_error_about_an_unknown_asset_lists_the_known_ones(tmp_path):
     from rlcap.lab.build import build
 
     with pytest.raises(ValueError, match="unknown asset captoner; known: captioner"):

@@ -82,7 +82,7 @@ def test_answers_follow_only_what_the_caption_states(caption, question, answer):
     assert choose(caption, *question) == answer
 
 
-def test_unreadable_questions_are_named():
+def test_unreadable_questions_are_reported():
     with pytest.raises(ValueError, match="can't read the question 'How many clouds are there"):
         find_answers("a ball.", "How many clouds are there?")
     with pytest.raises(ValueError, match="needs the delimited parts caption, question and options"):

@@ -19,7 +19,7 @@ def test_pixels_are_a_function_of_scene_and_seed():
     assert render(scene, 5).tobytes() != image.tobytes()
 
 
-def test_drawing_leaves_the_global_generators_alone():
+def test_rendering_does_not_change_the_global_generators():
     np.random.seed(0)
     random.seed(0)
     render(sample_scene(random.Random(1)), 4)

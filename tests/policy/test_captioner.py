@@ -1,4 +1,4 @@
-"""What holds for every family, on one of them."""
+"""Properties that hold for every family, tested on one of them."""
 
 import warnings
 
@@ -34,7 +34,7 @@ def captioner(folder):
     return make_captioner(get_peft_model(model, lora), AutoProcessor.from_pretrained(folder))
 
 
-def test_captions_end_where_they_end(captioner):
+def test_the_mask_ends_with_the_end_token(captioner):
     torch.manual_seed(0)
     written = captioner.generate(captioner.prepare(images(2), INSTRUCTIONS[:2]), 16, max_new_tokens=30)
     assert written.ids.shape == written.mask.shape == written.log_probs.shape
@@ -50,20 +50,20 @@ def test_captions_end_where_they_end(captioner):
         assert (log_probs[:length] < 0).all()
 
 
-def test_generation_stops_when_all_have_ended(captioner):
+def test_generation_stops_when_all_captions_have_ended(captioner):
     captioner.end_ids = list(range(100))
     assert captioner.generate(captioner.prepare(images(1), "describe"), 3, max_new_tokens=9).ids.shape == (3, 1)
 
 
 @pytest.mark.parametrize("temperature", [0.7, 1.0])
-def test_sampling_log_probs_are_those_of_the_update(captioner, temperature):
+def test_sampling_log_probs_equal_those_of_the_update(captioner, temperature):
     prompts = captioner.prepare(images(2), INSTRUCTIONS[:2])
     written = captioner.generate(prompts, 4, max_new_tokens=8, temperature=temperature, top_p=0.9)
     actual = captioner.log_probs(prompts, written.ids, written.mask, temperature=temperature)
     assert torch.allclose(actual.log_probs, written.log_probs, atol=1e-5)
 
 
-def test_no_caption_holds_a_placeholder(captioner):
+def test_no_caption_contains_an_image_placeholder(captioner):
     image = captioner.base.config.image_token_id
     captioner.base.lm_head.weight.data[image] = 0
     captioner.base.lm_head.bias = torch.nn.Parameter(torch.zeros(captioner.base.lm_head.out_features))
@@ -72,7 +72,7 @@ def test_no_caption_holds_a_placeholder(captioner):
     assert not (written.ids == image).any()
 
 
-def test_generation_leaves_training_flags_and_gradients_alone(captioner):
+def test_generation_does_not_change_training_flags_and_gradients(captioner):
     captioner.model.train()
     captioner.base.model.visual.eval()
     flags = [module.training for module in captioner.model.modules()]
@@ -105,7 +105,7 @@ def test_reference_is_the_base_or_another_adapter(captioner):
     assert (policy - base).abs().max() > 1e-3 < (policy - other).abs().max()
 
 
-def test_prompts_serve_several_updates(captioner):
+def test_prompts_can_be_used_for_several_updates(captioner):
     prompts = captioner.prepare(images(2), INSTRUCTIONS[:2])
     written = captioner.generate(prompts, 2, max_new_tokens=6)
     optimiser = torch.optim.SGD([p for p in captioner.model.parameters() if p.requires_grad], lr=0.1)
@@ -129,7 +129,7 @@ def test_a_micro_batch_is_any_slice_of_prompts(captioner):
     assert torch.allclose(swapped.log_probs, all_log_probs[[4, 5, 0, 1]], atol=1e-5)
 
 
-def test_captions_of_one_token(captioner):
+def test_captions_of_one_token_have_log_probs(captioner):
     prompts = captioner.prepare(images(2), "describe")
     ids, mask = torch.full((4, 1), 30), torch.ones(4, 1, dtype=torch.long)
     both = [captioner.log_probs(prompts, ids, mask, shared=shared).log_probs for shared in (True, False)]
@@ -147,7 +147,7 @@ def test_padding_of_captions_changes_nothing(captioner):
 
 
 @pytest.mark.parametrize("implementation", ["eager", "sdpa"])
-def test_attention_implementations(captioner, implementation):
+def test_attention_implementations_agree(captioner, implementation):
     captioner.base.set_attn_implementation(implementation)
     prompts = captioner.prepare(images(2, (56, (56, 28))), INSTRUCTIONS[:2])
     ids = torch.randint(20, 40, (4, 5))
@@ -155,7 +155,7 @@ def test_attention_implementations(captioner, implementation):
     assert torch.allclose(*both, atol=1e-5)
 
 
-def test_reentrant_checkpointing_takes_the_plain_path_and_says_so(captioner):
+def test_reentrant_checkpointing_uses_the_plain_path_with_a_warning(captioner):
     prompts = captioner.prepare(images(1), "describe")
     ids = torch.randint(20, 40, (2, 5))
     expected = captioner.log_probs(prompts, ids, torch.ones_like(ids)).log_probs
@@ -171,7 +171,7 @@ def test_reentrant_checkpointing_takes_the_plain_path_and_says_so(captioner):
 
 
 @pytest.mark.parametrize("unused", [False, True])
-def test_wrapped_in_ddp(captioner, tmp_path, unused):
+def test_a_model_in_ddp_gives_the_same_results(captioner, tmp_path, unused):
     prompts = captioner.prepare(images(2), INSTRUCTIONS[:2])
     ids = torch.randint(20, 40, (4, 5))
     mask = torch.ones_like(ids)
@@ -193,13 +193,13 @@ def test_wrapped_in_ddp(captioner, tmp_path, unused):
         torch.distributed.destroy_process_group()
 
 
-def test_captions_must_fit_the_prompts(captioner):
+def test_captions_that_do_not_divide_among_prompts_are_rejected(captioner):
     prompts = captioner.prepare(images(2), "describe")
     with pytest.raises(ValueError, match="3 captions don't divide evenly among 2 prompts"):
         captioner.log_probs(prompts, torch.zeros(3, 4, dtype=torch.long), torch.ones(3, 4))
 
 
-def test_an_unknown_family_is_refused_with_the_known_ones(captioner):
+def test_the_error_about_an_unknown_family_lists_the_known_ones(captioner):
     captioner.base.config.model_type = "kosmos-9"
     with pytest.raises(ConfigError, match=r"'kosmos-9'.*tested: .*fast_vlm.*qwen3_vl"):
         make_captioner(captioner.model, captioner.processor)
@@ -213,7 +213,7 @@ def test_an_adapter_that_is_switched_off_is_not_frozen(captioner):
     assert not is_frozen(captioner.base, captioner.base.model.visual), "LoRA stands on the language side"
 
 
-def test_padding():
+def test_rows_are_padded_on_the_chosen_side():
     rows = [torch.tensor([1, 2]), torch.tensor([3])]
     assert pad_rows(rows, 9).tolist() == [[1, 2], [9, 3]]
     assert pad_rows(rows, 9, "right").tolist() == [[1, 2], [3, 9]]

@@ -1,4 +1,4 @@
-"""Every family against the model itself: its own forward, its own `generate`, and the path that shares nothing."""
+"""Every family agrees with the original model: its forward pass, its `generate`, and the path without a shared prefix."""
 
 from contextlib import contextmanager
 
@@ -64,7 +64,7 @@ def weights(mask):
     return torch.linspace(-1, 1, mask.numel(), device=mask.device).view(mask.shape) * mask
 
 
-def test_shared_is_plain(adapted):
+def test_shared_and_plain_paths_agree(adapted):
     model, _, captioner = adapted
     prompts = captioner.prepare(images(3, SIDES), INSTRUCTIONS)
     if captioner.kind != "vision-encoder-decoder":
@@ -79,7 +79,7 @@ def test_shared_is_plain(adapted):
     assert_same_gradients(*actual)
 
 
-def test_shared_is_plain_where_everything_is_trained(loaded):
+def test_shared_and_plain_paths_agree_if_all_parameters_are_trained(loaded):
     model, processor = loaded
     captioner = make_captioner(model, processor)
     prompts = captioner.prepare(images(2, SIDES), "describe")
@@ -93,7 +93,7 @@ def test_shared_is_plain_where_everything_is_trained(loaded):
     assert_same_gradients(*actual)
 
 
-def test_log_probs_are_those_of_the_models_own_forward(adapted):
+def test_log_probs_equal_those_of_the_original_forward_pass(adapted):
     model, _, captioner = adapted
     only_chat(captioner)
     picture = images(1)[0]
@@ -157,7 +157,7 @@ def own_greedy(captioner, pictures, instruction, length):
     return ids.tolist(), torch.stack(out.logits, 1)[0].log_softmax(-1).gather(-1, ids[:, None])[:, 0]
 
 
-def test_greedy_captions_are_the_models_own(adapted):
+def test_greedy_captions_equal_those_of_generate(adapted):
     _, _, captioner = adapted
     pictures = images(3, SIDES)
     prompts = captioner.prepare(pictures, INSTRUCTIONS)
@@ -171,7 +171,7 @@ def test_greedy_captions_are_the_models_own(adapted):
         assert torch.allclose(actual[2 * row][kept], log_probs, atol=1e-5, rtol=0)
 
 
-def test_a_ragged_batch_is_its_singles(adapted):
+def test_a_ragged_batch_gives_the_same_results_as_single_prompts(adapted):
     model, _, captioner = adapted
     prompts = captioner.prepare(images(3, SIDES), INSTRUCTIONS)
     ids, mask = some_captions(model, 6)
@@ -182,7 +182,7 @@ def test_a_ragged_batch_is_its_singles(adapted):
         assert torch.allclose(together[rows], alone, atol=1e-5, rtol=0)
 
 
-def test_several_images_a_prompt(adapted):
+def test_a_prompt_can_have_several_images(adapted):
     model, _, captioner = adapted
     only_chat(captioner)
     pictures = images(4, SIDES)
@@ -194,7 +194,7 @@ def test_several_images_a_prompt(adapted):
     assert written.ids[0][written.mask[0].bool()].tolist() == own_greedy(captioner, pictures[:2], INSTRUCTIONS[0], 6)[0]
 
 
-def test_the_image_is_seen(adapted):
+def test_the_image_changes_the_result(adapted):
     model, _, captioner = adapted
     ids, mask = some_captions(model, 1)
     one, other = (
@@ -246,7 +246,7 @@ def assert_runs_once_an_image(captioner):
     assert sorted(calls) == sorted(2 * [*range(len(once))])
 
 
-def test_a_frozen_vision_side_runs_once_an_image(adapted):
+def test_a_frozen_vision_side_runs_once_per_image(adapted):
     assert_runs_once_an_image(adapted[-1])
 
 
@@ -297,7 +297,7 @@ def test_recorded_vision_states_equal_those_of_a_new_run(projecting, monkeypatch
     assert torch.equal(*first)
 
 
-def test_checkpointed_layers_share_too(adapted):
+def test_checkpointed_layers_share_the_prefix(adapted):
     model, _, captioner = adapted
     prompts = captioner.prepare(images(2, SIDES), INSTRUCTIONS[:2])
     ids, mask = some_captions(model, 4)
@@ -328,7 +328,7 @@ def test_checkpointed_layers_share_too(adapted):
         model.eval()
 
 
-def test_bfloat16(loaded):
+def test_shared_and_plain_paths_agree_in_bfloat16(loaded):
     model, processor = loaded
     model.bfloat16()
     try:
@@ -351,7 +351,7 @@ LANGUAGE = {
 """Where the language side is, in families that don't call it `model.language_model`."""
 
 
-def test_trainable_names(loaded):
+def test_lora_modules_of_each_choice(loaded):
     model = loaded[0]
     kind = model.config.model_type
     side = LANGUAGE.get(kind, ("model.language_model.",))
@@ -370,7 +370,7 @@ def test_trainable_names(loaded):
         assert {name for name in linear if "merger" in name} <= projector  # Qwen3-VL has several
 
 
-def test_log_probs_need_no_logits_at_once(adapted, monkeypatch):
+def test_log_probs_do_not_hold_all_logits_in_memory(adapted, monkeypatch):
     _, _, captioner = adapted
     prompts = captioner.prepare(images(2, SIDES), INSTRUCTIONS[:2])
     ids, mask = some_captions(captioner.model, 4)

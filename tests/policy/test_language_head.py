@@ -8,7 +8,7 @@ from rlcap.policy.tokens import entropy, token_log_probs
 
 
 @pytest.mark.parametrize("floats", [1, 70, 2**20])
-def test_pieces_are_the_whole(monkeypatch, floats):
+def test_chunks_give_the_same_result_as_a_single_pass(monkeypatch, floats):
     monkeypatch.setattr(heads, "MAX_LOGITS", floats)
     torch.manual_seed(0)
     head, states, ids = nn.Linear(6, 11), torch.randn(3, 5, 6, requires_grad=True), torch.randint(0, 11, (3, 5))
@@ -23,7 +23,7 @@ def test_pieces_are_the_whole(monkeypatch, floats):
         assert torch.allclose(ours, theirs, atol=1e-6)
 
 
-def test_no_more_than_a_piece_is_kept(monkeypatch):
+def test_only_one_chunk_of_logits_is_in_memory(monkeypatch):
     monkeypatch.setattr(heads, "MAX_LOGITS", 100)
     head, states, ids = nn.Linear(6, 50), torch.randn(4, 5, 6, requires_grad=True), torch.zeros(4, 5, dtype=torch.long)
     kept = []
@@ -33,7 +33,7 @@ def test_no_more_than_a_piece_is_kept(monkeypatch):
     assert sum(n for n in kept if n > head.weight.numel()) < ids.numel() * 50
 
 
-def test_a_head_is_itself_again_afterwards():
+def test_a_skipped_head_is_restored():
     head = nn.Linear(2, 3)
     states = torch.randn(1, 2)
 
@@ -47,7 +47,7 @@ def test_a_head_is_itself_again_afterwards():
     assert head(states).shape == (1, 3)
 
 
-def test_half_precision_heads_take_single_precision_states():
+def test_half_precision_heads_accept_single_precision_states():
     head = nn.Linear(4, 9).bfloat16()
     log_probs, _ = compute_log_probs(torch.randn(2, 3, 4), torch.zeros(2, 3, dtype=torch.long), head)
     assert log_probs.dtype == torch.float32

@@ -31,13 +31,13 @@ from rlcap.scorers.nli import NliScorer
         ({"base": "lab:captioner", "adapter": "lab:adaptr"}, "unknown lab asset 'adaptr'"),
     ],
 )
-def test_a_model_that_is_not_there(model, message):
+def test_a_missing_model_is_reported(model, message):
     with pytest.raises(ConfigError, match=message) as caught:
         load_policy(ModelConfig(**model))
     assert "\n" not in str(caught.value)
 
 
-def test_a_folder_that_holds_no_model(tmp_path):
+def test_a_folder_without_a_model_is_reported(tmp_path):
     with pytest.raises(ConfigError, match=r"model.base '.*' can't be loaded: Unrecognized model in"):
         load_policy(ModelConfig(base=str(tmp_path)))
     with pytest.raises(ConfigError, match=r"holds no adapter_config.json: it is not a peft adapter"):
@@ -52,7 +52,7 @@ def cut(asset, tmp_path):
     return str(folder)
 
 
-def test_weights_that_are_half_written(tmp_path):
+def test_incomplete_weights_are_reported(tmp_path):
     with pytest.raises(ConfigError, match=r"model.base '.*captioner': its weights are broken or incomplete"):
         load_policy(ModelConfig(base=cut("captioner", tmp_path)))
     with pytest.raises(ConfigError, match=r"model.adapter '.*adapter': its weights are broken or incomplete"):

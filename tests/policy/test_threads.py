@@ -15,26 +15,26 @@ def two_threads_that_sleep(monkeypatch):
 
 
 @pytest.mark.parametrize(("rows", "threads"), [(64, 1), (64_000, 2)])
-def test_small_layers_take_one_thread(rows, threads):
+def test_small_layers_use_one_thread(rows, threads):
     with limit_threads(torch.nn.Sequential(torch.nn.Linear(128, 320), torch.nn.Linear(320, 128)), rows):
         assert torch.get_num_threads() == threads
     assert torch.get_num_threads() == 2
 
 
-def test_threads_that_spin_are_left_alone(monkeypatch):
+def test_actively_waiting_threads_keep_their_number(monkeypatch):
     monkeypatch.delenv("OMP_WAIT_POLICY")
     with limit_threads(torch.nn.Linear(128, 320), 64):
         assert torch.get_num_threads() == 2
 
 
-def test_adapters_change_nothing():
+def test_adapter_layers_do_not_count():
     base = torch.nn.Sequential(torch.nn.Linear(2000, 2000), torch.nn.Linear(2000, 2000))
     adapted = get_peft_model(base, LoraConfig(r=4, target_modules=["0", "1"]))
     with limit_threads(adapted, 7):  # 56 million a layer; a third of that with the adapter's among them
         assert torch.get_num_threads() == 2
 
 
-def test_threads_come_back_after_an_error_and_a_model_without_layers_changes_nothing():
+def test_the_number_of_threads_is_restored_after_an_error():
     with pytest.raises(RuntimeError), limit_threads(torch.nn.Linear(2, 2), 1):
         raise RuntimeError
     assert torch.get_num_threads() == 2

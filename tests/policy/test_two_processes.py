@@ -44,7 +44,7 @@ FAMILIES = ("blip", "blip_2", "blip_2_with_t5", "florence2", "git", "llava", "vi
 
 
 @pytest.mark.slow
-def test_gradients_are_those_of_both(tmp_path):
+def test_gradients_are_averaged_over_both_processes(tmp_path):
     script = tmp_path / "gradients.py"
     script.write_text(SCRIPT)
     names = [family.replace("_with_", "_") for family in FAMILIES]

@@ -72,7 +72,7 @@ def weighted(values, mask):
     return (values * torch.linspace(-1, 1, mask.numel(), device=mask.device).view(mask.shape) * mask).sum()
 
 
-def test_shared_is_plain_and_the_policy_gets_no_gradient(policy):
+def test_shared_and_plain_paths_agree_and_the_policy_gets_no_gradient(policy):
     model, captioner, value_model = policy
     prompts = captioner.prepare(images(2, SIDES), INSTRUCTIONS[:2])
     ids, mask = some_captions(6)
@@ -94,7 +94,7 @@ def test_shared_is_plain_and_the_policy_gets_no_gradient(policy):
     assert not gradients(model, log_probs.sum()).keys() & value_model.named_parameters().keys()
 
 
-def test_a_value_is_of_the_state_before_its_token(folder):
+def test_a_value_depends_on_the_tokens_before_it_only(folder):
     model, captioner = load(folder)
     value_model = shaken(ValueModel.attach(model, captioner))
     prompts, (ids, mask) = captioner.prepare(images(1), "describe"), some_captions(1)
@@ -105,7 +105,7 @@ def test_a_value_is_of_the_state_before_its_token(folder):
     assert changed.tolist() == [[False, False, False, False, True, True]]
 
 
-def test_starts_as_the_policy_and_says_nothing(folder):
+def test_a_new_value_model_copies_the_policy_and_predicts_zero(folder):
     model, captioner = load(folder)
     prompts, (ids, mask) = captioner.prepare(images(2), "describe"), some_captions(4)
     value_model = ValueModel.attach(model, captioner)
@@ -118,7 +118,7 @@ def test_starts_as_the_policy_and_says_nothing(folder):
     assert f"{own:,} parameters" in value_model.describe()
 
 
-def test_choosing_an_adapter_freezes_none(folder):
+def test_switching_adapters_freezes_no_parameter(folder):
     model, captioner = load(folder)
     ValueModel.attach(model, captioner)
     model.add_adapter("ref", model.peft_config["default"])
@@ -142,7 +142,7 @@ def test_choosing_an_adapter_freezes_none(folder):
 
 
 @pytest.mark.parametrize("trainable", ["lora-language", "lora-all"])
-def test_checkpointed_layers_are_run_again_with_the_value_models_adapter(folder, trainable):
+def test_checkpointed_layers_are_recomputed_with_the_value_adapter(folder, trainable):
     model, captioner = load(folder, trainable)
     value_model = shaken(ValueModel.attach(model, captioner))
     prompts, (ids, mask) = captioner.prepare(images(2, SIDES), INSTRUCTIONS[:2]), some_captions(4)
@@ -160,7 +160,7 @@ def test_checkpointed_layers_are_run_again_with_the_value_models_adapter(folder,
         assert torch.allclose(again[name], gradient, rtol=1e-4, atol=1e-6), name
 
 
-def test_saved_is_loaded(folder, tmp_path):
+def test_a_saved_value_model_is_restored(folder, tmp_path):
     model, captioner = load(folder)
     value_model = shaken(ValueModel.attach(model, captioner))
     prompts, (ids, mask) = captioner.prepare(images(2), "describe"), some_captions(4)
@@ -194,7 +194,7 @@ def test_the_policys_adapter_is_saved_without_the_value_model(folder, tmp_path):
     )
 
 
-def test_errors(folder, tmp_path):
+def test_invalid_models_and_checkpoints_are_rejected(folder, tmp_path):
     model, captioner = load(folder)
     with pytest.raises(ConfigError, match="trainable=full freezes nothing"):
         ValueModel.attach(model.get_base_model(), captioner)

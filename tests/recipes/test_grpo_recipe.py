@@ -1,4 +1,4 @@
-"""The main job as a user runs it: whole, killed and resumed, interrupted, and mistyped."""
+"""The GRPO recipe as a user runs it: to its end, killed and resumed, interrupted, and with a typo."""
 
 import json
 import os
@@ -53,7 +53,7 @@ def weights(folder: Path) -> dict:
     return load_file(folder / "adapter" / "adapter_model.safetensors")
 
 
-def test_a_run_leaves_everything_it_promises(whole):
+def test_a_run_writes_all_documented_files(whole):
     for name in (
         "config.yaml",
         "run.json",
@@ -147,7 +147,7 @@ def test_a_killed_run_resumes_to_the_same_bits(whole, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_run_killed_before_its_first_checkpoint_starts_again_in_its_folder(whole, tmp_path):
+def test_a_run_killed_before_its_first_checkpoint_restarts_in_its_folder(whole, tmp_path):
     output = tmp_path / "early"
     process = subprocess.Popen(
         command(output, "train.save_every=4"), cwd=ROOT, env=environment(whole.parent), stdout=subprocess.DEVNULL,
@@ -176,7 +176,7 @@ def test_a_run_killed_before_its_first_checkpoint_starts_again_in_its_folder(who
 
 
 @pytest.mark.slow
-def test_a_resume_that_fails_leaves_the_folder_as_it_was(whole):
+def test_a_failed_resume_leaves_the_folder_unchanged(whole):
     before = {path: path.read_bytes() for path in whole.rglob("*") if path.is_file()}
     done = run(command(whole, "resume=auto", "train.steps=6", "mix.style=null"), whole.parent)
     assert done.returncode != 0
@@ -194,7 +194,7 @@ def test_a_resume_that_fails_leaves_the_folder_as_it_was(whole):
         ("model.adapter=/nowhere", "error: model.adapter '/nowhere': there is no such file or folder"),
     ],
 )
-def test_a_start_that_fails_leaves_no_folder_behind(recipe, argument, message, tmp_path):
+def test_a_failed_start_leaves_no_folder(recipe, argument, message, tmp_path):
     small = ["data.train=7", "data.validation=7", "data.test=0", "data.options.prior_breaking=0"]
     line = [sys.executable, f"recipes/{recipe}.py", f"--output_dir={tmp_path / 'out'}", *small, argument]
     done = run(line, tmp_path)
@@ -205,7 +205,7 @@ def test_a_start_that_fails_leaves_no_folder_behind(recipe, argument, message, t
 
 
 @pytest.mark.slow
-def test_maximum_likelihood_does_not_overwrite_an_earlier_run(tmp_path):
+def test_sft_does_not_overwrite_an_earlier_run(tmp_path):
     small = ["train.steps=1", "train.batch_size=2", "train.micro_batch=2", "data.train=7", "data.validation=0"]
     line = [sys.executable, "recipes/sft.py", f"--output_dir={tmp_path / 'sft'}", *small]
     done = run(line, tmp_path)
@@ -259,7 +259,7 @@ def test_a_second_run_does_not_overwrite_the_first(whole):
         ("evaluation.retriever=local-dir:lab:retriever", "evaluate with another model"),
     ],
 )
-def test_a_typo_answers_at_once(argument, message, tmp_path):
+def test_a_typo_gives_an_error_without_delay(argument, message, tmp_path):
     start = time.time()
     done = subprocess.run(
         [sys.executable, "recipes/grpo.py", argument],

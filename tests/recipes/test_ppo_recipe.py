@@ -1,4 +1,4 @@
-"""PPO as a user runs it: whole, killed and resumed to the same bits, on two processes, and refused where it can't."""
+"""The PPO recipe as a user runs it: to its end, killed and resumed, on two processes, and with invalid settings."""
 
 import json
 import os
@@ -43,7 +43,7 @@ def adapter(folder):
     return load_file(folder / "adapter" / "adapter_model.safetensors")
 
 
-def test_a_run_leaves_what_grpos_leaves(whole):
+def test_a_run_writes_the_same_files_as_grpo(whole):
     for name in ("config.yaml", "run.json", "metrics.jsonl", "summary.json", "report.html", "rollouts.jsonl"):
         assert (whole / name).stat().st_size > 0, name
     rows = [json.loads(line) for line in (whole / "metrics.jsonl").read_text().splitlines()]
@@ -57,7 +57,7 @@ def test_a_run_leaves_what_grpos_leaves(whole):
     assert rows[4]["metrics"]["kl/coefficient"] != rows[0]["metrics"]["kl/coefficient"]
 
 
-def test_the_saved_adapter_is_the_policys_alone_and_loads_in_plain_peft(whole):
+def test_the_saved_adapter_contains_the_policy_only_and_loads_in_plain_peft(whole):
     from peft import PeftModel
     from transformers import AutoModelForImageTextToText
 
@@ -114,7 +114,7 @@ def test_a_killed_run_resumes_to_the_same_bits(whole, tmp_path):
 
 
 @pytest.mark.slow
-def test_two_processes_do_what_one_does(whole, tmp_path):
+def test_two_processes_give_the_same_result_as_one(whole, tmp_path):
     output = tmp_path / "two"
     done = subprocess.run(
         [sys.executable, "-m", "accelerate.commands.launch", "--config_file", "launch/accelerate/ddp.yaml",
@@ -150,7 +150,7 @@ def test_two_processes_do_what_one_does(whole, tmp_path):
         ("train.value_clip=0", "train.value_clip: input should be greater than 0, got 0"),
     ],
 )
-def test_what_cannot_work_is_refused_at_once(argument, message, tmp_path):
+def test_invalid_settings_are_rejected_without_delay(argument, message, tmp_path):
     done = subprocess.run(
         [sys.executable, "recipes/ppo.py", argument],
         cwd=ROOT,
@@ -163,7 +163,7 @@ def test_what_cannot_work_is_refused_at_once(argument, message, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_policy_without_an_adapter_is_refused_in_a_line(tmp_path):
+def test_a_policy_without_an_adapter_gives_a_one_line_error(tmp_path):
     done = subprocess.run(
         command(tmp_path / "full", "model.adapter=null", "model.trainable=full"),
         cwd=ROOT, env=environment(tmp_path), capture_output=True, text=True,

@@ -1,4 +1,4 @@
-"""The published systems' configurations: they say what the papers say, and their first steps run on the lab."""
+"""The configurations of published systems agree with the papers, and their first steps run on the lab."""
 
 import json
 import math
@@ -26,12 +26,12 @@ def config(name, *overrides):
     return load_config(GRPOConfig, PUBLISHED / f"{name}.yaml", overrides)
 
 
-def test_there_is_a_test_for_every_config():
+def test_every_config_has_a_test():
     assert {path.stem for path in PUBLISHED.glob("*.yaml")} == set(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_each_is_sound_and_says_how_it_is_run(name):
+def test_every_config_is_valid_and_names_its_command(name):
     found = config(name)
     parse(found.curriculum)
     assert f"--config recipes/configs/published/{name}.yaml" in (PUBLISHED / f"{name}.yaml").read_text()
@@ -49,13 +49,13 @@ def test_each_is_sound_and_says_how_it_is_run(name):
                                  "aggregate": "sum_minus_greedy", "whiten": False}),
     ],
 )  # fmt: skip
-def test_what_the_papers_say(name, values):
+def test_values_agree_with_the_papers(name, values):
     train = config(name).train
     assert {key: getattr(train, key) for key in values} == values
     assert train.schedule == "constant"
 
 
-def test_self_retrieval_contrasts_a_hundred_captions_and_images():
+def test_self_retrieval_compares_a_hundred_captions_and_images():
     for name in ("ndlb", "discritune"):
         found = config(name)
         assert found.train.images_per_step * found.train.captions_per_image == 100
@@ -66,7 +66,7 @@ def test_self_retrieval_contrasts_a_hundred_captions_and_images():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
-def test_the_first_steps_run_on_the_lab(name, tmp_path):
+def test_every_config_trains_on_the_lab(name, tmp_path):
     groups = [f"train.captions_per_image={5 if name == 'clip_caption_reward' else 4}"]
     groups += ["train.micro_batch=8"] if name != "clip_caption_reward" else []
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""What real photos need of the recipes: splits that are drawn, towers that stay as they were, no validation, and the whole way."""
+"""The recipes on real photos: random splits, frozen batch norms, no validation split, and a complete run."""
 
 import json
 import subprocess
@@ -35,7 +35,7 @@ def splits_of(source: Path, **changes) -> dict[str, list[Sample]]:
     return load_splits(DataConfig(**{"source": str(source), "train": None, **changes}))[0]
 
 
-def test_splits_of_a_sorted_source_are_drawn_and_never_meet(tmp_path):
+def test_splits_of_a_sorted_source_are_random_and_disjoint(tmp_path):
     splits = splits_of(rows_on_disk(tmp_path, 60), validation=14, test=16, train=20)
     ids = {name: {sample.id for sample in rows} for name, rows in splits.items()}
     assert {name: len(found) for name, found in ids.items()} == {"train": 20, "validation": 14, "test": 16}
@@ -44,7 +44,7 @@ def test_splits_of_a_sorted_source_are_drawn_and_never_meet(tmp_path):
         assert {sample.references[0] for sample in rows} == {"a cat", "a dog"}
 
 
-def test_more_training_images_leave_what_is_held_out_alone(tmp_path):
+def test_more_training_images_do_not_change_the_held_out_images(tmp_path):
     source = rows_on_disk(tmp_path, 30)
     few, all_of_them = splits_of(source, validation=3, test=5, train=4), splits_of(source, validation=3, test=5)
     assert few["test"] == all_of_them["test"]
@@ -52,7 +52,7 @@ def test_more_training_images_leave_what_is_held_out_alone(tmp_path):
     assert len(all_of_them["train"]) == 22
 
 
-def test_holding_out_everything_is_refused_by_number(tmp_path):
+def test_holding_out_all_images_is_rejected_with_their_number(tmp_path):
     with pytest.raises(ConfigError, match="hold out 8 of 8"):
         splits_of(rows_on_disk(tmp_path, 8), validation=4, test=4)
 
@@ -69,7 +69,7 @@ def test_the_start_says_when_held_out_images_have_no_bags_left(tmp_path):
     assert {len(sample.distractors["hard"]) for sample in splits["test"]} == {5}
 
 
-def test_short_captions_take_turns_and_what_is_missing_is_named():
+def test_references_take_turns_and_a_missing_target_is_reported():
     from rlcap.train.sft import Captions
 
     rows = [Sample(name, f"{name}.jpg", tuple(f"{name}{k}" for k in range(5))) for name in ("a", "b")]
@@ -102,7 +102,7 @@ def test_batch_norm_keeps_its_statistics_in_training_whether_or_not_it_is_traine
     assert model[2].training
 
 
-def test_a_run_without_validation_follows_test_images_from_start_to_end(tmp_path):
+def test_without_validation_the_panel_shows_test_images(tmp_path):
     from rlcap.train.evaluation import Evaluation, build_evaluator
 
     rows = [Sample(str(i), f"{i}.jpg") for i in range(4)]

@@ -48,7 +48,7 @@ def refined(tmp_path_factory):
     return folder, ran.stdout
 
 
-def test_refine_writes_every_outcome_and_two_training_sets(refined):
+def test_refine_writes_all_results_and_two_training_sets(refined):
     folder, output = refined
     rows, pairs, sft = (lines(folder / f"{name}.jsonl") for name in ("refined", "pairs", "sft"))
     taken = [row for row in rows if row["objection"] is None]

@@ -1,4 +1,4 @@
-"""Supervised recipes go on after a kill or Ctrl-C, and end with the bytes of a run that never stopped."""
+"""Supervised recipes resume after a kill or Ctrl-C, and end with the same bytes as an uninterrupted run."""
 
 import json
 import os
@@ -117,7 +117,7 @@ def settings(recipe, folder, arguments, *more):
     return load_config(KINDS[recipe], lab, [*arguments, f"output_dir={folder}", "resume=auto", *more])
 
 
-def test_a_run_leaves_metrics_and_checkpoints(whole):
+def test_a_run_writes_metrics_and_checkpoints(whole):
     _, _, folder = whole
     assert [step for step, _ in metrics(folder)] == [1, 2, 3, 4, 5, 6]
     assert all(row["loss"] > 0 for _, row in metrics(folder))
@@ -157,7 +157,7 @@ def test_a_stopped_run_resumes_to_the_same_bytes(whole, stop, tmp_path):
         assert path.read_text() == (folder / "captions" / path.name).read_text()
 
 
-def test_what_can_not_be_resumed_is_refused(whole, pairs, tmp_path):
+def test_an_impossible_resume_is_rejected(whole, pairs, tmp_path):
     recipe, arguments, straight = whole
     before = {path: path.read_bytes() for path in straight.rglob("*") if path.is_file() and path.name != ".lock"}
     with pytest.raises(ConfigError, match="has completed its 6 steps"):

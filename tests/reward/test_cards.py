@@ -37,7 +37,7 @@ def test_a_card_knows_its_classes(card):
     assert any(resolve(path).name == card.name for path in card.paths)
 
 
-def test_a_card_is_read_whole_and_in_short():
+def test_a_card_is_shown_in_full_and_in_short():
     card = parse(WHOLE, "mine.loud", ["Loud"])
     assert card.question == "does the caption shout?"
     assert card.short("range") == "range of it"
@@ -58,7 +58,7 @@ def test_a_card_is_read_whole_and_in_short():
         (("\nhack  ", "\n\nhack  "), "one blank line"),
     ],
 )
-def test_an_incomplete_card_is_named(change, message):
+def test_an_incomplete_card_is_reported(change, message):
     with pytest.raises(CardError, match=message):
         parse(WHOLE.replace(*change), "mine.loud")
 
@@ -70,7 +70,7 @@ def test_keys_stand_in_order():
         parse("Loud: a shout.\n\n" + "\n".join(swapped), "mine.loud")
 
 
-def test_a_file_without_a_reward_or_a_card_is_named(tmp_path):
+def test_a_file_without_a_reward_or_a_card_is_reported(tmp_path):
     path = tmp_path / "loud.py"
     path.write_text("x = 1\n")
     with pytest.raises(CardError, match="no class derived from Reward"):

@@ -77,7 +77,7 @@ def test_a_few_lines_make_one():
         (Claims, {"judge": {"backend": 3}}, "3 is no judge backend: it lacks name"),
     ],
 )
-def test_a_mix_may_say_what_the_constructor_takes_and_nothing_else(kind, params, message):
+def test_a_mix_accepts_exactly_the_constructor_arguments(kind, params, message):
     judge = params.get("judge", {})
     if judge is not None:
         judge = {"backend": CountingJudge(), "cache": ":memory:", **judge}
@@ -95,7 +95,7 @@ def test_all_options_reach_the_judge(tmp_path):
         build(Critique, {})
 
 
-def test_a_backend_alone_is_a_judge():
+def test_a_backend_name_alone_configures_a_judge():
     assert Critique(CountingJudge()).grader.backend.name == "counting"
 
 
@@ -141,7 +141,7 @@ def test_the_replies_of_the_published_rewards_are_found_again():
     ]
 
 
-def test_a_reward_that_reads_no_verdict_is_refused_where_it_is_written():
+def test_a_judge_reward_without_a_verdict_method_is_rejected_at_its_definition():
     with pytest.raises(TypeError, match="Idle judges nothing: write `score_verdict"):
         type("Idle", (JudgeReward,), {"name": "idle", "range": (0.0, 1.0), "version": "1"})
 

@@ -69,7 +69,7 @@ def test_waiting_rewards_work_in_plain_code_and_inside_a_loop():
     assert not Loud().is_async
 
 
-def test_missing_column_is_named_with_its_remedy():
+def test_a_missing_column_is_reported_with_the_fix():
     with pytest.raises(ColumnError, match=r"needs references.*'references'.*remove_unused_columns=False.*sample_id"):
         NeedsReferences()(["p"], ["c"], sample_id=["a"])
 
@@ -122,7 +122,7 @@ def test_caption_text_takes_the_text_of_a_conversation():
     assert caption_text(turn(None)) == ""
 
 
-def test_a_malformed_reward_is_refused_where_it_is_written():
+def test_a_malformed_reward_class_is_rejected_at_its_definition():
     with pytest.raises(TypeError, match="has no name"):
 
         class Nameless(Reward):
@@ -143,7 +143,7 @@ def test_a_malformed_reward_is_refused_where_it_is_written():
                 return RewardOutput([])
 
 
-def test_wrong_answers_are_refused():
+def test_invalid_scores_are_rejected():
     class Short(Reward):
         name = "short"
 

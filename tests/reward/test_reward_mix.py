@@ -224,7 +224,7 @@ def test_the_guard_names_component_and_reasons():
     assert re.search(r"'m' abstained on 52% of the last 64 .*allowed: 50%.*33× asked", mix.stop_reason)
 
 
-def test_the_guard_forgets_what_left_its_window():
+def test_the_abstention_monitor_forgets_captions_outside_its_window():
     guard = AbstentionMonitor(["m"], window=64, at_least=64)
     guard.watch("m", [Score.abstain("no")] * 32 + [Score(1.0)] * 32)
     guard.watch("m", [Score(1.0)] * 64)

@@ -191,7 +191,7 @@ def test_the_list_is_read_and_written():
         ("<objects>" + "\n- dog" * (MAX_OBJECTS + 1) + "</objects>", "201 objects"),
     ],
 )
-def test_a_reply_that_is_no_list_is_named(reply, message):
+def test_a_reply_that_is_not_a_list_is_reported(reply, message):
     with pytest.raises(ReplyFormatError, match=message):
         parse_objects(reply)
 
@@ -202,7 +202,7 @@ def test_a_reply_that_is_no_list_is_named(reply, message):
     assert judged("dog", engine=Says()).reason.startswith("unparseable verdict" if reply else "empty reply")
 
 
-def test_it_abstains_where_it_does_not_know_what_is_there():
+def test_it_abstains_without_known_objects():
     class Blank(Lists):
         def generate(self, content, system_prompt=None, **_):
             return format_objects([])
@@ -214,7 +214,7 @@ def test_it_abstains_where_it_does_not_know_what_is_there():
     assert judged("good", objects=["dog"], engine=Blank()).value == 0
 
 
-def test_options_that_are_none_are_named():
+def test_invalid_options_are_reported():
     for name, value in (("form", "min"), ("doubted", "maybe")):
         params = {"judge": {"backend": Lists(), "cache": ":memory:"}, "encoder": Circle(), name: value}
         with pytest.raises(ConfigError, match=f"{name} of Aloha must be"):
@@ -247,7 +247,7 @@ def test_the_labs_lister():
     assert found[3] == 0
 
 
-def test_order_of_objects_changes_nothing():
+def test_the_order_of_objects_does_not_matter():
     words = ["puppy", "kitten", "red ball", "sky"]
     values = set()
     for seed in range(6):

@@ -70,7 +70,7 @@ def test_without_an_option_for_it_silence_is_chance():
     assert all(NOT_STATED not in prompt for prompt in engine.asked)
 
 
-def test_the_answerer_is_told_the_caption_and_nothing_else():
+def test_the_answerer_sees_the_caption_only():
     engine = Reader()
     judged("A red ball.", engine)
     assert len(engine.asked) == 4
@@ -87,7 +87,7 @@ def test_the_empty_caption_is_worst_and_asks_nobody():
     assert engine.asked == []
 
 
-def test_lost_draws_are_left_out_and_too_many_abstain():
+def test_failed_draws_are_skipped_and_too_many_failures_abstain():
     assert judged("A red ball on the left.", Reader(["hm", "hm"]), retries=0).value == 1
     found = judged("A red ball.", Reader(["hm"] * 3), retries=0)
     assert found.abstained

@@ -66,7 +66,7 @@ def test_references_take_the_best_cosine_without_the_scale():
     assert reward.score(batch("", references=("own",)))[0].value == 0
 
 
-def test_what_cannot_be_judged_abstains_alone():
+def test_a_row_that_cannot_be_scored_abstains_without_affecting_others():
     rows = RewardBatch(["own"] * 3, [Sample("a", "a.jpg"), Sample("b", ""), Sample("c", "broken.jpg")])
     found = ClipScore(FakeClip()).score(rows)
     assert found[0].value == pytest.approx(0.75)

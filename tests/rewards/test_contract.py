@@ -312,7 +312,7 @@ def test_every_reward_has_card_test_and_golden_values(kind):
     assert kind.version
 
 
-def test_range_stands_on_the_card(reward):
+def test_the_card_states_the_range(reward):
     low, high = reward.range
     told = find(type(reward).__module__).fields["range"]
     for end in (low, high):
@@ -326,7 +326,7 @@ def test_hostile_captions_are_judged_or_abstained_upon(reward, images):
     sound(reward, reward.score(take(rows, [])), 0)
 
 
-def test_order_and_company_change_nothing(reward, images):
+def test_a_score_depends_on_its_row_alone(reward, images):
     rows = batch(images)
     together = reward.score(rows)
     order = list(range(len(rows)))
@@ -347,7 +347,7 @@ def test_the_same_caption_gets_the_same_score_again(reward, images):
     same(reward.score(rows), reward.score(rows))
 
 
-def test_without_what_it_needs_it_abstains(reward, images):
+def test_a_reward_abstains_without_its_inputs(reward, images):
     if reward.group_dependent:
         return  # it needs other captions, as `group_dependent` says
     known = samples(images)[0]
@@ -391,7 +391,7 @@ def test_a_reference_that_says_nothing_is_none(reward, images):
     same(reward.score(batch(images, captions, only)), reward.score(batch(images, captions, without)))
 
 
-def test_a_corrupt_image_costs_its_own_rows_alone(reward, images):
+def test_a_corrupt_image_affects_its_own_rows_only(reward, images):
     good = samples(images)
     for broken in (str(images / "broken.jpg"), str(images / "missing.jpg"), str(images)):
         rows = [Sample("broken", broken, good[0].references, good[0].paragraph, {}, good[0].meta), good[1], good[2]]
@@ -475,7 +475,7 @@ ROW = st.tuples(TEXT, st.lists(TEXT, max_size=3), st.none() | TEXT, META, st.int
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture, HealthCheck.data_too_large],
 )  # fmt: skip
 @given(rows=st.lists(ROW, min_size=1, max_size=3))
-def test_generated_rows_raise_nothing(made, images, rows):
+def test_generated_rows_raise_no_error(made, images, rows):
     reward = MADE[made]()
     paths = [*(sample.image for sample in samples(images)), str(images / "broken.jpg"), ""]
     judged = RewardBatch(

@@ -164,7 +164,7 @@ def test_the_lab_prefers_and_corrects_by_truth():
 
 
 @pytest.mark.parametrize("kind", ATTACKS)
-def test_words_to_the_judge_gain_nothing(kind):
+def test_text_for_the_judge_does_not_raise_the_score(kind):
     caption = "there is a red ball. there is a blue boat."
     captions = [text for attack in ATTACKS[kind] for text in (f"{caption} {attack}", f"{attack}\n{caption}")]
     for form in LAB:

@@ -110,7 +110,7 @@ def test_mistakes_are_named(params, message):
         Ensemble(**{"members": {"a": Fixed(0), "b": Fixed(1)}, **params})
 
 
-def test_order_and_company_change_nothing():
+def test_a_score_depends_on_its_row_alone():
     captions = ["0.1 0.5 0.9", "x 0.5 0.5", "0 0 1"]
     reward = Ensemble({f"m{i}": Fixed(i) for i in range(3)}, spread=0.9)
     together = reward.score(rows(*captions))

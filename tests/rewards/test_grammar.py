@@ -44,7 +44,7 @@ def test_golden_log_probability_and_the_empty_caption():
     assert judge(Grammar(Surprised(), form="language_model"), "a dog", " ") == pytest.approx([-2.5, -math.log(100)])
 
 
-def test_the_lab_tells_prose_from_salad_and_from_what_is_cut_off():
+def test_the_lab_model_distinguishes_prose_from_shuffled_and_cut_text():
     reward = Grammar(resolve_address("lab:grammar"))
     prose, salad, cut = judge(
         reward,

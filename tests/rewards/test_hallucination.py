@@ -165,7 +165,7 @@ def test_order_batch_unicode_and_long_captions(form):
     assert all(-1 <= score.value <= 1 for score in together)
 
 
-def test_bad_choices_are_refused():
+def test_invalid_options_are_rejected():
     with pytest.raises(ValueError, match="mocha, sentences or grounded, got 'mocah'"):
         Hallucination(WordNli(), form="mocah")
     with pytest.raises(ValueError, match=r"lie in \[0, 1\], got 2"):

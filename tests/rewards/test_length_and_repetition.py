@@ -78,7 +78,7 @@ def test_truncated_captions_get_the_lowest_value():
         ({"target": 0}, "above 0"),
     ],
 )
-def test_bad_choices_are_refused(options, message):
+def test_invalid_options_are_rejected(options, message):
     with pytest.raises(ValueError, match=message):
         Length(**options)
 

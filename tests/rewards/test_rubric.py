@@ -107,7 +107,7 @@ def test_a_malformed_rubric_is_named_with_its_sample(rows, message):
         judged(LIST, rows=rows)
 
 
-def test_nothing_to_ask_asks_nobody():
+def test_an_empty_rubric_or_caption_sends_no_request():
     for rows in (None, []):
         score, asked = judged(LIST, rows=rows)
         assert score.reason == 'no criteria for this image in meta["rubric"]'

@@ -78,7 +78,7 @@ def test_without_anything_to_choose_in_it_abstains():
     assert SelfRetrieval(FakeClip()).score(rows)[0].reason == "no image path"
 
 
-def test_order_and_neighbours_change_nothing():
+def test_order_and_other_rows_do_not_matter():
     rows = [
         ("0:0.3 1:0.29", 0, "a"),
         ("2:0.2", 2, "b"),
@@ -111,14 +111,14 @@ def test_called_as_trl_does():
     assert values == [pytest.approx(-0.3133, abs=1e-4)]
 
 
-def test_bad_choices_are_refused():
+def test_invalid_options_are_rejected():
     with pytest.raises(ValueError, match="form must be one of logprob, probability, recall, margin, got 'prob'"):
         SelfRetrieval(FakeClip(), form="prob")
     with pytest.raises(ValueError, match="at least 2, got 1"):
         SelfRetrieval(FakeClip(), candidates=1)
 
 
-def test_a_broken_image_costs_its_own_rows_alone():
+def test_a_broken_image_affects_its_own_rows_only():
     from rlcap.errors import ImageError
 
     class Breaks(FakeClip):

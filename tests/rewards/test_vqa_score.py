@@ -130,7 +130,7 @@ def test_probability_is_that_of_the_first_token_whatever_the_batch(tmp_path, pho
     assert both[0] == pytest.approx(wanted, abs=1e-6)
 
 
-def test_what_cannot_be_asked_is_refused(tmp_path):
+def test_invalid_options_are_rejected(tmp_path):
     with pytest.raises(ValueError, match=r"must hold \{caption\}"):
         VqaScore(Believer(), question="Is it so?")
     with pytest.raises(ValueError, match="mean or least"):

@@ -68,7 +68,7 @@ def test_a_fragment_scores_below_the_whole():
     assert cider.score("", TOY[0]) == 0
 
 
-def test_bad_input_is_named(tmp_path):
+def test_invalid_input_is_reported(tmp_path):
     with pytest.raises(ValueError, match="at least 2 images, got 1"):
         CiderD.fit([["a dog"]])
     with pytest.raises(ValueError, match="at least one reference"):

@@ -56,7 +56,7 @@ def test_a_repeated_ngram_stands_behind_itself():
         )
 
 
-def test_what_cannot_be_spoilt_is_none():
+def test_a_sentence_that_cannot_be_corrupted_gives_none():
     assert corrupt("", random.Random(0), ["a"]) is None
     assert corrupt("dog", random.Random(0), ["a"]) != "dog"
 

@@ -37,7 +37,7 @@ def test_nearest_leaves_oneself_out_and_begins_with_the_most_similar():
     assert find_nearest(vectors, 9).shape == (4, 3)
 
 
-def test_a_mistake_is_one_word_of_another_image_or_its_whole_caption():
+def test_a_hard_negative_has_one_word_or_the_whole_caption_of_another_image():
     mistakes, rng = HardNegatives(IMAGES, OneHot()), random.Random(0)
     for example in (mistakes.draw(rng) for _ in range(100)):
         assert example.right not in example.references
@@ -81,7 +81,7 @@ def test_between_golden():
     assert actual["n"] == 4
 
 
-def test_an_nli_model_learns_what_is_wrong(tmp_path):
+def test_an_nli_model_learns_to_find_wrong_captions(tmp_path):
     rows = [sample.references for sample in load_split("train", 440)]
     before, after = fine_tune(resolve_address("lab:nli"), rows, tmp_path / "nli", steps=30, learning_rate=3e-4)
     assert after > before
@@ -91,7 +91,7 @@ def test_an_nli_model_learns_what_is_wrong(tmp_path):
     assert 0 <= compute_auc(taught, examples) <= 1
 
 
-def test_the_command_says_how_good_it_is(tmp_path, capsys):
+def test_the_command_prints_the_quality_of_the_model(tmp_path, capsys):
     main(
         [
             "nli",

@@ -1,4 +1,4 @@
-"""A judge's budget that is used up ends the run with a checkpoint, not with a loss."""
+"""An exhausted budget of a judge ends the run with a checkpoint, so that no work is lost."""
 
 from types import SimpleNamespace
 
@@ -13,12 +13,12 @@ def after_a_step(reason):
     return control.should_save, control.should_training_stop
 
 
-def test_a_run_goes_on_while_there_is_room(capsys):
+def test_a_run_continues_within_the_budget(capsys):
     assert after_a_step(None) == (False, False)
     assert not capsys.readouterr().out
 
 
-def test_it_stops_with_a_checkpoint_and_says_why(capsys):
+def test_an_exhausted_budget_saves_a_checkpoint_and_prints_the_reason(capsys):
     assert after_a_step("reward component 'critique': 2 dollars of 2 are spent") == (True, True)
     printed = capsys.readouterr().out
     assert "saving a checkpoint and stopping: reward component 'critique': 2 dollars of 2 are spent; then" in printed

@@ -36,22 +36,22 @@ def folder(tmp_path):
     return RunFolder(tmp_path)
 
 
-def test_auto_takes_the_newest_whole_one(folder):
+def test_auto_finds_the_newest_complete_checkpoint(folder):
     assert folder.checkpoint("auto", 20).name == "checkpoint-9"
 
 
-def test_a_run_killed_after_its_last_checkpoint_comes_to_its_end_again(folder):
+def test_a_run_killed_after_its_last_checkpoint_resumes_from_the_one_before(folder):
     assert folder.checkpoint("auto", 9).name == "checkpoint-4"
 
 
-def test_a_run_that_has_ended_is_left_alone_until_it_gets_more_steps(folder):
+def test_a_completed_run_resumes_only_with_more_steps(folder):
     (folder.root / "summary.json").write_text("{}")
     with pytest.raises(ConfigError, match="has completed its 9 steps"):
         folder.checkpoint("auto", 9)
     assert folder.checkpoint("auto", 10).name == "checkpoint-9"
 
 
-def test_the_summary_of_a_session_that_was_stopped_is_not_the_end(folder):
+def test_the_summary_of_a_stopped_session_does_not_end_the_run(folder):
     (folder.root / "summary.json").write_text('{"steps": 6}')  # the next session was killed after its last checkpoint
     assert folder.checkpoint("auto", 9).name == "checkpoint-4"
     (folder.root / "summary.json").write_text('{"steps": 9}')
@@ -59,7 +59,7 @@ def test_the_summary_of_a_session_that_was_stopped_is_not_the_end(folder):
         folder.checkpoint("auto", 9)
 
 
-def test_a_run_without_a_summary_is_marked_when_it_has_ended(folder):
+def test_a_run_without_a_summary_gets_a_mark_when_it_ends(folder):
     folder.begin(SFTConfig(), {}, 9)
     assert folder.checkpoint("auto", 9).name == "checkpoint-4"
     folder.mark_ended()
@@ -130,7 +130,7 @@ def test_a_run_killed_before_its_first_checkpoint_starts_from_the_beginning(tmp_
         RunFolder(tmp_path).checkpoint("auto", 20)
 
 
-def test_nothing_is_left_of_what_a_new_beginning_writes_again(folder):
+def test_a_restart_removes_all_logs_of_the_previous_start(folder):
     folder.captions.mkdir()
     for path in (folder.metrics, folder.panel, folder.rollouts(0), folder.rollouts(1)):
         append_rows(path, [{"step": step} for step in (0, 5)])
@@ -147,7 +147,7 @@ def test_nothing_is_left_of_what_a_new_beginning_writes_again(folder):
 
 
 @pytest.mark.parametrize("trace", ["config.yaml", "metrics.jsonl", "captions", "adapter"])
-def test_a_folder_that_holds_a_run_is_not_taken(tmp_path, trace):
+def test_a_folder_with_a_run_is_rejected(tmp_path, trace):
     assert RunFolder.choose("grpo", None, str(tmp_path)).root == tmp_path
     (tmp_path / trace).mkdir()
     for recipe in ("grpo", "sft"):
@@ -158,7 +158,7 @@ def test_a_folder_that_holds_a_run_is_not_taken(tmp_path, trace):
     assert RunFolder.choose("grpo", None, str(tmp_path), "auto").root == tmp_path
 
 
-def test_choosing_a_folder_makes_none(tmp_path, monkeypatch):
+def test_choosing_a_folder_does_not_create_it(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert RunFolder.choose("grpo", "mine", None).root.as_posix() == "runs/mine"
     assert not list(tmp_path.iterdir())
@@ -167,7 +167,7 @@ def test_choosing_a_folder_makes_none(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_all_processes_take_the_main_ones_folder(tmp_path):
+def test_all_processes_use_the_folder_of_the_main_process(tmp_path):
     script = tmp_path / "choose.py"
     script.write_text(
         "import os, time\n"
@@ -184,7 +184,7 @@ def test_all_processes_take_the_main_ones_folder(tmp_path):
     assert "second 1" not in done.stdout
 
 
-def test_seconds_are_those_of_all_sessions(tmp_path):
+def test_the_clock_counts_all_sessions(tmp_path):
     folder = RunFolder(tmp_path)
     clock = Clock(folder, time.monotonic() - 5)
     assert 5 <= clock.seconds() < 6
@@ -199,7 +199,7 @@ def test_seconds_are_those_of_all_sessions(tmp_path):
     assert Clock(folder, time.monotonic()).before == 30.5
 
 
-def test_two_runs_that_chose_the_same_folder(tmp_path):
+def test_the_second_of_two_runs_with_the_same_folder_is_rejected(tmp_path):
     first, second = (RunFolder.choose("grpo", None, str(tmp_path / "run")) for _ in range(2))
     first.begin(GRPOConfig(), {})
     with pytest.raises(ConfigError, match="another run has just started"):

@@ -1,4 +1,4 @@
-"""DPO's loss is the one that the configuration names: preference, and the chosen captions' own likelihood beside it."""
+"""The loss of DPO: the preference loss, and with `sft_weight` the likelihood of the chosen captions."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Every family that the README names learns: by maximum likelihood, by GRPO and by PPO; what is saved is what was trained."""
+"""Every documented family can be trained by SFT, GRPO and PPO, and the saved weights are the trained ones."""
 
 import json
 
@@ -89,7 +89,7 @@ def assert_learnt_and_saved(policy, before, base, saved, samples):
     assert captions(plain, policy.processor, samples) == captions(policy.model, policy.processor, samples)
 
 
-def test_maximum_likelihood(folder, samples, tmp_path):
+def test_supervised_training_works(folder, samples, tmp_path):
     from rlcap.train.sft import build_trainer
 
     policy = load_policy(ModelConfig(base=str(folder), adapter=None))
@@ -121,7 +121,7 @@ def trainer_of(policy, samples, folder, algorithm="grpo", **train):
 
 
 @pytest.mark.parametrize("algorithm", ["grpo", "ppo"])
-def test_reinforcement(folder, samples, tmp_path, algorithm):
+def test_reinforcement_works(folder, samples, tmp_path, algorithm):
     policy = load_policy(ModelConfig(base=str(folder), adapter=None))
     before = adapter(policy)
     trainer = trainer_of(policy, samples, tmp_path / "run", algorithm)
@@ -134,7 +134,7 @@ def test_reinforcement(folder, samples, tmp_path, algorithm):
 
 
 @pytest.mark.parametrize("family", ["blip", "git", "llava"])
-def test_reinforcement_with_checkpointed_layers(family, samples, tmp_path):
+def test_reinforcement_works_with_checkpointed_layers(family, samples, tmp_path):
     captioners.build(family, tmp_path / "model")
     policy = load_policy(ModelConfig(base=str(tmp_path / "model"), adapter=None))
     before = adapter(policy)
@@ -143,7 +143,7 @@ def test_reinforcement_with_checkpointed_layers(family, samples, tmp_path):
 
 
 @pytest.mark.parametrize("trainable", ["lora-language", "projector"])
-def test_a_frozen_tower_runs_once_an_image_and_round(samples, tmp_path, trainable):
+def test_a_frozen_vision_encoder_runs_once_per_image_and_round(samples, tmp_path, trainable):
     """In generation, old and reference log-probabilities and both passes of the update together."""
     captioners.build("llava", tmp_path / "model")
     policy = load_policy(ModelConfig(base=str(tmp_path / "model"), adapter=None, trainable=trainable))

@@ -1,4 +1,4 @@
-"""Ctrl-C ends a run after its step; what a launcher sends on top of it is no second wish."""
+"""Ctrl-C ends a run after the present step, and a signal from the launcher does not count as a second Ctrl-C."""
 
 import signal
 from types import SimpleNamespace
@@ -31,19 +31,19 @@ def test_one_signal_stops_after_the_step(interrupt, number, capsys):
     assert "press Ctrl-C again to stop immediately" in capsys.readouterr().out
 
 
-def test_a_launchers_own_signals_do_not_cut_the_step(interrupt):
+def test_signals_of_the_launcher_do_not_interrupt_the_step(interrupt):
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGINT, signal.SIGTERM):
         signal.raise_signal(number)
     assert stops(interrupt)
 
 
-def test_captions_are_learnt_from_to_the_end(interrupt):
+def test_a_run_stops_only_after_the_last_step_of_a_round(interrupt):
     interrupt.steps = 3
     signal.raise_signal(signal.SIGINT)
     assert [step for step in range(1, 7) if stops(interrupt, step)] == [3, 6]
 
 
-def test_a_second_ctrl_c_stops_at_once(interrupt, monkeypatch):
+def test_a_second_ctrl_c_stops_immediately(interrupt, monkeypatch):
     now = [100.0]
     monkeypatch.setattr("time.monotonic", lambda: now[0])
     signal.raise_signal(signal.SIGINT)

@@ -1,4 +1,4 @@
-"""A round's old and reference log-probabilities: as in sampling, whatever the model does to learn; and where a run may go on."""
+"""The old and reference log-probabilities of a round equal those of sampling, and a run resumes only between rounds."""
 
 from types import SimpleNamespace
 
@@ -27,7 +27,7 @@ class Length(Reward):
         return RewardOutput([Score(float(len(caption) % 11)) for caption in batch.captions])
 
 
-def test_an_untouched_policy_is_its_reference_with_dropout_in_the_model(tmp_path):
+def test_an_untrained_policy_equals_its_reference_despite_dropout_layers(tmp_path):
     captioners.build("qwen2_5_vl", tmp_path / "model")
     policy = load_policy(ModelConfig(base=str(tmp_path / "model"), adapter=None))
     dropped = [m for m in policy.model.modules() if isinstance(m, torch.nn.Dropout)]
@@ -54,7 +54,7 @@ def test_an_untouched_policy_is_its_reference_with_dropout_in_the_model(tmp_path
     assert kls == [pytest.approx(0.0, abs=1e-9)]
 
 
-def test_a_checkpoint_in_the_midst_of_a_round_is_refused(tmp_path):
+def test_a_checkpoint_in_the_middle_of_a_round_is_rejected(tmp_path):
     batching = plan(2, 4, 4, num_iterations=3)
     trainer = SimpleNamespace(batching=batching, load_state_dict=lambda state: None)
     rounds = batching.steps_per_generation_round()

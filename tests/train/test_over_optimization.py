@@ -1,4 +1,4 @@
-"""While it trains: rewards that rise as the held-out captions get worse are called out at the next evaluation."""
+"""During training, the next evaluation prints an alarm if rewards rise while held-out metrics get worse."""
 
 import json
 from types import SimpleNamespace
@@ -23,13 +23,13 @@ def run_of(tmp_path, end):
     return SimpleNamespace(folder=RunFolder(tmp_path))
 
 
-def test_it_is_said_at_once(tmp_path, capsys):
+def test_an_alarm_is_printed_during_the_run(tmp_path, capsys):
     Evaluation._print_alarms(run_of(tmp_path, 0.4), 8)
     told = capsys.readouterr().out
     assert "step 8, OVER-OPTIMIZATION on validation: Rewards rose (clip)" in told
     assert "false claims among claims" in told
 
 
-def test_nothing_is_said_where_nothing_is_amiss(tmp_path, capsys):
+def test_no_alarm_is_printed_without_over_optimization(tmp_path, capsys):
     Evaluation._print_alarms(run_of(tmp_path, 0.05), 8)
     assert capsys.readouterr().out == ""

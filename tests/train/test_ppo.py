@@ -1,4 +1,4 @@
-"""PPO's own arithmetic on a tiny captioner: what it learns from a round, its two optimisers in one, and what it keeps."""
+"""PPO on a tiny captioner: the training signal of a round, the two parameter groups of its optimiser, and checkpoints."""
 
 import json
 from types import SimpleNamespace
@@ -76,7 +76,7 @@ def rolled_out(ppo):
     return ppo.generate_rollout([{**row, "distractor_images": []} for row in rows])
 
 
-def test_the_first_round_is_learnt_from_the_reward_alone(material, tmp_path):
+def test_the_first_round_learns_from_the_reward_only(material, tmp_path):
     ppo = trainer(material, tmp_path, whiten=False, lam=0.5)
     rollout = rolled_out(ppo)
     learnt = ppo.compute_training_signal(rollout)
@@ -104,7 +104,7 @@ def test_an_abstention_is_neutral(material, tmp_path):
     assert torch.equal(*rewards)
 
 
-def test_the_kl_is_a_reward_of_each_token_and_its_price_is_steered(material, tmp_path):
+def test_kl_is_a_reward_per_token_and_its_coefficient_adapts(material, tmp_path):
     ppo = trainer(material, tmp_path, beta=0.5, kl_target=1.0, whiten=False, lam=0.0)
     rollout = rolled_out(ppo)
     far = rollout.sampled_log_probs - 2.0 * rollout.mask
@@ -128,7 +128,7 @@ def test_advantages_are_whitened_over_tokens(material, tmp_path):
     assert counted.std().item() == pytest.approx(1, abs=1e-5)
 
 
-def test_the_critic_has_its_own_learning_rate_and_gradient_norm(material, tmp_path):
+def test_the_value_model_has_its_own_learning_rate_and_gradient_norm(material, tmp_path):
     ppo = trainer(material, tmp_path, value_learning_rate=0.5, max_grad_norm=0.1)
     rates = {}
     names = {id(p): name for name, p in ppo.model.named_parameters()}
@@ -150,7 +150,7 @@ def test_the_critic_has_its_own_learning_rate_and_gradient_norm(material, tmp_pa
     assert norm.item() == pytest.approx(0.1, rel=1e-3)
 
 
-def test_the_loss_is_the_policys_and_the_critics(material, tmp_path):
+def test_the_loss_is_the_sum_of_policy_and_value_loss(material, tmp_path):
     ppo = trainer(material, tmp_path, value_coefficient=0.3, value_clip=None, beta=0.0)
     ppo.create_optimizer()
     ppo.model.train()
@@ -169,7 +169,7 @@ def test_the_loss_is_the_policys_and_the_critics(material, tmp_path):
 
 
 @pytest.mark.parametrize("train", [{}, {"minibatches": 2, "gradient_checkpointing": True}, {"kl": "loss"}])
-def test_training_moves_policy_and_critic_and_leaves_the_reference(material, tmp_path, train):
+def test_training_changes_policy_and_value_model_but_not_the_reference(material, tmp_path, train):
     ppo = trainer(material, tmp_path, beta=0.1, save_every=9, **train)
     before = {name: p.detach().clone() for name, p in ppo.model.named_parameters()}
     ppo.train()
@@ -188,7 +188,7 @@ def rolled(ppo, after):
     return [row for row in rows if row["step"] > after]
 
 
-def test_a_checkpoint_brings_everything_back(material, tmp_path):
+def test_a_checkpoint_restores_the_whole_state(material, tmp_path):
     """To the bit, as the recipe's killed run does (tests/recipes, slow): policy, critic, both of their optimisers, and the KL's
     price are those of the run that was never stopped, or the steps after it would differ."""
     ppo = trainer(material, tmp_path / "a", kl_target=0.5, beta=0.1)
@@ -206,7 +206,7 @@ def test_a_checkpoint_brings_everything_back(material, tmp_path):
     assert [row["value/loss"] for row in logs[0]] == [row["value/loss"] for row in logs[1]]
 
 
-def test_full_fine_tuning_is_refused(material):
+def test_full_fine_tuning_is_rejected(material):
     with pytest.raises(ValueError, match="trainable=full freezes nothing"):
         PPOTrainer(
             AutoModelForImageTextToText.from_pretrained(material / "model"),

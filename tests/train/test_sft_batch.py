@@ -1,4 +1,4 @@
-"""A batch of maximum likelihood is what the user states, on however many processes."""
+"""The batch size of SFT is the configured one on any number of processes."""
 
 from types import SimpleNamespace
 
@@ -23,11 +23,11 @@ def build(tmp_path, monkeypatch, processes):
 
 
 @pytest.mark.parametrize(("processes", "accumulation"), [(1, 4), (2, 2), (4, 1)])
-def test_the_batch_is_shared_out(tmp_path, monkeypatch, processes, accumulation):
+def test_the_batch_is_divided_among_processes(tmp_path, monkeypatch, processes, accumulation):
     arguments = build(tmp_path, monkeypatch, processes)
     assert (arguments.per_device_train_batch_size, arguments.gradient_accumulation_steps) == (8, accumulation)
 
 
-def test_a_batch_that_cant_be_shared_out(tmp_path, monkeypatch):
+def test_an_indivisible_batch_is_rejected(tmp_path, monkeypatch):
     with pytest.raises(ConfigError, match=r"32 can't be divided among 3 processes .* a multiple of 24 can"):
         build(tmp_path, monkeypatch, 3)

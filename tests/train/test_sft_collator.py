@@ -1,4 +1,4 @@
-"""Which tokens the starting checkpoint learns: the caption's and the end, whatever the tokenizer."""
+"""SFT trains on the tokens of the caption and on the end token, with every tokenizer."""
 
 import pytest
 from PIL import Image
@@ -25,7 +25,7 @@ def sentencepiece_like():
 
 
 @pytest.mark.parametrize("tokenizer", [None, sentencepiece_like()], ids=["lab", "sentencepiece"])
-def test_labels_are_the_caption_and_the_end(tmp_path, tokenizer):
+def test_labels_cover_the_caption_and_the_end_token_only(tmp_path, tokenizer):
     processor = captioner_processor()
     processor.tokenizer.padding_side = "left"
     if tokenizer is not None:

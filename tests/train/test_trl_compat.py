@@ -1,4 +1,4 @@
-"""The private names of other packages that the code relies on are as they were when they were read."""
+"""The private names of other packages on which the code relies are unchanged."""
 
 import ast
 import dataclasses
@@ -21,7 +21,7 @@ ELSEWHERE = {"nn.modules.dropout._DropoutNd", "response._hidden_params"}
 
 
 @pytest.mark.parametrize("entry", INTERNALS, ids=lambda entry: f"{entry.owner.split(':')[1]}.{entry.name}")
-def test_what_is_relied_on_is_unchanged(entry):
+def test_private_names_are_as_recorded(entry):
     change = describe_change(entry)
     assert change is None, change
 
@@ -41,12 +41,12 @@ def entry_named(name):
         ("_step", {"owner": "trl.no_such_module:Trainer"}, "is gone"),
     ],
 )
-def test_a_change_is_told(name, changes, message):
+def test_a_changed_entry_is_described(name, changes, message):
     assert re.search(message, describe_change(dataclasses.replace(entry_named(name), **changes)))
 
 
 @pytest.mark.parametrize("trainer", [GRPOTrainer, PPOTrainer, DPOTrainer, ClassicTrainer])
-def test_every_private_name_shared_with_a_base_is_listed(trainer):
+def test_every_overridden_private_name_is_listed(trainer):
     listed = {entry.name for entry in INTERNALS}
     ours = [kind for kind in trainer.__mro__ if kind.__module__.startswith("rlcap.")]
     theirs = [kind for kind in trainer.__mro__ if kind.__module__.startswith(("trl.", "transformers."))]

@@ -1,4 +1,4 @@
-"""`use_vllm` takes TRL's own round: a stand-in speaks its interface, since vLLM needs a GPU."""
+"""`use_vllm` uses TRL's own round. A fake engine takes the place of vLLM, which needs a GPU."""
 
 import json
 import random
@@ -61,7 +61,7 @@ def trainer(tmp_path, monkeypatch):
     )  # fmt: skip
 
 
-def test_its_captions_are_scored_and_learnt_from(trainer):
+def test_captions_of_vllm_are_scored_and_trained_on(trainer):
     before = {n: p.detach().clone() for n, p in trainer.model.named_parameters() if ".default." in n}
     trainer.train()
     (engine,) = StandIn.made

@@ -83,7 +83,7 @@ def run(tmp_path, monkeypatch):
     active.finish()
 
 
-def test_a_run_carries_metrics_panel_and_table(folder, run):
+def test_a_finished_run_logs_metrics_panel_and_table(folder, run):
     log_tables(folder)
     summary = dict(run.summary)
     assert summary["test/bag5_recall_at_1"] == 0.6
@@ -113,7 +113,7 @@ def test_without_a_wandb_run_nothing_happens(folder):
     assert not (folder.root / "wandb").exists()
 
 
-def test_thumbnails_are_of_one_size_and_keep_their_proportions(folder):
+def test_thumbnails_have_one_size_and_keep_their_proportions(folder):
     wide, square = (make_thumbnail(str(folder.root / name)) for name in ("a.png", "b.png"))
     assert wide.size == square.size == (THUMBNAIL_SIDE, THUMBNAIL_SIDE)
     assert [wide.getpixel((128, y)) for y in (30, 128, 226)] == [(255, 255, 255), (255, 0, 0), (255, 255, 255)]

@@ -42,7 +42,8 @@ class FiniteTraining:
     state: Any
     model: Any
     processing_class: Any
-    _last_inputs: Mapping[str, Any] | None = None
+    _last_inputs: Any = None
+    """The inputs of the last micro-batch: a mapping, or a list of rows."""
 
     def training_step(self, model: torch.nn.Module, inputs: Any, num_items_in_batch: Any = None) -> Tensor:
         """Run one forward and backward pass, and check its loss.
@@ -50,7 +51,7 @@ class FiniteTraining:
         Raises:
             NotFiniteError: The loss is not finite.
         """
-        self._last_inputs = inputs if isinstance(inputs, Mapping) else None
+        self._last_inputs = inputs
         loss: Tensor = super().training_step(model, inputs, num_items_in_batch)  # type: ignore[misc]
         if not bool(torch.isfinite(loss).all()):
             raise self.not_finite(f"the loss is {float(loss)}")
@@ -89,7 +90,7 @@ class FiniteTraining:
         """
         checkpoints, step = Path(self.args.output_dir), self.state.global_step + 1
         folder = checkpoints.parent / f"failed-step-{step}"
-        save_batch(self._last_inputs or {}, folder, cause, self.processing_class)
+        save_batch(self._last_inputs, folder, cause, self.processing_class)
         kept = next((path for path in list_checkpoints(checkpoints) if (path / STATE).is_file()), None)
         advice = f"lower train.learning_rate (now {self.args.learning_rate:g}), then continue with resume=auto"
         return NotFiniteError(
@@ -98,22 +99,27 @@ class FiniteTraining:
         )
 
 
-def save_batch(inputs: Mapping[str, Any], folder: Path, cause: str, tokenizer: Any = None) -> None:
+def save_batch(inputs: Any, folder: Path, cause: str, tokenizer: Any = None) -> None:
     """Write the tensors of a batch as safetensors, and its captions and the cause as JSON.
 
     Args:
-        inputs: The inputs of the last micro-batch; values that are not tensors are left out.
+        inputs: The inputs of the last micro-batch: a mapping, whose values that are not tensors are left out, or a list of rows.
         folder: The folder to write.
         cause: What was not finite.
         tokenizer: Turns ids into text; None leaves the text out.
     """
     make_folder(folder, "the batch that failed")
+    named = inputs if isinstance(inputs, Mapping) else {}
     tensors = {
-        name: value.detach().cpu().contiguous().clone() for name, value in inputs.items() if torch.is_tensor(value)
+        name: value.detach().cpu().contiguous().clone() for name, value in named.items() if torch.is_tensor(value)
     }
     with storage_errors(folder, "the batch that failed"):
         save_file(tensors, folder / "batch.safetensors")
     content: dict[str, Any] = {"cause": cause, "tensors": {name: list(value.shape) for name, value in tensors.items()}}
+    if isinstance(inputs, list):
+        content["rows"] = [
+            {key: str(value) for key, value in row.items()} for row in inputs if isinstance(row, Mapping)
+        ]
     ids = tensors.get("completion_ids", tensors.get("input_ids"))
     if ids is not None and hasattr(tokenizer, "batch_decode"):
         content["texts"] = tokenizer.batch_decode(ids.clamp(min=0), skip_special_tokens=True)

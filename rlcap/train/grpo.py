@@ -345,6 +345,7 @@ class GRPOTrainer(FiniteTraining, NoModelCard, trl.GRPOTrainer):
 
     def _compute_loss(self, model: torch.nn.Module, inputs: Mapping[str, Any]) -> Tensor:
         self._current_prompts = inputs.get("prompts", ())
+        self._last_inputs = inputs
         return super()._compute_loss(model, inputs)
 
     def _get_per_token_logps_and_entropies(

@@ -30,6 +30,7 @@ from PIL.Image import Image
 from transformers import PreTrainedModel
 from transformers.cache_utils import Cache
 
+from rlcap.errors import ConfigError
 from rlcap.policy.language_head import compute_log_probs, find_separable_head, skip_head
 from rlcap.policy.prompt import Prompt
 from rlcap.policy.shared_prefix.kv_cache import repeat_prefix, repeat_prefix_with_room
@@ -103,10 +104,16 @@ class Captioner(ABC):
         self.base: Any = unwrap_model(model)
         self.kind: str = self.base.config.model_type
         self.tokenizer = getattr(processor, "tokenizer", processor)
-        ends = self.text_model().generation_config.eos_token_id
-        ends = self.tokenizer.eos_token_id if ends is None else ends
-        self.end_ids: list[int] = list(ends) if isinstance(ends, list | tuple) else [ends]
+        self.end_ids: list[int] = self.read_end_ids()
         self.pad_id: int = self.end_ids[0] if self.tokenizer.pad_token_id is None else self.tokenizer.pad_token_id
+
+    def read_end_ids(self) -> list[int]:
+        """Return the ids at which generation stops, the one that captions are taught with first.
+
+        Raises:
+            ConfigError: The model has none, so that a caption would never end.
+        """
+        return find_end_ids(self.text_model(), self.tokenizer)
 
     def text_model(self) -> Any:
         """Return the module that generates text, with the generation config and the layer that gives logits."""
@@ -145,9 +152,13 @@ class Captioner(ABC):
         """Return (N, C, V) logits of the (N, C) ids after N prompts, in one forward pass that shares nothing."""
 
     def encode(self, caption: str, instruction: str) -> list[int]:
-        """Return the tokens of a caption that continues a prompt, with the end token."""
+        """Return the tokens of a caption that continues a prompt, with the end token at which generation stops.
+
+        SFT, DPO and evaluation use these tokens. Text that looks like a special token ("</s>") is read as plain text.
+        """
         text = f" {caption}" if instruction else caption
-        return [*self.tokenizer(text, add_special_tokens=False)["input_ids"], self.end_ids[0]]
+        ids = self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+        return [*ids, self.end_ids[0]]
 
     def decode(self, ids: torch.Tensor) -> list[str]:
         """Turn (N, C) tokens into N captions, without special tokens and surrounding spaces."""
@@ -308,6 +319,23 @@ class Captioner(ABC):
         self, prompts: Sequence[Prompt], captions: int, ids: torch.Tensor
     ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         yield self.forward_unshared([prompt for prompt in prompts for _ in range(captions)], ids), ids
+
+
+def find_end_ids(text_model: Any, tokenizer: Any) -> list[int]:
+    """Return the ids at which generation stops: those of the generation config, else the end token of the tokenizer.
+
+    Raises:
+        ConfigError: Neither names one, so that a caption would never end.
+    """
+    ends = text_model.generation_config.eos_token_id
+    ends = tokenizer.eos_token_id if ends is None else ends
+    found = [end for end in (ends if isinstance(ends, list | tuple) else [ends]) if end is not None]
+    if not found:
+        raise ConfigError(
+            f"{type(text_model).__name__} has no end token: neither generation_config.eos_token_id nor the tokenizer's "
+            "eos_token is set; set eos_token_id in the model's generation_config.json"
+        )
+    return found
 
 
 def unwrap_model(model: Any) -> Any:

@@ -16,13 +16,16 @@ import trl
 from accelerate import PartialState
 from datasets import Dataset
 from transformers import PrinterCallback
+from trl.trainer.utils import flush_left
 
 from rlcap.config.schema import DPOConfig
 from rlcap.errors import ConfigError, PairsError, ReferenceModelError
 from rlcap.io.images import open_image
 from rlcap.io.text import read_rows
 from rlcap.policy.captioner import unwrap_model
+from rlcap.policy.families.chat import ChatCaptioner
 from rlcap.policy.loading import Policy
+from rlcap.policy.prompt import join_pixels, join_tokens, pad
 from rlcap.train.callbacks import CheckpointState, EpochOrder
 from rlcap.train.checkpoints import read_state
 from rlcap.train.finite import FiniteTraining
@@ -76,12 +79,36 @@ def to_dataset(pairs: Sequence[Mapping[str, str]]) -> Dataset:
     return Dataset.from_list(rows)
 
 
-class Collator(trl.trainer.dpo_trainer.DataCollatorForVisionPreference):
-    """TRL's collator, which here opens the images of its batch first."""
+class PairCollator:
+    """Converts pairs into the inputs of TRL's DPO, with the prompt and the end token of all other recipes.
 
-    def torch_call(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
-        """Open the images of a batch and collate it as TRL does."""
-        return super().torch_call([{**example, "image": open_image(example["image"])} for example in examples])
+    TRL's own collator takes the end of a caption from the chat template, which need not have one there.
+
+    Args:
+        captioner: The captioner, whose `read_inputs` and `encode` make the tokens.
+    """
+
+    def __init__(self, captioner: ChatCaptioner) -> None:
+        self.captioner = captioner
+
+    def __call__(self, rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        """Return the tensors of N pairs in 2N rows: first all chosen captions, then all rejected ones."""
+        captioner, prompts, captions = self.captioner, [], []
+        for side in ("chosen", "rejected"):
+            for row in rows:
+                instruction = row["prompt"][0]["content"]
+                prompts.append(captioner.read_inputs(open_image(row["image"]), instruction))
+                captions.append(torch.tensor(captioner.encode(row[side][0]["content"], instruction)))
+        tokens = join_tokens(prompts, captioner.pad_id)
+        device = tokens["input_ids"].device
+        ids = pad(captions, captioner.pad_id, side="right").to(device)
+        mask = pad([torch.ones_like(row) for row in captions], 0, side="right").to(device)
+        added = {name: mask * value for name, value in captioner.caption_types().items()} | {"input_ids": ids}
+        joined = {name: torch.cat([value, added[name].to(value.dtype)], 1) for name, value in tokens.items()}
+        joined["completion_mask"] = torch.cat([torch.zeros_like(tokens["attention_mask"]), mask], 1)
+        attention = joined.pop("attention_mask")
+        attention, *values = flush_left(attention, *joined.values())  # positions count from the first token
+        return {"attention_mask": attention, **dict(zip(joined, values, strict=True)), **join_pixels(prompts)}
 
 
 MAX_REWARD_DIFFERENCE = {torch.float32: 0.01, torch.bfloat16: 2.0, torch.float16: 2.0}
@@ -140,9 +167,10 @@ def build_trainer(
         ConfigError: The captioner has no chat template, which TRL's DPO needs for the prompt, or the batch can't be divided
             among the processes.
     """
-    if not getattr(policy.processor, "chat_template", None):
+    captioner = policy.captioner
+    if not getattr(policy.processor, "chat_template", None) or not isinstance(captioner, ChatCaptioner):
         raise ConfigError(
-            f"TRL's DPO needs a chat template, and {policy.captioner.kind} has none: refine its captions and train on "
+            f"TRL's DPO needs a chat template, and {captioner.kind} has none: refine its captions and train on "
             "sft.jsonl (recipes/sft.py) instead"
         )
     train, processes = config.train, PartialState().num_processes
@@ -184,7 +212,7 @@ def build_trainer(
         args=arguments,
         train_dataset=to_dataset(pairs),
         processing_class=policy.processor,
-        data_collator=Collator(policy.processor),
+        data_collator=PairCollator(captioner),
         callbacks=[EpochOrder(), *callbacks],
     )
     copy_to_reference(trainer.model)

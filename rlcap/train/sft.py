@@ -1,12 +1,11 @@
 """Supervised fine-tuning on captions by maximum likelihood, which gives the starting adapter of reinforcement.
 
-The loss covers the tokens of the captions only. The module uses the Trainer of transformers with a collator of its own,
-because TRL's SFTTrainer would decode all images before training.
+The loss covers the tokens of the captions only. The module uses the Trainer of transformers, because TRL's SFTTrainer would
+decode all images before training.
 """
 
 from __future__ import annotations
 
-import itertools
 import random
 from collections.abc import Sequence
 from typing import Any
@@ -19,6 +18,7 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArgu
 from rlcap.config.schema import SFTConfig
 from rlcap.errors import ConfigError
 from rlcap.io.images import open_image
+from rlcap.policy.captioner import Captioner
 from rlcap.policy.families.registry import make_captioner
 from rlcap.policy.loading import Policy
 from rlcap.policy.prompt import pad
@@ -26,6 +26,9 @@ from rlcap.train.callbacks import CheckpointState, EpochOrder
 from rlcap.train.finite import FiniteTraining
 from rlcap.train.run_folder import RunFolder
 from rlcap.types import Sample
+
+IGNORED = -100
+"""Label of a position that is not learnt."""
 
 
 class Captions(Dataset):
@@ -77,35 +80,22 @@ class Turns(TrainerCallback):
 
 
 class CaptionCollator:
-    """Converts rows into model inputs with `labels`, which are −100 on prompt, image and padding tokens.
+    """Converts rows into the tokens of their captions, with the end token, and the paths of their images.
 
     Args:
-        processor: Processor of a captioner with a chat template.
+        captioner: The captioner, whose `encode` makes the same tokens for every recipe.
         instruction: The instruction to the captioner.
     """
 
-    def __init__(self, processor: Any, instruction: str) -> None:
-        self.processor, self.instruction = processor, instruction
-        tokenizer = processor.tokenizer
-        messages = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": instruction}]}]
-        self.prompt = processor.apply_chat_template(messages, add_generation_prompt=True)
-        self.prompt_ids = tokenizer(self.prompt)["input_ids"]
-        self.end = tokenizer.eos_token
+    def __init__(self, captioner: Captioner, instruction: str) -> None:
+        self.captioner, self.instruction = captioner, instruction
 
-    def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
-        """Return the model inputs for a batch of rows, with labels on the tokens of the captions only."""
-        images = [[open_image(row["image"])] for row in rows]
-        texts = [f"{self.prompt} {row['text']}{self.end}" for row in rows]
-        inputs = self.processor(images=images, text=texts, padding=True, return_tensors="pt")
-        labels = torch.full_like(inputs["input_ids"], -100)
-        for row, ids in enumerate(self.processor.tokenizer(texts)["input_ids"]):
-            # Rows are padded on the left, and only the prompt contains image tokens, so the answer is the end of the row.
-            # Its length comes from the tokens of the whole text, because some tokenizers split an answer differently
-            # without the prompt.
-            same = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(ids, self.prompt_ids, strict=False))
-            answer = len(ids) - sum(1 for _ in same)
-            labels[row, -answer:] = inputs["input_ids"][row, -answer:]
-        return {**inputs, "labels": labels}
+    def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        """Return `labels` of shape (N, C), −100 on padding, and N `images`."""
+        tokens = [torch.tensor(self.captioner.encode(row["text"], self.instruction)) for row in rows]
+        labels = pad(tokens, IGNORED, side="right")
+        # transformers counts the learnt tokens of a step from `shift_labels`, and would leave out the first of `labels`
+        return {"labels": labels, "shift_labels": labels, "images": [row["image"] for row in rows]}
 
 
 def build_trainer(
@@ -160,40 +150,36 @@ def build_trainer(
     )
     rows = Captions(samples, train.target, train.seed)
     callbacks = [EpochOrder(), Turns(rows), CheckpointState(folder, train.keep_checkpoints), *callbacks]
-    if getattr(policy.processor, "chat_template", None):
-        collator = CaptionCollator(policy.processor, instruction)
-        trainer: Trainer = SFTTrainer(
-            policy.model, arguments, train_dataset=rows, data_collator=collator, callbacks=callbacks
-        )
-    else:
-        trainer = ClassicTrainer(policy, instruction, args=arguments, train_dataset=rows, callbacks=callbacks)
+    trainer = SFTTrainer(policy, instruction, args=arguments, train_dataset=rows, callbacks=callbacks)
     trainer.remove_callback(PrinterCallback)  # the progress bar and metrics.jsonl show what it would print
     return trainer
 
 
 class SFTTrainer(FiniteTraining, Trainer):
-    """The Trainer of transformers for captioners with a chat template."""
+    """A Trainer whose loss is the mean of −log p over the caption tokens of an optimiser step.
 
-
-class ClassicTrainer(FiniteTraining, Trainer):
-    """A Trainer for captioners without a chat template, such as BLIP, GIT and ViT-GPT2.
-
-    The log-probabilities of the captions come from `rlcap.policy.captioner.Captioner`, as in reinforcement.
+    Prompts, tokens and log-probabilities come from `rlcap.policy.captioner.Captioner`, as in reinforcement and evaluation. So
+    an adapter learns exactly the prompt that it will be given, and exactly the end token at which generation stops.
     """
 
+    loss_is_scaled_for_ga = True  # by the number of tokens of the whole step
+
     def __init__(self, policy: Policy, instruction: str, **arguments: Any) -> None:
-        # The collator only makes a list of rows. `compute_loss` prepares images and texts.
-        collate: Any = list
-        super().__init__(model=policy.model, data_collator=collate, **arguments)
+        collator: Any = CaptionCollator(policy.captioner, instruction)
+        super().__init__(model=policy.model, data_collator=collator, **arguments)
         self.processor, self.instruction = policy.processor, instruction
+        self.model_accepts_loss_kwargs = True  # transformers then counts the tokens of the step
 
     def compute_loss(
         self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        """Return the mean of −log p over the tokens of the captions."""
+        """Return the sum of −log p over the caption tokens of a micro-batch, divided by the tokens of the whole step."""
         captioner = make_captioner(model, self.processor)
-        prompts = captioner.prepare([open_image(row["image"]) for row in inputs], self.instruction)
-        tokens = [torch.tensor(captioner.encode(row["text"], self.instruction)) for row in inputs]
-        ids = pad(tokens, captioner.pad_id, side="right").to(captioner.base.device)
-        mask = pad([torch.ones_like(row) for row in tokens], 0, side="right").to(captioner.base.device)
-        return -captioner.log_probs(prompts, ids, mask).log_probs.sum() / mask.sum()
+        prompts = captioner.prepare([open_image(path) for path in inputs["images"]], self.instruction)
+        labels = inputs["labels"].to(captioner.base.device)
+        mask = (labels != IGNORED).long()
+        ids = labels.masked_fill(mask == 0, captioner.pad_id)
+        log_probs = captioner.log_probs(prompts, ids, mask, shared=False).log_probs  # one caption for each prompt
+        total = mask.sum() if num_items_in_batch is None else num_items_in_batch
+        processes = self.accelerator.num_processes if num_items_in_batch is not None else 1
+        return -log_probs.sum() / total * processes  # the mean over processes follows

@@ -11,7 +11,7 @@ import pytest
 from rlcap.train.dpo import DPOTrainer
 from rlcap.train.grpo import GRPOTrainer
 from rlcap.train.ppo import PPOTrainer
-from rlcap.train.sft import ClassicTrainer
+from rlcap.train.sft import SFTTrainer
 from rlcap.train.trl_compat import INTERNALS, describe_change
 
 PACKAGE = Path(__file__).parents[2] / "rlcap"
@@ -45,7 +45,7 @@ def test_a_changed_entry_is_described(name, changes, message):
     assert re.search(message, describe_change(dataclasses.replace(entry_named(name), **changes)))
 
 
-@pytest.mark.parametrize("trainer", [GRPOTrainer, PPOTrainer, DPOTrainer, ClassicTrainer])
+@pytest.mark.parametrize("trainer", [GRPOTrainer, PPOTrainer, DPOTrainer, SFTTrainer])
 def test_every_overridden_private_name_is_listed(trainer):
     listed = {entry.name for entry in INTERNALS}
     ours = [kind for kind in trainer.__mro__ if kind.__module__.startswith("rlcap.")]

@@ -69,12 +69,17 @@ class ChatCaptioner(Captioner):
         with evaluation_mode(self.model):
             return [self._prepare(own, text, keep_features) for own, text in zip(images, instructions, strict=True)]
 
-    def _prepare(self, images: Image | Sequence[Image], instruction: str, keep_features: bool) -> Prompt:
+    def read_inputs(self, images: Image | Sequence[Image], instruction: str) -> Prompt:
+        """Return the tokens and pixels of one prompt, before the vision encoder has run."""
         inputs = self._process(list(images) if isinstance(images, Sequence) else [images], instruction)
         inputs = {name: value.to(self.base.device) for name, value in inputs.items() if torch.is_tensor(value)}
         inputs.pop("labels", None)  # PaliGemma's processor returns some, for a loss that is not used here
         tokens = {name: inputs.pop(name)[0] for name in TOKENS if name in inputs}
-        pixels = {n: v.to(self.base.dtype) if v.is_floating_point() else v for n, v in inputs.items()}
+        return Prompt(tokens, {n: v.to(self.base.dtype) if v.is_floating_point() else v for n, v in inputs.items()})
+
+    def _prepare(self, images: Image | Sequence[Image], instruction: str, keep_features: bool) -> Prompt:
+        prompt = self.read_inputs(images, instruction)
+        tokens, pixels = prompt.tokens, dict(prompt.pixels)
         if keep_features:
             # positions in a grid are still computed from its shape; the pixels are no longer needed
             return Prompt(
@@ -117,10 +122,14 @@ class ChatCaptioner(Captioner):
         inputs, count = self._inputs(prompts), ids.shape[1]
         added = {"input_ids": ids}
         added["position_ids"] = self._positions_from(_last(inputs["position_ids"]) + 1, count)
-        types = {"attention_mask": 1, "token_type_ids": CAPTION_TYPE.get(self.kind, 0), "mm_token_type_ids": 0}
+        types = self.caption_types()
         added |= {n: torch.full_like(ids, t, dtype=inputs[n].dtype) for n, t in types.items() if n in inputs}
         inputs |= {name: torch.cat([inputs[name], value], -1) for name, value in added.items()}
         return self._run(**inputs, logits_to_keep=count + 1)[:, :-1]
+
+    def caption_types(self) -> dict[str, int]:
+        """Return, for each tensor of the prompt's tokens besides the ids, its value on the tokens of a caption."""
+        return {"attention_mask": 1, "token_type_ids": CAPTION_TYPE.get(self.kind, 0), "mm_token_type_ids": 0}
 
     def visual_tokens(self, image: Image) -> int:
         """Return the number of placeholder tokens that an image takes in the prompt."""

@@ -186,10 +186,11 @@ class BlipCaptioner(EncoderDecoderCaptioner):
 
     def __init__(self, model: torch.nn.Module, processor: Any) -> None:
         super().__init__(model, processor)
-        self.end_ids, self.pad_id = (
-            [self.base.config.text_config.sep_token_id],
-            self.base.config.text_config.pad_token_id,
-        )
+        self.pad_id = self.base.config.text_config.pad_token_id
+
+    def read_end_ids(self) -> list[int]:
+        """Return the separator of BERT, with which BLIP ends its captions."""
+        return [self.base.config.text_config.sep_token_id]
 
     def text_model(self) -> torch.nn.Module:
         """Return the language model."""

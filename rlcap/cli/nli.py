@@ -15,9 +15,11 @@ def add(commands: Any) -> None:
         commands,
         "nli",
         _nli,
-        "teach an NLI model what in a caption is wrong, and what other captions of the image only leave out, from 400 images "
-        "on, of which it reads 4,000 at most and no pixel; a quarter of an hour on two cores for a model of 22 million "
-        "parameters; data.key=value overrides",
+        "teach an NLI model which parts of a caption are wrong (needs 400 images with captions; reads at most 4,000; about 15 minutes)",
+    )
+    nli.epilog = (
+        "The time holds for a model of 22 million parameters on two cores. Image files are not read. Overrides such as "
+        "data.columns.references=captions apply as in training."
     )
     add_rows(nli, f"{SOURCE}; several captions an image")
     nli.add_argument(

@@ -15,7 +15,8 @@ def add(commands: Any) -> None:
         commands,
         "probe",
         _probe,
-        "which worse captions does a mix like better; key=value overrides; exit code 1 if any",
+        "which worse captions does a mix prefer to a good one; key=value overrides. Exit code 1 if a worse caption wins on more than "
+        "`--threshold` of the images",
     )
     probe.add_argument(
         "target",

@@ -76,7 +76,7 @@ Each command has its own help: rlcap bags mine --help
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code.
 
-    It is 0; 1 where `doctor` or `probe` found something wrong; and 2 for a mistake of the user's, which is told in one line. Any other
+    It is 0; 1 where `doctor`, `probe` or `score` found something wrong; and 2 for a mistake of the user's, which is told in one line. Any other
     error keeps its traceback.
     """
     process.prepare()

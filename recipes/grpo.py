@@ -2,7 +2,7 @@
 
     accelerate launch recipes/grpo.py                                  the embedded lab, minutes on two CPU cores
     accelerate launch recipes/grpo.py train.steps=10 mix.length=null   single values, dotted; null removes a reward
-    accelerate launch recipes/grpo.py --config my.yaml                 your own data and model (README, Your own data)
+    accelerate launch recipes/grpo.py --config my.yaml                 your own data and model (README, Your photos in ten lines)
     accelerate launch recipes/grpo.py --output_dir runs/a resume=auto  go on after a kill or Ctrl-C
 
 Every key with its meaning stands in rlcap/config/schema.py; report.html in the run folder shows what came of it.

@@ -18,6 +18,7 @@ from rlcap.cli import (
     compare,
     config,
     evaluate,
+    explain,
     grammar,
     init,
     lab,
@@ -61,6 +62,7 @@ prompts:
 what came of it:
   rlcap compare runs/a runs/b                              which run is better, on the same held-out images
   rlcap compare runs/a-0,runs/a-1 runs/b-0,runs/b-1        the same over training seeds
+  rlcap explain runs/a --step 2 --row 3                    how a sampled caption got its advantage, term by term
   rlcap caption photo.jpg --run runs/a --before            what a captioner says now, and what it said before
 
 captions that exist:
@@ -76,7 +78,7 @@ Each command has its own help: rlcap bags mine --help
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code.
 
-    It is 0; 1 where `doctor`, `probe` or `score` found something wrong; and 2 for a mistake of the user's, which is told in one line. Any other
+    It is 0; 1 where `doctor`, `probe`, `score` or `explain` found something wrong; and 2 for a mistake of the user's, which is told in one line. Any other
     error keeps its traceback.
     """
     process.prepare()
@@ -123,6 +125,7 @@ def build_parser() -> argparse.ArgumentParser:
         caption,
         evaluate,
         compare,
+        explain,
         report,
     ):
         part.add(commands)

@@ -43,6 +43,8 @@ class ChatCaptioner(Captioner):
     passes over a prompt.
     """
 
+    reads_several_images = True
+
     def __init__(self, model: torch.nn.Module, processor: Any) -> None:
         super().__init__(model, processor)
         self.inner_model: Any = self.vision_module()
@@ -122,6 +124,13 @@ class ChatCaptioner(Captioner):
         inputs |= {name: torch.cat([inputs[name], value], -1) for name, value in added.items()}
         return self._run(**inputs, logits_to_keep=count + 1)[:, :-1]
 
+    def join_vision_states(self, prompts: Sequence[Prompt]) -> Any:
+        """Join the recorded vision states of several prompts; None where the vision encoder has to run.
+
+        A family whose images give grids of different sizes overrides this.
+        """
+        return join_vision_states(prompts)
+
     def visual_tokens(self, image: Image) -> int:
         """Return the number of placeholder tokens that an image takes in the prompt."""
         ids = self._process([image], "describe")["input_ids"]
@@ -154,7 +163,7 @@ class ChatCaptioner(Captioner):
         """Return the forward's arguments for a batch of prompts."""
         inputs = self._text(prompts)
         if prompts[0].features is None:
-            return inputs | join_pixels(prompts) | {"vision_states": join_vision_states(prompts)}
+            return inputs | join_pixels(prompts) | {"vision_states": self.join_vision_states(prompts)}
         features = make_encoder_outputs(**join_features([p.features for p in prompts]))
         return inputs | {"mm_encoder_outputs": {"image": features}}
 

@@ -4,7 +4,8 @@
 
 A judge's server with OpenAI's protocol runs in a separate process. Each reply takes 200 ms, and every twentieth request
 meets a fault (a 500, a hang, a web page, half a JSON, prose, a grade of 9999, in turn). A mix of two judges scores 64
-captions through a backend (`--backend litellm` for LiteLLM), with 16 calls at once, 8 for each judge. The ideal is 128
+captions through a backend (`--backend NAME`, any short name of `rlcap.judge.backends.loading.KINDS` whose class can be told the server's
+address by `base_url` or `url`; `--handler` names a server with another protocol than OpenAI's), with 16 calls at once, 8 for each judge. The ideal is 128
 calls x 200 ms / 16. Then the same batch is scored again from the cache on disk, and with a server without faults. The
 targets are 1.5 times the ideal, 50 ms, and not one reward that differs; the exit code is 1 where one is missed.
 
@@ -17,6 +18,7 @@ because one of the last calls hangs, which costs its timeout and a second call.
 from __future__ import annotations
 
 import argparse
+import inspect
 import json
 import os
 import platform
@@ -32,19 +34,23 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from rlcap.cli.arguments import positive
+from rlcap.config.imports import resolve
+from rlcap.errors import ConfigError
+from rlcap.judge.backends.loading import KINDS
 
 ROOT = Path(__file__).resolve().parent.parent
 SERVER = ROOT / "tests" / "support" / "judge_server.py"
-KINDS = ("500", "hang", "html", "half", "rude", "score")
+FAULTS = ("500", "hang", "html", "half", "rude", "score")
 JUDGES = 2
 WITHIN_IDEAL = 1.5
 CACHED_SECONDS = 0.05
 
 
 @contextmanager
-def server(latency: float, every: int) -> Iterator[str]:
-    """Run a judge in a separate process and yield its url."""
-    command = [sys.executable, str(SERVER), "--latency", str(latency), "--every", str(every), "--kinds", *KINDS]
+def server(latency: float, every: int, handler: str | None = None) -> Iterator[str]:
+    """Run a judge in a separate process and yield its url. `handler` names the class of another protocol than OpenAI's."""
+    command = [sys.executable, str(SERVER), "--latency", str(latency), "--every", str(every), "--kinds", *FAULTS]
+    command += ["--handler", handler] if handler else []
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
     try:
         yield process.stdout.readline().strip()
@@ -53,17 +59,30 @@ def server(latency: float, every: int) -> Iterator[str]:
         process.wait()
 
 
+def backend_parameters(kind: str, url: str) -> dict[str, str]:
+    """Return the parameters by which a backend asks the server at `url`, as far as its constructor has them.
+
+    Raises:
+        ConfigError: the backend can't be told an address.
+    """
+    accepted = inspect.signature(resolve(KINDS[kind])).parameters
+    if not {"base_url", "url"} & set(accepted):
+        raise ConfigError(f"--backend {kind}: it has no parameter base_url or url, so that it can't ask this server")
+    offered = {
+        "model": "openai/judge" if kind == "litellm" else "judge",
+        "base_url": url,
+        "url": url,
+        "api_key_env": "RLCAP_BENCHMARK_KEY",
+    }
+    return {name: value for name, value in offered.items() if name in accepted}
+
+
 def build_mix(kind: str, url: str, folder: Path, concurrency: int, timeout: float):
     """Return a mix of two judges, each with a cache in the folder, that share `concurrency` calls."""
     from rlcap.reward.mix import RewardMix, RewardTerm
     from rlcap.rewards.critique import Critique
 
-    backend = {
-        "type": kind,
-        "model": "openai/judge" if kind == "litellm" else "judge",
-        "base_url": url,
-        "api_key_env": "RLCAP_BENCHMARK_KEY",
-    }
+    backend = {"type": kind, **backend_parameters(kind, url)}
     options = {"timeout": timeout, "backoff": 0.02, "concurrency": concurrency // JUDGES}
     return RewardMix(
         {
@@ -135,7 +154,7 @@ def measure(args: argparse.Namespace) -> tuple[dict[str, JudgedBatch], float]:
     warm_up = [f"Warming {i}." for i in range(args.concurrency)]
     batches = {}
     for name, every in (("faulty", args.every), ("faultless", 0)):
-        with tempfile.TemporaryDirectory() as folder, server(args.latency, every) as url:
+        with tempfile.TemporaryDirectory() as folder, server(args.latency, every, args.handler) as url:
             score_batch(build_mix(args.backend, url, Path(folder), args.concurrency, timeout=20.0), warm_up)
             batches[name] = score_batch(
                 build_mix(args.backend, url, Path(folder), args.concurrency, args.timeout), captions
@@ -144,15 +163,17 @@ def measure(args: argparse.Namespace) -> tuple[dict[str, JudgedBatch], float]:
                 batches["cached"] = score_batch(
                     build_mix(args.backend, url, Path(folder), args.concurrency, args.timeout), captions
                 )
-            else:
-                bare_seconds = time_bare_client(url, captions, args.concurrency)
-    return batches, bare_seconds
+    with server(args.latency, 0) as url:  # of OpenAI's protocol, which the bare client speaks
+        return batches, time_bare_client(url, captions, args.concurrency)
 
 
 def main() -> None:
     """Measure, print the table and the targets, and write JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--backend", default="openai", choices=("openai", "litellm"))
+    parser.add_argument("--backend", default="openai", choices=KINDS, help="its short name (default: %(default)s)")
+    parser.add_argument(
+        "--handler", help="file.py:Class that speaks the backend's protocol; see tests/support/judge_server.py"
+    )
     parser.add_argument("--captions", type=positive, default=64)
     parser.add_argument("--concurrency", type=positive, default=16, help="calls at once, of both judges together")
     parser.add_argument("--latency", type=float, default=0.2, help="seconds of a reply")
@@ -162,6 +183,10 @@ def main() -> None:
     args = parser.parse_args()
     os.environ["RLCAP_BENCHMARK_KEY"] = "sk-of-this-benchmark-only"
     sys.path.insert(0, str(ROOT))
+    try:
+        backend_parameters(args.backend, "")
+    except ConfigError as error:
+        parser.error(str(error))
     batches, bare_seconds = measure(args)
     ideal = args.captions * JUDGES * args.latency / args.concurrency
     faulty, cached, faultless = batches["faulty"], batches["cached"], batches["faultless"]

@@ -2,7 +2,7 @@
 
     accelerate launch recipes/grpo.py                                  the embedded lab, minutes on two CPU cores
     accelerate launch recipes/grpo.py train.steps=10 mix.length=null   override single values; null removes a reward
-    accelerate launch recipes/grpo.py --config my.yaml                 your own data and model (README, Your own data)
+    accelerate launch recipes/grpo.py --config my.yaml                 your own data and model (README, Your photos in ten lines)
     accelerate launch recipes/grpo.py --output_dir runs/a resume=auto  continue after a kill or Ctrl-C
 
 rlcap/config/schema.py documents every key. report.html in the run folder shows the results.

@@ -18,6 +18,7 @@ from rlcap.cli import (
     compare,
     config,
     evaluate,
+    explain,
     grammar,
     init,
     lab,
@@ -61,6 +62,7 @@ prompts:
 results:
   rlcap compare runs/a runs/b                              compare two runs on the same held-out images
   rlcap compare runs/a-0,runs/a-1 runs/b-0,runs/b-1        compare two variants over training seeds
+  rlcap explain runs/a --step 2 --row 3                    how a sampled caption got its advantage, term by term
   rlcap caption photo.jpg --run runs/a --before            caption an image with a run, and with its model before training
 
 existing captions:
@@ -80,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: The command line; None for that of the process.
 
     Returns:
-        The exit code. It is 1 if `doctor` or `probe` found a problem, 2 for an error that the user can fix, which is printed
+        The exit code. It is 1 if `doctor`, `probe`, `score` or `explain` found a problem, 2 for an error that the user can fix, which is printed
         in one line, and 0 otherwise. Any other error keeps its traceback.
     """
     process.prepare()
@@ -129,6 +131,7 @@ def build_parser() -> argparse.ArgumentParser:
         caption,
         evaluate,
         compare,
+        explain,
         report,
     ):
         part.add(commands)

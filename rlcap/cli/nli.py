@@ -15,9 +15,11 @@ def add(commands: Any) -> None:
         commands,
         "nli",
         _nli,
-        "fine-tune an NLI model to distinguish false statements in a caption from details that other captions of the image "
-        "omit. It needs at least 400 images, uses at most 4,000, and reads texts only. A model of 22 million parameters takes "
-        "a quarter of an hour on two cores; data.key=value overrides",
+        "teach an NLI model which parts of a caption are wrong (needs 400 images with captions; reads at most 4,000; about 15 minutes)",
+    )
+    nli.epilog = (
+        "The time holds for a model of 22 million parameters on two cores. Image files are not read. Overrides such as "
+        "data.columns.references=captions apply as in training."
     )
     add_rows(nli, f"{SOURCE}; with several captions per image")
     nli.add_argument(

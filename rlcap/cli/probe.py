@@ -15,17 +15,20 @@ def add(commands: Any) -> None:
         commands,
         "probe",
         _probe,
-        "test whether a mix prefers captions that are worse in a known way, and exit with 1 if it does; key=value overrides",
+        "which worse captions does a mix prefer to a good one; key=value overrides. Exit code 1 if a worse caption wins on more than "
+        "`--threshold` of the images",
     )
     probe.add_argument(
         "target",
-        help="YAML with `mix:` (and `data:`), or a single reward: length, rewards/brevity.py:Brevity or module:Class; pass "
-        "its parameters as mix.length.params.low=0.8",
+        help="YAML with `mix:` (and `data:`, else the lab's images are used), or one reward: length, rewards/brevity.py:Brevity or "
+        "module:Class, its parameters as mix.length.params.low=0.8",
     )
     probe.add_argument(
         "--count", type=positive, default=42, help="number of images, with 16 captions each (default: %(default)s)"
     )
-    probe.add_argument("--split", default="test", help="split of the images (default: %(default)s)")
+    probe.add_argument(
+        "--split", help="split that the images are taken from (default: all rows of a file; `test` of another source)"
+    )
     probe.add_argument(
         "--threshold",
         type=share,
@@ -43,7 +46,11 @@ def _probe(options: argparse.Namespace) -> int:
 
     if Path(options.target).is_file():
         config = load_config(GRPOConfig, options.target, options.overrides)
-    else:  # a single reward with its defaults, on images of the lab unless overrides name other data
+        if not config.data.source:
+            of_data = [text for text in options.overrides if text.lstrip("-").startswith("data.")]
+            config = config.model_copy(update={"data": load_config(GRPOConfig, lab_config(), of_data).data})
+            print(f"{options.target} names no data.source: the images of the lab are used.")
+    else:  # one reward with its own defaults, on the lab's images unless overrides name other data
         name = options.target.partition(":")[0].removesuffix(".py").rpartition(".")[2].rpartition("/")[2]
         of_mix = [text for text in options.overrides if text.lstrip("-").startswith("mix.")]
         others = [text for text in options.overrides if text not in of_mix]

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rlcap.cli.arguments import command
+
+if TYPE_CHECKING:
+    from rlcap.reward.cards import Card
 
 EXAMPLES = """\
 examples:
   rlcap rewards                       list all rewards, and the question that each one answers
   rlcap rewards hallucination         show a card: formula, range, source, known hack, protection
+  rlcap rewards my_rewards.py         show the card of your own file, or what is wrong with it
   rlcap rewards new brevity           write rewards/brevity.py with a card to complete, and tests/rewards/test_brevity.py
 """
 
@@ -35,11 +39,18 @@ def _rewards(options: argparse.Namespace) -> None:
     from rlcap.reward import cards as card
 
     if options.name[:1] == ["new"]:
-        from rlcap.reward.scaffold import write
+        from rlcap.reward.scaffold import next_steps, write
 
-        for path in write(options.name[1:], options.out):
-            print(path)
+        reward, test = write(options.name[1:], options.out)
+        print(f"{reward}\n{test}\n\n{next_steps(reward, test)}")
     elif options.name:
-        print("\n\n".join(card.find(name).text() for name in options.name))
+        print("\n\n".join(_card(name).text() for name in options.name))
     else:
         print((card.markdown if options.markdown else card.table)(card.cards()))
+
+
+def _card(name: str) -> Card:
+    """Return the card of a shipped reward, or of a file."""
+    from rlcap.reward import cards as card
+
+    return card.read(Path(name), Path(name).stem) if name.endswith(".py") and Path(name).is_file() else card.find(name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,24 @@ from rlcap.cli.arguments import command
 
 if TYPE_CHECKING:
     from rlcap.config.schema import GRPOConfig
+    from rlcap.reward.mix import MixScores
+
+EPILOG = """\
+A row of the captions file holds sample_id and caption. What the rewards need besides comes from one of two places:
+
+  from the row itself      {"sample_id": "1", "caption": "A dog.", "image": "1.jpg", "references": ["A dog runs."]}
+  from the data            --config with `data:`, or data.source=photos.jsonl; rows are matched by sample_id and id
+
+Relative image paths in the rows start from the folder of the captions file, or from data.image_root. Of a data file every row is read;
+nothing is held out.
+
+examples:
+  rlcap score captions.jsonl --config configs/mine.yaml
+  rlcap score captions.jsonl --config configs/mine.yaml data.source=photos.jsonl
+  rlcap score captions.jsonl --config mix.yaml "mix.critique.params.judge=my_backend.py:LocalServer"
+
+The exit code is 1 if a term abstains on every caption.
+"""
 
 
 def add(commands: Any) -> None:
@@ -17,26 +36,30 @@ def add(commands: Any) -> None:
     score = command(
         commands, "score", _score, "score captions by each reward of a mix; key=value overrides as in training"
     )
-    score.add_argument(
-        "captions",
-        type=Path,
-        help="jsonl rows: sample_id, caption, image, references, …; image and references can come from the data of --config",
-    )
+    score.epilog, score.formatter_class = EPILOG, argparse.RawDescriptionHelpFormatter
+    score.add_argument("captions", type=Path, help="a .jsonl file of captions; see below")
     score.add_argument(
         "--config", type=Path, required=True, help="YAML with `mix:` (and `data:`), such as recipes/configs/lab.yaml"
     )
     score.set_defaults(takes_overrides=True)
 
 
-def _score(options: argparse.Namespace) -> None:
+def _score(options: argparse.Namespace) -> int:
+    from rlcap.cli.tables import score_table
     from rlcap.config.loading import load_config
     from rlcap.config.schema import GRPOConfig
 
-    print(score_captions(options.captions, load_config(GRPOConfig, options.config, options.overrides)))
+    found = score_captions(options.captions, load_config(GRPOConfig, options.config, options.overrides))
+    print(score_table(found))
+    silent = [name for name in found.names if all(score.abstained for score in found.scores[name])]
+    for name in silent:
+        reason = found.scores[name][0].reason
+        print(f"rlcap: warning: {name} abstains on every caption, first because: {reason}", file=sys.stderr)
+    return 1 if silent else 0
 
 
-def score_captions(path: Path, config: GRPOConfig) -> str:
-    """Return a table with the scores of captions by each term of the mix: mean, spread and abstentions with reasons.
+def score_captions(path: Path, config: GRPOConfig) -> MixScores:
+    """Return what each term of `config.mix` says of the captions of a file.
 
     The function loads `config.data` only if a row lacks its image or its references.
 
@@ -45,23 +68,24 @@ def score_captions(path: Path, config: GRPOConfig) -> str:
         config: The configuration, whose `mix` and `data` are used.
 
     Raises:
-        ConfigError: The mix is empty.
-        CaptionsError: The file can't be used, or has captions of unknown images.
+        ConfigError: for an empty mix, or where the data is needed and no source is named.
+        CaptionsError: for a file that can't be used, or captions of unknown images.
     """
     import torch
 
-    from rlcap.cli.tables import score_table
     from rlcap.config.schema import mix_entries
     from rlcap.data.captions import read_captions, to_batch
-    from rlcap.data.source import load_splits
-    from rlcap.errors import CaptionsError
+    from rlcap.data.source import NO_SOURCE, load_all
+    from rlcap.errors import CaptionsError, ConfigError
     from rlcap.reward.mix import RewardMix
     from rlcap.types import Sample
 
-    rows = read_captions(path)
+    rows = read_captions(path, config.data.image_root)
     known: dict[str, Sample] = {}
     if not all(row.get("image") and row.get("references") for row in rows):
-        known = {sample.id: sample for samples in load_splits(config.data)[0].values() for sample in samples}
+        if not config.data.source:
+            raise ConfigError(f"{NO_SOURCE}, or put image and references into the rows of the captions file")
+        known = {sample.id: sample for sample in load_all(config.data)}
         if unknown := [row["sample_id"] for row in rows if str(row["sample_id"]) not in known and not row.get("image")]:
             raise CaptionsError(
                 f"{path}: the images of {len(unknown)} captions are not in the configured data, such as {unknown[0]!r}; add "
@@ -74,4 +98,4 @@ def score_captions(path: Path, config: GRPOConfig) -> str:
         context={"device": "cuda" if torch.cuda.is_available() else "cpu", "gallery": sorted(gallery)},
         max_abstain=1.0,  # abstentions don't stop the command, because the table shows them
     )
-    return score_table(mix.score(batch))
+    return mix.score(batch)

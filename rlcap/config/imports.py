@@ -22,6 +22,9 @@ from typing import Any
 from rlcap.config.section import Section
 from rlcap.errors import ConfigError
 
+_COLLECTIONS = (list, tuple, set, frozenset, collections.abc.Sequence)
+"""Annotations that a list of YAML fits."""
+
 
 def unknown(what: str, name: str, known: Iterable[str]) -> str:
     """Return the message `unknown reward 'x'; did you mean 'y'? known: …`."""
@@ -86,7 +89,8 @@ def check_params(factory: Any, params: Mapping[str, Any], given: Iterable[str], 
             number = (
                 " (YAML reads 1e-3 as text: write 1.0e-3)" if isinstance(value, str) and _fits(0.5, hints[key]) else ""
             )
-            raise ConfigError(f"parameter {key} of {what} must be {_wanted(hints[key])}, got {value!r}{number}")
+            listed = f"; write a list: [{value}]" if isinstance(value, str) and _fits([value], hints[key]) else ""
+            raise ConfigError(f"parameter {key} of {what} must be {_wanted(hints[key])}, got {value!r}{number}{listed}")
         for section in _sections(hints.get(key)):
             section.of(value)
     filled = {key for key in given if key in accepted} | set(params)
@@ -162,8 +166,15 @@ def _fits(value: Any, hint: Any) -> bool:
         return isinstance(value, int if hint is int else int | float) and not isinstance(value, bool)
     if hint in (bool, str):
         return isinstance(value, hint)
-    if origin is collections.abc.Sequence:
-        return isinstance(value, list | tuple) and all(_fits(item, typing.get_args(hint)[0]) for item in value)
+    if (origin or hint) in (collections.abc.Collection, collections.abc.Iterable):
+        return isinstance(value, collections.abc.Iterable) and not isinstance(value, str)
+    if (origin or hint) in _COLLECTIONS:  # a text is a sequence of letters, which nobody means
+        kinds = [kind for kind in typing.get_args(hint) if kind is not Ellipsis]
+        if not isinstance(value, list | tuple | set | frozenset):
+            return False
+        if origin is tuple and len(kinds) > 1:
+            return len(value) == len(kinds) and all(map(_fits, value, kinds))
+        return not kinds or all(_fits(item, kinds[0]) for item in value)
     if origin is collections.abc.Mapping:
         return isinstance(value, Mapping)
     return True

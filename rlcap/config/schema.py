@@ -54,7 +54,7 @@ class ModelConfig(Section):
     lora_alpha: Count = 32
     """Scale of a fresh LoRA: alpha / rank multiplies its output."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Of the weights; auto takes bfloat16 on a GPU that has it, and float32 elsewhere."""
+    """Data type of the weights. `auto` takes bfloat16 on a GPU that supports it, and float32 elsewhere."""
     load_in_4bit: bool = False
     """Keep the base's linear layers in 4 bits (NF4 with double quantisation: QLoRA). It needs bitsandbytes and a LoRA."""
     trust_remote_code: bool = False
@@ -91,11 +91,11 @@ class DataConfig(Section):
     test: CountOrZero = 200
     """Images that are captioned before the first and after the last step."""
     seed: CountOrZero = 0
-    """Decides which rows are held out. It is not the seed of the training."""
+    """Seed that decides which rows are held out. It is not the seed of the training."""
     on_bad: Literal["error", "skip"] = "error"
     """What a bad row does: stop with the row and the file, or be skipped and counted."""
     max_pixels: Count = 50_000_000
-    """An image of more pixels is a bad row. Its header says so before anything is decoded."""
+    """An image of more pixels is a bad row. The size is read from the file's header before anything is decoded."""
     bags: str | None = None
     """Bag file that `rlcap bags mine` makes; null where the source brings its own bags, or none are wanted."""
     instruction: str | None = None
@@ -121,27 +121,28 @@ class TrainConfig(Section):
     images_per_step: Count = 8
     """Images that one step learns from."""
     captions_per_image: Annotated[int, Field(ge=2)] = 8
-    """Captions that are sampled for each image: the group in which they are compared. Below 4 most groups teach nothing."""
+    """Captions that are sampled for each image: the group in which they are compared. With fewer than 4, most groups give no signal."""
     micro_batch: Count = 8
     """Captions in one forward and backward pass of a device."""
     iterations: Count = 1
-    """How often the captions of a round are learned from (μ of GRPO). Above 1 the probability ratio is clipped."""
+    """How many times the captions of a round are learned from (μ of GRPO). Above 1 the probability ratio is clipped."""
     minibatches: Count = 1
     """Optimiser steps that learn from a round's captions once, each from its own `images_per_step` images."""
     learning_rate: Positive = 1e-5
     """Learning rate of AdamW. 1e-6 to 1e-5 suits models of billions of parameters."""
     schedule: Literal["cosine", "constant"] = "cosine"
-    """Of the learning rate; cosine warms up over the first tenth and falls to a tenth."""
+    """Schedule of the learning rate. `cosine` warms up over the first tenth of the steps and falls to a tenth of the rate."""
     weight_decay: NotNegative = 0.0
     """Weight decay of AdamW."""
     max_grad_norm: Positive = 1.0
     """Gradients are clipped to this norm."""
     beta: NotNegative = 0.02
-    """What a nat of KL divergence from the reference model costs; 0 switches the KL term off."""
+    """Cost of one nat of KL divergence from the reference model; 0 switches the KL term off."""
     kl: Literal["loss", "sequence"] = "loss"
-    """Where the KL counts: loss (at each token, by the k3 estimator) or sequence (a caption's sum, off its advantage, as in MOCHa)."""
+    """Where the KL term is applied: loss (at each token, by the k3 estimator) or sequence (a caption's summed KL is subtracted from its
+    advantage, as in MOCHa)."""
     epsilon: NotNegative = 0.2
-    """Clip of the probability ratio. It matters when a round is learned from in several steps."""
+    """Clip of the probability ratio. It has an effect when several steps learn from the same round."""
     aggregate: Literal[
         "normalize_then_sum",
         "sum_then_normalize",
@@ -156,7 +157,7 @@ class TrainConfig(Section):
     whiten: bool = True
     """Divide the advantages by their std over the step's captions, in normalize_then_sum and sum_minus_…"""
     loss_type: Literal["dapo", "grpo", "dr_grpo", "bnpo"] = "dapo"
-    """TRL's aggregation over tokens; dapo counts all tokens of the step alike."""
+    """TRL's aggregation over tokens; dapo gives every token of the step the same weight."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: slower, with less memory."""
     save_every: Count = 50
@@ -164,7 +165,7 @@ class TrainConfig(Section):
     keep_checkpoints: Count = 2
     """How many checkpoints stay on disk."""
     max_abstain: Share = 0.5
-    """A reward term that abstains on a larger share of recent captions stops the run."""
+    """Largest share of recent captions on which a reward term may abstain; a larger share stops the run."""
     seed: CountOrZero = 0
     """Seed of initialisation, order and sampling."""
     use_vllm: bool = False
@@ -205,7 +206,7 @@ class TermConfig(Section):
     weight: Annotated[float, Field(allow_inf_nan=False)] = 1.0
     """Weight of the term; 0 scores and logs without any effect on training."""
     normalize: Normalize | None = None
-    """What the centred value is divided by; null takes group. It has an effect with aggregate=normalize_then_sum alone."""
+    """What the centred value is divided by; null takes group. It has an effect only with train.aggregate=normalize_then_sum."""
     params: dict[str, Any] = Field(default_factory=dict)
     """Parameters of the reward's constructor."""
 
@@ -301,13 +302,13 @@ class PPOTrainConfig(TrainConfig):
     """PPO's optimiser: a value model beside the policy gives credit token by token."""
 
     iterations: Count = 2
-    """How often the captions of a round are learned from (PPO's epochs)."""
+    """How many times the captions of a round are learned from (PPO's epochs)."""
     kl: Literal["token", "loss"] = "token"  # type: ignore[assignment]  # PPO has other places for the KL than GRPO
-    """Where the KL counts: token (as a reward at each token, by the k1 estimator) or loss (k3)."""
+    """Where the KL term is applied: token (as a reward at each token, by the k1 estimator) or loss (k3)."""
     kl_target: Positive | None = None
-    """Nats per caption that the coefficient `beta` is steered to (Ziegler et al. 2019); null keeps the coefficient."""
+    """Target of the KL divergence in nats per caption: `beta` is adapted to reach it (Ziegler et al. 2019); null keeps `beta` as it is."""
     kl_gain: Positive = 0.1
-    """How fast: a round changes the coefficient by a fifth of this at most."""
+    """Speed of the adaptation: one round changes the coefficient by at most 0.2 × this value."""
     gamma: Share = 1.0
     """Discount per token, in [0, 1]."""
     lam: Share = 0.95
@@ -319,7 +320,7 @@ class PPOTrainConfig(TrainConfig):
     value_coefficient: NotNegative = 0.5
     """Weight of the value loss. Its gradient is clipped separately, and Adam ignores scale, so that the weight matters little."""
     value_clip: Positive | None = 0.2
-    """How far a round may move a value before the loss stops pulling, in stds of the reward; null for no clip."""
+    """Largest change of a predicted value in one round that the value loss still rewards, in stds of the reward; null switches the clip off."""
 
     @model_validator(mode="after")
     def _check_ppo(self) -> Self:
@@ -381,7 +382,7 @@ class SFTTrainConfig(SupervisedTrainConfig):
     weight_decay: NotNegative = 0.0
     """Weight decay of AdamW."""
     target: Literal["paragraph", "references"] = "paragraph"
-    """What is learned: the fused paragraph, or one of the references, another in each epoch."""
+    """The text that is learned: the fused paragraph, or one of the references (another one in each epoch)."""
     seed: CountOrZero = 0
     """Seed of initialisation and order."""
 
@@ -398,10 +399,10 @@ class ReviserConfig(Section):
     """Who criticises and rewrites captions by textual gradient descent (`rlcap.feedback.revise`)."""
 
     judge: str | dict[str, Any] = ""
-    """The judge, as of a reward that asks one: `openai:MODEL`, `module:Class`, or {backend: …, timeout: …}. Its prompt is that of the
-    loss, with {references} and {caption}."""
+    """The judge, written as the parameter `judge` of a reward: `openai:MODEL`, `module:Class`, or {backend: …, timeout: …}. Its `prompt` is
+    the prompt of the critique, with the fields {references} and {caption}."""
     rounds: Count = 1
-    """Rounds of loss, gradient and step for each caption, of three calls each."""
+    """Rounds for each caption. A round asks the judge three times: for a critique, for feedback and for a new version."""
 
 
 class RefineConfig(RunConfig):
@@ -411,9 +412,9 @@ class RefineConfig(RunConfig):
     """The captioner whose captions are refined, where `captions` names no file."""
     data: DataConfig = Field(default_factory=lambda: DataConfig(validation=0, test=0))
     generation: GenerationConfig = Field(default_factory=GenerationConfig)
-    """Of the model's captions, which are greedy: max_new_tokens alone counts."""
+    """How the captions to refine are generated. They are greedy, so that only max_new_tokens has an effect."""
     captions: str | None = None
-    """A .jsonl file of sample_id and caption to refine instead."""
+    """A .jsonl file with rows of sample_id and caption. They are refined in place of the model's own captions."""
     reviser: ReviserConfig = Field(default_factory=ReviserConfig)
     accept: Annotated[MixConfig, BeforeValidator(lambda value: _check_term_names(value, "accept"))] = Field(
         default_factory=dict
@@ -443,10 +444,10 @@ class DPOTrainConfig(SupervisedTrainConfig):
     learning_rate: Positive = 5e-6
     """Learning rate of AdamW. 1e-6 to 5e-6 suits models of billions of parameters."""
     beta: Positive = 0.3
-    """What a departure from the reference model (the starting adapter) costs."""
+    """β of DPO: the larger it is, the closer the policy stays to the reference model (the starting adapter)."""
     sft_weight: NotNegative = 2.0
-    """Weight of the chosen captions' own likelihood beside the preference loss (RPO, arXiv 2404.19733). Without it captions may lengthen
-    or shorten until nothing is left of them: a preference says what to avoid, not what to say."""
+    """Weight of the chosen captions' own likelihood beside the preference loss (RPO, arXiv 2404.19733). Without it captions may grow or
+    shrink without limit, because a preference says only which of two captions is better."""
     seed: CountOrZero = 0
     """Seed of the order of pairs."""
 

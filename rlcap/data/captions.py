@@ -1,8 +1,8 @@
 """Captions that exist already, read from a file and put beside their samples.
 
 A captions file holds a JSON object per line: `sample_id` and `caption`, and, unless the configured data knows the image, `image`,
-`references`, `paragraph`, `meta` and `distractor_images` (paths of similar images), as far as the rewards need them. A run's
-captions/<step>.jsonl and rollouts.jsonl are such files.
+`references`, `paragraph`, `meta` and `distractor_images` (paths of similar images), as far as the rewards need them. Relative image paths
+start from the file's folder. A run's captions/<step>.jsonl and rollouts.jsonl are such files.
 """
 
 from __future__ import annotations
@@ -21,15 +21,33 @@ BAG = 5
 """Images of the bag that a caption is scored in where its row names none."""
 
 
-def read_captions(path: Path) -> list[dict[str, Any]]:
-    """Return the rows of a captions file.
+def read_captions(path: Path, image_root: str | None = None) -> list[dict[str, Any]]:
+    """Return the rows of a captions file, with image paths that can be opened from the working directory.
+
+    Args:
+        path: the file.
+        image_root: folder that relative image paths start from; None takes the file's own folder. A path that is not there, but is below
+            the working directory, is taken from there: `rlcap caption --out` writes such paths.
 
     Raises:
         CaptionsError: the file is not there or empty, or a line is no row.
     """
-    return read_rows(
+    rows: list[dict[str, Any]] = read_rows(
         path, "captions", "it holds a JSON object a line, with sample_id and caption", _flaw, CaptionsError
     )
+    root = path.parent if image_root is None else Path(image_root).expanduser()
+    for row in rows:
+        if row.get("image"):
+            row["image"] = _find_image(row["image"], root)
+        if row.get("distractor_images"):
+            row["distractor_images"] = [_find_image(image, root) for image in row["distractor_images"]]
+    return rows
+
+
+def _find_image(image: str, root: Path) -> str:
+    """Return an image's path below the root; as it stands where it is absolute, or where only the working directory has it."""
+    below = root / Path(image).expanduser()  # an absolute path stays as it is
+    return image if not below.exists() and Path(image).exists() else str(below)
 
 
 def _flaw(row: Any) -> str | None:

@@ -30,6 +30,8 @@ from rlcap.types import Sample
 
 Splits = dict[str, list[Sample]]
 """Name of a split → its samples. `train` is learned from; all others are held out."""
+NO_SOURCE = "data.source is empty: name a .jsonl, .json, .csv, .tsv or .parquet file, a folder or module:Class"
+"""What a configuration without a data source is told."""
 _DOTTED_PATH = re.compile(r"[A-Za-z_][\w./-]*:[A-Za-z_]\w*")
 
 
@@ -90,9 +92,7 @@ def open_source(config: DataConfig) -> DataSource:
         ConfigError: where it names none, or one that is no data source.
     """
     if not config.source:
-        raise ConfigError(
-            "data.source is empty: name a .jsonl, .json, .csv, .tsv or .parquet file, a folder or module:Class"
-        )
+        raise ConfigError(NO_SOURCE)
     if not _DOTTED_PATH.fullmatch(config.source) or Path(config.source).expanduser().exists():
         if config.options:
             raise ConfigError(f"data.options {config.options} are for a source module:Class; {config.source} is a file")
@@ -122,6 +122,25 @@ def load_splits(config: DataConfig) -> tuple[Splits, list[str]]:
     splits, lines = open_source(config).load_splits(config)
     check_distinct_images(splits)
     return splits, lines
+
+
+def load_all(config: DataConfig) -> list[Sample]:
+    """Return every sample of the configured source, for commands that score captions and hold nothing out.
+
+    Of a file or folder these are all usable rows, with their bags where `data.bags` names them. Of another source they are the samples of
+    all splits.
+
+    Raises:
+        ConfigError: where no source is named, or it is no data source.
+        DataError: on a bad row, unless `data.on_bad` is skip.
+    """
+    source = open_source(config)
+    if not isinstance(source, FileSource):
+        return [sample for rows in load_splits(config)[0].values() for sample in rows]
+    samples = source.load_rows(config)
+    if config.bags:
+        return list(attach_distractors(samples, BagFile.read(Path(config.bags)), on_unknown="drop"))
+    return list(samples)
 
 
 class FileSource:

@@ -99,6 +99,9 @@ class Captioner(ABC):
     model is in training mode. `prepare` and `generate` switch to evaluation mode, and restore the flags afterwards.
     """
 
+    reads_several_images = False
+    """Whether a prompt may hold several images."""
+
     def __init__(self, model: torch.nn.Module, processor: Any) -> None:
         self.model, self.processor = model, processor
         self.base: Any = unwrap_model(model)

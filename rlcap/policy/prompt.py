@@ -61,9 +61,18 @@ def join_features(values: Sequence[Any]) -> Any:
 
     A tensor has images along its first dimension. A list of tensors has one tensor per image, and a list of lists has
     one list per layer.
+
+    Raises:
+        ValueError: tensors differ in another dimension than the first.
     """
     first = values[0]
     if torch.is_tensor(first):
+        if len({value.shape[1:] for value in values}) > 1:
+            shapes = ", ".join(str(tuple(value.shape)) for value in values)
+            raise ValueError(
+                f"vision features of the shapes {shapes} can't be joined along the first dimension: images of different sizes give grids of "
+                "different sizes. Override `join_vision_states` in the family's captioner (docs/captioners.md, Add a family)"
+            )
         return torch.cat(list(values))
     if isinstance(first, Mapping):
         return {name: join_features([value[name] for value in values]) for name in first}

@@ -11,6 +11,7 @@ and it is then removed from the references.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import math
 import random
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from rlcap.algo.ordering import ordering_agreement
 from rlcap.config.schema import GRPOConfig, mix_entries
-from rlcap.data.source import Truth, open_source
+from rlcap.data.source import FileSource, Truth, load_all, open_source
 from rlcap.errors import ConfigError
 from rlcap.io.atomic import write_text
 from rlcap.probing.perturbations import PROBES, Finding, Material, compare, content_words, ended, make_suite
@@ -82,13 +83,14 @@ class Report:
         return [name for name, by in self.findings.items() if by[TOTAL].wins > threshold]
 
 
-def probe(config: GRPOConfig, count: int, split: str) -> Report:
-    """Score the perturbation suites of images by a mix.
+def probe(config: GRPOConfig, count: int, split: str | None = None) -> Report:
+    """Score the perturbation suites of `count` images by `config.mix`.
 
     Args:
-        config: The configuration, whose `mix` and `data` are used.
-        count: Maximum number of images.
-        split: Name of the split.
+        config: its data and its mix are used.
+        count: number of images.
+        split: the split that the images are taken from. None takes them from all rows of a file, drawn by hashed ids, and from the split
+            `test` of another source.
 
     Raises:
         ConfigError: The data has no such split, or too few images with a text.
@@ -96,10 +98,16 @@ def probe(config: GRPOConfig, count: int, split: str) -> Report:
     import torch
 
     source = open_source(config.data)
-    splits = source.load_split(config.data, split, count)
-    known = {sample.id: sample for rows in splits.values() for sample in rows}
+    if split is None and isinstance(source, FileSource):
+        # a file is often sorted by what it shows
+        rows = sorted(load_all(config.data), key=lambda sample: hashlib.sha256(sample.id.encode()).digest())
+        known = {sample.id: sample for sample in rows}
+    else:
+        splits = source.load_split(config.data, split or "test", count)
+        rows = splits[split or "test"]
+        known = {sample.id: sample for part in splits.values() for sample in part}
     instruction = config.data.instruction or source.instruction
-    samples, materials = collect_material(splits[split], count, instruction, source.truth)
+    samples, materials = collect_material(rows, count, instruction, source.truth)
     mix = RewardMix.from_config(
         mix_entries(config.mix),
         context={

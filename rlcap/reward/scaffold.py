@@ -23,7 +23,7 @@ cost      none
 source    your own
 hack      long words, whatever they mean
 guards    a reward that looks at the image
-fails     none; not measured yet: rlcap probe $module:$title
+fails     not measured; run rlcap probe $target
 """
 
 from __future__ import annotations
@@ -108,20 +108,51 @@ def write(names: Sequence[str], folder: Path) -> list[Path]:
     (name,) = names
     if not name.isidentifier() or name != name.lower() or keyword.iskeyword(name) or name.startswith("_"):
         raise ConfigError(f"{name!r} can't be a reward's name: use small letters, digits and _, as in a_good_name")
-    title = "".join(part.capitalize() for part in name.split("_"))
+    title = _class_name(name)
     is_inside = is_package(folder / "rewards")
     templates = {
         folder / ("rewards" if is_inside else "") / f"{name}.py": REWARD,
         folder / ("tests/rewards" if is_inside else "") / f"test_{name}.py": TEST,
     }
     module = f"rlcap.rewards.{name}" if is_inside else name
+    target = f"{module}:{title}" if is_inside else f"{name}.py:{title}"
     for path in templates:
         if path.exists():
             raise ConfigError(f"{path} exists: choose another name")
     for path, template in templates.items():
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(template.substitute(name=name, title=title, module=module), encoding="utf-8")
+        path.write_text(template.substitute(name=name, title=title, module=module, target=target), encoding="utf-8")
     return list(templates)
+
+
+def next_steps(reward: Path, test: Path) -> str:
+    """Return the commands that follow `write`, ready to be copied.
+
+    Args:
+        reward: path of the reward's file.
+        test: path of its test.
+    """
+    name, title = reward.stem, _class_name(reward.stem)
+    is_inside = is_package(reward.parent)
+    target = f"rlcap.rewards.{name}:{title}" if is_inside else f"{reward}:{title}"
+    commands = {
+        f"pytest {test}": "run its test",
+        f"rlcap rewards {name if is_inside else reward}": "check its card",
+        f"rlcap probe {target}": "see which worse captions it prefers",
+        f"rlcap train grpo 'mix.{name}={{reward: \"{target}\", weight: 0.5}}'": "add it to the lab's mix and train",
+    }
+    width = max(map(len, commands))
+    lines = ["next:", *(f"  {command:<{width}}  # {what}" for command, what in commands.items())]
+    lines += ["in YAML:", "  mix:", f'    {name}: {{reward: "{target}", weight: 0.5}}']
+    if is_inside:
+        lines.append(
+            "for the repository: add a line to MADE in tests/rewards/test_contract.py, and see CONTRIBUTING.md"
+        )
+    return "\n".join(lines)
+
+
+def _class_name(name: str) -> str:
+    return "".join(part.capitalize() for part in name.split("_"))
 
 
 def is_package(folder: Path) -> bool:

@@ -178,8 +178,55 @@ def test_captions_are_scored_by_a_mix(tmp_path, capsys):
     # A row with neither paragraph nor references has no target length, so the length reward abstains.
     rows = [{"sample_id": "x", "caption": "a ball.", "image": samples[0].image}]
     file = captions(tmp_path / "x.jsonl", rows)
-    assert cli.main(["score", file, "--config", str(LAB), *FEW, *only, "mix.critique=null"]) == 0
-    assert "1 of 1" in next(line for line in capsys.readouterr().out.splitlines() if line.startswith("length"))
+    assert cli.main(["score", file, "--config", str(LAB), *FEW, *only, "mix.critique=null"]) == 1
+    told = capsys.readouterr()
+    assert "1 of 1" in next(line for line in told.out.splitlines() if line.startswith("length"))
+    assert "warning: length abstains on every caption, first because: " in told.err
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """A folder with six photos, rows that describe them, and a mix that names no data."""
+    from PIL import Image
+
+    rows = []
+    for number in range(6):
+        Image.new("RGB", (8, 8), (40 * number, 0, 0)).save(tmp_path / f"{number}.png")
+        rows.append({"id": str(number), "image": f"{number}.png", "references": ["A red square."]})
+    (tmp_path / "photos.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "mix.yaml").write_text("mix: {bleu: {reward: bleu}}")
+    return tmp_path
+
+
+def test_rows_without_images_need_data(photos, capsys):
+    file = captions(photos / "said.jsonl", [{"sample_id": "1", "caption": "A red square."}])
+    command = ["score", file, "--config", str(photos / "mix.yaml")]
+    assert cli.main(command) == 2
+    assert "data.source is empty: name a .jsonl" in (told := capsys.readouterr().err)
+    assert "or put image and references into the rows of the captions file" in told
+    assert cli.main([*command, f"data.source={photos / 'photos.jsonl'}"]) == 0  # no image of six is held out
+    assert "0 of 1" in capsys.readouterr().out
+
+
+def test_images_of_rows_start_from_the_folder_of_their_file(photos, tmp_path_factory, monkeypatch):
+    from rlcap.data.captions import read_captions
+
+    def image(name, root=None):
+        (row,) = read_captions(
+            Path(captions(photos / "said.jsonl", [{"sample_id": "1", "caption": "A.", "image": name}])), root
+        )
+        return Path(row["image"])
+
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    (elsewhere / "here.png").write_bytes((photos / "1.png").read_bytes())
+    monkeypatch.chdir(elsewhere)
+    assert image("1.png") == photos / "1.png"
+    assert image("here.png") == Path("here.png")  # only the working directory has it
+    assert image("nowhere.png") == photos / "nowhere.png"
+    assert image(str(elsewhere / "here.png")) == elsewhere / "here.png"
+    assert image("here.png", str(elsewhere)) == elsewhere / "here.png"
+    (photos / "here.png").write_bytes((photos / "2.png").read_bytes())
+    assert image("here.png") == photos / "here.png"
 
 
 def test_captions_of_unknown_images_are_reported(tmp_path, capsys):

@@ -1,10 +1,15 @@
 """Engines for real: a local chat model, and a server that speaks OpenAI's protocol on localhost."""
 
 import asyncio
+import base64
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from fake_backends import make_reward
-from judge_server import JudgeServer
+from judge_server import Handler, JudgeServer
 from PIL import Image
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
@@ -209,3 +214,30 @@ def test_a_module_of_ones_own_is_no_misspelt_engine(tmp_path, monkeypatch):
         load_backend("my_openai:Jugde")
     with pytest.raises(ConfigError, match=r"no backend 'opanai'; did you mean openai:gpt-4o"):
         load_backend("opanai:gpt-4o")
+
+
+class PlainHandler(Handler):
+    """The protocol of the documentation's own backend: {"prompt": …, "image": …} → {"text": …}."""
+
+    def answer(self, fault, body):
+        self.send(200, '{"score": 10}' if fault == "wrong" else json.dumps({"text": self.server.reply(body["prompt"])}))
+
+
+def test_the_documentations_own_backend_asks_another_protocol(tmp_path):
+    page = (Path(__file__).parents[2] / "docs" / "judges.md").read_text(encoding="utf-8")
+    (code,) = [text for text in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "# my_backend.py" in text]
+    (tmp_path / "my_backend.py").write_text(code, encoding="utf-8")
+    kind = f"{tmp_path / 'my_backend.py'}:LocalServer"
+    with JudgeServer(handler=PlainHandler) as server:
+        image = tmp_path / "a.png"
+        Image.new("RGB", (8, 8)).save(image)
+        backend = {"type": kind, "url": server.url, "accepts_images": True}
+        reward = make_reward(Critique, backend, image=True, retries=1, backoff=0.001, cache=":memory:")
+        rows = RewardBatch(["A ball."], [Sample("a", str(image), references=("a ball",))])
+        server.faults = {0: "wrong"}  # and asked again
+        (score,) = reward.score(rows)
+        assert score.value is not None
+        assert base64.b64decode(server.seen[1][1]["image"]).startswith(b"\xff\xd8")
+        server.faults = dict.fromkeys(range(2, 9), "wrong")
+        (score,) = reward.score(replace(rows, captions=["Another ball."]))
+        assert "ServerReplyError: the server's reply has no 'text'" in score.reason

@@ -229,3 +229,7 @@ def test_features_join_by_image_and_by_layer():
     assert len(join_features([[x, y], [x]])) == 3
     assert [len(layer) for layer in join_features([[[x, y], [x, y]], [[x], [x]]])] == [3, 3]
     assert len(join_features([{"a": [x]}, {"a": [y]}])["a"]) == 2
+    with pytest.raises(
+        ValueError, match=r"shapes \(1, 4, 2\), \(1, 6, 2\) can't be joined .* Override `join_vision_states`"
+    ):
+        join_features([{"a": torch.zeros(1, 4, 2)}, {"a": torch.zeros(1, 6, 2)}])

@@ -206,9 +206,20 @@ def test_the_command_reads_your_own_data(tmp_path, capsys):
         "data.test=7",
     ]
     assert cli.main(["probe", "rlcap.rewards.length:Length", *data]) == 0
+    assert f"share of {len(rows)} images" in capsys.readouterr().out  # nothing is held out of a file
+    assert cli.main(["probe", "rlcap.rewards.length:Length", "--split", "test", *data]) == 0
     assert "share of 7 images" in capsys.readouterr().out
     assert cli.main(["probe", "rlcap.rewards.length:Length", "--split", "validation", *data]) == 2
     assert "the configured data has train, test" in capsys.readouterr().err
+
+
+def test_a_file_without_data_is_probed_on_the_lab(tmp_path, capsys):
+    mix = tmp_path / "mix.yaml"
+    mix.write_text("mix: {length: {reward: length}}")
+    assert cli.main(["probe", str(mix), "--count", "7", "--threshold", "1"]) == 0
+    told = capsys.readouterr().out
+    assert "mix.yaml names no data.source: the images of the lab are used." in told
+    assert "share of 7 images" in told
 
 
 def test_the_default_mix_keeps_out_the_crude_hacks(capsys):

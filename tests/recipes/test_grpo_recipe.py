@@ -105,6 +105,14 @@ def test_rollouts_keep_scores_and_critiques(whole):
     assert all(abs(sum(values)) < 1e-4 for values in groups.values())
 
 
+def test_advantages_can_be_computed_again(whole, capsys):
+    from rlcap.cli import main as cli
+
+    for row in range(1, 9):
+        assert cli.main(["explain", str(whole), "--step", "2", "--row", str(row)]) == 0
+        assert ", the same" in capsys.readouterr().out
+
+
 def test_the_saved_adapter_loads_in_plain_peft(whole):
     from peft import PeftModel
     from transformers import AutoModelForImageTextToText

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 import types
+from collections.abc import Iterable, Sequence
 
 import pytest
 import torch
@@ -69,7 +70,7 @@ class BrokenSleeper(Reward):
 @pytest.fixture(autouse=True)
 def module(monkeypatch):
     fake = types.ModuleType("my_rewards")
-    for kind in (Words, Moody, Sleeper, Broken):
+    for kind in (Words, Moody, Sleeper, Broken, Phrases):
         setattr(fake, kind.__name__, kind)
     fake.__spec__ = types.SimpleNamespace(submodule_search_locations=None)
     monkeypatch.setitem(sys.modules, "my_rewards", fake)
@@ -100,6 +101,45 @@ def test_config_to_values_with_metrics():
     assert scores.metrics["w/weighted_mean"] == pytest.approx(14)
     assert scores.metrics["m/abstain_rate"] == pytest.approx(1 / 3)
     assert scores.metrics["m/seconds"] >= 0
+
+
+class Phrases(Reward):
+    name = "phrases"
+
+    def __init__(
+        self,
+        phrases: tuple[str, ...] = (),
+        words: list[str] | None = None,
+        names: Sequence[str] = (),
+        marks: Iterable[str] = (),
+        band: tuple[float, float] = (0.0, 1.0),
+    ) -> None:
+        self.phrases = tuple(phrases)
+
+    def score(self, batch):
+        return RewardOutput([Score(0.0)] * len(batch))
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"phrases": "a dog"}, r"phrases of .* must be tuple\[str, ...\], got 'a dog'; write a list: \[a dog\]"),
+        ({"words": "dog"}, r"words of .* must be list\[str\] or null, got 'dog'; write a list"),
+        ({"names": "dog"}, r"names of .* must be Sequence\[str\], got 'dog'; write a list"),
+        ({"marks": "!?"}, r"marks of .* must be Iterable\[str\], got '!\?'; write a list"),
+        ({"phrases": ["a dog", 3]}, r"must be tuple\[str, ...\], got \['a dog', 3\]"),
+        ({"band": [0.1]}, r"must be tuple\[float, float\], got \[0.1\]"),
+    ],
+)
+def test_a_text_is_no_list_of_letters(params, message):
+    with pytest.raises(ConfigError, match=message):
+        RewardMix.from_config({"w": entry("Phrases", params=params)})
+
+
+def test_lists_are_taken():
+    params = {"phrases": ["a dog"], "words": ["a"], "names": [], "marks": ["!"], "band": [0, 0.5]}
+    mix = RewardMix.from_config({"w": entry("Phrases", params=params)})
+    assert mix.reward("w").phrases == ("a dog",)
 
 
 def test_params_win_over_context():

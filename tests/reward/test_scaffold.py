@@ -1,6 +1,7 @@
 """A reward of your own: what `rlcap rewards new` writes works as it stands, wherever it lies."""
 
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,8 @@ import pytest
 
 from rlcap.cli import main as cli
 from rlcap.config.imports import resolve
+from rlcap.config.loading import load_config
+from rlcap.config.schema import GRPOConfig, mix_entries
 from rlcap.errors import ConfigError
 from rlcap.reward import cards as card
 from rlcap.reward import scaffold
@@ -17,11 +20,32 @@ from rlcap.reward.base import Reward
 
 def test_file_and_test_pass_where_they_are_written(tmp_path, capsys):
     assert cli.main(["rewards", "new", "word_length", "--out", str(tmp_path)]) == 0
-    assert capsys.readouterr().out.split() == [str(tmp_path / "word_length.py"), str(tmp_path / "test_word_length.py")]
+    told = capsys.readouterr().out
+    assert told.split()[:2] == [str(tmp_path / "word_length.py"), str(tmp_path / "test_word_length.py")]
+    assert f"rlcap probe {tmp_path / 'word_length.py'}:WordLength" in told
+    assert cli.main(["rewards", str(tmp_path / "word_length.py")]) == 0
+    assert "fails     not measured; run rlcap probe word_length.py:WordLength" in capsys.readouterr().out
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_word_length.py"]
     ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert "4 passed" in ran.stdout, ran.stdout + ran.stderr
-    assert card.read(tmp_path / "word_length.py", "word_length").classes == ("WordLength",)
+    read = card.read(tmp_path / "word_length.py", "word_length")
+    assert read.classes == ("WordLength",)
+    assert (read.short("fails"), read.fails) == ("not measured", ())
+
+
+def test_the_commands_that_follow_can_be_copied(tmp_path, monkeypatch):
+    reward, test = scaffold.write(["word_length"], tmp_path)
+    (overrides,) = [
+        shlex.split(line, comments=True)[3]
+        for line in scaffold.next_steps(reward, test).splitlines()
+        if "rlcap train" in line
+    ]
+    (term,) = mix_entries(load_config(GRPOConfig, None, [overrides]).mix).values()
+    assert (term["reward"], term["weight"]) == (f"{reward}:WordLength", 0.5)
+    monkeypatch.setattr(scaffold, "is_package", lambda folder: True)
+    inside = scaffold.next_steps(Path("rewards/brief.py"), Path("tests/rewards/test_brief.py"))
+    assert "rlcap probe rlcap.rewards.brief:Brief" in inside
+    assert "add a line to MADE" in inside
 
 
 def test_beside_the_package_it_joins_the_package(tmp_path, monkeypatch):

@@ -1,4 +1,6 @@
-"""What every reward in `rewards/` must do, whatever it measures. New rewards are found automatically."""
+"""What every reward in `rewards/` must do, whatever it measures. A new reward needs a line in `MADE`, which
+builds it on stand-in models; the test that compares the two fails until it has one.
+"""
 
 import atexit
 import functools

@@ -7,6 +7,9 @@
     python tests/support/judge_server.py --latency .2 --every 20      a process of its own; prints its url
 
 An honest reply grades the caption by its content alone, so that whatever arrives can be told from what should have.
+
+For another protocol, subclass `Handler`: override `answer`, which gets the fault and the request's JSON, and replies by `send`. Then write
+`JudgeServer(handler=MyHandler)`, or `--handler my_file.py:MyHandler` on the command line.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from rlcap.config.imports import resolve
 from rlcap.judge.parsing import Verdict
 from rlcap.judge.templates import extract_delimited
 
@@ -63,13 +67,23 @@ def verdict(caption: str) -> str:
 
 
 class JudgeServer(ThreadingHTTPServer):
-    """latency: seconds of each reply. every: every n-th request meets one of `kinds` in turn, besides `faults`."""
+    """A server in a thread of this process.
+
+    latency: seconds of each reply. every: every n-th request meets one of `kinds` in turn, besides `faults`. handler: the class that speaks
+    the protocol, `Handler` (OpenAI's) by default.
+    """
 
     daemon_threads = True
     request_queue_size = 256
 
-    def __init__(self, latency: float = 0.0, every: int = 0, kinds: tuple[str, ...] = FAULTS) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
+    def __init__(
+        self,
+        latency: float = 0.0,
+        every: int = 0,
+        kinds: tuple[str, ...] = FAULTS,
+        handler: type[Handler] | None = None,
+    ) -> None:
+        super().__init__(("127.0.0.1", 0), handler or Handler)
         self.latency, self.every, self.kinds = latency, every, kinds
         self.faults: dict[int, str] = {}
         self.headers: dict[str, str] = {}
@@ -112,6 +126,8 @@ class JudgeServer(ThreadingHTTPServer):
 
 
 class Handler(BaseHTTPRequestHandler):
+    """Speaks OpenAI's chat protocol."""
+
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
 
@@ -135,6 +151,7 @@ class Handler(BaseHTTPRequestHandler):
                 server.now -= 1
 
     def answer(self, fault: str | None, body: Any) -> None:
+        """Reply to a request, whose body is JSON; `fault` is one of FAULTS, an HTTP status as text, or None."""
         if fault is not None and fault.isdecimal():
             message = f"no, {self.headers['Authorization']}"  # the worst case: an error that repeats the key
             return self.send(int(fault), json.dumps({"error": {"message": message, "type": "e", "code": None}}))
@@ -230,8 +247,10 @@ def main() -> None:
     parser.add_argument("--latency", type=float, default=0.0, help="seconds of each reply")
     parser.add_argument("--every", type=int, default=0, help="every n-th request meets a fault; 0: none")
     parser.add_argument("--kinds", nargs="+", default=list(FAULTS), choices=FAULTS)
+    parser.add_argument("--handler", help="file.py:Class or module:Class of a handler for another protocol")
     args = parser.parse_args()
-    with JudgeServer(args.latency, args.every, tuple(args.kinds)) as server:
+    handler = resolve(args.handler) if args.handler else None
+    with JudgeServer(args.latency, args.every, tuple(args.kinds), handler) as server:
         print(server.url, flush=True)
         while True:
             time.sleep(60)

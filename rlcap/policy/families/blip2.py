@@ -27,6 +27,8 @@ def absent_image_inputs(base: Any) -> dict[str, None]:
 class Blip2Captioner(ChatCaptioner):
     """A chat model without a template, with a forward that requires an image and a decoder with its own config."""
 
+    reads_several_images = False
+
     def text_model(self) -> torch.nn.Module:
         """Return the language model."""
         return self.base.language_model

@@ -43,6 +43,8 @@ class ChatCaptioner(Captioner):
     passes over a prompt.
     """
 
+    reads_several_images = True
+
     def __init__(self, model: torch.nn.Module, processor: Any) -> None:
         super().__init__(model, processor)
         self.inner_model: Any = self.vision_module()
@@ -131,6 +133,13 @@ class ChatCaptioner(Captioner):
         """Return, for each tensor of the prompt's tokens besides the ids, its value on the tokens of a caption."""
         return {"attention_mask": 1, "token_type_ids": CAPTION_TYPE.get(self.kind, 0), "mm_token_type_ids": 0}
 
+    def join_vision_states(self, prompts: Sequence[Prompt]) -> Any:
+        """Join the recorded vision states of several prompts; None where the vision encoder has to run.
+
+        A family whose images give grids of different sizes overrides this.
+        """
+        return join_vision_states(prompts)
+
     def visual_tokens(self, image: Image) -> int:
         """Return the number of placeholder tokens that an image takes in the prompt."""
         ids = self._process([image], "describe")["input_ids"]
@@ -163,7 +172,7 @@ class ChatCaptioner(Captioner):
         """Return the forward's arguments for a batch of prompts."""
         inputs = self._text(prompts)
         if prompts[0].features is None:
-            return inputs | join_pixels(prompts) | {"vision_states": join_vision_states(prompts)}
+            return inputs | join_pixels(prompts) | {"vision_states": self.join_vision_states(prompts)}
         features = make_encoder_outputs(**join_features([p.features for p in prompts]))
         return inputs | {"mm_encoder_outputs": {"image": features}}
 

@@ -13,6 +13,8 @@ from rlcap.policy.families.chat import ChatCaptioner
 class GitCaptioner(ChatCaptioner):
     """A captioner whose captions begin with the instruction; masks and positions count only the text."""
 
+    reads_several_images = False
+
     def vision_module(self) -> torch.nn.Module:
         """Return the module that holds the vision encoder."""
         return self.base.git

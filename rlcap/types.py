@@ -60,6 +60,8 @@ class Score:
     """Text worth keeping beside the caption (a critique)."""
 
     def __post_init__(self) -> None:
+        if self.value is not None and type(self.value) is not float:
+            object.__setattr__(self, "value", _to_float(self.value))
         if self.value is None:
             if not self.reason:
                 raise ValueError("an abstention needs a reason: Score.abstain('why')")
@@ -75,6 +77,17 @@ class Score:
     def abstained(self) -> bool:
         """Whether the score has no value."""
         return self.value is None
+
+
+def _to_float(value: Any) -> float:
+    """Return a number of any kind (int, NumPy, a tensor of one element) as a float.
+
+    Raises:
+        TypeError: The value is no number.
+    """
+    if isinstance(value, str | bytes | bool) or not hasattr(value, "__float__"):
+        raise TypeError(f"a score's value must be a number, got {value!r:.60}")
+    return float(value)
 
 
 @dataclass(frozen=True, slots=True)

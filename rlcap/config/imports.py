@@ -26,6 +26,10 @@ _COLLECTIONS = (list, tuple, set, frozenset, collections.abc.Sequence)
 """Annotations that a list of YAML fits."""
 
 
+_BARE = (object, typing.Protocol, typing.Generic)
+"""Classes whose constructor takes nothing that anyone reads."""
+
+
 def unknown(what: str, name: str, known: Iterable[str]) -> str:
     """Return the message `unknown reward 'x'; did you mean 'y'? known: …`."""
     known = sorted(known)
@@ -63,7 +67,7 @@ def build(
     what = what or str(getattr(factory, "__name__", repr(factory)))
     context = context or {}
     check_params(factory, params, context, what)
-    accepted = inspect.signature(factory).parameters
+    accepted = _parameters(factory)
     try:
         return factory(**{key: value for key, value in context.items() if key in accepted} | dict(params))
     except ConfigError:
@@ -78,7 +82,7 @@ def check_params(factory: Any, params: Mapping[str, Any], given: Iterable[str], 
     Raises ConfigError on a parameter that it doesn't have, on one that it lacks, and on a plain value (number, text, choice,
     list, mapping) of another type than its annotation's.
     """
-    accepted = inspect.signature(factory).parameters
+    accepted = _parameters(factory)
     open_ended = any(parameter.kind is parameter.VAR_KEYWORD for parameter in accepted.values())
     for key in params:
         if key not in accepted and not open_ended:
@@ -101,6 +105,16 @@ def check_params(factory: Any, params: Mapping[str, Any], given: Iterable[str], 
             raise ConfigError(
                 f"{what} needs the parameter {key!r}; given: {', '.join(sorted(filled - {key})) or 'none'}"
             )
+
+
+def _parameters(factory: Any) -> Mapping[str, inspect.Parameter]:
+    """Return the parameters of a function or constructor. A class without a constructor of its own has none.
+
+    Python itself shows `*args, **kwargs` for such a class where it derives from a Protocol.
+    """
+    if isinstance(factory, type) and all("__init__" not in vars(kind) for kind in factory.__mro__ if kind not in _BARE):
+        return {}
+    return inspect.signature(factory).parameters
 
 
 def _sections(hint: Any) -> list[Any]:

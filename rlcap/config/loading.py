@@ -6,7 +6,6 @@ exist is refused with the nearest one that does, and all problems are reported a
 
 from __future__ import annotations
 
-import re
 import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,22 +13,15 @@ from typing import Any, TypeVar
 
 import yaml
 
+from rlcap.config.paths import make_paths_absolute
+from rlcap.config.redaction import redact_values
 from rlcap.config.section import Section
 from rlcap.config.validation import did_you_mean
+from rlcap.config.yaml_text import parse_yaml
 from rlcap.errors import ConfigError
 from rlcap.io.text import read_text
 
 Config = TypeVar("Config", bound=Section)
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML's safe loader that reads 2e-3 as a number, as YAML 1.2 does."""
-
-
-_Loader.yaml_implicit_resolvers = {key: list(rules) for key, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()}
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9][0-9_]*(?:\.[0-9_]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
-)
 
 
 def load_config(
@@ -59,18 +51,19 @@ def load_config(
 
 
 def dump(config: Section) -> str:
-    """Return a configuration as YAML with every value written out. `load_config` reads it back."""
-    return yaml.safe_dump(config.model_dump(mode="python"), sort_keys=False, allow_unicode=True)
+    """Return a configuration as YAML with every value written out. `load_config` reads it back.
+
+    Secrets are redacted, and relative paths become absolute, so that the file works from any folder.
+    """
+    values = make_paths_absolute(redact_values(config.model_dump(mode="python")))
+    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
 
 
 def _parse_override(override: str, values: Mapping[str, Any]) -> dict[str, Any]:
     key, separator, text = override.lstrip("-").partition("=")
     if not separator:
         raise ConfigError(f"override {override!r}: write key=value, for instance train.steps=100")
-    try:
-        value: Any = yaml.load(text, _Loader) if text else None  # a subclass of the safe loader
-    except yaml.YAMLError as error:
-        raise ConfigError(f"override {override!r}: {text!r} is not YAML: {error}") from error
+    value: Any = parse_yaml(text, f"override {override!r:.120}") if text else None
     parts = key.split(".")
     known = list(values.get("mix") or {})
     if parts[0] == "mix" and len(parts) == 2 and value is None and parts[1] not in known:
@@ -86,10 +79,7 @@ def _parse_override(override: str, values: Mapping[str, Any]) -> dict[str, Any]:
 def _read(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise ConfigError(f"no config file {path}; those of the project are in recipes/configs/")
-    try:
-        data = yaml.load(read_text(path, "config file", ConfigError), _Loader)  # a subclass of the safe loader
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not YAML: {error}") from error
+    data = parse_yaml(read_text(path, "config file", ConfigError), str(path))
     if data is None:
         return {}
     if not isinstance(data, dict):

@@ -97,7 +97,13 @@ def open_source(config: DataConfig) -> DataSource:
         if config.options:
             raise ConfigError(f"data.options {config.options} are for a source module:Class; {config.source} is a file")
         return FileSource()
-    source = build(resolve(config.source), config.options, what=f"data.source {config.source}")
+    kind = resolve(config.source)
+    if not (isinstance(kind, type) and all(hasattr(kind, name) for name in ("load_splits", "load_split", "load_rows"))):
+        raise ConfigError(
+            f"data.source {config.source} is no data source, and was not called: it must be a class with instruction, truth, "
+            "load_splits, load_split and load_rows"
+        )
+    source = build(kind, config.options, what=f"data.source {config.source}")
     if not isinstance(source, DataSource):
         raise ConfigError(f"data.source {config.source} is no data source: it needs instruction, truth and load_splits")
     return source

@@ -10,9 +10,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from rlcap.errors import ImageError, InputError
+from rlcap.config.yaml_text import parse_yaml
+from rlcap.errors import ImageError
 from rlcap.eval.captions_file import Table, evaluated_steps, read_tables
 from rlcap.eval.summary import read_summary
 from rlcap.io.images import open_image
@@ -48,10 +47,7 @@ def run_config(run_dir: str | Path) -> dict[str, Any] | None:
     path = Path(run_dir) / "config.yaml"
     if not path.is_file():
         return None
-    try:
-        values = yaml.safe_load(read_text(path, "config file"))
-    except yaml.YAMLError as error:
-        raise InputError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    values = parse_yaml(read_text(path, "config file"), str(path))
     return values if isinstance(values, dict) else {}
 
 

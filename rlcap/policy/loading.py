@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import os
 import re
 import warnings
 from collections.abc import Collection
@@ -191,6 +192,7 @@ def load_policy(config: ModelConfig) -> Policy:
         "model.base", config.base, f"give a model's folder or hub name, of the families {', '.join(FAMILIES)}"
     ):
         base = resolve_address(config.base)
+        base = os.path.abspath(base) if os.path.isdir(base) else base  # the adapter names its base from any folder
         architecture = AutoConfig.from_pretrained(base, trust_remote_code=config.trust_remote_code)
     check_family(architecture)  # refuse an unknown family before its weights are downloaded
     with explain_load_errors("model.base", config.base, "give a model's folder or hub name"):
@@ -233,6 +235,9 @@ def load_policy(config: ModelConfig) -> Policy:
                 f"model.adapter {config.adapter} is a {kind} adapter, which puts virtual tokens before the image; use one that "
                 "changes weights, such as LoRA"
             )
+        own_base = model.peft_config["default"].base_model_name_or_path
+        if own_base and os.path.isdir(own_base):
+            model.peft_config["default"].base_model_name_or_path = os.path.abspath(own_base)
         _warn_of_ignored_keys(config)
         # On saving, peft looks up the base's vocabulary on the hub; the lab's base is no hub name and needs none.
         warnings.filterwarnings("ignore", message="Could not find a config file in lab:")

@@ -18,6 +18,7 @@ compares the captions of one image says so by `group_dependent`. And what can't 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, overload
@@ -116,12 +117,14 @@ class Reward:
         return next((reason for judge in self.judges if (reason := judge.budget.stop_reason)), None)
 
     def check_output(self, output: RewardOutput, batch: RewardBatch) -> RewardOutput:
-        """Return the output if it has exactly one `Score` for each caption.
+        """Return the output if it has exactly one `Score` for each caption, within the reward's range.
 
         Raises:
             TypeError: where the output or one of its scores is something else.
-            ValueError: where the number of scores is not that of the captions.
+            ValueError: where the number of scores is not that of the captions, or a value lies outside `range`.
         """
+        low, high = self.range
+        slack = 1e-6 * max(1.0, *(abs(end) for end in self.range if math.isfinite(end)), 0.0)
         if not isinstance(output, RewardOutput):
             raise TypeError(f"{self.name} returned {output!r:.60}; return RewardOutput([Score(value), …])")
         if len(output.scores) != len(batch):
@@ -131,6 +134,10 @@ class Reward:
         for score in output.scores:
             if not isinstance(score, Score):
                 raise TypeError(f"{self.name} gave {score!r:.60}; return Score(value) or Score.abstain(reason)")
+            if score.value is not None and not low - slack <= score.value <= high + slack:
+                raise ValueError(
+                    f"{self.name} gave {score.value:g}, outside its range [{low:g}, {high:g}]; correct the value or the range"
+                )
         return output
 
     def __call__(

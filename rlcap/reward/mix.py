@@ -173,6 +173,19 @@ class RewardMix:
             terms[name] = RewardTerm(reward, entry.get("weight", 1.0), entry.get("normalize", "group"))
         return cls(terms, **options)
 
+    def describe(self) -> str:
+        """Return the terms with their weights, for the start of a run, and say which are not trained towards."""
+        terms = ", ".join(f"{name} × {weight:g}" for name, weight in zip(self.names, self.weights, strict=True))
+        lines = [f"rewards: {terms}"]
+        for name, weight in zip(self.names, self.weights, strict=True):
+            if weight < 0:
+                lines.append(
+                    f"rewards: WARNING: {name} has the negative weight {weight:g}, so captions that it prefers are avoided"
+                )
+            elif weight == 0:
+                lines.append(f"rewards: {name} has weight 0; it is logged and has no effect on training")
+        return "\n".join(lines)
+
     @property
     def needs(self) -> dict[str, frozenset[str]]:
         """By term, what its rows must carry."""

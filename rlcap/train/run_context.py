@@ -179,6 +179,7 @@ def prepare_run(config: GRPOConfig, recipe: str, started: float) -> RunContext:
         context={"device": device, "gallery": images},
         max_abstain=train.max_abstain,
     )
+    say(mix.describe())
     evaluator = build_evaluator(config, splits, instruction, opened.folder, device)
 
     # ---- policy: base model and adapter; the adapter in its present state is the reference model -------------------

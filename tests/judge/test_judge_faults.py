@@ -187,5 +187,5 @@ def test_tokens_and_dollars_are_counted_and_stop_the_run_with_whole_batches_behi
         scores = each.score(batch([f"Third {i}." for i in range(8)]))
         assert not scores.values.isnan().any()
         assert each.stop_reason == (
-            "reward term 'critique': budget nearly spent: $0.0048 of $0.005, and a batch takes $0.0016"
+            "reward term 'critique': budget nearly spent: $0.0048 of $0.005, and a batch takes $0.0016; raise its judge's limits"
         )

@@ -1,13 +1,17 @@
 """The reward protocol: a TRL function, with abstentions as None."""
 
 import asyncio
+import json
 
+import numpy as np
 import pytest
+import torch
 
-from rlcap.errors import ColumnError
+from rlcap.errors import ColumnError, RewardError
 from rlcap.reward.base import Reward, RewardOutput
+from rlcap.reward.mix import RewardMix, RewardTerm
 from rlcap.reward.trl_adapter import caption_text, to_reward_batch
-from rlcap.types import Score
+from rlcap.types import RewardBatch, Sample, Score
 
 
 class Loud(Reward):
@@ -160,3 +164,48 @@ def test_invalid_scores_are_rejected():
         Short()(["p"], ["c"])
     with pytest.raises(TypeError, match=r"bare gave 0.5; return Score\(value\)"):
         Bare()(["p"], ["c"])
+
+
+@pytest.mark.parametrize("value", [np.float32(0.5), np.float64(0.5), torch.tensor(0.5), torch.tensor([0.5]), 0.5])
+def test_a_number_of_any_kind_becomes_a_float(value):
+    score = Score(value)
+    assert type(score.value) is float
+    assert score.value == 0.5
+    json.dumps(score.value)
+    assert type(Score(np.int64(1)).value) is type(Score(1).value) is float
+
+
+@pytest.mark.parametrize("value", ["0.5", True, [0.5], torch.tensor([0.5, 0.5]), np.float32("nan"), float("inf")])
+def test_what_is_no_finite_number_is_refused(value):
+    with pytest.raises((TypeError, ValueError, RuntimeError)):
+        Score(value)
+
+
+@pytest.mark.parametrize("value", [50.0, -1.1, 1.0 + 1e-3])
+def test_a_value_outside_the_range_is_refused_by_name(value):
+    class Loud(Reward):
+        name, range = "loud", (-1.0, 1.0)
+
+        def score(self, batch):
+            return RewardOutput([Score(value)] * len(batch))
+
+    mix = RewardMix({"mine": RewardTerm(Loud())})
+    with pytest.raises(
+        RewardError, match=r"reward term 'mine' failed: ValueError: loud gave .*, outside its range \[-1, 1\]"
+    ):
+        mix.score(RewardBatch(["a"], [Sample("a", "")]))
+
+
+def test_the_start_prints_weights_and_says_what_a_negative_one_does():
+    class Flat(Reward):
+        name = "flat"
+
+        def score(self, batch):
+            return RewardOutput([Score(0.0)] * len(batch))
+
+    text = RewardMix(
+        {"a": RewardTerm(Flat()), "b": RewardTerm(Flat(), weight=-2), "c": RewardTerm(Flat(), weight=0)}
+    ).describe()
+    assert text.startswith("rewards: a × 1, b × -2, c × 0\n")
+    assert "WARNING: b has the negative weight -2, so captions that it prefers are avoided" in text
+    assert "c has weight 0; it is logged" in text

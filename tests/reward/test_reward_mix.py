@@ -23,7 +23,7 @@ from rlcap.types import RewardBatch, Sample, Score
 
 
 class Words(Reward):
-    name, range = "words", (0.0, 10.0)
+    name, range = "words", (0.0, 100.0)
 
     def __init__(self, factor: float = 1.0, device: str = "nowhere"):
         self.factor, self.device = factor, device
@@ -92,7 +92,7 @@ def test_config_to_values_with_metrics():
     assert mix.names == ("w", "m")
     assert mix.weights == (2.0, 1.0)
     assert mix.normalize == ("group", "none")
-    assert mix.reward_ranges == (10.0, 2.0)
+    assert mix.reward_ranges == (100.0, 2.0)
     assert mix.reward("w").device == "cuda:1"
     scores = mix.score(batch("a b", "a?", "a b c d"))
     torch.testing.assert_close(scores.values, torch.tensor([[6, 0.5], [3, math.nan], [12, 0.5]]), equal_nan=True)

@@ -25,7 +25,10 @@ class LiteLLMBackend(APIBackend):
 
     def resolve_address(self) -> str:
         """Return `base_url`, or the address in the provider's environment variables, or the one that LiteLLM knows."""
-        _, provider, _, known = self._litellm.get_llm_provider(self.model)
+        try:
+            _, provider, _, known = self._litellm.get_llm_provider(self.model)
+        except self._litellm.exceptions.BadRequestError:  # the first call says what is wrong with the name
+            provider, known = self.model.partition("/")[0], None
         variables = (f"{provider.upper()}_BASE_URL", f"{provider.upper()}_API_BASE")
         named = next((value for name in variables if (value := os.environ.get(name))), None)
         return self.base_url or self._litellm.api_base or named or known or provider

@@ -13,6 +13,7 @@ Parameters are given as a mapping: {type: openai, model: gpt-4o-mini, base_url: 
 from __future__ import annotations
 
 import difflib
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -56,7 +57,7 @@ def load_backend(spec: str | Mapping[str, Any] | JudgeBackend) -> JudgeBackend:
                 raise ConfigError(
                     f"no backend {kind!r}; did you mean {near[0]}:{rest}? known: {', '.join(KINDS)}, module:Class"
                 )
-            backend = build(resolve(spec), parameters, what=spec)
+            backend = build(_backend_class(spec), parameters, what=spec)
     else:
         backend = spec
     if not isinstance(backend, JudgeBackend):
@@ -65,3 +66,18 @@ def load_backend(spec: str | Mapping[str, Any] | JudgeBackend) -> JudgeBackend:
             f"{backend!r:.80} is no judge backend: it lacks {missing}; derive it from rlcap.judge.backends.base:JudgeBackend"
         )
     return backend
+
+
+def _backend_class(path: str) -> type:
+    """Return the class at a dotted path, which is not called unless it is a backend.
+
+    Raises:
+        ConfigError: for a function, or a class without the coroutine `complete`.
+    """
+    found = resolve(path)
+    if not (isinstance(found, type) and inspect.iscoroutinefunction(getattr(found, "complete", None))):
+        raise ConfigError(
+            f"{path} is no judge backend, and was not called: a backend is a class with `name` and the coroutine `complete`; "
+            "derive it from rlcap.judge.backends.base:JudgeBackend"
+        )
+    return found

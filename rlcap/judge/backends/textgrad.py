@@ -29,8 +29,10 @@ class TextGradBackend(JudgeBackend):
 
     def __init__(self, model: str, accepts_images: bool = False, **parameters: Any) -> None:
         self._engine = import_textgrad().get_engine(model, **parameters)
-        address = getattr(self._engine, "base_url", None) or os.environ.get("OPENAI_BASE_URL") or "default"
-        self.name = f"textgrad:{self._engine.model_string}@{without_credentials(str(address))}"
+        address = getattr(self._engine, "base_url", None) or os.environ.get("OPENAI_BASE_URL")
+        self.name = f"textgrad:{self._engine.model_string}"
+        if address:
+            self.name += f"@{without_credentials(str(address))}"
         self.accepts_images = accepts_images
 
     async def complete(self, request: JudgeRequest) -> Completion:

@@ -20,8 +20,8 @@ The arithmetic differs from TRL's in two ways, both on purpose:
 - An abstention is neutral. Means are taken over the captions that were judged, and a term that abstained contributes
   exactly zero to the caption. TRL's `sum_then_normalize` counts a missing term as the value 0, which pushes the caption
   down.
-- A group whose std is below a floor gives no signal. Numerical residue (NeMo-RL#4161: std 1.6e-4) is not scaled up to
-  unit size.
+- A term whose std within a group is at or below a floor gives no signal there. Tiny differences from rounding
+  (NeMo-RL#4161: std 1.6e-4) are not enlarged.
 """
 
 from __future__ import annotations

@@ -112,8 +112,10 @@ def _parameters(factory: Any) -> Mapping[str, inspect.Parameter]:
 
     Python itself shows `*args, **kwargs` for such a class where it derives from a Protocol.
     """
-    if isinstance(factory, type) and all("__init__" not in vars(kind) for kind in factory.__mro__ if kind not in _BARE):
-        return {}
+    if isinstance(factory, type):
+        written = [kind for kind in factory.__mro__ if kind not in _BARE and not vars(kind).get("_is_protocol")]
+        if not any(name in vars(kind) for kind in written for name in ("__init__", "__new__")):
+            return {}
     return inspect.signature(factory).parameters
 
 

@@ -8,7 +8,10 @@ Averaged over captions that the policy wrote, each estimator equals KL(policy �
 
     k1 = d                    unbiased, may be negative
     k2 = d² / 2               biased, never negative; its gradient is the gradient of the KL
-    k3 = exp(−d) + d − 1      unbiased, never negative, lower variance; the estimator in TRL's loss
+    k3 = exp(−d) + d − 1      unbiased, never negative, lower variance; DeepSeekMath (arXiv 2402.03300), equation 4
+
+As a term of a loss, k3 has a biased gradient: 1 − exp(−d), which is −6.39 at d = −2. TRL (1.16) multiplies it by the probability
+ratio, so that the expected gradient is that of the KL, d: −2.00. `train.kl=loss` is TRL's form and `loss_k3` the plain one.
 """
 
 from __future__ import annotations

@@ -138,9 +138,10 @@ class TrainConfig(Section):
     """Gradients are clipped to this norm."""
     beta: NotNegative = 0.02
     """Cost of one nat of KL divergence from the reference model; 0 switches the KL term off."""
-    kl: Literal["loss", "sequence"] = "loss"
-    """Where the KL term is applied: loss (at each token, by the k3 estimator) or sequence (a caption's summed KL is subtracted from its
-    advantage, as in MOCHa)."""
+    kl: Literal["loss", "loss_k3", "sequence"] = "loss"
+    """Where the KL term is applied: loss (at each token, by the k3 estimator times the probability ratio, which corrects its gradient;
+    TRL's default), loss_k3 (by plain k3, as DeepSeekMath has it) or sequence (a caption's summed KL is subtracted from its advantage,
+    as in MOCHa)."""
     epsilon: NotNegative = 0.2
     """Clip of the probability ratio. It has an effect when several steps learn from the same round."""
     aggregate: Literal[
@@ -173,10 +174,10 @@ class TrainConfig(Section):
 
     @model_validator(mode="after")
     def _check_vllm(self) -> Self:
-        if self.use_vllm and (self.aggregate == "sum_minus_greedy" or self.kl != "loss" or self.minibatches > 1):
+        if self.use_vllm and (self.aggregate == "sum_minus_greedy" or self.kl == "sequence" or self.minibatches > 1):
             raise ValueError(
                 "train.use_vllm leaves the round to TRL, which has no greedy captions, no KL but in the loss and no minibatches: set "
-                "train.aggregate, train.kl=loss and train.minibatches=1, or train.use_vllm=false"
+                "train.aggregate, train.kl=loss or loss_k3, and train.minibatches=1, or train.use_vllm=false"
             )
         return self
 
@@ -303,8 +304,8 @@ class PPOTrainConfig(TrainConfig):
 
     iterations: Count = 2
     """How many times the captions of a round are learned from (PPO's epochs)."""
-    kl: Literal["token", "loss"] = "token"  # type: ignore[assignment]  # PPO has other places for the KL than GRPO
-    """Where the KL term is applied: token (as a reward at each token, by the k1 estimator) or loss (k3)."""
+    kl: Literal["token", "loss", "loss_k3"] = "token"  # type: ignore[assignment]  # PPO has other places for the KL than GRPO
+    """Where the KL term is applied: token (as a reward at each token, by the k1 estimator), loss or loss_k3 (as in GRPO)."""
     kl_target: Positive | None = None
     """Target of the KL divergence in nats per caption: `beta` is adapted to reach it (Ziegler et al. 2019); null keeps `beta` as it is."""
     kl_gain: Positive = 0.1

@@ -59,6 +59,8 @@ from rlcap.train.trl_compat import NoModelCard, keep_inputs_without_gradient
 from rlcap.train.trl_config import trl_config
 from rlcap.types import RewardBatch, Sample
 
+KL_IN_LOSS = ("loss", "loss_k3")
+"""Choices of `train.kl` for which TRL's loss has the KL term."""
 MODEL_PHASES = ("generate", "old", "reference", "values")
 """Phases of a round in which the captioner or the value model computes."""
 
@@ -126,7 +128,7 @@ class GRPOTrainer(FiniteTraining, NoModelCard, trl.GRPOTrainer):
         copy_to_reference(model)
         keep_inputs_without_gradient(self.args, model)
         self.remove_callback(PrinterCallback)  # the progress bar and metrics.jsonl show what it would print
-        if config.train.kl != "loss":
+        if config.train.kl not in KL_IN_LOSS:
             self.beta = 0.0
         self.reward_func_names = list(mix.names)
         self.reward_weights = torch.tensor(mix.weights, dtype=torch.float32)

@@ -265,7 +265,7 @@ def test_ppo_settings_have_bounds(overrides, message):
 def test_ppo_keys_in_a_grpo_config_are_rejected():
     with pytest.raises(ConfigError, match=r"unknown key train\.lam"):
         load_config(GRPOConfig, None, ["train.lam=0.9"])
-    with pytest.raises(ConfigError, match=r"train\.kl is 'token'; known: loss, sequence"):
+    with pytest.raises(ConfigError, match=r"train\.kl is 'token'; known: loss, loss_k3, sequence"):
         checked("train.kl=token")
 
 

@@ -35,7 +35,7 @@ class Sample:
     distractors: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Level (`hard`, `medium`, `easy`, …) → ids of similar images, nearest first, without the image itself."""
     meta: Mapping[str, Any] = field(default_factory=dict)
-    """Whatever the source knows besides (a lab scene, a licence)."""
+    """Further values of the source, such as a licence."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
-"""Dotted paths: `package.module:Name` → the object, with errors that list what there is.
+"""Finds the object that a dotted path `package.module:Name` names, and builds objects from the parameters of a configuration.
 
-Rewards, judges' engines and their like are named in YAML by where they live; there is no registry to add to. A module may be
-installed or lie in the working folder; a file elsewhere is named by its path, `folder/file.py:Name`.
+YAML names rewards, backends and data sources by their place, so that there is no registry to extend. A module can be installed or
+be in the working folder. A file elsewhere is named by its path, `folder/file.py:Name`.
 """
 
 from __future__ import annotations
@@ -39,10 +39,17 @@ def unknown(what: str, name: str, known: Iterable[str]) -> str:
 
 
 def resolve(path: str, base: type | None = None) -> Any:
-    """The object at `module:Name` or `file.py:Name`. With `base`, it must be a subclass of it.
+    """Return the object at `module:Name` or `file.py:Name`.
 
-    Raises ConfigError naming the nearest module or class when there is none. An error *inside* the module (a missing
-    dependency, a typo in the user's file) is raised as it is: hiding it would name the wrong culprit.
+    An error inside the module, such as a missing dependency or a typo in the user's file, is raised unchanged, because another
+    message would hide its cause.
+
+    Args:
+        path: The dotted path.
+        base: The class of which the object must be a subclass; None for any object.
+
+    Raises:
+        ConfigError: There is no such object, or it is not a subclass of `base`. The message names the nearest module or class.
     """
     module_name, colon, name = path.rpartition(":")
     if not colon or not module_name or not name:
@@ -60,9 +67,16 @@ def resolve(path: str, base: type | None = None) -> Any:
 def build(
     factory: Any, params: Mapping[str, Any], context: Mapping[str, Any] | None = None, what: str | None = None
 ) -> Any:
-    """`factory(**params)`, completed by those entries of `context` that its signature names and `params` leaves open.
+    """Call a factory with parameters, and with the entries of `context` that its signature names and `params` leaves open.
 
-    Raises ConfigError as `check_params` does, and in place of the ValueError by which the factory refuses a value.
+    Args:
+        factory: A class or function.
+        params: Name → value.
+        context: Values that the caller knows, such as the device.
+        what: Name of the factory, for messages.
+
+    Raises:
+        ConfigError: As in `check_params`, or the factory raised a ValueError for a value.
     """
     what = what or str(getattr(factory, "__name__", repr(factory)))
     context = context or {}
@@ -77,10 +91,17 @@ def build(
 
 
 def check_params(factory: Any, params: Mapping[str, Any], given: Iterable[str], what: str) -> None:
-    """Whether `factory(**params)` can be called, without the call. given: names that the caller will add.
+    """Check, without calling it, that a factory accepts the parameters.
 
-    Raises ConfigError on a parameter that it doesn't have, on one that it lacks, and on a plain value (number, text, choice,
-    list, mapping) of another type than its annotation's.
+    Args:
+        factory: A class or function.
+        params: Name → value.
+        given: Names of the values that the caller will add.
+        what: Name of the factory, for messages.
+
+    Raises:
+        ConfigError: A parameter is unknown or missing, or a plain value (number, text, choice, list, mapping) does not have the
+            type of its annotation.
     """
     accepted = _parameters(factory)
     open_ended = any(parameter.kind is parameter.VAR_KEYWORD for parameter in accepted.values())
@@ -134,7 +155,7 @@ def _of_name(name: str) -> types.ModuleType:
 
 
 def _of_file(path: Path) -> types.ModuleType:
-    """The module in a file, loaded once however often it is named."""
+    """Return the module in a file. Each file is loaded once."""
     if not path.is_file():
         raise ConfigError(f"{path} does not exist: name a Python file, or a module by its dotted path")
     name = f"{path.stem} in {path.resolve().parent}"
@@ -165,12 +186,12 @@ def _hints(factory: Any) -> dict[str, Any]:
 
 
 def _may_be_none(hint: Any) -> bool:
-    """Whether an annotation names None; Any does not."""
+    """Return whether an annotation names None. `Any` does not name it."""
     return type(None) in typing.get_args(hint)
 
 
 def _fits(value: Any, hint: Any) -> bool:
-    """Whether a value read from YAML fits an annotation; True for annotations other than those of plain values."""
+    """Return whether a value from YAML fits an annotation. The result is True for annotations that are not of plain values."""
     origin = typing.get_origin(hint)
     if origin in (typing.Union, types.UnionType):
         return any(_fits(value, choice) for choice in typing.get_args(hint))
@@ -207,7 +228,7 @@ def _wanted(hint: Any) -> str:
 
 
 def exists(module: str) -> bool:
-    """Whether there is such a module, installed or in the working folder, which is looked through last."""
+    """Return whether a module exists. The working folder is searched after the installed packages."""
     if not _found(module) and (here := str(Path.cwd())) not in sys.path:
         sys.path.append(here)  # behind everything: a file of the working folder hides no installed module
         importlib.invalidate_caches()
@@ -222,7 +243,7 @@ def _found(module: str) -> bool:
 
 
 def _siblings(module: str) -> list[str]:
-    """Modules beside the one named, or those of `rlcap.rewards` where its package doesn't exist either."""
+    """Return the modules of the same package, or those of `rlcap.rewards` if the package does not exist."""
     package = module.rpartition(".")[0]
     package = package if package and exists(package) else "rlcap.rewards"
     spec = importlib.util.find_spec(package)

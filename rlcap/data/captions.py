@@ -1,4 +1,4 @@
-"""Captions that exist already, read from a file and put beside their samples.
+"""Reads captions from a file, and joins them with the samples that they describe.
 
 A captions file holds a JSON object per line: `sample_id` and `caption`, and, unless the configured data knows the image, `image`,
 `references`, `paragraph`, `meta` and `distractor_images` (paths of similar images), as far as the rewards need them. Relative image paths
@@ -51,7 +51,7 @@ def _find_image(image: str, root: Path) -> str:
 
 
 def _flaw(row: Any) -> str | None:
-    """What is amiss with a row. It may have other keys, as a run's own files do, but none that looks like a slip of ours."""
+    """Return the problem of a row, or None. Other keys are allowed, as in the files of a run, unless they resemble a known key."""
     if not isinstance(row, dict) or not isinstance(row.get("caption"), str) or "sample_id" not in row:
         return f"a row needs sample_id and caption, got {json.dumps(row)[:80]!r}"
     for key, (kind, fits) in KEYS.items():
@@ -85,7 +85,7 @@ def references_of(row: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def to_batch(rows: Sequence[Mapping[str, Any]], known: Mapping[str, Sample]) -> RewardBatch:
-    """Rows beside their samples; what a row says itself wins over what `known` (by id) says of it."""
+    """Return the rows as a batch. The fields of a row take precedence over those of its sample in `known` (by id)."""
     samples, bags = [], []
     for row in rows:
         id = str(row["sample_id"])

@@ -31,12 +31,12 @@ from rlcap.types import Sample
 Splits = dict[str, list[Sample]]
 """Name of a split → its samples. `train` is learned from; all others are held out."""
 NO_SOURCE = "data.source is empty: name a .jsonl, .json, .csv, .tsv or .parquet file, a folder or module:Class"
-"""What a configuration without a data source is told."""
+"""The message for a configuration without a data source."""
 _DOTTED_PATH = re.compile(r"[A-Za-z_][\w./-]*:[A-Za-z_]\w*")
 
 
 class Truth(Protocol):
-    """What is true of a source's images, where it is known exactly: a simulated world knows, photos do not."""
+    """The exact truth about the images of a source. A simulated world knows it; for photos it is unknown."""
 
     def metrics(self, captions: Sequence[str], samples: Sequence[Sample]) -> dict[str, np.ndarray]:
         """Return metrics of N captions of the first N samples: name → (N,), NaN where a metric does not apply."""
@@ -64,24 +64,24 @@ class DataSource(Protocol):
     """A data set with its splits. A user's own source is a class with these members; see `rlcap.lab.source` for an example."""
 
     instruction: str
-    """What the captioner is asked, unless `data.instruction` says otherwise."""
+    """The instruction to the captioner, unless `data.instruction` sets another one."""
     truth: Truth | None
-    """What is true of the images, where it is known."""
+    """The truth about the images; None if it is unknown."""
 
     def load_splits(self, config: DataConfig) -> tuple[Splits, list[str]]:
-        """Return all splits that hold an image, and lines that say what was loaded."""
+        """Return all splits that have samples, and lines that describe what was loaded."""
         ...
 
     def load_split(self, config: DataConfig, split: str, count: int) -> Splits:
-        """Return at least the split of this name, with at least `count` samples where there are as many.
+        """Return at least the split of this name, with `count` samples or more if the source has as many.
 
         Raises:
-            ConfigError: where there is no such split; it names those that there are.
+            ConfigError: The source has no split of this name. The message lists its splits.
         """
         ...
 
     def load_rows(self, config: DataConfig, check_images: bool = True) -> Sequence[Sample]:
-        """Return every usable row, for tools that need no splits; without a look at the images where `check_images` is false."""
+        """Return every usable row, for tools that need no splits. If `check_images` is false, image files are not opened."""
         ...
 
 
@@ -89,7 +89,7 @@ def open_source(config: DataConfig) -> DataSource:
     """Return the data source that a configuration names.
 
     Raises:
-        ConfigError: where it names none, or one that is no data source.
+        ConfigError: The configuration names no source, or the named object is not a data source.
     """
     if not config.source:
         raise ConfigError(NO_SOURCE)
@@ -207,7 +207,7 @@ class FileSource:
 
 
 def _draw(samples: Sequence[Sample], count: int, seed: int) -> tuple[Sequence[Sample], Sequence[Sample]]:
-    """(`count` of the samples, the others), also where that is none or all of them."""
+    """Return `count` of the samples, and the others. Either part may be empty."""
     if count <= 0:
         return (), samples
     if count >= len(samples):

@@ -107,8 +107,8 @@ class GenerationConfig(Section):
 
     max_new_tokens: Count = 200
     """Longest caption in tokens."""
-    temperature: Positive = 1.0
-    """Sampling temperature."""
+    temperature: NotNegative = 1.0
+    """Sampling temperature; 0 takes the most probable token, as DiscriTune's training captions do."""
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Nucleus of the samples, in (0, 1]."""
 
@@ -157,6 +157,10 @@ class TrainConfig(Section):
     CLIP-Caption-Reward). The formulas are in rlcap/algo/advantages.py."""
     whiten: bool = True
     """Divide the advantages by their std over the step's captions, in normalize_then_sum and sum_minus_…"""
+    policy_temperature: Positive | None = None
+    """Temperature of the log-probabilities in loss, ratio and KL; null takes generation.temperature, or 1 where that is 0."""
+    learn_end: bool = True
+    """Whether loss and KL include the end token. NDLB and DiscriTune leave it out."""
     loss_type: Literal["dapo", "grpo", "dr_grpo", "bnpo"] = "dapo"
     """TRL's aggregation over tokens; dapo gives every token of the step the same weight."""
     gradient_checkpointing: bool = False
@@ -174,6 +178,10 @@ class TrainConfig(Section):
 
     @model_validator(mode="after")
     def _check_vllm(self) -> Self:
+        if self.use_vllm and (self.policy_temperature is not None or not self.learn_end):
+            raise ValueError(
+                "train.use_vllm leaves the round to TRL: set train.policy_temperature=null and train.learn_end=true"
+            )
         if self.use_vllm and (self.aggregate == "sum_minus_greedy" or self.kl == "sequence" or self.minibatches > 1):
             raise ValueError(
                 "train.use_vllm leaves the round to TRL, which has no greedy captions, no KL but in the loss and no minibatches: set "

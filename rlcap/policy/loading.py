@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model
 from torch.nn.modules.batchnorm import _BatchNorm
 from transformers import AutoConfig, AutoModelForImageTextToText, BitsAndBytesConfig
 from transformers.pytorch_utils import Conv1D
@@ -225,16 +225,23 @@ def load_policy(config: ModelConfig) -> Policy:
             "give a peft adapter that was made on this model.base, or null for a fresh one",
             (OSError, ValueError, RuntimeError),
         ):
-            model = PeftModel.from_pretrained(model, adapter, is_trainable=True)
-            # `from_pretrained` only warns of missing weights; loading them again says which there are.
-            missing = model.load_adapter(adapter, "default", is_trainable=True).missing_keys
-        _check_complete("model.adapter", config.adapter, missing, config.allow_missing_weights)
-        if model.peft_config["default"].is_prompt_learning:
-            kind = str(model.peft_config["default"].peft_type)
+            adapter_config: Any = PeftConfig.from_pretrained(adapter)
+        if adapter_config.is_prompt_learning:
+            kind = str(getattr(adapter_config.peft_type, "value", adapter_config.peft_type))
             raise ConfigError(
                 f"model.adapter {config.adapter} is a {kind} adapter, which puts virtual tokens before the image; use one that "
                 "changes weights, such as LoRA"
             )
+        with explain_load_errors(
+            "model.adapter",
+            config.adapter,
+            "give a peft adapter that was made on this model.base, or null for a fresh one",
+            (OSError, ValueError, RuntimeError),
+        ):
+            model = PeftModel.from_pretrained(model, adapter, is_trainable=True)
+            # `from_pretrained` only warns of missing weights; loading them again says which there are.
+            missing = model.load_adapter(adapter, "default", is_trainable=True).missing_keys
+        _check_complete("model.adapter", config.adapter, missing, config.allow_missing_weights)
         own_base = model.peft_config["default"].base_model_name_or_path
         if own_base and os.path.isdir(own_base):
             model.peft_config["default"].base_model_name_or_path = os.path.abspath(own_base)

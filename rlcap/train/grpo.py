@@ -228,18 +228,26 @@ class GRPOTrainer(FiniteTraining, NoModelCard, trl.GRPOTrainer):
                 _, greedy_scores = self.score(rows[:: self.num_generations], *self._decode(greedy, captioner))
                 greedy_values = greedy_scores.values.repeat_interleave(self.num_generations, 0)
         old = ref = None
-        if self.batching.steps_per_generation_round() > 1:
+        is_sampled_policy = self.temperature == generation.temperature
+        if self.batching.steps_per_generation_round() > 1 or not is_sampled_policy:
             with self.phase("old"):
                 old = self._log_probs(self.model, prompts, sampled.ids, sampled.mask)
         if self.config.train.beta:
             with self.phase("reference"):
                 ref = self._reference_log_probs(prompts, sampled.ids, sampled.mask)
-        self._check_start(prompts, sampled, ref)
-        return Rollout(
-            rows, prompts, sampled.ids, sampled.mask, batch, scores, sampled.log_probs, old, ref, greedy_values
-        )
+        own = sampled.log_probs if is_sampled_policy or old is None else old
+        self._check_start(prompts, sampled, own, ref)
+        mask = sampled.mask if self.config.train.learn_end else self._without_end(sampled, captioner)
+        return Rollout(rows, prompts, sampled.ids, mask, batch, scores, own, old, ref, greedy_values)
 
-    def _check_start(self, prompts: Sequence[Prompt], sampled: GeneratedCaptions, ref: Tensor | None) -> None:
+    def _without_end(self, generated: GeneratedCaptions, captioner: Captioner) -> Tensor:
+        """Return the mask of the captions without their end tokens."""
+        ends = torch.tensor(captioner.end_ids, device=generated.ids.device)
+        return generated.mask * ~torch.isin(generated.ids, ends)
+
+    def _check_start(
+        self, prompts: Sequence[Prompt], sampled: GeneratedCaptions, own: Tensor, ref: Tensor | None
+    ) -> None:
         """Check once a session that an update sees the policy that sampled, and at the start of a run the reference.
 
         Raises:
@@ -254,7 +262,7 @@ class GRPOTrainer(FiniteTraining, NoModelCard, trl.GRPOTrainer):
         ids, mask = sampled.ids[rows], sampled.mask[rows]
         self.model.train()  # as in an update
         update, _, _ = self._get_per_token_logps_and_entropies(self.model, ids, mask, ids.shape[1])
-        check_same_policy("the pass that sampled them", update, sampled.log_probs[rows], mask, self.model)
+        check_same_policy("the pass in evaluation mode", update, own[rows], mask, self.model)
         if ref is not None and self.state.global_step == 0:
             check_same_policy("the reference model", update, ref[rows], mask, self.model)
 
@@ -325,7 +333,7 @@ class GRPOTrainer(FiniteTraining, NoModelCard, trl.GRPOTrainer):
         return combined.advantages[rank * count : (rank + 1) * count].to(device)
 
     def _log_probs(self, model: torch.nn.Module, prompts: Sequence[Prompt], ids: Tensor, mask: Tensor) -> Tensor:
-        """Return the (N, C) log-probabilities at the sampling temperature, computed micro-batch by micro-batch.
+        """Return the (N, C) log-probabilities at the temperature of the policy, computed micro-batch by micro-batch.
 
         The model is in evaluation mode, as in sampling.
         """

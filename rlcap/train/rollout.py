@@ -35,13 +35,13 @@ class Rollout:
     ids: Tensor
     """(N, C) token ids, padded on the right."""
     mask: Tensor
-    """(N, C), 1 up to and including the end token, 0 after it."""
+    """(N, C), 1 on the tokens that are learned, 0 after the end token."""
     batch: RewardBatch
     """The captions in the form that rewards receive."""
     scores: MixScores
     """Scores of the captions: (N, K) values, NaN where a reward term abstained."""
     sampled_log_probs: Tensor
-    """(N, C) log-probabilities that generation computed; 0 where the mask is 0."""
+    """(N, C) log-probabilities of the policy that sampled, at the temperature of the loss; 0 where the mask is 0."""
     old_log_probs: Tensor | None
     """(N, C) log-probabilities under the policy that sampled the captions.
 

@@ -60,7 +60,7 @@ def trl_config(config: GRPOConfig, batching: Batching, folder: RunFolder) -> trl
         repetition_penalty=1.0,
         scale_rewards="group",
         max_completion_length=generation.max_new_tokens,
-        temperature=generation.temperature,
+        temperature=train.policy_temperature or generation.temperature or 1.0,
         top_p=generation.top_p,
         top_k=0,
         use_vllm=train.use_vllm,

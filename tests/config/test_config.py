@@ -191,7 +191,7 @@ def test_the_aggregates_are_those_of_the_formulas():
         ("data.validation=-3", "data.validation: input should be greater than or equal to 0, got -3"),
         ("evaluation.batch_size=0", "evaluation.batch_size: input should be greater than"),
         ("train.micro_batch=0", "train.micro_batch: input should be greater than"),
-        ("generation.temperature=0", "generation.temperature: input should be greater than"),
+        ("generation.temperature=-1", "generation.temperature: input should be greater than or equal"),
         ("generation.max_new_tokens=0", "generation.max_new_tokens: input should be greater than"),
         ("generation.top_p=1.5", "generation.top_p: input should be less than or equal to 1, got 1.5"),
         ("evaluation.every=0", "evaluation.every: input should be greater than"),

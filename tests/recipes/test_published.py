@@ -41,18 +41,29 @@ def test_every_config_is_valid_and_names_its_command(name):
 @pytest.mark.parametrize(
     ("name", "values"),
     [
-        ("ndlb", {"learning_rate": 9e-8, "beta": 0.0, "aggregate": "sum_minus_running_mean", "loss_type": "grpo"}),
-        ("discritune", {"learning_rate": 1e-7, "beta": 0.0, "aggregate": "sum_minus_running_mean"}),
+        ("ndlb", {"learning_rate": 9e-8, "beta": 0.0, "aggregate": "sum_minus_running_mean", "loss_type": "grpo",
+                  "learn_end": False}),
+        ("discritune", {"learning_rate": 1e-7, "policy_temperature": 1.0, "learn_end": False, "beta": 0.0, "aggregate": "sum_minus_running_mean"}),
         ("mocha", {"learning_rate": 1e-6, "beta": 0.06, "kl": "sequence", "iterations": 4, "max_grad_norm": 5.0,
-                   "aggregate": "sum_then_center", "images_per_step": 10, "captions_per_image": 10, "epsilon": 0.2}),
+                   "aggregate": "sum_then_center", "images_per_step": 10, "captions_per_image": 10, "epsilon": 0.2,
+                   "policy_temperature": 1.0, "weight_decay": 0.01}),
         ("clip_caption_reward", {"learning_rate": 5e-6, "images_per_step": 160, "captions_per_image": 5,
-                                 "aggregate": "sum_minus_greedy", "whiten": False}),
+                                 "aggregate": "sum_minus_greedy", "whiten": False,
+                                 "max_grad_norm": 0.1}),
     ],
 )  # fmt: skip
 def test_values_agree_with_the_papers(name, values):
     train = config(name).train
     assert {key: getattr(train, key) for key in values} == values
     assert train.schedule == "constant"
+
+
+def test_sampling_and_weights_agree_with_the_authors_runs():
+    assert config("discritune").generation.temperature == 0
+    assert config("mocha").generation.temperature == 1.2
+    assert config("ndlb").generation.temperature == 0.3
+    mix = config("clip_caption_reward").mix
+    assert (mix["clip_score"].weight, mix["repetition"].weight) == (2.0, 1.0)
 
 
 def test_self_retrieval_compares_a_hundred_captions_and_images():

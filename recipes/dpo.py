@@ -42,11 +42,13 @@ def main() -> None:
     if opened.checkpoint:
         opened.folder.check_same_run("dpo", config.train.seed, pairs_fingerprint=digest)
     opened.load_data()
-    splits, state, folder = opened.splits, opened.state, opened.folder
+    state, folder = opened.state, opened.folder
     say(f"{len(pairs)} pairs from {config.pairs}")
-    evaluator = build_evaluator(config, splits, opened.instruction, folder, str(state.device))
     policy = load_policy(config.model)
     say(policy.describe())
+    opened.drop_unusable_images(policy)
+    splits = opened.splits
+    evaluator = build_evaluator(config, splits, opened.instruction, folder, str(state.device))
 
     def evaluate(step: int, final: bool) -> None:
         names = None if step == 0 or final else [name for name in splits if name == "validation"]

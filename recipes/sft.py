@@ -31,8 +31,9 @@ def main() -> None:
 
     opened = open_run(config, "sft", STARTED)
     opened.load_data()
-    samples = opened.splits["train"]
     policy = load_policy(config.model)
+    opened.drop_unusable_images(policy)
+    samples = opened.splits["train"]
     say(policy.describe())
     say(describe_visual_tokens(count_visual_tokens(policy.captioner, [sample.image for sample in samples])))
 

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from rlcap.cli.arguments import command, lab_config, positive
 from rlcap.errors import InputError
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+MAX_LISTED = 20
+"""Largest number of skipped files that are listed."""
 
 
 def add(commands: Any) -> None:
     """Add the command."""
     caption = command(commands, "caption", _caption, "caption images with the captioner of a run; key=value overrides")
     caption.add_argument("images", nargs="+", type=Path, help="image files, or folders with image files")
+    caption.add_argument("--recursive", action="store_true", help="also caption the images in subfolders")
     caption.add_argument("--run", type=Path, help="run folder with a trained captioner", dest="folder")
     caption.add_argument(
         "--config", type=Path, help="YAML of a GRPO recipe, instead of a run (default: the captioner of the lab)"
@@ -33,7 +37,6 @@ def _caption(options: argparse.Namespace) -> None:
     from rlcap.data.source import instruction_for
     from rlcap.eval.pretrained import PretrainedCaptioner, read_run_config
     from rlcap.io.atomic import write_text
-    from rlcap.io.images import check_image
     from rlcap.policy.loading import load_policy
 
     if (options.folder and options.config) or (options.before and not options.folder):
@@ -45,11 +48,10 @@ def _caption(options: argparse.Namespace) -> None:
         config = load_config(GRPOConfig, None, [*_of_run(options.folder), *overrides])
     else:
         config = load_config(GRPOConfig, options.config or lab_config(), overrides)
-    paths = [file for path in images for file in _files(path)]
+    paths, skipped = _collect(images, options.recursive)
     if not paths:
-        raise InputError("there is no image to caption: name image files, or folders with image files")
-    for path in paths:
-        check_image(path)  # a broken image ends the command before any other image is captioned
+        reasons = "; ".join(skipped) or "name image files, or folders with image files"
+        raise InputError(f"there is no image to caption: {reasons}")
 
     models = {"caption": config.model}
     if options.before:
@@ -58,9 +60,13 @@ def _caption(options: argparse.Namespace) -> None:
     for name, model in models.items():
         captioner = PretrainedCaptioner(load_policy(model), instruction, config.generation.max_new_tokens)
         said[name] = captioner.caption(paths, batch_size=options.batch_size, progress=len(paths) > options.batch_size)
+    stems = Counter(path.stem for path in paths)  # the name without its suffix is the id, unless two images share it
     rows = [
-        {"sample_id": path.stem, "image": str(path)} | {n: said[n][i] for n in said} for i, path in enumerate(paths)
+        {"sample_id": path.stem if stems[path.stem] == 1 else str(path), "image": str(path)}
+        | {name: captions[i] for name, captions in said.items()}
+        for i, path in enumerate(paths)
     ]
+    _report_skipped(skipped)
     if options.out:
         write_text(options.out, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), "the captions")
         print(f"{options.out}: {len(rows)} images")
@@ -76,7 +82,58 @@ def _of_run(folder: Path) -> list[str]:
     return [f"{section}={json.dumps(values)}" for section, values in read_run(folder).items()]
 
 
-def _files(path: Path) -> list[Path]:
-    if not path.is_dir():
-        return [path]
-    return sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
+def _collect(named: list[Path], recursive: bool) -> tuple[list[Path], list[str]]:
+    """Return the images that can be captioned, and one line for each file that is left out.
+
+    In a folder, a file counts as an image if its name ends as one does, or if it has no suffix and begins as one does.
+
+    Raises:
+        ImageError: A file that was named itself does not exist.
+    """
+    from rlcap.data.decoding import find_undecodable
+    from rlcap.data.formats.images import find_images
+    from rlcap.errors import ImageError
+    from rlcap.io.images import check_image
+
+    candidates: list[Path] = []
+    skipped: list[str] = []
+    for path in named:
+        if not path.is_dir():
+            if not path.exists():
+                check_image(path)  # raises
+            candidates.append(path)
+            continue
+        images = find_images(path, recursive)
+        files = path.rglob("*") if recursive else path.iterdir()
+        others = [
+            file for file in sorted(files) if file.is_file() and file not in images and not _is_hidden(file, path)
+        ]
+        candidates += sorted([*images, *(file for file in others if not file.suffix)])
+        skipped += [f"{file}: the name does not end as an image's does" for file in others if file.suffix]
+        folders = [] if recursive else [folder for folder in sorted(path.iterdir()) if folder.is_dir()]
+        skipped += [
+            f"{folder}: a folder; --recursive captions its images" for folder in folders if find_images(folder, True)
+        ]
+    complete: list[Path] = []
+    for file in dict.fromkeys(candidates):
+        try:
+            check_image(file)
+        except ImageError as error:
+            skipped.append(str(error))
+        else:
+            complete.append(file)
+    broken = find_undecodable([str(file) for file in complete])
+    return [file for file in complete if str(file) not in broken], skipped + [str(error) for error in broken.values()]
+
+
+def _report_skipped(skipped: list[str]) -> None:
+    """Print how many files were left out, and the first of them with the reason, to the standard error."""
+    if skipped:
+        lines = [f"rlcap: skipped {len(skipped)} files:", *(f"  {line}" for line in skipped[:MAX_LISTED])]
+        if len(skipped) > MAX_LISTED:
+            lines.append(f"  and {len(skipped) - MAX_LISTED} more")
+        print("\n".join(lines), file=sys.stderr)
+
+
+def _is_hidden(file: Path, folder: Path) -> bool:
+    return any(part.startswith(".") for part in file.relative_to(folder).parts)

@@ -22,7 +22,9 @@ from transformers import TrainerCallback
 
 from rlcap.config.schema import DPOConfig, GRPOConfig, SFTConfig
 from rlcap.data.source import instruction_for, load_splits
+from rlcap.errors import DataError
 from rlcap.policy.loading import Policy
+from rlcap.policy.unusable_images import find_unusable
 from rlcap.train.callbacks import Interrupt, MetricsFile, Progress, RunFolderInit
 from rlcap.train.checkpoints import step_of
 from rlcap.train.clock import Clock
@@ -84,6 +86,27 @@ class OpenRun:
             self.folder.check_same_run(self.recipe, self.config.train.seed, self.splits)
         say("\n".join(lines))
         self.instruction = instruction_for(self.config.data)
+
+    def drop_unusable_images(self, policy: Policy) -> bool:
+        """Leave out the samples whose image the captioner can't read, or stop, as `data.on_bad` says.
+
+        Returns:
+            Whether a sample was left out.
+
+        Raises:
+            DataError: `data.on_bad` is `error`, and there is such an image.
+        """
+        paths = [sample.image for samples in self.splits.values() for sample in samples]
+        unusable = find_unusable(policy.captioner, paths)
+        if not unusable:
+            return False
+        names = [(s.id, s.image) for samples in self.splits.values() for s in samples if s.image in unusable]
+        (id, image), count = names[0], len(names)
+        if self.config.data.on_bad == "error":
+            raise DataError(f"id {id!r}: {image}: {unusable[image]}; or skip such rows with data.on_bad=skip")
+        self.splits = {n: [s for s in rows if s.image not in unusable] for n, rows in self.splits.items()}
+        say(f"skipped {count} images that the captioner can't read, such as {image}: {unusable[image]}")
+        return True
 
     def callbacks(
         self,

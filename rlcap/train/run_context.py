@@ -185,6 +185,10 @@ def prepare_run(config: GRPOConfig, recipe: str, started: float) -> RunContext:
     # ---- policy: base model and adapter; the adapter in its present state is the reference model -------------------
     policy = load_policy(config.model)
     say(policy.describe())
+    if opened.drop_unusable_images(policy):
+        splits = opened.splits
+        images = [sample.image for sample in splits["train"]]
+        evaluator = build_evaluator(config, splits, instruction, opened.folder, device)
     say(describe_visual_tokens(count_visual_tokens(policy.captioner, images)))
     evaluation = Evaluation(evaluator, policy, mix, splits, opened.folder, config.evaluation)
     return RunContext(opened, config, batching, curriculum, mix, policy, evaluation)

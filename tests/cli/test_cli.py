@@ -345,8 +345,11 @@ def test_a_run_captions_images(tmp_path, capsys):
     assert len(row["caption"].split()) <= 12
     assert cli.main(["caption", image, "generation.max_new_tokens=0"]) == 2
     (tmp_path / "broken.png").write_bytes(b"not an image")
-    assert cli.main(["caption", str(tmp_path / "broken.png"), image]) == 2
-    assert "broken.png" in capsys.readouterr().err
+    assert cli.main(["caption", str(tmp_path / "broken.png"), image]) == 0
+    printed = capsys.readouterr()
+    assert "skipped 1 files:" in printed.err
+    assert "broken.png: it begins with" in printed.err
+    assert f"{image}\n" in printed.out
 
 
 def test_the_doctor_checks_required_versions_and_optional_packages():

@@ -39,6 +39,8 @@ def parse_yaml(text: str, what: str) -> Any:
     """
     if len(text) > MAX_CHARACTERS:
         raise ConfigError(f"{what} has {len(text):,} characters; a configuration has at most {MAX_CHARACTERS:,}")
+    if _flow_depth(text) > MAX_DEPTH:  # the parser takes time that grows with the square of the depth
+        raise ConfigError(f"{what} has more than {MAX_DEPTH} levels of brackets; write it flatter")
     try:
         value = yaml.load(text, _Loader)
     except yaml.YAMLError as error:
@@ -53,6 +55,15 @@ def parse_yaml(text: str, what: str) -> Any:
         raise ConfigError(f"{what} holds a value that can't be read: {str(error)[:200]}") from error
     _check_size(value, what)
     return value
+
+
+def _flow_depth(text: str) -> int:
+    """Return the greatest number of brackets that are open at once, in a text or in its quoted parts."""
+    depth = greatest = 0
+    for bracket in re.findall(r"[\[\]{}]", text):
+        depth = max(0, depth + (1 if bracket in "[{" else -1))
+        greatest = max(greatest, depth)
+    return greatest
 
 
 def _check_size(value: Any, what: str) -> None:

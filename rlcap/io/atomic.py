@@ -15,6 +15,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -39,7 +40,7 @@ _STORAGE = {
 """Error numbers for which the place of the file is the cause, and not the program → what the user is told."""
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _LITTLE_ROOM = 32 * 2**20
-"""Free bytes below which a failed write of a library, which hides the error number, counts as a full disk."""
+"""Free bytes below which a failed write of torch, which hides the error number, counts as a full disk."""
 
 
 def write_text(path: str | os.PathLike, text: str, what: str = "the file") -> None:
@@ -152,8 +153,7 @@ def make_folder(path: str | os.PathLike, what: str = "the folder") -> Path:
 def storage_errors(path: str | os.PathLike, what: str, size: int | None = None) -> Iterator[None]:
     """Turn the failures of a write, by us or by a library, into a StorageError that names the place and the cause.
 
-    torch and safetensors report a full disk as RuntimeError or as an error of their own without a number. Such an error counts as a
-    full disk where next to nothing is free at the place.
+    torch and safetensors report a failed write as RuntimeError or as an error of their own, whose text may name the error number.
 
     Args:
         path: The file or folder that is written.
@@ -172,18 +172,23 @@ def storage_errors(path: str | os.PathLike, what: str, size: int | None = None) 
             raise
         raise _storage_error(path, what, _STORAGE[error.errno], size, error.errno in _FULL) from error
     except Exception as error:
-        free = _free_bytes(path)
-        if free is None or free >= _LITTLE_ROOM or not _is_write_failure(error):
+        number = _number_of(error, path)
+        if number not in _STORAGE:
             raise
-        raise _storage_error(path, what, _STORAGE[errno.ENOSPC], size, True) from error
+        raise _storage_error(path, what, _STORAGE[number], size, number in _FULL) from error
 
 
-def _is_write_failure(error: Exception) -> bool:
-    """Return whether an error without a number is the failed write of torch (its zip writer) or safetensors."""
-    return type(error).__name__ == "SafetensorError" or (
-        isinstance(error, RuntimeError)
-        and any(sign in str(error) for sign in ("PytorchStreamWriter", "unexpected pos"))
-    )
+def _number_of(error: Exception, path: str | os.PathLike) -> int:
+    """Return the error number behind a failed write of safetensors or of torch's zip writer; 0 for any other error.
+
+    safetensors writes "os error 28" into its text. torch names no number, so that the room at the place decides.
+    """
+    match = re.search(r"os error (\d+)", str(error)) if type(error).__name__ == "SafetensorError" else None
+    if match is not None:
+        return int(match[1])
+    if isinstance(error, RuntimeError) and any(s in str(error) for s in ("PytorchStreamWriter", "unexpected pos")):
+        return errno.ENOSPC if (_free_bytes(path) or 0) < _LITTLE_ROOM else errno.EFBIG
+    return 0
 
 
 def _storage_error(path: str | os.PathLike, what: str, cause: str, size: int | None, is_full: bool) -> StorageError:

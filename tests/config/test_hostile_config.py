@@ -27,8 +27,9 @@ BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
     ("text", "message"),
     [
         (BOMB, "more than 20,000 values once its aliases are written out"),
-        ("a: " + "[" * 5000, "nested too deeply|is not YAML"),
-        ("a: " + "[" * 60 + "]" * 60, "more than 50 levels"),
+        ("a: " + "[" * 5000, "more than 50 levels of brackets"),
+        ("a: " + "[" * 60 + "]" * 60, "more than 50 levels of brackets"),
+        ("- " * 3000, "nested too deeply|is not YAML"),
         ("a: " + "9" * 5000, "holds a value that can't be read: .*4300 digits"),
         ("a: &a [*a]", "more than 50 levels|is not YAML"),
         ("{}: {}\n? [1, 2]\n: 3", "holds a value that can't be read|is not YAML"),

@@ -73,7 +73,7 @@ def test_the_place_of_a_file_is_named_as_the_cause(tmp_path, number, cause):
 
 
 def test_other_errors_pass_unchanged(tmp_path):
-    for error in (OSError(errno.ECONNRESET, "reset"), RuntimeError("PytorchStreamWriter failed"), KeyError("x")):
+    for error in (OSError(errno.ECONNRESET, "reset"), RuntimeError("another cause"), KeyError("x")):
         with pytest.raises(type(error)) as seen, storage_errors(tmp_path, "the file"):
             raise error
         assert seen.value is error
@@ -112,7 +112,6 @@ signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 folder = sys.argv[1]
 atomic.append_rows(folder + "/log.jsonl", [{"step": 1}])
-atomic._free_bytes = lambda path: 0  # as on a full disk
 for write in (
     lambda: atomic.write_text(folder + "/a.txt", "x" * 5000, "the text"),
     lambda: atomic.append_rows(folder + "/log.jsonl", [{"text": "x" * 5000}], "the metrics"),

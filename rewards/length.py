@@ -42,7 +42,7 @@ class Length(Reward):
         most: words from which on the ramp is 0.
     """
 
-    name, range, version = "length", (-1.0, 1.0), "1"
+    name, range, version = "length", (-1.0, 1.0), "2"
 
     def __init__(
         self,

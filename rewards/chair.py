@@ -19,7 +19,7 @@ fails     salad, one_false; measured for f1 on 100 COCO photos (42 % and 7 %). W
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 from rlcap.reward.base import Reward, RewardOutput
@@ -34,6 +34,23 @@ def chair_i(mentions: Iterable[str], present: Iterable[str]) -> float:
     """
     present_labels, labels = set(present), list(mentions)
     return sum(label not in present_labels for label in labels) / len(labels) if labels else 0.0
+
+
+def corpus_chair(counts: Sequence[tuple[int, int]]) -> dict[str, float]:
+    """Return the published CHAIR of N ≥ 1 captions: `chair_i`, `chair_i_count` and `chair_s`.
+
+    `chair_i` is a ratio of sums, so that a caption with many mentions counts more: 0 absent mentions of 1 and 3 of 4
+    give .6, where the captions' mean is .375. `chair_i_count` is the number of mentions.
+
+    Args:
+        counts: the absent mentions and all mentions of each caption.
+    """
+    absent, total = (sum(column) for column in zip(*counts, strict=True))
+    return {
+        "chair_i": absent / max(total, 1),
+        "chair_i_count": float(total),
+        "chair_s": sum(wrong > 0 for wrong, _ in counts) / len(counts),
+    }
 
 
 def object_f1(mentions: Iterable[str], present: Iterable[str]) -> float:
@@ -90,19 +107,17 @@ class Chair(Reward):
 
     def score(self, batch: RewardBatch) -> RewardOutput:
         """Score a batch of captions, and log `chair_i` and `chair_s` over it."""
-        scores, rates, metrics = [], [], {}
+        scores: list[Score] = []
+        counts: list[tuple[int, int]] = []  # absent and all mentions of each caption
         for caption, sample in zip(batch.captions, batch.samples, strict=True):
             present = self.present(sample)
             if present is None:
                 scores.append(Score.abstain("neither references nor meta['objects'] say what is in the image"))
                 continue
             mentions = self.vocabulary.mentions(caption)
-            rates.append(chair_i(mentions, present))
+            counts.append((sum(label not in present for label in mentions), len(mentions)))
             if self.form == "f1":
                 scores.append(Score(object_f1(mentions, present)))
             else:
-                scores.append(Score(-rates[-1] if mentions or not present else self.range[0]))
-        if rates:
-            hallucinated = sum(rate > 0 for rate in rates)
-            metrics = {"chair_i": sum(rates) / len(rates), "chair_s": hallucinated / len(rates)}
-        return RewardOutput(scores, metrics)
+                scores.append(Score(-chair_i(mentions, present) if mentions or not present else self.range[0]))
+        return RewardOutput(scores, corpus_chair(counts) if counts else {})

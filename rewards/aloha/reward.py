@@ -31,6 +31,7 @@ from typing import Any, Literal
 from rlcap.judge.config import JudgeSpec
 from rlcap.judge.grader import GradedCaption
 from rlcap.reward.judge_reward import JudgeReward
+from rlcap.reward.parameters import check_choice
 from rlcap.rewards.aloha.parsing import ObjectReader, collect_known_objects, read_annotated
 from rlcap.scorers.objects.matching import NameVectors, match_alternatives
 from rlcap.types import Sample, Score
@@ -74,10 +75,8 @@ class Aloha(JudgeReward):
         doubted: Literal["left_out", "counted"] = "left_out",
         device: str = "cpu",
     ) -> None:
-        if form not in ("least", "mean") or doubted not in ("left_out", "counted"):
-            raise ValueError(
-                f"form must be least or mean, and doubted left_out or counted; got {form!r} and {doubted!r}"
-            )
+        check_choice("form", form, ("least", "mean"))
+        check_choice("doubted", doubted, ("left_out", "counted"))
         super().__init__(judge)
         if isinstance(encoder, str):
             from rlcap.scorers.sentence_vectors import SentenceEncoder

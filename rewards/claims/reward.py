@@ -28,6 +28,7 @@ from typing import Literal
 
 from rlcap.judge.config import JudgeSpec
 from rlcap.reward.judge_reward import JudgeReward
+from rlcap.reward.parameters import check_choice, check_number
 from rlcap.rewards.claims.parsing import Claim, ClaimReader, format_claims, list_facts
 from rlcap.types import Sample, Score
 
@@ -94,10 +95,9 @@ class Claims(JudgeReward):
         unknown: float = 0.5,
         repeated_facts: Literal["once", "dcscore"] = "once",
     ) -> None:
-        if form not in ("f1", "precision", "recall") or not 0 <= unknown <= 1:
-            raise ValueError(f"form must be f1, precision or recall, and unknown in [0, 1]; got {form!r} and {unknown}")
-        if repeated_facts not in ("once", "dcscore"):
-            raise ValueError(f"repeated_facts must be once or dcscore, got {repeated_facts!r}")
+        check_choice("form", form, ("f1", "precision", "recall"))
+        check_choice("repeated_facts", repeated_facts, ("once", "dcscore"))
+        check_number("unknown", unknown, low=0, high=1)
         super().__init__(judge)
         self.form, self.unknown, self.repeated_facts = form, unknown, repeated_facts
 

@@ -139,7 +139,7 @@ def test_params_win_over_context():
         ),
         (
             {"l": {"reward": "rlcap.rewards.length:Length", "params": {"low": 3, "high": 1}}},
-            r"mix.l: rlcap.rewards.length:Length: 0 < low <= high and 0 < free < most must hold, got \[3, 1\]",
+            "mix.l: rlcap.rewards.length:Length: low must be at most high, but low is 3 and high is 1",
         ),
         (
             {"r": {"reward": "rlcap.rewards.repetition:Repetition", "params": {"orders": 3}}},

@@ -282,11 +282,11 @@ def test_it_abstains_without_known_objects():
 
 
 def test_invalid_options_are_reported():
-    for name, value in (("form", "min"), ("doubted", "maybe")):
+    for name, value, allowed in (("form", "min", "least or mean"), ("doubted", "maybe", "left_out or counted")):
         params = {"judge": {"backend": Lists(), "cache": ":memory:"}, "encoder": Circle(), name: value}
         with pytest.raises(ConfigError, match=f"{name} of Aloha must be"):
             build(Aloha, params)
-        with pytest.raises(ValueError, match="form must be least or mean, and doubted left_out or counted"):
+        with pytest.raises(ValueError, match=f"{name} must be {allowed}, got '{value}'"):
             Aloha(**params)
     with pytest.raises(ConfigError, match="sentence encoder 'nowhere'"):
         make_reward(Aloha, Lists(), "nowhere", cache=":memory:")

@@ -52,7 +52,7 @@ class Diversity(Reward):
         orders: the n of the n-grams.
     """
 
-    name, range, version, group_dependent = "diversity", (0.0, 1.0), "1", True
+    name, range, version, group_dependent = "diversity", (0.0, 1.0), "2", True
 
     def __init__(self, orders: Sequence[int] = (1, 2)) -> None:
         if not orders or min(orders) < 1:

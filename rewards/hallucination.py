@@ -25,6 +25,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from rlcap.reward.base import Reward, RewardOutput
+from rlcap.reward.parameters import check_number
 from rlcap.scorers.claims import claim_costs, mean_contradictions
 from rlcap.scorers.grounding import Grounding, grounded_costs
 from rlcap.scorers.nli import NliScorer
@@ -77,8 +78,8 @@ class Hallucination(Reward):
     ) -> None:
         if form not in ("mocha", "sentences", "grounded"):
             raise ValueError(f"form must be mocha, sentences or grounded, got {form!r}")
-        if not (0 <= alpha <= 1 and 0 <= unsupported <= 1):
-            raise ValueError(f"alpha and unsupported must lie in [0, 1], got {alpha} and {unsupported}")
+        check_number("alpha", alpha, low=0, high=1)
+        check_number("unsupported", unsupported, low=0, high=1)
         self.form, self.alpha, self.unsupported, self.each = form, alpha, unsupported, each_reference
         self.nli = NliScorer.load(nli, device) if isinstance(nli, str) else nli
         if form == "grounded" and not isinstance(grounding, Grounding):

@@ -18,6 +18,7 @@ from __future__ import annotations
 from typing import Literal
 
 from rlcap.reward.base import Reward, RewardOutput
+from rlcap.reward.parameters import check_choice, check_number, check_order
 from rlcap.scorers.text.lengths import BANDS, gate, penalty, ramp
 from rlcap.scorers.text.ngrams import tokenize
 from rlcap.types import RewardBatch, Sample, Score
@@ -42,7 +43,7 @@ class Length(Reward):
         most: words from which on the ramp is 0.
     """
 
-    name, range, version = "length", (-1.0, 1.0), "1"
+    name, range, version = "length", (-1.0, 1.0), "2"
 
     def __init__(
         self,
@@ -55,15 +56,15 @@ class Length(Reward):
         free: float = 2048,
         most: float = 3072,
     ) -> None:
-        if not (0 < low <= high and 0 < free < most):
-            raise ValueError(f"0 < low <= high and 0 < free < most must hold, got [{low}, {high}] and [{free}, {most}]")
-        for name, value, allowed in (
-            ("form", form, ("penalty", "gate", "ramp")), ("references", references, ("mean", "sum")), ("band", band, (None, *BANDS)),
-        ):  # fmt: skip
-            if value not in allowed:
-                raise ValueError(f"{name} must be one of {', '.join(map(str, allowed))}, got {value!r}")
-        if target is not None and target <= 0:
-            raise ValueError(f"target must be a number of words above 0, got {target}")
+        check_number("low", low, above=0)
+        check_order("low", low, "high", high)
+        check_number("free", free, above=0)
+        check_order("free", free, "most", most, strict=True)
+        check_choice("form", form, ("penalty", "gate", "ramp"))
+        check_choice("references", references, ("mean", "sum"))
+        check_choice("band", band, (*BANDS, None))
+        if target is not None:
+            check_number("target", target, above=0)
         self.low, self.high = BANDS[band] if band else (low, high)
         self.form, self.target, self.references, self.free, self.most = (
             form,

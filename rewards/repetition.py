@@ -45,7 +45,7 @@ class Repetition(Reward):
             trigrams.
     """
 
-    name, range, version = "repetition", (-1.0, 0.0), "2"
+    name, range, version = "repetition", (-1.0, 0.0), "3"
 
     def __init__(self, orders: Sequence[int] = (3, 4), free: float = 0.2) -> None:
         if not orders or min(orders) < 1:

@@ -8,8 +8,9 @@ needs     references or meta["objects"]
 cost      one LLM call per new caption and one per new set of references, with replies cached on disk; one pass of the
           encoder
 source    ALOHa (Petryk et al., NAACL 2024; arXiv 2404.02904): objects by GPT-3.5, all-mpnet-base-v2, Hungarian
-          matching, the minimum. As published, objects of which the caption is unsure are left out, `or` counts as the
-          better of both, and references count with all objects that they may name, and once more by the bare noun. The
+          matching, the minimum. As published, objects of which the caption is unsure are left out, of the
+          combinations of names that `or` leaves open the best one counts, and references count with all objects that
+          they may name, and once more by the bare noun. The
           published code means to give unmatched objects 0 but does not, and gives silence a mean of 1.
           `meta["objects"]` takes the place of its detections
 hack      one certain object and nothing else; a hedge before what is doubtful (`doubted: counted` counts it); wrong
@@ -30,8 +31,9 @@ from typing import Any, Literal
 from rlcap.judge.config import JudgeSpec
 from rlcap.judge.grader import GradedCaption
 from rlcap.reward.judge_reward import JudgeReward
+from rlcap.reward.parameters import check_choice
 from rlcap.rewards.aloha.parsing import ObjectReader, collect_known_objects, read_annotated
-from rlcap.scorers.objects.matching import NameVectors, compute_similarities, match_objects
+from rlcap.scorers.objects.matching import NameVectors, match_alternatives
 from rlcap.types import Sample, Score
 
 
@@ -73,10 +75,8 @@ class Aloha(JudgeReward):
         doubted: Literal["left_out", "counted"] = "left_out",
         device: str = "cpu",
     ) -> None:
-        if form not in ("least", "mean") or doubted not in ("left_out", "counted"):
-            raise ValueError(
-                f"form must be least or mean, and doubted left_out or counted; got {form!r} and {doubted!r}"
-            )
+        check_choice("form", form, ("least", "mean"))
+        check_choice("doubted", doubted, ("left_out", "counted"))
         super().__init__(judge)
         if isinstance(encoder, str):
             from rlcap.scorers.sentence_vectors import SentenceEncoder
@@ -104,9 +104,11 @@ class Aloha(JudgeReward):
         if not known:
             return Score.abstain("the references name no object", note=graded[1].reply)
         mentioned = [mention.names for mention in graded[0].verdict if mention.sure or self.doubted == "counted"]
-        pairs = match_objects(compute_similarities(self.vectors, mentioned, known))
+        value, pairs = match_alternatives(
+            self.vectors, mentioned, known, lambda similarities: aloha(similarities, self.form)
+        )
         rows = [
-            f"{' or '.join(names)} | {'nothing' if column is None else ' or '.join(known[column])} | {value:.2f}"
-            for names, (column, value) in zip(mentioned, pairs, strict=True)
+            f"{' or '.join(names)} | {'nothing' if column is None else ' or '.join(known[column])} | {same:.2f}"
+            for names, (column, same) in zip(mentioned, pairs, strict=True)
         ]
-        return Score(aloha([value for _, value in pairs], self.form), note="\n".join(rows) or "It names no object.")
+        return Score(value, note="\n".join(rows) or "It names no object.")

@@ -26,6 +26,7 @@ from rlcap.config.imports import resolve
 from rlcap.judge.config import JudgeSpec
 from rlcap.judge.grader import GradedCaption
 from rlcap.reward.judge_reward import JudgeReward
+from rlcap.reward.parameters import check_number
 from rlcap.rewards.caption_qa.questions import NOT_STATED, Choice, QuestionReader, build_request, parse_questions
 from rlcap.types import Sample, Score
 
@@ -60,11 +61,10 @@ class CaptionQa(JudgeReward):
         enough: float = 0.5,
         questions: str | None = None,
     ) -> None:
-        if draws < 1 or most < 1 or not 0 <= (unknown or 0) <= 1 or not 0 < enough <= 1:
-            raise ValueError(
-                f"draws and most must be at least 1, unknown in [0, 1] or null, enough in (0, 1]; got {draws}, {most}, "
-                f"{unknown} and {enough}"
-            )
+        check_number("draws", draws, low=1)
+        check_number("most", most, low=1)
+        check_number("unknown", unknown or 0, low=0, high=1)
+        check_number("enough", enough, above=0, high=1)
         super().__init__(judge)
         self.draws, self.most, self.unknown, self.enough = draws, most, unknown, enough
         self.make_questions = resolve(questions) if questions else None

@@ -24,6 +24,12 @@ def add(commands: Any) -> None:
         required=True,
         help="JSON file to write, for the parameter `frequencies` of the reward cider",
     )
+    cider.add_argument(
+        "--tokenizer",
+        choices=("words", "ptb"),
+        default="words",
+        help="what splits texts into words; ptb gives the words of published values (default: words)",
+    )
 
 
 def _cider(options: argparse.Namespace) -> None:
@@ -37,6 +43,6 @@ def _cider(options: argparse.Namespace) -> None:
     ]
     if len(texts) < 2:
         raise ConfigError(f"{options.source} has {len(texts)} images with references; frequencies need at least 2")
-    cider = CiderD.fit(texts, eos=True)
+    cider = CiderD.fit(texts, eos=True, tokenizer=options.tokenizer)
     cider.save(options.out)
     print(f"{options.out}: {len(cider.document_frequencies)} n-grams of {cider.n_documents} images")

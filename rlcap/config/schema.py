@@ -199,6 +199,8 @@ class EvaluationConfig(Section):
     """open_clip's pretrained tag or safetensors file for the retriever."""
     nli: str | None = None
     """NLI model of the contradiction metric; null leaves the metric out."""
+    tokenizer: Literal["words", "ptb"] = "words"
+    """What splits texts into words for CIDEr-D; `ptb` gives the words of published values."""
     every: Count = 50
     """Steps between evaluations of the validation split. The test splits are evaluated before the first and after the last step."""
     batch_size: Count = 16

@@ -26,8 +26,8 @@ from rlcap.eval.over_optimization import classify_change
 from rlcap.eval.run_files import run_config
 from rlcap.eval.statistics import Interval, difference_across_seeds, mean_across_seeds
 
-EVALUATION_MODELS = ("retriever", "retriever_pretrained", "nli")
-"""Keys of `evaluation:` in a configuration. Runs are comparable only if they have equal values."""
+EVALUATION_SETTINGS = {"retriever": None, "retriever_pretrained": None, "nli": None, "tokenizer": "words"}
+"""Key of `evaluation:` in a configuration → its value where it is missing. Runs are comparable only if they agree."""
 
 _IN_SPLIT = re.compile(r"(bag|rd)\d+_|singles_out$")
 """Names of metrics that depend on which other images are in the split."""
@@ -107,7 +107,7 @@ def compare(variants: Sequence[Sequence[str | Path]], split: str = "test", every
             "the comparison needs two or more variants with equally many runs, one per training seed; "
             f"got {counts} runs; write runs/a runs/b, or runs/a-0,runs/a-1 runs/b-0,runs/b-1"
         )
-    _check_evaluation_models([run for runs in folders for run in runs])
+    _check_evaluation_settings([run for runs in folders for run in runs])
     evaluations = [[_read_evaluations(run, split) for run in runs] for runs in folders]
     last_steps = [{max(tables) for tables in runs} for runs in evaluations]
     for runs, steps in zip(folders, last_steps, strict=True):
@@ -196,20 +196,21 @@ def _values(table: Table, metric: str, ids: Sequence[str]) -> np.ndarray:
     return table.metrics[metric][[row_of_id[id] for id in ids]]
 
 
-def _check_evaluation_models(runs: Sequence[Path]) -> None:
-    """Raise InputError where two runs measured with different models."""
-    models_of_run = {}
+def _check_evaluation_settings(runs: Sequence[Path]) -> None:
+    """Raise InputError where two runs measured with different models or words."""
+    settings_of_run = {}
     for run in runs:
         values = run_config(run)
         if values is not None:  # captions that no run produced come without a configuration
-            models_of_run[run] = tuple(values.get("evaluation", {}).get(key) for key in EVALUATION_MODELS)
-    for run, models in models_of_run.items():
-        first = next(iter(models_of_run))
-        for key, one, two in zip(EVALUATION_MODELS, models_of_run[first], models, strict=True):
+            own = values.get("evaluation", {})
+            settings_of_run[run] = [own.get(key, default) for key, default in EVALUATION_SETTINGS.items()]
+    for run, settings in settings_of_run.items():
+        first = next(iter(settings_of_run))
+        for key, one, two in zip(EVALUATION_SETTINGS, settings_of_run[first], settings, strict=True):
             if one != two:
                 raise InputError(
-                    f"evaluation.{key} is {one!r} in {first} and {two!r} in {run}; numbers from different evaluation "
-                    "models can't be compared"
+                    f"evaluation.{key} is {one!r} in {first} and {two!r} in {run}; numbers that were measured "
+                    "differently can't be compared"
                 )
 
 

@@ -38,7 +38,8 @@ class RewardOutput:
     scores: Sequence[Score]
     """One score for each caption, in the batch's order."""
     metrics: Mapping[str, float] = field(default_factory=dict)
-    """Numbers about this batch for the log, such as the share of captions that found their image."""
+    """Numbers about this batch for the log, such as the share of captions that found their image. Where a number `x` is a ratio of
+    sums over the batch, a second number `x_count`, its denominator, lets several processes weight it rightly."""
     usage: UsageStats | None = field(default=None, compare=False)
     """What asking judges took; None for a reward that asks none."""
 

@@ -55,7 +55,7 @@ def build_evaluator(
     if truth is None:
         from rlcap.scorers.text.cider import CiderD
 
-        cider = CiderD.fit([sample.references for sample in splits["train"]])
+        cider = CiderD.fit([sample.references for sample in splits["train"]], tokenizer=wanted.tokenizer)
     if wanted.nli:
         from rlcap.scorers.nli import NliScorer
 

@@ -183,7 +183,7 @@ def average_over_processes(metrics: Sequence[Mapping[str, float]]) -> dict[str, 
     """Return the mean of each metric over the processes that have it, as if one process had scored all captions.
 
     A process can lack a metric: without bags, for example, it has no recall. The mean of a reward is weighted by the share
-    of captions on which the reward did not abstain.
+    of captions on which the reward did not abstain, and a metric `x` that comes with `x_count` by that count.
 
     Args:
         metrics: Metric → value, for each process.
@@ -192,11 +192,14 @@ def average_over_processes(metrics: Sequence[Mapping[str, float]]) -> dict[str, 
     means = {}
     for name in names:
         weighted = [(own[name], _weigh_process(own, name)) for own in metrics if name in own]
-        means[name] = sum(value * weight for value, weight in weighted) / sum(weight for _, weight in weighted)
+        total = sum(weight for _, weight in weighted)
+        means[name] = sum(value * weight for value, weight in weighted) / total if total else weighted[0][0]
     return means
 
 
 def _weigh_process(metrics: Mapping[str, float], name: str) -> float:
-    """Return the weight of a process in the mean of a metric: the share of captions from which the metric comes."""
+    """Return the weight of a process in the mean of a metric: how much of the batch the metric comes from."""
+    if f"{name}_count" in metrics:
+        return metrics[f"{name}_count"]
     term, _, statistic = name.rpartition("/")
     return 1 - metrics.get(f"{term}/abstain_rate", 0.0) if statistic in ("mean", "weighted_mean") else 1.0

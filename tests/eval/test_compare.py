@@ -12,7 +12,7 @@ from rlcap.eval.compare import compare, to_markdown
 IDS = [f"image-{i}" for i in range(40)]
 
 
-def run(folder, facts, words=10.0, ids=IDS, retriever="r", split="test", last=9):
+def run(folder, facts, words=10.0, ids=IDS, retriever="r", split="test", last=9, tokenizer=None):
     """Write a run folder whose captions have the fact recall `facts`, (40,) or one number, at the step `last`."""
     for step, recall in ((0, 0.25), *([(last, facts)] if last else [])):
         values = np.broadcast_to(recall, len(ids))
@@ -26,7 +26,8 @@ def run(folder, facts, words=10.0, ids=IDS, retriever="r", split="test", last=9)
             ],
         )  # fmt: skip
     (folder / "config.yaml").write_text(
-        f"evaluation: {{retriever: {retriever}, retriever_pretrained: null, nli: null}}\n"
+        f"evaluation: {{retriever: {retriever}, retriever_pretrained: null, nli: null"
+        f"{f', tokenizer: {tokenizer}' if tokenizer else ''}}}\n"
     )
     return folder
 
@@ -77,6 +78,7 @@ def test_main_metrics_or_all(tmp_path):
     ("change", "message"),
     [
         ({"retriever": "other"}, "evaluation.retriever is 'r' in"),
+        ({"tokenizer": "ptb"}, "evaluation.tokenizer is 'words' in"),
         ({"ids": [f"{id}x" for id in IDS]}, "no image of 'test' in common"),
         ({"split": "validation"}, "has no captions of 'test'"),
         ({"last": 0}, "captioned last at step 0; a run must have ended"),

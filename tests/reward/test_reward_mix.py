@@ -161,6 +161,7 @@ def test_params_win_over_context():
         ({"w": {"reward": "nowhere.at.all:X"}}, "unknown module 'nowhere.at.all'"),
         ({"w": {"reward": "rlcap.rewards.length"}}, "unknown reward 'rlcap.rewards.length'"),
         ({"w": entry("Words", params={"facter": 1})}, r"unknown parameter of .*'facter'; did you mean 'factor'"),
+        ({"m": entry("Moody", params={"foo": 1})}, r"mix.m: unknown parameter of .*Moody 'foo'; known: none"),
         ({"w": entry("Words", weight="1")}, "weight of mix.w must be a finite number, got '1'"),
         ({"w": entry("Words", weight=math.nan)}, "finite number"),
         ({"w": entry("Words", normalize="grupo")}, r"unknown normalize of mix.w 'grupo'; did you mean 'group'"),
@@ -179,7 +180,7 @@ def test_params_win_over_context():
         ),
         (
             {"l": {"reward": "rlcap.rewards.length:Length", "params": {"low": 3, "high": 1}}},
-            r"mix.l: rlcap.rewards.length:Length: 0 < low <= high and 0 < free < most must hold, got \[3, 1\]",
+            "mix.l: rlcap.rewards.length:Length: low must be at most high, but low is 3 and high is 1",
         ),
         (
             {"r": {"reward": "rlcap.rewards.repetition:Repetition", "params": {"orders": 3}}},
@@ -190,6 +191,11 @@ def test_params_win_over_context():
 def test_errors_name_the_component_and_the_known(config, message):
     with pytest.raises(ConfigError, match=message):
         RewardMix.from_config(config)
+
+
+def test_a_reward_without_a_constructor_takes_no_parameters():
+    with pytest.raises(TypeError, match="takes no arguments"):
+        Moody(foo=1)
 
 
 def test_unknown_component_lists_the_known():

@@ -23,7 +23,14 @@ from rlcap.rewards.aloha.parsing import (
     head_noun,
     parse_objects,
 )
-from rlcap.scorers.objects.matching import NameVectors, assign_partners, compute_similarities, match_objects
+from rlcap.scorers.objects.matching import (
+    MAX_COMBINATIONS,
+    NameVectors,
+    assign_partners,
+    compute_similarities,
+    match_alternatives,
+    match_objects,
+)
 from rlcap.types import RewardBatch, Sample
 
 LIST = "<objects>\n- Young  boy.\n- cup or jug\n- notebook (possibly)\n- young boy\n</objects>"
@@ -121,6 +128,66 @@ def test_an_object_that_may_be_several_is_the_best_of_them():
     assert judged("sky or puppy", ("dog",)).value == pytest.approx(cosine("puppy", "dog"))
 
 
+class Table:
+    """An encoder in which each named object has the given cosines with the known objects x, y, …"""
+
+    def __init__(self, cosines):
+        known = len(next(iter(cosines.values())))
+        self.rows = {name: np.eye(known + len(cosines))[i] for i, name in enumerate("xyzw"[:known])}
+        for i, (name, row) in enumerate(cosines.items()):
+            rest = np.zeros(len(cosines))
+            rest[i] = np.sqrt(1 - np.square(row).sum())
+            self.rows[name] = np.concatenate([row, rest])
+
+    def vectors(self, texts):
+        return torch.tensor(np.stack([self.rows[text] for text in texts]))
+
+
+def test_or_is_tried_in_every_combination():
+    """The best name for each pair would give "a or b" the partner x, for a sum of .95 + .55 and a minimum of .55."""
+    table = Table({"a": [0.95, 0], "b": [0, 0.7], "c": [0.7, 0.55]})
+    value, pairs = match_alternatives(NameVectors(table), [("a", "b"), ("c",)], [("x",), ("y",)], min)
+    assert value == pytest.approx(0.7)
+    assert pairs == [(1, pytest.approx(0.7)), (0, pytest.approx(0.7))]
+    assert judged("a or b, c", ("x, y",), encoder=table).value == pytest.approx(0.7)
+    assert judged("a or b, c", ("x, y",), encoder=table).note == "a or b | y | 0.70\nc | x | 0.70"
+    assert judged("a or b, c", ("x, y",), encoder=table, form="mean").value == pytest.approx(0.75)
+
+
+def test_objects_of_one_name_are_one_object():
+    table = Table({"a": [0.9, 0.2], "b": [0.1, 0.5]})
+    value, pairs = match_alternatives(NameVectors(table), [("a", "b"), ("a",)], [("x",), ("y",)], aloha)
+    assert value == pytest.approx(0.9)  # "a or b" is the a that is named already
+    assert pairs == [(0, pytest.approx(0.9))] * 2
+
+
+def test_combinations_are_those_of_the_published_enumeration():
+    rng = np.random.default_rng(0)
+    for form in ("least", "mean"):
+        for _ in range(60):
+            names = [f"n{i}" for i in range(5)]
+            table = Table({name: rng.random(3) / 2 for name in names})
+            mentioned = [tuple(rng.choice(names, rng.integers(1, 4), replace=False).tolist()) for _ in range(3)]
+            known = [tuple(rng.choice(list("xyz"), rng.integers(1, 3), replace=False).tolist()) for _ in range(3)]
+            best = -1.0
+            for named in itertools.product(*mentioned):
+                for present in itertools.product(*known):
+                    rows, columns = ([(name,) for name in sorted(set(own))] for own in (named, present))
+                    pairs = match_objects(compute_similarities(NameVectors(table), rows, columns))
+                    best = max(best, aloha([value for _, value in pairs], form))
+            found, _ = match_alternatives(NameVectors(table), mentioned, known, lambda v, form=form: aloha(v, form))
+            assert found == pytest.approx(best)
+
+
+def test_too_many_combinations_take_the_best_name_of_each_pair():
+    many = [("a", "b")] * 11
+    table = Table({"a": [0.9, 0.2], "b": [0.1, 0.5]})
+    assert MAX_COMBINATIONS < 2**11
+    value, pairs = match_alternatives(NameVectors(table), many, [("x",), ("y",)], aloha)
+    assert len(pairs) == 11
+    assert value == 0
+
+
 def test_more_objects_than_are_known_have_no_partner():
     assert judged("dog, puppy", ("dog",)).value == 0
     assert judged("dog, puppy", ("dog",), form="mean").value == 0.5
@@ -215,11 +282,11 @@ def test_it_abstains_without_known_objects():
 
 
 def test_invalid_options_are_reported():
-    for name, value in (("form", "min"), ("doubted", "maybe")):
+    for name, value, allowed in (("form", "min", "least or mean"), ("doubted", "maybe", "left_out or counted")):
         params = {"judge": {"backend": Lists(), "cache": ":memory:"}, "encoder": Circle(), name: value}
         with pytest.raises(ConfigError, match=f"{name} of Aloha must be"):
             build(Aloha, params)
-        with pytest.raises(ValueError, match="form must be least or mean, and doubted left_out or counted"):
+        with pytest.raises(ValueError, match=f"{name} must be {allowed}, got '{value}'"):
             Aloha(**params)
     with pytest.raises(ConfigError, match="sentence encoder 'nowhere'"):
         make_reward(Aloha, Lists(), "nowhere", cache=":memory:")

@@ -116,8 +116,14 @@ def test_so_many_questions_and_draws_and_no_more():
         engine = Reader()
         judged("A red ball.", engine, questions=many, **options)
         assert len(engine.asked) == calls
-    for wrong in ({"draws": 0}, {"most": 0}, {"unknown": 1.5}, {"enough": 0}, {"unknown": float("nan")}):
-        with pytest.raises(ValueError, match="draws and most must be at least 1"):
+    for wrong, rule in (
+        ({"draws": 0}, "draws must be at least 1, got 0"),
+        ({"most": 0}, "most must be at least 1, got 0"),
+        ({"unknown": 1.5}, "unknown must be at least 0 and at most 1, got 1.5"),
+        ({"unknown": float("nan")}, "unknown must be at least 0 and at most 1, got nan"),
+        ({"enough": 0}, "enough must be above 0 and at most 1, got 0"),
+    ):
+        with pytest.raises(ValueError, match=rule):
             judged("A ball.", **wrong)
     with pytest.raises(ConfigError, match="caption_qa never shows its judge the image"):
         build(CaptionQa, {"judge": {"backend": Reader(), "image": True}})

@@ -3,7 +3,8 @@
 import pytest
 from photo_texts import photo_texts
 
-from rlcap.rewards.chair import Chair, chair_i, object_f1
+from rlcap.rewards.chair import Chair, chair_i, corpus_chair, object_f1
+from rlcap.train.rollout import average_over_processes
 from rlcap.types import RewardBatch, Sample
 
 
@@ -23,9 +24,25 @@ def test_absent_objects_cost_their_share_of_mentions():
     reward = Chair()
     found = reward.score(batch("A puppy on a sofa.", "A puppy on a sofa with a cat.", "A zebra."))
     assert [score.value for score in found] == pytest.approx([0, -1 / 3, -1])
-    assert found.metrics == {"chair_i": pytest.approx(4 / 9), "chair_s": pytest.approx(2 / 3)}
+    assert found.metrics == {"chair_i": pytest.approx(2 / 6), "chair_i_count": 6, "chair_s": pytest.approx(2 / 3)}
     found = Chair(form="f1").score(batch("A puppy on a sofa.", "A puppy.", "A zebra.", ""))
     assert [score.value for score in found] == pytest.approx([1, 2 / 3, 0, 0])
+
+
+def test_the_logged_ratio_is_that_of_the_corpus():
+    found = Chair().score(batch("A dog.", "A dog, a zebra, a bus and a pizza."))
+    assert [score.value for score in found] == pytest.approx([0, -0.75])
+    assert found.metrics == {"chair_i": pytest.approx(0.6), "chair_i_count": 5, "chair_s": 0.5}
+    halves = [Chair().score(batch(text)).metrics for text in ("A dog.", "A dog, a zebra, a bus and a pizza.")]
+    assert average_over_processes(halves)["chair_i"] == pytest.approx(0.6)
+    nothing = Chair().score(batch("A view.")).metrics
+    assert nothing["chair_i"] == average_over_processes([nothing, nothing])["chair_i"] == 0
+    assert corpus_chair([(0, 1), (3, 4)])["chair_i"] == pytest.approx(0.6)
+
+
+def test_a_baby_elephant_is_no_person():
+    found = Chair().score(batch("A baby elephant walks.", references=("An elephant walking in the grass.",)))
+    assert found[0].value == 0
 
 
 def test_silence_loses_where_there_is_something_to_name():

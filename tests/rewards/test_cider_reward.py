@@ -97,6 +97,12 @@ def test_frequencies_are_counted_by_command(tmp_path, capsys):
     assert reward.cider.eos
     assert values(reward, ["a red bus"], [TEXTS[0]]) == values(Cider(TEXTS), ["a red bus"], [TEXTS[0]])
     assert cli.main(["cider", "nothing.json", "--out", str(out)]) == 2
+    assert cli.main(["cider", str(source), "--out", str(out), "--tokenizer", "ptb"]) == 0
+    assert Cider(str(out)).cider.tokenizer == "ptb"
+    assert values(Cider(str(out)), ["a dog's"], [["a dog 's"]])[0] == pytest.approx(10)
+    assert values(Cider(TEXTS), ["a dog's"], [["a dog 's"]])[0] < 5
+    with pytest.raises(ValueError, match="tokenizer is words, but the frequencies were counted with ptb"):
+        Cider(str(out), tokenizer="words")
 
 
 def test_published_value_of_clipscores_examples():

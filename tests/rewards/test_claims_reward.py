@@ -53,6 +53,23 @@ def test_golden():
     assert f1(0, 0) == 0
 
 
+def test_golden_recall_of_dcscore():
+    """A true claim counts 1 / (number of claims of its fact, true or not)."""
+    both = [claim(fact=0), claim(False, fact=0)]
+    assert recall(both, 2) == 0.5
+    assert recall(both, 2, "dcscore") == 0.25
+    assert recall([claim(fact=0), claim(fact=0), claim(fact=1)], 4, "dcscore") == 0.5
+    assert recall(
+        [claim(fact=0), claim(None, fact=0), claim(pointable=False, fact=0), claim()], 2, "dcscore"
+    ) == pytest.approx(4 / 9)
+    reply = format_claims(both)
+    assert judged(reply, form="recall", references=FACTS[:2])[0].value == 0.5
+    assert judged(reply, form="recall", references=FACTS[:2], repeated_facts="dcscore")[0].value == 0.25
+    assert judged(reply, references=FACTS[:2], repeated_facts="dcscore")[0].value == pytest.approx(f1(0.5, 0.25))
+    with pytest.raises(ValueError, match="repeated_facts must be once or dcscore, got 'twice'"):
+        Claims({"backend": Says(""), "cache": ":memory:"}, repeated_facts="twice")
+
+
 def test_the_list_is_read_and_written():
     found = parse_claims(LIST, 2)
     assert found == [

@@ -3,9 +3,10 @@
     vocabulary = Vocabulary.coco()          # or .read("synonyms.txt"), or Vocabulary({"cup": ["cup", "mug"]})
     vocabulary.mentions("Two men on a train track watch a hot dog stand.")      # ["person", "hot dog"]
 
-The longest name at each position wins, so that "hot dog" is not a dog. Phrases in which a name is no object ("train
-track", "bus stop", "home plate") win as well, and count as no mention. Plurals are folded into singulars. Errors that
-need an understanding of the text remain: the two meanings of "a bat", or "she ties her hair".
+The longest name at each position wins, so that "hot dog" is not a dog. Phrases in which a name is no mention of its
+object ("train track", "baby elephant", "a couple of zebras") are those of `rlcap.scorers.objects.readings`. Plurals are
+folded into singulars. Errors that need an understanding of the text remain: the two meanings of "a bat", or "she ties
+her hair".
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 
 from rlcap.io.text import read_lines
+from rlcap.scorers.objects.readings import COMPOUNDS, NO_OBJECT, is_colour, is_modifier
 from rlcap.scorers.text.ngrams import tokenize
 
 COCO_80: Mapping[str, str] = {
@@ -22,7 +24,8 @@ COCO_80: Mapping[str, str] = {
     "teenager teen player skier surfer snowboarder skateboarder skater rider cyclist bicyclist biker motorcyclist batter "
     "pitcher catcher umpire goalie swimmer pedestrian passenger driver worker chef cook waiter waitress bride groom couple "
     "crowd family officer policeman policewoman firefighter soldier farmer fisherman cowboy mother father mom dad son "
-    "daughter brother sister friend student teacher spectator bystander tourist shopper villager",
+    "daughter brother sister friend student teacher spectator bystander tourist shopper villager "
+    "male female cop baker doctor traveler traveller sailor nurse",
     "bicycle": "bike cycle tricycle unicycle pushbike",
     "car": "automobile van minivan sedan suv hatchback coupe convertible taxi cab jeep limousine limo",
     "motorcycle": "motorbike scooter moped motor_bike motor_cycle dirt_bike",
@@ -37,7 +40,8 @@ COCO_80: Mapping[str, str] = {
     "parking meter": "",
     "bench": "pew",
     "bird": "seagull gull pigeon duck goose geese swan parrot owl eagle hawk crow sparrow pelican flamingo peacock ostrich "
-    "heron crane rooster hen chicken_coop dove robin finch penguin parakeet hummingbird",
+    "heron crane rooster hen chicken_coop dove robin finch penguin parakeet hummingbird egret falcon "
+    "vulture pheasant blackbird sandpiper",
     "cat": "kitten kitty feline tabby",
     "dog": "puppy pup hound terrier poodle dachshund retriever labrador bulldog collie husky pug corgi",
     "horse": "pony mare stallion foal colt mustang",
@@ -51,7 +55,7 @@ COCO_80: Mapping[str, str] = {
     "umbrella": "parasol",
     "handbag": "purse wallet pocketbook hand_bag tote shoulder_bag",
     "tie": "necktie bow_tie bowtie neck_tie",
-    "suitcase": "luggage suit_case briefcase trunk duffel_bag",
+    "suitcase": "luggage suit_case briefcase steamer_trunk duffel_bag",
     "frisbee": "flying_disc flying_disk",
     "skis": "ski",
     "snowboard": "snow_board",
@@ -85,7 +89,7 @@ COCO_80: Mapping[str, str] = {
     "bed": "mattress bunk crib cot",
     "dining table": "table desk coffee_table kitchen_table picnic_table",
     "toilet": "urinal commode toilet_seat lavatory",
-    "tv": "television tv_set television_set tv_screen",
+    "tv": "television monitor tv_set television_set tv_screen",
     "laptop": "notebook_computer laptop_computer macbook computer",
     "mouse": "mice computer_mouse",
     "remote": "remote_control wii_remote game_controller wiimote",
@@ -106,26 +110,6 @@ COCO_80: Mapping[str, str] = {
 }
 """The 80 classes of COCO → further names; underscores join the words of a name."""
 
-NO_OBJECT = (
-    "train track", "train station", "train platform", "bus stop", "bus station", "bus shelter", "car park", "boat house",
-    "home plate", "dog house", "dog park", "bird house", "bird feeder", "cat food", "dog food", "horse race", "chair lift",
-    "ski lift", "ski slope", "ski resort", "ski pole", "ski boot", "ski lodge", "kite string", "table tennis", "table cloth",
-    "table top", "bed room", "bath tub", "orange juice", "apple juice", "carrot cake", "pizza box", "cake stand", "book shelf",
-    "book case", "book store", "bottle opener", "cow boy", "toilet paper", "baseball field", "baseball game", "baseball player",
-    "baseball cap", "baseball uniform", "football field", "football game", "football player", "basketball court",
-    "basketball hoop", "volleyball net", "soccer ball field", "ball park", "ball game", "ball field", "cup board", "bear skin",
-    "mouse pad", "keyboard player", "sink hole", "elephant ear", "stuffed giraffe", "glass table", "seat belt",
-)  # fmt: skip
-"""Phrases that contain a name but mention no such object."""
-
-COLOURS = frozenset({"orange"})
-"""Names that are also colours: before another noun they mention no object."""
-_AFTER_A_COLOUR = frozenset(
-    tokenize(
-        "and or is are was were on in at of with by near next to from for beside behind under over that which lying sitting "
-        "hanging slices slice"
-    )
-)
 _IRREGULAR = {
     "men": "man", "women": "woman", "children": "child", "people": "person", "mice": "mouse", "geese": "goose", "knives": "knife",
     "calves": "calf", "oxen": "ox", "wives": "wife", "skis": "ski", "policemen": "policeman", "firemen": "fireman",
@@ -135,9 +119,10 @@ _IRREGULAR = {
 
 def singular(word: str) -> str:
     """Return a noun's singular by rules: dogs → dog, boxes → box, puppies → puppy, dog's → dog; bus stays."""
-    word = word.removesuffix("'s").removesuffix("’s")
-    if word in _IRREGULAR:
-        return _IRREGULAR[word]
+    word = word.removesuffix("'s")
+    for plural in (word, word.removesuffix("s")):  # people also write "mens" for men's
+        if plural in _IRREGULAR:
+            return _IRREGULAR[plural]
     if len(word) > 4 and word.endswith("ies"):
         return word[:-3] + "y"
     if (
@@ -161,29 +146,33 @@ class Vocabulary:
 
     Args:
         names: further names of each class; the class itself is a name as well.
-        no_object: phrases that contain a name but mention no object.
+        no_object: phrases that contain a name but mention no object. A name of a class is never such a phrase.
 
     Raises:
         ValueError: there is no name at all.
     """
 
-    def __init__(self, names: Mapping[str, Iterable[str]], no_object: Iterable[str] = ()) -> None:
-        self._class_of_name: dict[tuple[str, ...], str | None] = {fold_words(phrase): None for phrase in no_object}
+    def __init__(self, names: Mapping[str, Iterable[str]], no_object: Iterable[str] = NO_OBJECT) -> None:
+        self._class_of_name: dict[tuple[str, ...], str | None] = {}
         for label, others in names.items():
             for name in (label, *others):
                 if words := fold_words(name):
                     self._class_of_name.setdefault(words, label)
-        self.classes = tuple(names)
-        self._longest = max(map(len, self._class_of_name), default=0)
-        if not any(self._class_of_name.values()):
+        if not self._class_of_name:
             raise ValueError("a vocabulary needs at least one class with a name")
+        for phrase, name in COMPOUNDS.items():
+            self._class_of_name.setdefault(fold_words(phrase), self.label(name))
+        for phrase in no_object:
+            self._class_of_name.setdefault(fold_words(phrase), None)
+        self.classes = tuple(names)
+        self._longest = max(map(len, self._class_of_name))
 
     @classmethod
     @lru_cache(maxsize=1)
     def coco(cls) -> Vocabulary:
         """Return the 80 classes of COCO with everyday synonyms."""
         names = {label: [name.replace("_", " ") for name in others.split()] for label, others in COCO_80.items()}
-        return cls(names, NO_OBJECT)
+        return cls(names)
 
     @classmethod
     def read(cls, path: str | os.PathLike) -> Vocabulary:
@@ -201,7 +190,7 @@ class Vocabulary:
             raise ValueError(
                 f"{path} holds no class: write one class per line, its name and its synonyms separated by commas"
             )
-        return cls(names, NO_OBJECT)
+        return cls(names)
 
     def label(self, name: str) -> str | None:
         """Return the class with that name ("sofa" → couch), or None."""
@@ -209,26 +198,25 @@ class Vocabulary:
 
     def mentions(self, text: str) -> list[str]:
         """Return the class of each mention, in the order of the text."""
-        raw = tokenize(text)
-        words = [singular(word) for word in raw]
+        words = tokenize(text)
+        singulars = [singular(word) for word in words]
+
+        def label(i: int) -> str | None:
+            return self._class_of_name.get(tuple(singulars[i : i + self._length(singulars, i)]))
+
         mentions: list[str] = []
         i = 0
         while i < len(words):
-            for length in range(min(self._longest, len(words) - i), 0, -1):
-                key = tuple(words[i : i + length])
-                if key in self._class_of_name:
-                    label = self._class_of_name[key]
-                    if label is not None and not self._is_colour(raw, i, length):
-                        mentions.append(label)
-                    i += length
-                    break
-            else:
-                i += 1
+            length = self._length(singulars, i)
+            found = label(i)
+            if found is not None and not (
+                length == 1 and (is_colour(words, i) or is_modifier(words, singulars, i, label))
+            ):
+                mentions.append(found)
+            i += max(length, 1)
         return mentions
 
-    def _is_colour(self, raw: list[str], i: int, length: int) -> bool:
-        """Return whether the name at position `i` is used as a colour: "an orange cat", "the cat is orange"."""
-        if length > 1 or raw[i] not in COLOURS:
-            return False
-        follows = i + 1 < len(raw) and raw[i + 1] not in _AFTER_A_COLOUR
-        return follows or (i > 0 and raw[i - 1] in ("is", "are", "bright", "and"))
+    def _length(self, singulars: list[str], i: int) -> int:
+        """Return the number of words of the longest name or phrase that begins at position `i`, or 0."""
+        lengths = range(min(self._longest, len(singulars) - i), 0, -1)
+        return next((n for n in lengths if tuple(singulars[i : i + n]) in self._class_of_name), 0)

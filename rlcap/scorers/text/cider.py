@@ -22,7 +22,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from rlcap.io.atomic import write_json
 from rlcap.io.text import read_json
-from rlcap.scorers.text.ngrams import ngrams, tokenize
+from rlcap.scorers.text.ngrams import ngrams
+from rlcap.scorers.text.tokenizers import TokenizerName, get_tokenizer
 
 SCHEMA = 1
 """Version of the file format."""
@@ -33,7 +34,7 @@ SIGMA = 6.0
 SCALE = 10.0
 """Factor of the score, as published."""
 EOS = "<eos>"
-"""The end mark; `tokenize` never returns such a word."""
+"""The end mark; no tokenizer returns such a word."""
 
 
 class CiderD:
@@ -45,32 +46,43 @@ class CiderD:
         n_documents: number of images.
         eos: whether texts end with an end mark (see the module docstring); the frequencies must have been counted with
             the same setting.
+        tokenizer: what splits texts into words; the frequencies must have been counted with the same one.
 
     Raises:
-        ValueError: there are fewer than two images.
+        ValueError: there are fewer than two images, or no tokenizer of that name.
     """
 
-    def __init__(self, document_frequencies: Mapping[str, int], n_documents: int, eos: bool = False) -> None:
+    def __init__(
+        self,
+        document_frequencies: Mapping[str, int],
+        n_documents: int,
+        eos: bool = False,
+        tokenizer: TokenizerName = "words",
+    ) -> None:
         if n_documents < 2:
             raise ValueError(
                 f"CIDEr-D needs document frequencies of at least 2 images, got {n_documents}: with one, every weight is 0"
             )
         self.document_frequencies, self.n_documents, self.eos = dict(document_frequencies), n_documents, eos
+        self.tokenizer, self._tokenize = tokenizer, get_tokenizer(tokenizer)
 
     @classmethod
-    def fit(cls, references: Iterable[Sequence[str]], eos: bool = False) -> CiderD:
+    def fit(cls, references: Iterable[Sequence[str]], eos: bool = False, tokenizer: TokenizerName = "words") -> CiderD:
         """Count for each n-gram of one to four words the images whose references contain it.
 
         Args:
             references: the reference captions of each image.
             eos: whether to count an end mark as a word of every text.
+            tokenizer: what splits texts into words.
         """
         counts: Counter[str] = Counter()
         images = 0
+        tokenize = get_tokenizer(tokenizer)
+        end = [EOS] if eos else []
         for texts in references:
             images += 1
-            counts.update({gram for text in texts for gram in _grams(_words(text, eos))})
-        return cls({gram: count for gram, count in counts.items() if count > 1}, images, eos)
+            counts.update({gram for text in texts for gram in _grams([*tokenize(text), *end])})
+        return cls({gram: count for gram, count in counts.items() if count > 1}, images, eos, tokenizer)
 
     def score(self, caption: str, references: Sequence[str]) -> float:
         """Return the CIDEr-D of a caption, in [0, 10].
@@ -96,6 +108,7 @@ class CiderD:
         data = {
             "schema": SCHEMA,
             "eos": self.eos,
+            "tokenizer": self.tokenizer,
             "n_documents": self.n_documents,
             "document_frequencies": self.document_frequencies,
         }
@@ -112,22 +125,19 @@ class CiderD:
             data = read_json(path, "frequencies")
             if data["schema"] != SCHEMA:
                 raise ValueError(f"schema {data['schema']!r}, this version reads {SCHEMA}")
-            return cls(data["document_frequencies"], data["n_documents"], bool(data.get("eos", False)))
+            options = {"eos": bool(data.get("eos", False)), "tokenizer": data.get("tokenizer", "words")}
+            return cls(data["document_frequencies"], data["n_documents"], **options)
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{path} was not written by CiderD.save ({error}); fit and save it again") from error
 
     def _vectors(self, text: str) -> tuple[dict[int, dict[str, float]], int]:
         """Return the tf-idf vectors by order n, and the number of words minus one (as published), at least 0."""
-        words = _words(text, self.eos)
+        words = [*self._tokenize(text), *([EOS] if self.eos else [])]
         vectors: dict[int, dict[str, float]] = {n: {} for n in ORDERS}
         for gram, count in Counter(_grams(words)).items():
             idf = math.log(self.n_documents) - math.log(max(1, self.document_frequencies.get(gram, 1)))
             vectors[gram.count(" ") + 1][gram] = count * idf
         return vectors, max(len(words) - 1, 0)
-
-
-def _words(text: str, eos: bool) -> list[str]:
-    return [*tokenize(text), EOS] if eos else tokenize(text)
 
 
 def _grams(words: Sequence[str]) -> Iterable[str]:

@@ -1,6 +1,7 @@
 """BLEU and ROUGE-L of one caption: the overlap of its wording with the references.
 
-Words are those of `rlcap.scorers.text.ngrams.tokenize`. On equal words, the values equal those of pycocoevalcap.
+On equal words, the values equal those of pycocoevalcap. Its words are those of the tokenizer `ptb`; see
+`rlcap.scorers.text.tokenizers`.
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 
-from rlcap.scorers.text.ngrams import ngrams, tokenize
+from rlcap.scorers.text.ngrams import ngrams
+from rlcap.scorers.text.tokenizers import TokenizerName, get_tokenizer
 
 TINY, SMALL = 1e-15, 1e-9
 """Amounts that pycocoevalcap adds to matches and counts, so that an order without a match gives a tiny value, not 0."""
@@ -17,7 +19,7 @@ BETA = 1.2
 """Weight of recall over precision in ROUGE-L (Lin 2004), as in COCO's evaluation."""
 
 
-def bleu(caption: str, references: Sequence[str], order: int = 4) -> float:
+def bleu(caption: str, references: Sequence[str], order: int = 4, tokenizer: TokenizerName = "words") -> float:
     """Return the BLEU of one caption (Papineni et al. 2002), in [0, 1].
 
     BLEU is the geometric mean of the clipped precisions of n-grams of 1 to `order` words, times the brevity penalty.
@@ -26,7 +28,7 @@ def bleu(caption: str, references: Sequence[str], order: int = 4) -> float:
     Raises:
         ValueError: there are no references.
     """
-    words, texts = tokenize(caption), _tokenized(references)
+    words, *texts = _tokenize(caption, references, tokenizer)
     if not words:
         return 0.0
     product = 1.0
@@ -42,7 +44,7 @@ def bleu(caption: str, references: Sequence[str], order: int = 4) -> float:
     return product ** (1 / order) * (math.exp(1 - 1 / ratio) if ratio < 1 else 1.0)
 
 
-def rouge_l(caption: str, references: Sequence[str], beta: float = BETA) -> float:
+def rouge_l(caption: str, references: Sequence[str], beta: float = BETA, tokenizer: TokenizerName = "words") -> float:
     """Return ROUGE-L (Lin 2004) in [0, 1]: the F-measure of the longest common subsequence.
 
     Precision and recall are each the best over the references, as in COCO's evaluation.
@@ -50,7 +52,7 @@ def rouge_l(caption: str, references: Sequence[str], beta: float = BETA) -> floa
     Raises:
         ValueError: there are no references.
     """
-    words, texts = tokenize(caption), _tokenized(references)
+    words, *texts = _tokenize(caption, references, tokenizer)
     common = [longest_common_subsequence(words, text) for text in texts]
     if not words or not any(common):
         return 0.0
@@ -69,7 +71,8 @@ def longest_common_subsequence(first: Sequence[str], second: Sequence[str]) -> i
     return row[-1]
 
 
-def _tokenized(references: Sequence[str]) -> list[list[str]]:
+def _tokenize(caption: str, references: Sequence[str], tokenizer: TokenizerName) -> list[list[str]]:
+    """Return the words of the caption, followed by those of each reference."""
     if not references:
         raise ValueError("BLEU and ROUGE need at least one reference")
-    return [tokenize(text) for text in references]
+    return list(map(get_tokenizer(tokenizer), (caption, *references)))

@@ -8,6 +8,7 @@ A command imports large packages only when it runs, so that help and error messa
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Sequence
 
@@ -115,6 +116,11 @@ def build_parser() -> argparse.ArgumentParser:
         commands, "doctor", _doctor, "check the installation: what works, what is missing, and how to fix it"
     )
     doctor.add_argument("--json", action="store_true", help="print JSON, for programs")
+    doctor.add_argument(
+        "--reproduce",
+        action="store_true",
+        help="run the first steps of the main job, and say whether this machine gives the recorded adapter bit for bit (one minute)",
+    )
     for part in (
         train,
         init,
@@ -138,7 +144,20 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _reproduce(options: argparse.Namespace) -> int:
+    """Print whether this machine gives the recorded adapter. Another adapter is no error, so that the exit code is 0."""
+    from dataclasses import asdict
+
+    from rlcap.cli.reproduce import reproduce
+
+    result = reproduce()
+    print(json.dumps(asdict(result) | {"identical": result.is_identical}) if options.json else result.text())
+    return 0
+
+
 def _doctor(options: argparse.Namespace) -> int:
+    if options.reproduce:
+        return _reproduce(options)
     from rlcap.cli.doctor import examine
 
     health = examine()

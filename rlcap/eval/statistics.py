@@ -5,7 +5,9 @@ and not of images. It is mean ± t · standard error. The standard error is the 
 (Bell and McCaffrey 2002, "Bias reduction in standard errors for linear regression with multi-stage samples", Survey
 Methodology 28), and t has their degrees of freedom, computed with the correlation within clusters that the values show
 (Imbens and Kolesár 2016, "Robust standard errors in small samples", Review of Economics and Statistics 98, §III). With
-clusters of equal size these are (number of clusters − 1). A bootstrap of five clusters would be too narrow.
+clusters of equal size these are (number of clusters − 1). The standard error is multiplied by √(1 + 1 / (df + 1)): the
+means of a few clusters are skewed where the metric is a share, and without the factor, which simulation has chosen, five
+clusters hold the truth in .925 of the cases. A bootstrap of five clusters holds it in .85.
 
 **Seeds.** With one training seed, the interval says where the mean lies for *other images and the same seed*. With
 several seeds it says where it lies for *other images and other seeds*. The seeds are a level of their own, crossed with
@@ -212,7 +214,7 @@ def estimate(values: np.ndarray, clusters: Clusters = None) -> Estimate:
         correction = np.where(share < 1 - 1e-9, 1 / (1 - share), np.nan)  # CR2; a single cluster has no variance
     by_cluster = (of_cluster**2 * correction).sum(-1)
     df = _degrees_of_freedom(share * number.mean((-2, -1))[..., None], of_cluster, residuals.mean(-2))
-    quantile = t_quantile(df)
+    quantile = t_quantile(df) * np.sqrt(1 + 1 / (df + 1))
     mean, seeds = seed_means.mean((-2, -1)), values.shape[-2]
     present = (share > 0).sum(-1)
     if seeds == 1:

@@ -82,7 +82,9 @@ def read_summary(run_dir: str | os.PathLike) -> dict[str, Any]:
         raise FileNotFoundError(f"{path} does not exist; rlcap.eval.summary.summarise(run_dir) makes it from captions/")
     summary = read_json(path, "the summary")
     if summary.get("schema") != SCHEMA:
-        raise ValueError(f"{path} has schema {summary.get('schema')!r}, this version reads {SCHEMA}; rlcap report {run_dir} writes it again")
+        raise ValueError(
+            f"{path} has schema {summary.get('schema')!r}, this version reads {SCHEMA}; rlcap report {run_dir} writes it again"
+        )
     for part in (*summary["evaluations"], *summary["changes"]):
         for values in part["metrics"].values():
             for interval in (values, values.get("difference"), values.get("relative")):

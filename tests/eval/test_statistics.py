@@ -14,6 +14,9 @@ from rlcap.eval.statistics import (
     t_quantile,
 )
 
+FACTOR_3, FACTOR_4 = (4 / 3) ** 0.5, (5 / 4) ** 0.5
+"""How much wider skewness makes the interval over three and over four clusters: √(1 + 1 / clusters)."""
+
 
 def test_a_constant_has_no_width_and_no_values_have_no_mean():
     assert mean_interval([2.0, 2.0, 2.0])[:3] == (2.0, 2.0, 2.0)
@@ -22,9 +25,9 @@ def test_a_constant_has_no_width_and_no_values_have_no_mean():
     assert all(np.isnan(mean_interval([])[:3]))
 
 
-def test_images_of_their_own_give_the_t_interval_of_a_textbook():
+def test_images_of_their_own_give_the_t_interval():
     # mean 3, sum of squares 4 + 1 + 0 + 9 = 14, standard error √(14 / 3 / 4), t(.975; 3) = 3.18245
-    half = 3.18245 * (14 / 3 / 4) ** 0.5
+    half = FACTOR_4 * 3.18245 * (14 / 3 / 4) ** 0.5
     interval = mean_interval([1.0, 2.0, 3.0, 6.0])
     assert interval[:3] == pytest.approx((3, 3 - half, 3 + half), abs=1e-4)
     assert interval[3:] == (pytest.approx(3), 4)
@@ -32,7 +35,7 @@ def test_images_of_their_own_give_the_t_interval_of_a_textbook():
 
 def test_equal_clusters_give_the_t_interval_of_their_means():
     # the means 1.5, 2.5 and 5 have the mean 3, a variance of 3.25 and t(.975; 2) = 4.30265
-    half = 4.30265 * (3.25 / 3) ** 0.5
+    half = FACTOR_3 * 4.30265 * (3.25 / 3) ** 0.5
     interval = mean_interval([1.0, 2.0, 2.0, 3.0, 4.0, 6.0], ["a", "a", "b", "b", "c", "c"])
     assert interval == pytest.approx((3, 3 - half, 3 + half, 2, 3), abs=1e-4)
     shuffled = mean_interval([2.0, 4.0, 1.0, 3.0, 6.0, 2.0], ["a", "c", "a", "b", "c", "b"])
@@ -57,7 +60,9 @@ def test_unequal_clusters_agree_with_the_matrices_of_bell_and_mccaffrey():
     df = np.trace(matrix) ** 2 / np.trace(matrix @ matrix)
     interval = mean_interval(values, list(clusters))
     assert interval.df == pytest.approx(df)
-    assert interval.high - interval.mean == pytest.approx(float(t_quantile(df)) * variance**0.5)
+    assert interval.high - interval.mean == pytest.approx(
+        float(t_quantile(df)) * (variance * (1 + 1 / (df + 1))) ** 0.5
+    )
 
 
 def test_two_seeds_by_hand():
@@ -70,7 +75,7 @@ def test_two_seeds_by_hand():
     assert mean_across_seeds(values)[:3] == pytest.approx((4, 4 - half, 4 + half), abs=1e-3)
     values = np.array([[1.0, 3.0, 5.0], [3.0, 5.0, 7.0]])  # nothing is peculiar to an image in one seed
     across, images = 2 / 2, 4 / 3
-    half = (12.7062 * across + 4.30265 * images) / (across + images) ** 0.5
+    half = (12.7062 * across + FACTOR_3 * 4.30265 * images) / (across + images) ** 0.5
     assert mean_across_seeds(values)[:3] == pytest.approx((4, 4 - half, 4 + half), abs=1e-3)
 
 
@@ -116,8 +121,8 @@ def test_relative_change_by_hand_and_at_zero():
     # a negative start: up is up
     assert relative_change([-2.0, -2.0], [-1.0, -1.0]).mean == pytest.approx(0.5)
     # the means are 2 and 3, the ratio 1.5; after − 1.5 · before is ∓.5, over the start ∓.25; t(.975; 1) = 12.7062
-    change = relative_change([1.0, 3.0], [1.0, 5.0])
-    assert change[:3] == pytest.approx((0.5, 0.5 - 12.7062 * 0.25, 0.5 + 12.7062 * 0.25), abs=1e-3)
+    change, half = relative_change([1.0, 3.0], [1.0, 5.0]), 1.5**0.5 * 12.7062 * 0.25
+    assert change[:3] == pytest.approx((0.5, 0.5 - half, 0.5 + half), abs=1e-3)
 
 
 def test_lengths_must_agree():

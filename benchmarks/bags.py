@@ -8,9 +8,7 @@ bags of 20.
 
 from __future__ import annotations
 
-from lab_runs import metric_intervals, metric_values, parse_arguments, print_table, train, write_json
-
-from rlcap.eval.statistics import difference_across_seeds
+from lab_runs import INTERVALS, gap, metric_intervals, parse_arguments, print_table, train, write_json
 
 VARIANTS = {"all": [], "random_bags": ["curriculum={bag_size: 20, level: random}"]}
 COLUMNS = (
@@ -31,18 +29,15 @@ def main() -> None:
         for name in VARIANTS
     }
     print_table(
-        f"Last step, and difference to the own start; 95 % intervals over {len(options.seeds)} seeds and images",
+        f"Last step, and difference to the own start; 95 % intervals over {len(options.seeds)} seeds and clusters of images",
         results,
         COLUMNS,
     )
     print("\nBagCurri minus random bags, at the end:")
-    gaps = {}
-    for column in COLUMNS:
-        split, metric = column.split("/")
-        ends = [metric_values(options.out, name, options.seeds, split, metric, True) for name in ("random_bags", "all")]
-        gaps[column] = difference_across_seeds(*ends)._asdict()
-        print(f"  {column}: {gaps[column]['mean']:+.3f} [{gaps[column]['low']:+.3f}, {gaps[column]['high']:+.3f}]")
-    write_json(options.json, seeds=options.seeds, results=results, bagcurri_minus_random=gaps, cost=cost)
+    gaps = {column: gap(options.out, ("random_bags", "all"), options.seeds, column) for column in COLUMNS}
+    write_json(
+        options.json, intervals=INTERVALS, seeds=options.seeds, results=results, bagcurri_minus_random=gaps, cost=cost
+    )
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from lab_runs import ROOT, metric_intervals, parse_arguments, train, write_json
+from lab_runs import INTERVALS, ROOT, metric_intervals, parse_arguments, train, write_json
 from mixes import PARTS
 
 from rlcap.config.loading import load_config
@@ -109,7 +109,14 @@ def main() -> None:
             for alarm in seed_alarms:
                 print(f"{name}, seed {seed}, {alarm['split']}: {describe_alarm(alarm)}")
     write_json(
-        options.json, seeds=options.seeds, probes=predicted, results=results, alarms=alarms, rises=rises, cost=cost
+        options.json,
+        intervals=INTERVALS,
+        seeds=options.seeds,
+        probes=predicted,
+        results=results,
+        alarms=alarms,
+        rises=rises,
+        cost=cost,
     )
 
 

@@ -4,7 +4,7 @@
 
 Each caption of nocaps-FOIL with one wrong word is judged as it is, with "There might be" before it, and with "Maybe"
 before it, by fidelity alone (alpha 1), on its own references. `gain` is the mean of hedged minus plain values, with a
-95 % bootstrap interval, in units of a reward in [-1, 1]; `rises` is the share of captions that gain anything. The
+95 % interval, in units of a reward in [-1, 1]; `rises` is the share of captions that gain anything. The
 folder of --foil holds nocaps_foil.json, that of --nli an NLI cross-encoder.
 """
 
@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from rlcap.cli.arguments import folder, positive
-from rlcap.eval.statistics import bootstrap_mean
+from rlcap.eval.statistics import mean_interval
 from rlcap.rewards.hallucination import Hallucination
 from rlcap.types import RewardBatch, Sample
 
 # isort: split
 # Without the split, a folder `runs` in the root changes where ruff sorts this import.
-from lab_runs import write_json
+from lab_runs import INTERVALS, write_json
 
 FORMS = ("mocha", "sentences", "grounded")
 HEDGES = ("There might be", "Maybe")
@@ -67,12 +67,12 @@ def main() -> None:
         for hedge, caption_gains in measure_gains(
             Hallucination(nli, form=form, alpha=1.0), captions, references
         ).items():
-            mean, rises = bootstrap_mean(caption_gains), sum(gain > RISE for gain in caption_gains) / len(caption_gains)
+            mean, rises = mean_interval(caption_gains), sum(gain > RISE for gain in caption_gains) / len(caption_gains)
             results[f"{form}, {hedge}"] = {**mean._asdict(), "rises": rises}
             print(
                 f"| {form} | {hedge} | {mean.mean:+.2f} [{mean.low:+.2f}, {mean.high:+.2f}] | {rises:.0%} |", flush=True
             )
-    write_json(args.json, captions=len(captions), results=results)
+    write_json(args.json, intervals=INTERVALS, captions=len(captions), results=results)
 
 
 if __name__ == "__main__":

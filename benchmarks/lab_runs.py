@@ -23,6 +23,8 @@ from rlcap.eval.metric_catalog import CATALOG
 from rlcap.eval.statistics import difference_across_seeds, mean_across_seeds, relative_change_across_seeds
 
 ROOT = Path(__file__).resolve().parent.parent
+INTERVALS = "over clusters of images, and seeds as a level"
+"""What a results file says of its intervals. One that says nothing has those of rlcap 0.1, a bootstrap over images."""
 
 
 def parse_arguments(question: str, out: str) -> argparse.Namespace:
@@ -86,6 +88,12 @@ def run_timed(command: Sequence[str], threads: int) -> dict[str, float]:
     return {"seconds": time.time() - start, "peak_mb": usage.ru_maxrss / 1024}
 
 
+def image_clusters(out: Path, name: str, seeds: Sequence[int], split: str) -> list[str] | None:
+    """Return the family of each image, in the order of `metric_values`; None for runs of rlcap 0.1, which name none."""
+    folder = out / f"{name}-{seeds[0]}"
+    return read_tables(folder, evaluated_steps(folder)[0])[split].clusters
+
+
 def metric_values(out: Path, name: str, seeds: Sequence[int], split: str, metric: str, last: bool) -> list[np.ndarray]:
     """Return the per-image values of a metric for each seed, at the first or last evaluated step.
 
@@ -102,20 +110,30 @@ def metric_values(out: Path, name: str, seeds: Sequence[int], split: str, metric
 def metric_intervals(out: Path, name: str, seeds: Sequence[int], split: str, metric: str) -> dict:
     """Return start, end, difference and relative change of a metric, each {mean, low, high}.
 
-    The difference is also given for each seed, with its interval over images.
+    The difference is also given for each seed, with its interval over images of that seed.
     """
+    clusters = image_clusters(out, name, seeds, split)
     before, after = (metric_values(out, name, seeds, split, metric, last) for last in (False, True))
     intervals = {
-        "start": mean_across_seeds(before),
-        "end": mean_across_seeds(after),
-        "difference": difference_across_seeds(before, after),
-        "relative": relative_change_across_seeds(before, after),
+        "start": mean_across_seeds(before, clusters),
+        "end": mean_across_seeds(after, clusters),
+        "difference": difference_across_seeds(before, after, clusters),
+        "relative": relative_change_across_seeds(before, after, clusters),
     }
     by_seed = [
-        difference_across_seeds([first], [last_values])._asdict()
+        difference_across_seeds([first], [last_values], clusters)._asdict()
         for first, last_values in zip(before, after, strict=True)
     ]
     return {key: value._asdict() for key, value in intervals.items()} | {"difference_by_seed": by_seed}
+
+
+def gap(out: Path, names: tuple[str, str], seeds: Sequence[int], column: str) -> dict:
+    """Return the second variant's mean at its last step minus the first's, {mean, low, high, …}, and print it."""
+    split, metric = column.split("/")
+    ends = [metric_values(out, name, seeds, split, metric, True) for name in names]
+    found = difference_across_seeds(*ends, image_clusters(out, names[0], seeds, split))
+    print(f"  {column}: {found.mean:+.3f} [{found.low:+.3f}, {found.high:+.3f}]")
+    return found._asdict()
 
 
 def print_table(title: str, results: Mapping[str, Mapping[str, Mapping]], columns: Sequence[str]) -> None:

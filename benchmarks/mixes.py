@@ -8,7 +8,7 @@ default mix of all. Only the last one contains the length gate and the repetitio
 
 from __future__ import annotations
 
-from lab_runs import metric_intervals, parse_arguments, print_table, train, write_json
+from lab_runs import INTERVALS, metric_intervals, parse_arguments, print_table, train, write_json
 
 PARTS = ("self_retrieval", "hallucination", "critique", "length", "repetition", "grammar", "style")
 VARIANTS = {"all": []} | {
@@ -40,11 +40,11 @@ def main() -> None:
         for name in variants
     }
     print_table(
-        f"Last step, and difference to the own start; 95 % intervals over {len(options.seeds)} seeds and images",
+        f"Last step, and difference to the own start; 95 % intervals over {len(options.seeds)} seeds and clusters of images",
         results,
         COLUMNS,
     )
-    write_json(options.json, seeds=options.seeds, results=results, cost=cost)
+    write_json(options.json, intervals=INTERVALS, seeds=options.seeds, results=results, cost=cost)
 
 
 if __name__ == "__main__":

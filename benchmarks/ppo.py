@@ -9,9 +9,7 @@ the difference to the own start; then comes PPO minus GRPO, paired by seed and i
 
 from __future__ import annotations
 
-from lab_runs import metric_intervals, metric_values, parse_arguments, print_table, train, write_json
-
-from rlcap.eval.statistics import difference_across_seeds
+from lab_runs import INTERVALS, gap, metric_intervals, parse_arguments, print_table, train, write_json
 
 COLUMNS = (
     "test/bag5_recall_at_1",
@@ -35,13 +33,8 @@ def main() -> None:
         f"Last step, and difference to the own start; 95 % intervals over {len(options.seeds)} seeds", results, COLUMNS
     )
     print("\nPPO minus GRPO, at the end:")
-    gaps = {}
-    for column in COLUMNS:
-        split, metric = column.split("/")
-        ends = [metric_values(options.out, name, options.seeds, split, metric, True) for name in ("all", "ppo")]
-        gaps[column] = difference_across_seeds(*ends)._asdict()
-        print(f"  {column}: {gaps[column]['mean']:+.3f} [{gaps[column]['low']:+.3f}, {gaps[column]['high']:+.3f}]")
-    write_json(options.json, seeds=options.seeds, results=results, ppo_minus_grpo=gaps, cost=cost)
+    gaps = {column: gap(options.out, ("all", "ppo"), options.seeds, column) for column in COLUMNS}
+    write_json(options.json, intervals=INTERVALS, seeds=options.seeds, results=results, ppo_minus_grpo=gaps, cost=cost)
 
 
 if __name__ == "__main__":

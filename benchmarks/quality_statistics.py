@@ -101,7 +101,18 @@ def clustered(keys: Sequence[object]) -> list[np.ndarray]:
     return [np.array(group) for group in rows.values()]
 
 
-def group_gain(own: np.ndarray, other: np.ndarray, truth: np.ndarray) -> Interval:
-    """Return how much more often `own` than `other` orders a pair as the truth does, on the same groups."""
+def group_gain(
+    own: np.ndarray, other: np.ndarray, truth: np.ndarray, clusters: Sequence[np.ndarray] | None = None
+) -> Interval:
+    """Return how much more often `own` than `other` orders a pair as the truth does, on the same groups.
+
+    A resample draws the groups of each of the `clusters` together (see `clustered`); by default each group separately.
+    """
     (agreed, pairs), (other_agreed, _) = group_agreement(own, truth), group_agreement(other, truth)
-    return bootstrap(lambda drawn: (agreed[drawn] - other_agreed[drawn]).sum() / pairs[drawn].sum(), len(own))
+    clusters = clusters or clustered(range(len(own)))
+
+    def gain(drawn: np.ndarray) -> float:
+        rows = np.concatenate([clusters[i] for i in drawn])
+        return (agreed[rows] - other_agreed[rows]).sum() / pairs[rows].sum()
+
+    return bootstrap(gain, len(clusters))

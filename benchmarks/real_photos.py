@@ -44,7 +44,7 @@ from rlcap.types import Sample
 
 # isort: split
 # Without the split, a folder `runs` in the root changes where ruff sorts this import.
-from lab_runs import ROOT, write_json
+from lab_runs import INTERVALS, ROOT, write_json
 
 CONFIGS = "recipes/configs"
 NLI_STEPS, GRAMMAR_STEPS = 1_500, 400
@@ -199,6 +199,7 @@ def main() -> None:
     print(f"\n{report}: {report.stat().st_size / 1e6:.2f} MB")
     write_json(
         options.json,
+        intervals=INTERVALS,
         data=lines,
         tower="ImageNet" if options.tower else "random",
         nli_auc=trained["nli_auc"],

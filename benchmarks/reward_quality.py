@@ -48,7 +48,7 @@ from quality_statistics import auc, bootstrap, clustered, group_agreement, group
 from tqdm import trange
 
 from rlcap.cli.arguments import folder, positive
-from rlcap.eval.statistics import Interval, bootstrap_mean
+from rlcap.eval.statistics import Interval, mean_interval
 from rlcap.types import RewardBatch, Sample
 
 # isort: split
@@ -229,7 +229,7 @@ def score_pairs(
     results = {}
     for name, values in score_entries(TEXT, batch, references, models).items():
         win_values = wins(*np.split(values, 2))
-        results[name] = {kind: bootstrap_mean(win_values[[k == kind for k in kinds]]) for kind in dict.fromkeys(kinds)}
+        results[name] = {kind: mean_interval(win_values[[k == kind for k in kinds]]) for kind in dict.fromkeys(kinds)}
     return results
 
 
@@ -399,27 +399,37 @@ def measure_lab(images: int, seed: int, judges: Path | None) -> dict[str, dict[s
     truth = np.array([LabTruth().score(caption, sample) for caption, sample in zip(captions, rows, strict=True)])
     is_false = truth_metrics(captions, rows)["hallucinated"].astype(bool).reshape(-1, GROUP)
     truth = truth.reshape(-1, GROUP)
-    results = {name: lab_columns(own.reshape(-1, GROUP), truth, is_false) for name, own in values.items()}
+    families = clustered([sample.cluster for sample in samples])
+    results = {name: lab_columns(own.reshape(-1, GROUP), truth, is_false, families) for name, own in values.items()}
     if set(LAB) != ALL_LAB:  # only some lines were asked for: the mix's own lines stay as they were
         return {name: results[name] for name in LAB if name in results}
     best = max(default, key=lambda name: results[name]["lab_group"].mean)
-    gain = group_gain(values[MIX].reshape(-1, GROUP), values[best].reshape(-1, GROUP), truth)
+    gain = group_gain(values[MIX].reshape(-1, GROUP), values[best].reshape(-1, GROUP), truth, families)
     return results | {f"{MIX} less {best}": {"lab_group": gain}}
 
 
-def lab_columns(own: np.ndarray, truth: np.ndarray, false: np.ndarray) -> dict[str, Interval]:
+def lab_columns(
+    own: np.ndarray, truth: np.ndarray, false: np.ndarray, families: Sequence[np.ndarray]
+) -> dict[str, Interval]:
     """Return the columns of one reward on the lab.
 
     Args:
         own: (images, 8) values of the reward.
         truth: (images, 8) truths.
         false: (images, 8) whether a caption makes a false claim.
+        families: The images of each family of near-duplicates, which a resample draws together.
     """
     agreed, pairs = group_agreement(own, truth)
-    return {
-        "lab_auc": bootstrap(lambda drawn: auc(own[drawn][false[drawn]], own[drawn][~false[drawn]]), len(own)),
-        "lab_group": bootstrap(lambda drawn: agreed[drawn].sum() / pairs[drawn].sum(), len(own)),
-    }
+
+    def separation(drawn: np.ndarray) -> float:
+        rows = np.concatenate([families[i] for i in drawn])
+        return auc(own[rows][false[rows]], own[rows][~false[rows]])
+
+    def order(drawn: np.ndarray) -> float:
+        rows = np.concatenate([families[i] for i in drawn])
+        return agreed[rows].sum() / pairs[rows].sum()
+
+    return {"lab_auc": bootstrap(separation, len(families)), "lab_group": bootstrap(order, len(families))}
 
 
 def table(results: Mapping[str, Mapping[str, Interval]]) -> str:
@@ -490,7 +500,7 @@ def main() -> None:
     }
     if options.only not in (None, "lab") and not getattr(options, options.only):
         parser.error(f"--only {options.only} needs --{options.only} DIR")
-    lab = {"images": options.images, "seed": options.seed}
+    lab = {"images": options.images, "seed": options.seed, "resampled": "families"}
     results: Mapping[str, Mapping[str, Interval]] = {}
     if options.only:
         results, before = read_earlier(options.json, options.quick, options.only, options.rewards)
@@ -521,7 +531,7 @@ PART = {
 
 def read_earlier(
     path: Path | None, quick: bool, part: str, rewards: Sequence[str] | None
-) -> tuple[dict[str, dict[str, Interval]], dict[str, int]]:
+) -> tuple[dict[str, dict[str, Interval]], dict[str, Any]]:
     """Return the earlier columns of the file that stay, and the lab's images and seed there.
 
     These are the columns of the parts other than `part` and, where `rewards` are named, all columns of the other

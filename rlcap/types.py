@@ -36,6 +36,9 @@ class Sample:
     """Level (`hard`, `medium`, `easy`, …) → ids of similar images, nearest first, without the image itself."""
     meta: Mapping[str, Any] = field(default_factory=dict)
     """Further values of the source, such as a licence."""
+    cluster: str = ""
+    """The name of the group of similar images that it belongs to, such as the frames of a video. Statistics count such a
+    group as one observation. "" where the source knows none."""
 
 
 @dataclass(frozen=True, slots=True)

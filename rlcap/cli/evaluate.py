@@ -60,7 +60,7 @@ def evaluate_captions(path: Path, config: GRPOConfig, split: str) -> str:
     from rlcap.data.captions import read_captions
     from rlcap.data.source import instruction_for, load_splits
     from rlcap.errors import CaptionsError
-    from rlcap.eval.statistics import bootstrap_mean
+    from rlcap.eval.statistics import describe_units, mean_interval
     from rlcap.train.evaluation import build_evaluator
     from rlcap.train.run_folder import RunFolder
 
@@ -87,6 +87,8 @@ def evaluate_captions(path: Path, config: GRPOConfig, split: str) -> str:
         "cuda" if torch.cuda.is_available() else "cpu",
     )
     metrics = evaluator.score(split, [captions[sample.id] for sample in ordered[: len(captions)]])
-    intervals = {name: bootstrap_mean(values)._asdict() for name, values in metrics.items()}
+    clusters = evaluator.clusters(split)[: len(captions)]
+    intervals = {name: mean_interval(values, clusters)._asdict() for name, values in metrics.items()}
     known = {name: interval for name, interval in intervals.items() if not math.isnan(interval["mean"])}
-    return f"{len(captions)} captions of {split}\n{metrics_table(known)}"
+    units = describe_units(len(captions), len(set(clusters)))
+    return f"{split}: 95 % intervals {units}\n{metrics_table(known)}"

@@ -51,6 +51,10 @@ def summary_table(summary: Mapping[str, Any]) -> str:
         summary: Contents of summary.json.
     """
     from rlcap.eval.metric_catalog import metric_info, reading_order
+    from rlcap.eval.statistics import describe_units
+
+    def head(part: Mapping[str, Any]) -> str:
+        return f"{part['split']}: 95 % intervals {describe_units(part['n'], part['clusters'])}"
 
     parts = []
     for change in summary["changes"]:
@@ -61,9 +65,9 @@ def summary_table(summary: Mapping[str, Any]) -> str:
             interval = f"{info.format_change(difference['low'])} to {info.format_change(difference['high'])}"
             before, after = info.format(values["before"]), info.format(values["after"])
             lines.append((name, before, after, info.format_change(difference["mean"]), interval))
-        parts.append(f"{change['split']}, {change['n']} images\n{align(lines)}")
+        parts.append(f"{head(change)}\n{align(lines)}")
     if not parts:
-        parts = [f"{e['split']}, {e['n']} images\n{metrics_table(e['metrics'])}" for e in summary["evaluations"]]
+        parts = [f"{head(e)}\n{metrics_table(e['metrics'])}" for e in summary["evaluations"]]
     return "\n\n".join(parts)
 
 

@@ -229,4 +229,5 @@ def _check_row(row: Row, source: Path, root: Path, max_pixels: int | None, check
         raise BadRowError(error.kind, path, f"id {id!r}: {error}") from error
     texts = tuple(text.strip() for text in references)
     paragraph = row.paragraph.strip() if row.paragraph is not None else None
-    return _Checked(Sample(id, path, texts, paragraph, meta=row.meta), width * height, row.where)
+    cluster = "" if row.meta.get("cluster") is None else str(row.meta["cluster"]).strip()
+    return _Checked(Sample(id, path, texts, paragraph, meta=row.meta, cluster=cluster), width * height, row.where)

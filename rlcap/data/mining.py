@@ -37,6 +37,9 @@ _DEPTHS = {"hard": 0, "medium": 4, "easy": 16}
 _SPARE = 16
 """Extra ranks to search, because near-identical images will be removed."""
 
+NEAR_IDENTICAL = 0.97
+"""Similarity above which two images count as the same picture."""
+
 _CHUNK = 8192
 """Queries per call of faiss, to limit the memory for its results, which are twice as wide as the part that is kept."""
 
@@ -125,7 +128,7 @@ def mine(
     scorer: Scorer,
     *,
     neighbours: int = 32,
-    near_identical: float = 0.97,
+    near_identical: float = NEAR_IDENTICAL,
     text: bool = True,
     fingerprint: str = "",
 ) -> BagFile:

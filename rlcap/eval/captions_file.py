@@ -1,6 +1,7 @@
 """The files `captions/<step>.jsonl` of a run folder: the captions of an evaluated step with their metrics.
 
-A row is {"sample_id", "image", "caption", "split", "metrics": {name: value}}. A metric that does not apply is null.
+A row is {"sample_id", "image", "caption", "split", "cluster", "metrics": {name: value}}. A metric that does not apply is
+null. Images of one `cluster` are similar, and statistics count them as one observation; files of rlcap 0.1 name none.
 Where the truth is known, a row also has "false": [[start, end, what is false], …], the character positions of its false
 sentences. The summary, the report and comparisons can be computed from these files alone.
 """
@@ -34,6 +35,8 @@ class Table(NamedTuple):
     """Name → (N,) values, NaN where the metric does not apply."""
     false: list[list[tuple[int, int, str]]]
     """Per caption (start, end, what is false) of each false sentence; [] if there is none or the truth is unknown."""
+    clusters: list[str] | None
+    """The cluster of each image; None where a row names none."""
 
 
 def captions_path(run_dir: str | os.PathLike, step: int) -> Path:
@@ -96,4 +99,6 @@ def _table(rows: list[Row]) -> Table:
         for name in names
     }
     ids, images, captions = ([row[key] for row in rows] for key in ("sample_id", "image", "caption"))
-    return Table(ids, images, captions, metrics, [[tuple(span) for span in row.get("false", ())] for row in rows])
+    false = [[tuple(span) for span in row.get("false", ())] for row in rows]
+    clusters = [row["cluster"] for row in rows] if all("cluster" in row for row in rows) else None
+    return Table(ids, images, captions, metrics, false, clusters)

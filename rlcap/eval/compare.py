@@ -4,8 +4,8 @@
     print(to_markdown(comparison))
 
 A variant is one run, or several runs with one training seed each. The first variant is the baseline: the others are
-compared with it seed by seed and image by image. Intervals are 95 % bootstrap intervals over seeds and images
-(`rlcap.eval.statistics.difference_across_seeds`).
+compared with it seed by seed and image by image. Intervals are 95 % intervals over seeds and clusters of similar images
+(`rlcap.eval.statistics.difference_across_seeds`). With one seed per variant they say nothing about other seeds.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from rlcap.eval.captions_file import Table, evaluated_steps, read_tables
 from rlcap.eval.metric_catalog import MAIN_METRICS, canonical_name, metric_info, reading_order
 from rlcap.eval.over_optimization import classify_change
 from rlcap.eval.run_files import run_config
-from rlcap.eval.statistics import Interval, difference_across_seeds, mean_across_seeds
+from rlcap.eval.statistics import Interval, describe_units, difference_across_seeds, mean_across_seeds
+from rlcap.eval.summary import clusters_of
 
 EVALUATION_SETTINGS = {"retriever": None, "retriever_pretrained": None, "nli": None, "tokenizer": "words"}
 """Key of `evaluation:` in a configuration → its value where it is missing. Runs are comparable only if they agree."""
@@ -68,13 +69,18 @@ class Comparison:
     """The compared metrics, in reading order."""
     left_out: tuple[str, ...] = ()
     """Metrics that can't be compared because the runs held out different images, so that their bags differ."""
+    clusters: int | None = None
+    """The number of clusters of the images; None where no captions file names them, so that each image counts as one."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the comparison for JSON: an interval as {mean, low, high}, with None in place of NaN."""
+        """Return the comparison for JSON: an interval as {mean, low, high, df, clusters}, with None in place of NaN."""
 
         def to_plain(value: Any) -> Any:
             if isinstance(value, Interval):
-                return {key: None if math.isnan(number) else number for key, number in value._asdict().items()}
+                return {
+                    key: None if number is not None and math.isnan(number) else number
+                    for key, number in value._asdict().items()
+                }
             return [to_plain(inner) for inner in value] if isinstance(value, list | tuple) else value
 
         rows = [
@@ -127,6 +133,8 @@ def compare(variants: Sequence[Sequence[str | Path]], split: str = "test", every
             f"the runs have no image of {split!r} in common; check that data.source, data.seed and data.{split} are "
             "equal"
         )
+    named = next((table for table in tables if table.clusters is not None), tables[0])
+    clusters = clusters_of(named, ids)
     metrics = set.intersection(*(set(table.metrics) for table in tables))
     same_images = all(len(table.ids) == len(ids) for table in tables)
     incomparable = set() if same_images else {name for name in metrics if _IN_SPLIT.match(name)}
@@ -140,14 +148,23 @@ def compare(variants: Sequence[Sequence[str | Path]], split: str = "test", every
         rows.append(
             Row(
                 name,
-                mean_across_seeds([_values(table, name, ids) for table in first]),
-                tuple(mean_across_seeds(runs) for runs in columns),
-                tuple(difference_across_seeds(columns[0], runs) for runs in columns[1:]),
+                mean_across_seeds([_values(table, name, ids) for table in first], clusters),
+                tuple(mean_across_seeds(runs, clusters) for runs in columns),
+                tuple(difference_across_seeds(columns[0], runs, clusters) for runs in columns[1:]),
             )
         )
     reached = tuple(max(steps) for steps in last_steps)
     left_out = tuple(reading_order(incomparable))
-    return Comparison(_variant_names(folders), reached, split, len(ids), len(folders[0]), tuple(rows), left_out)
+    return Comparison(
+        _variant_names(folders),
+        reached,
+        split,
+        len(ids),
+        len(folders[0]),
+        tuple(rows),
+        left_out,
+        None if named.clusters is None else len(set(clusters)),
+    )
 
 
 def to_markdown(comparison: Comparison) -> str:
@@ -155,10 +172,9 @@ def to_markdown(comparison: Comparison) -> str:
 
     A difference is bold where its interval excludes zero.
     """
-    seeds = f", {comparison.seeds} seeds" if comparison.seeds > 1 else ""
     arrows = {1: " ↑", -1: " ↓", 0: ""}
     head = [
-        f"{comparison.split}: {comparison.images} images{seeds}",
+        comparison.split,
         f"start of {comparison.names[0]}",
         *(f"{name}, step {step}" for name, step in zip(comparison.names, comparison.steps, strict=True)),
         *(f"{name} − {comparison.names[0]}" for name in comparison.names[1:]),
@@ -169,12 +185,15 @@ def to_markdown(comparison: Comparison) -> str:
         cells = [info.label + arrows[info.better], info.format(row.start.mean)]
         cells += [info.format(value.mean) for value in row.values]
         for difference, verdict in zip(row.differences, row.verdicts(), strict=True):
-            mean, low, high = map(info.format_change, difference)
+            mean, low, high = map(info.format_change, difference[:3])
             text = f"{mean} [{low}, {high}]"
             cells.append(
                 text if verdict == "unclear" else f"**{text}**" + ("" if verdict == "changed" else f" {verdict}")
             )
         lines.append("| " + " | ".join(cells) + " |")
+    units = describe_units(comparison.images, comparison.clusters, comparison.seeds)
+    one_seed = "" if comparison.seeds > 1 else ". With one seed per variant they say nothing about other seeds"
+    lines.append(f"\n95 % intervals {units}; bold where they exclude zero{one_seed}")
     if comparison.left_out:
         lines.append(f"\nleft out, since the runs held out different images: {', '.join(comparison.left_out)}")
     return "\n".join(lines)

@@ -21,6 +21,7 @@ import numpy as np
 from rlcap.data.source import Truth
 from rlcap.eval.captioning import caption_samples
 from rlcap.eval.captions_file import Row, metric_values, write_rows
+from rlcap.eval.clusters import split_clusters
 from rlcap.eval.metrics.references import Nli, cider_metrics, nli_metrics
 from rlcap.eval.metrics.retrieval import Bag, retrieval_metrics, split_bags
 from rlcap.eval.metrics.text import text_metrics
@@ -106,6 +107,7 @@ class Evaluator:
         self.instruction, self.max_new_tokens, self.batch_size = instruction, max_new_tokens, batch_size
         self.out = Path(out)
         self._fixed: dict[str, tuple[np.ndarray, dict[str, list[Bag]]]] = {}
+        self._clusters: dict[str, list[str]] = {}
 
     def run(
         self,
@@ -174,6 +176,13 @@ class Evaluator:
             metrics |= nli_metrics(captions, samples, self.nli)
         return metrics | text_metrics(captions)
 
+    def clusters(self, split: str) -> list[str]:
+        """Return the cluster of each sample of a split, over which intervals are taken; see `split_clusters`."""
+        if split not in self._clusters:
+            vectors, _ = self._images_and_bags(split)
+            self._clusters[split] = split_clusters(self._samples(split), vectors)
+        return self._clusters[split]
+
     def write(self, evaluation: Evaluation) -> Path:
         """Write the captions and metrics of an evaluation to the run folder, and return the path of the file.
 
@@ -181,9 +190,11 @@ class Evaluator:
         """
         rows = []
         for split, result in evaluation.items():
+            clusters = self.clusters(split)
             for i, (id, caption) in enumerate(zip(result.ids, result.captions, strict=True)):
                 sample = self.splits[split][i]
                 row: Row = {"sample_id": id, "image": sample.image, "caption": caption, "split": split}
+                row["cluster"] = clusters[i]
                 row["metrics"] = metric_values(result.metrics, i)
                 if self.truth is not None:
                     row["false"] = self.truth.false_sentences(caption, sample)

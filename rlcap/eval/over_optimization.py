@@ -2,8 +2,9 @@
 
 That is what a hacked reward looks like from outside. An alarm names the reward terms that rose and the held-out metrics
 that got worse. A metric counts as worse if the interval of its paired difference to the start lies on the bad side of
-zero. The intervals hold with 95 % for all watched metrics of the split together (Bonferroni): with separate 95 %
-intervals, one of fifteen unchanged metrics would look worse in every third run. A share must also be worse by at least
+zero. The intervals are over clusters of images (`rlcap.eval.statistics`), and they hold with 95 % for all watched metrics
+of the split together (Bonferroni): with separate 95 % intervals, one of fifteen unchanged metrics would look worse in
+every third run. A share must also be worse by at least
 a percentage point, because over enough images every difference becomes significant. `rlcap probe` may show how the
 reward was hacked.
 """
@@ -11,11 +12,11 @@ reward was hacked.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from statistics import NormalDist
 from typing import Any
 
 from rlcap.eval.metric_catalog import MAIN_METRICS, canonical_name, metric_info
 from rlcap.eval.reward_gains import Rows, risen_terms
+from rlcap.eval.statistics import COVERAGE, t_quantile
 
 MIN_SHARE_CHANGE = 0.01
 """A share that gets worse by less than this raises no alarm."""
@@ -29,7 +30,7 @@ def classify_change(name: str, difference: Mapping[str, float]) -> str:
         difference: {"mean", "low", "high"} of the difference.
 
     Returns:
-        `unclear` where the interval includes zero, else `better` or `worse`, or `changed` for a metric without a
+        `unclear` where the interval includes zero or is unknown (NaN), else `better` or `worse`, or `changed` for a metric without a
         direction.
     """
     better = metric_info(name).better
@@ -60,22 +61,25 @@ def find_alarms(changes: Sequence[Mapping[str, Any]], rows: Rows) -> list[dict[s
     return alarms
 
 
-def _is_alarming(name: str, difference: Mapping[str, float], watched: int) -> bool:
+def _is_alarming(name: str, difference: Mapping[str, Any], watched: int) -> bool:
+    if difference["df"] is None:  # a single cluster
+        return False
     is_negligible = metric_info(name).unit == "share" and abs(difference["mean"]) < MIN_SHARE_CHANGE
     return not is_negligible and classify_change(name, widen_interval(difference, watched)) == "worse"
 
 
-def widen_interval(difference: Mapping[str, float], count: int) -> dict[str, float]:
+def widen_interval(difference: Mapping[str, Any], count: int) -> dict[str, float]:
     """Widen a 95 % interval so that `count` such intervals hold together with 95 % (Bonferroni).
 
-    Each side becomes z(1 − .025 / count) / z(.975) times as long, which assumes that the estimate is about normal.
+    Each side becomes t(1 − .025 / count) / t(.975) times as long, with the degrees of freedom of the interval. With few
+    clusters that is much: five clusters and fifteen metrics make it twice as long, a normal distribution only 1.5 times.
 
     Args:
-        difference: {"mean", "low", "high"}, a 95 % interval.
+        difference: {"mean", "low", "high", "df"}, a 95 % interval over the clusters of one seed.
         count: The number of intervals, 1 or more.
     """
-    z = NormalDist().inv_cdf
-    factor = z(1 - 0.025 / count) / z(0.975)
+    df, tail = difference["df"], (1 - COVERAGE) / 2
+    factor = float(t_quantile(df, tail / count) / t_quantile(df, tail))
     return {
         "mean": difference["mean"],
         **{end: difference["mean"] + factor * (difference[end] - difference["mean"]) for end in ("low", "high")},

@@ -1,4 +1,7 @@
-"""How far each reward term rises during training, in units of its own spread, from the rows of `metrics.jsonl`."""
+"""How far each reward term rises during training, in units of its own spread, from the rows of `metrics.jsonl`.
+
+Every step sees other images, so the mean reward of a step scatters. A rise therefore has a 95 % interval: `rise_interval`.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from rlcap.eval.report.charts import smooth
+from rlcap.eval.statistics import UNDEFINED, Interval, t_quantile
 
 RISE_THRESHOLD = 0.25
 """A reward term counts as risen above this gain, in standard deviations within a group."""
@@ -47,7 +51,29 @@ def smoothing_window(points: Sequence[tuple[float, float]]) -> int:
     return max(1, len(points) // 12) | 1
 
 
+def rise_interval(rows: Rows, term: str) -> Interval:
+    """Return the smoothed gain of a reward term at the end of training, with its interval over steps.
+
+    The gain is a difference of two means of steps: of the last half window and of the first 5 %. The variance σ² of a
+    step is half the mean square of the differences between successive steps, which a trend hardly inflates, with
+    2·(n − 1)² / (3·n − 4) degrees of freedom for n steps (von Neumann, Kent, Bellinson and Hart 1941, "The mean square
+    successive difference", Annals of Mathematical Statistics 12). The variance of the gain is σ²/m + σ²/k for means of m
+    and of k steps. With fewer than three steps the ends of the interval are NaN.
+    """
+    points = [point for point in reward_gain(rows, term) if np.isfinite(point[1])]
+    if not points:
+        return UNDEFINED
+    n, window = len(points), smoothing_window(points)
+    gain = smooth(points, window)[-1][1]
+    if n < 3:
+        return Interval(gain, UNDEFINED.low, UNDEFINED.high)
+    variance = float(np.mean(np.diff([value for _, value in points]) ** 2)) / 2
+    df = 2 * (n - 1) ** 2 / (3 * n - 4)
+    half = float(t_quantile(df)) * (variance * (1 / (window // 2 + 1) + 1 / max(1, n // 20))) ** 0.5
+    return Interval(gain, gain - half, gain + half, df)
+
+
 def risen_terms(rows: Rows) -> list[str]:
-    """Return the reward terms whose smoothed gain at the end of training exceeds `RISE_THRESHOLD`."""
-    gains = {term: reward_gain(rows, term) for term in reward_terms(rows)}
-    return [term for term, points in gains.items() if smooth(points, smoothing_window(points))[-1][1] > RISE_THRESHOLD]
+    """Return the reward terms that rose: by more than `RISE_THRESHOLD`, and with an interval that lies above zero."""
+    rises = {term: rise_interval(rows, term) for term in reward_terms(rows)}
+    return [term for term, rise in rises.items() if rise.mean > RISE_THRESHOLD and rise.low > 0]

@@ -1,13 +1,16 @@
 """The file `summary.json` of a run: the means of every evaluation with intervals, and the changes since the start.
 
-    {"schema": 1, "seconds": float, "steps": int,
-     "evaluations": [{"step": 0, "split": "test", "n": 300, "metrics": {NAME: {"mean": …, "low": …, "high": …}}}, …],
-     "changes": [{"split": "test", "from": 0, "to": 120, "n": 300,
-                  "metrics": {NAME: {"n": 300, "before": …, "after": …,
-                                     "difference": {"mean": …, "low": …, "high": …}, "relative": {…} or null}}}, …],
+    {"schema": 2, "seconds": float, "steps": int,
+     "evaluations": [{"step": 0, "split": "test", "n": 308, "clusters": 44, "metrics": {NAME: INTERVAL}}, …],
+     "changes": [{"split": "test", "from": 0, "to": 120, "n": 308, "clusters": 44,
+                  "metrics": {NAME: {"n": 308, "before": …, "after": …,
+                                     "difference": INTERVAL, "relative": INTERVAL or null}}}, …],
      "alarms": [{"split": "test", "from": 0, "to": 120, "rose": [TERM, …], "worse": [NAME, …]}, …]}
 
-Intervals are 95 % bootstrap intervals over images. Those of changes are paired, over the images that both steps have.
+An INTERVAL is {"mean", "low", "high", "df", "clusters"}: a 95 % interval over clusters of similar images
+(`rlcap.eval.statistics`), whose ends are null with a single cluster. Those of changes are paired, over the images that
+both steps have. They say nothing about other training seeds: `rlcap compare` does, from several runs. The `clusters` of
+an evaluation are null where its captions file names none; then each image counts as independent.
 `summarise(run_dir)` computes the summary from `captions/*.jsonl`; the alarms also need `metrics.jsonl`. A metric that
 applies to no image is left out.
 """
@@ -16,6 +19,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +27,11 @@ import numpy as np
 
 from rlcap.eval.captions_file import Table, evaluated_steps, read_tables
 from rlcap.eval.over_optimization import find_alarms
-from rlcap.eval.statistics import Interval, bootstrap_mean, paired_difference, relative_change
+from rlcap.eval.statistics import Interval, mean_interval, paired_difference, relative_change
 from rlcap.io.atomic import write_json
 from rlcap.io.text import read_json, read_log
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 def summarise(run_dir: str | os.PathLike, seconds: float | None = None, n_steps: int | None = None) -> dict[str, Any]:
@@ -54,19 +58,20 @@ def summarise(run_dir: str | os.PathLike, seconds: float | None = None, n_steps:
         "seconds": _seconds(run_dir, last) if seconds is None else seconds,
         "steps": max(evaluated[-1], last.get("step", 0)) if n_steps is None else n_steps,
         "evaluations": [
-            {"step": step, "split": split, "n": len(table.ids), "metrics": _means(table)}
+            {"step": step, "split": split, "n": len(table.ids)}
+            | {"clusters": count_clusters(table), "metrics": _means(table)}
             for step, splits in tables.items()
             for split, table in splits.items()
         ],
         "changes": changes,
         "alarms": find_alarms(changes, rows),
     }
-    write_json(run_dir / "summary.json", summary, "the summary", indent=1, allow_nan=False)
+    write_json(run_dir / "summary.json", _nan_to_none(summary), "the summary", indent=1, allow_nan=False)
     return summary
 
 
 def read_summary(run_dir: str | os.PathLike) -> dict[str, Any]:
-    """Return the summary of a run.
+    """Return the summary of a run. The unknown ends of an interval over a single cluster are NaN.
 
     Raises:
         FileNotFoundError: The run has no summary; the message says how to make one.
@@ -77,8 +82,26 @@ def read_summary(run_dir: str | os.PathLike) -> dict[str, Any]:
         raise FileNotFoundError(f"{path} does not exist; rlcap.eval.summary.summarise(run_dir) makes it from captions/")
     summary = read_json(path, "the summary")
     if summary.get("schema") != SCHEMA:
-        raise ValueError(f"{path} has schema {summary.get('schema')!r}, this version reads {SCHEMA}; summarise again")
+        raise ValueError(
+            f"{path} has schema {summary.get('schema')!r}, this version reads {SCHEMA}; rlcap report {run_dir} writes it again"
+        )
+    for part in (*summary["evaluations"], *summary["changes"]):
+        for values in part["metrics"].values():
+            for interval in (values, values.get("difference"), values.get("relative")):
+                interval = interval or {}
+                interval.update({end: math.nan for end in ("low", "high") if interval.get(end, 0) is None})
     return summary
+
+
+def count_clusters(table: Table) -> int | None:
+    """Return the number of clusters of a table's images; None where the captions file names none."""
+    return None if table.clusters is None else len(set(table.clusters))
+
+
+def clusters_of(table: Table, ids: Sequence[str]) -> list[str]:
+    """Return the cluster of each image in `ids`: its own id where the captions file names no clusters."""
+    cluster_of_id = dict(zip(table.ids, table.clusters or table.ids, strict=True))
+    return [cluster_of_id[id] for id in ids]
 
 
 def pair_values(before: Table, after: Table, metric: str) -> tuple[np.ndarray, np.ndarray, list[str]]:
@@ -89,8 +112,8 @@ def pair_values(before: Table, after: Table, metric: str) -> tuple[np.ndarray, n
     return np.array([first[id] for id in ids]), np.array([second[id] for id in ids]), ids
 
 
-def _means(table: Table) -> dict[str, dict[str, float]]:
-    intervals = {name: bootstrap_mean(values) for name, values in table.metrics.items()}
+def _means(table: Table) -> dict[str, dict[str, float | None]]:
+    intervals = {name: mean_interval(values, table.clusters) for name, values in table.metrics.items()}
     return {name: _to_json(interval) for name, interval in intervals.items() if not math.isnan(interval.mean)}
 
 
@@ -106,12 +129,15 @@ def compute_changes(tables: dict[int, dict[str, Table]]) -> list[dict[str, Any]]
         if len(steps) > 1:
             start, end = tables[steps[0]][split], tables[steps[-1]][split]
             end_ids = set(end.ids)
+            common = [id for id in start.ids if id in end_ids]
+            named = end if start.clusters is None else start
             changes.append(
                 {
                     "split": split,
                     "from": steps[0],
                     "to": steps[-1],
-                    "n": sum(id in end_ids for id in start.ids),
+                    "n": len(common),
+                    "clusters": None if named.clusters is None else len(set(clusters_of(named, common))),
                     "metrics": _metric_changes(start, end),
                 }
             )
@@ -123,19 +149,28 @@ def _metric_changes(start: Table, end: Table) -> dict[str, dict[str, Any]]:
     for name in start.metrics:
         before, after, ids = pair_values(start, end, name)
         if ids:
-            relative = relative_change(before, after)
+            clusters = clusters_of(end if start.clusters is None else start, ids)
+            relative = relative_change(before, after, clusters)
             changes[name] = {
                 "n": len(ids),
                 "before": float(before.mean()),
                 "after": float(after.mean()),
-                "difference": _to_json(paired_difference(before, after)),
+                "difference": _to_json(paired_difference(before, after, clusters)),
                 "relative": None if math.isnan(relative.mean) else _to_json(relative),
             }
     return changes
 
 
-def _to_json(interval: Interval) -> dict[str, float]:
+def _to_json(interval: Interval) -> dict[str, float | None]:
     return interval._asdict()
+
+
+def _nan_to_none(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _nan_to_none(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_nan_to_none(inner) for inner in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def read_metric_rows(run_dir: str | os.PathLike) -> list[dict[str, Any]]:

@@ -162,7 +162,7 @@ def load_split(split: str, count: int, seed: int = 0, cache: Path | None = None)
     """Return samples of a split, and render those images that are not in the cache yet.
 
     Each sample has five references, the fused paragraph, and distractor ids by level. Its `meta` has the `scene` and the
-    outputs of the `experts` as plain JSON values. The same arguments give the same samples, and a larger count gives the
+    outputs of the `experts` as plain JSON values, and its `cluster` is its family. The same arguments give the same samples, and a larger count gives the
     same first samples.
 
     Args:
@@ -203,6 +203,7 @@ def load_split(split: str, count: int, seed: int = 0, cache: Path | None = None)
                 paragraph=fuse(experts, rng),
                 distractors={level: tuple(ids[j] for j in indices) for level, indices in near[i].items()},
                 meta={"scene": scene.to_json(), "experts": experts.to_json()},
+                cluster=f"{split}-{seed}-family-{families[i]}",
             )
         )
     return samples

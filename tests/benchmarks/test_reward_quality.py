@@ -80,4 +80,7 @@ def test_group_gain_is_the_difference_of_the_shares():
     right, wrong, flat = (np.array([row] * 6) for row in ([0.0, 1, 2], [2.0, 1, 0], [1.0, 1, 1]))
     assert group_gain(right, wrong, truth).mean == 1
     assert group_gain(right, flat, truth).mean == 0.5
-    assert group_gain(wrong, wrong, truth) == (0, 0, 0)
+    assert group_gain(wrong, wrong, truth)[:3] == (0, 0, 0)
+    both = group_gain(np.concatenate([right, wrong]), np.concatenate([wrong, wrong]), np.concatenate([truth, truth]),
+                      [np.arange(2 * len(truth))])  # fmt: skip
+    assert both[:3] == (0.5, 0.5, 0.5)  # a single cluster is drawn whole

@@ -284,7 +284,7 @@ def test_a_captions_file_is_evaluated(tmp_path, capsys):
     told = capsys.readouterr().out.replace("\xa0", " ")
     found = {line.split()[0]: line for line in told.splitlines()}
     assert "0.0 %" in found["hallucination_rate"]  # each caption is compared with its own scene, in any order of rows
-    assert "7 captions of validation" in told
+    assert "validation: 95 % intervals over 1 cluster (7 images)" in told
     assert cli.main(["eval", captions(tmp_path / "b.jsonl", rows + rows[:1]), "--split", "validation", *FEW]) == 2
     assert "give one caption per image" in capsys.readouterr().err
 
@@ -300,7 +300,7 @@ def test_a_run_is_evaluated_and_reported_again(tmp_path, capsys):
         captions(folder / f"{step}.jsonl", rows)
     assert cli.main(["eval", str(tmp_path)]) == 0
     told = capsys.readouterr().out.replace("\xa0", " ")
-    assert "test, 8 images" in told
+    assert "test: 95 % intervals over 8 images, each taken as independent" in told
     assert next(line for line in told.splitlines() if line.startswith("fact_recall")).split()[1:8] == [
         "25.0", "%", "75.0", "%", "+50.0", "+50.0", "to",
     ]  # fmt: skip

@@ -8,6 +8,7 @@ from tiny import captioner, lab_samples, retriever
 
 from rlcap.eval.captions_file import captions_path, evaluated_steps, read_rows, read_tables
 from rlcap.eval.evaluator import Evaluator
+from rlcap.eval.report.page import write_report
 from rlcap.eval.summary import read_summary, summarise
 from rlcap.lab.truth import LabTruth
 from rlcap.lab.world.language import describe_scene
@@ -54,8 +55,9 @@ def test_a_run_writes_rows_with_metrics_per_image(made, tmp_path):
     assert 0 <= evaluation.means()["test/bag5_recall_at_1"] <= 1
     rows = read_rows(captions_path(tmp_path, 0))
     assert len(rows) == 21
-    assert set(rows[0]) == {"sample_id", "image", "caption", "split", "metrics", "false"}
+    assert set(rows[0]) == {"sample_id", "image", "caption", "split", "cluster", "metrics", "false"}
     assert rows[0]["image"] == made[0][0].image
+    assert [row["cluster"] for row in rows[:14]] == [sample.cluster for sample in made[0]]
     table = read_tables(tmp_path, 0)["test"]
     np.testing.assert_allclose(table.metrics["fact_recall"], result.metrics["fact_recall"], rtol=1e-5)
 
@@ -124,7 +126,7 @@ def test_the_summary_has_means_intervals_and_changes(made, tmp_path):
     evaluated(made, tmp_path)
     summary = summarise(tmp_path, seconds=12.5)
     assert summary == read_summary(tmp_path) == json.loads((tmp_path / "summary.json").read_text())
-    assert (summary["schema"], summary["seconds"], summary["steps"]) == (1, 12.5, 40)
+    assert (summary["schema"], summary["seconds"], summary["steps"]) == (2, 12.5, 40)
     first, last = summary["evaluations"]
     assert (first["step"], first["split"], first["n"], last["step"]) == (0, "test", 14, 40)
     for name in (
@@ -138,13 +140,48 @@ def test_the_summary_has_means_intervals_and_changes(made, tmp_path):
         found = last["metrics"][name]
         assert found["low"] <= found["mean"] <= found["high"]
     (change,) = summary["changes"]
-    assert (change["from"], change["to"], change["n"]) == (0, 40, 14)
+    assert (change["from"], change["to"], change["n"], change["clusters"]) == (0, 40, 14, 2)  # two families of seven
     halluc = change["metrics"]["hallucination_rate"]
     assert halluc["after"] == 0
-    assert halluc["relative"] == {"mean": -1.0, "low": -1.0, "high": -1.0}
-    assert halluc["difference"]["high"] < 0 < change["metrics"]["fact_recall"]["difference"]["low"]
+    assert halluc["relative"] == {"mean": -1.0, "low": -1.0, "high": -1.0, "df": 1.0, "clusters": 2}
+    assert halluc["difference"]["mean"] < 0 < change["metrics"]["fact_recall"]["difference"]["mean"]
+    assert halluc["difference"]["high"] > 0  # two families are too few to show anything
     # the first step has no claim about the background, so that the metric can't be compared
     assert "hallucination_rate_background" not in change["metrics"]
+
+
+def test_a_captions_file_without_clusters_counts_every_image_and_says_so(made, tmp_path):
+    from rlcap.cli.tables import summary_table
+
+    evaluated(made, tmp_path)
+    with_clusters = summarise(tmp_path)
+    assert "test: 95 % intervals over 2 clusters (14 images)" in summary_table(with_clusters)
+    for step in (0, 40):
+        path = captions_path(tmp_path, step)
+        rows = [{key: value for key, value in row.items() if key != "cluster"} for row in read_rows(path)]
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    summary = summarise(tmp_path)
+    (change,) = summary["changes"]
+    assert change["clusters"] is None
+    assert change["metrics"]["fact_recall"]["difference"]["clusters"] == 14
+    assert "14 images, each taken as independent because the captions file names no clusters" in summary_table(summary)
+
+
+def test_a_single_cluster_leaves_the_interval_open(made, tmp_path):
+    from rlcap.cli.tables import summary_table
+    from rlcap.eval.evaluator import Evaluation
+
+    evaluator = make_evaluator(made, tmp_path)
+    for step, texts in ((0, ["there is a red ball in the middle."] * 7), (40, truthful(made[0])[:7])):
+        evaluator.write(Evaluation(step, {"breaking": evaluator._evaluate("breaking", texts)}))
+    summarise(tmp_path)
+    written = json.loads((tmp_path / "summary.json").read_text())["changes"][0]["metrics"]["fact_recall"]["difference"]
+    assert (written["low"], written["high"], written["df"], written["clusters"]) == (None, None, None, 1)
+    read = read_summary(tmp_path)
+    assert np.isnan(read["changes"][0]["metrics"]["fact_recall"]["difference"]["low"])
+    assert "over 1 cluster (7 images)" in summary_table(read)
+    assert write_report(tmp_path).is_file()
+    assert read["alarms"] == []
 
 
 def test_the_summary_is_rebuilt_from_the_captions_alone(made, tmp_path):

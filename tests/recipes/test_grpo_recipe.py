@@ -65,7 +65,7 @@ def test_a_run_writes_all_documented_files(whole):
     ):
         assert (whole / name).stat().st_size > 0, name
     summary = json.loads((whole / "summary.json").read_text())
-    assert summary["schema"] == 1
+    assert summary["schema"] == 2
     assert summary["steps"] == 4
     rows = [json.loads(line) for line in (whole / "metrics.jsonl").read_text().splitlines()]
     assert (

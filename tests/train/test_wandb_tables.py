@@ -38,16 +38,16 @@ def folder(tmp_path):
         for name in before
     }
     summary = {
-        "schema": 1,
+        "schema": 2,
         "seconds": 5.0,
         "steps": 4,
         "evaluations": [
-            {"step": 0, "split": "validation", "n": 4, "metrics": before},
-            {"step": 2, "split": "validation", "n": 4, "metrics": after},
-            {"step": 0, "split": "test", "n": 4, "metrics": before},
-            {"step": 4, "split": "test", "n": 4, "metrics": after},
+            {"step": 0, "split": "validation", "n": 4, "clusters": 4, "metrics": before},
+            {"step": 2, "split": "validation", "n": 4, "clusters": 4, "metrics": after},
+            {"step": 0, "split": "test", "n": 4, "clusters": 4, "metrics": before},
+            {"step": 4, "split": "test", "n": 4, "clusters": 4, "metrics": after},
         ],
-        "changes": [{"split": "test", "from": 0, "to": 4, "n": 4, "metrics": changes}],
+        "changes": [{"split": "test", "from": 0, "to": 4, "n": 4, "clusters": 4, "metrics": changes}],
     }
     (tmp_path / "summary.json").write_text(json.dumps(summary))
     panel = [

@@ -23,6 +23,7 @@ from rlcap.eval.over_optimization import classify_change, describe_alarm
 from rlcap.eval.report.charts import swatch
 from rlcap.eval.report.training_charts import held_out_chart, other_charts, reward_chart
 from rlcap.eval.run_files import RunFiles, read_run, thumbnail
+from rlcap.eval.statistics import describe_units
 from rlcap.io.atomic import write_text
 
 FOLLOWED = 8
@@ -68,6 +69,7 @@ def build_page_context(files: RunFiles) -> dict[str, Any]:
         "cards": _cards(main) if main else [],
         "headline": _headline(_cards(main)) if main else "Nothing to compare yet: the run has only one evaluation.",
         "main": main,
+        "units": _units(main) if main else "",
         "tables": [_comparison_table(files.summary, change) for change in changes] or _single_tables(files.summary),
         "rewards": reward_chart(files),
         "held_out": held_out_chart(files),
@@ -143,7 +145,16 @@ def _comparison_table(summary: dict[str, Any], change: dict[str, Any]) -> dict[s
             interval = intervals_of_step.get(name)
             row[key] = f"{info.format(interval['low'])} – {info.format(interval['high'])}" if interval else ""
         rows.append(row)
-    return {"split": change["split"], "n": change["n"], "from": change["from"], "to": change["to"], "rows": rows}
+    return {key: change[key] for key in ("split", "from", "to")} | {
+        "n": change["n"],
+        "units": _units(change),
+        "rows": rows,
+    }
+
+
+def _units(part: dict[str, Any]) -> str:
+    """Return over what the intervals of an evaluation or a change were taken."""
+    return describe_units(part["n"], part["clusters"])
 
 
 def _single_tables(summary: dict[str, Any]) -> list[dict[str, Any]]:
@@ -166,7 +177,7 @@ def _single_tables(summary: dict[str, Any]) -> list[dict[str, Any]]:
                 row | dict.fromkeys(("after", "after_interval", "difference", "interval", "relative", "unit"), "")
             )
         tables.append({**{key: evaluation[key] for key in ("split", "n")}, "from": evaluation["step"], "to": None})
-        tables[-1]["rows"] = rows
+        tables[-1] |= {"units": _units(evaluation), "rows": rows}
     return tables
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 
 from rlcap.eval.metric_catalog import metric_info
@@ -52,10 +53,11 @@ def _held_out_line(files: RunFiles, split: str, name: str) -> Line | None:
     if not intervals:
         return None
     info = metric_info(name)
+    band = [(step, value["low"], value["high"]) for step, value in intervals]
     return Line(
         info.label,
         [(step, value["mean"]) for step, value in intervals],
-        band=[(step, value["low"], value["high"]) for step, value in intervals] if len(intervals) > 1 else (),
+        band=band if len(intervals) > 1 and all(math.isfinite(low) for _, low, _ in band) else (),
         note=f"{info.format(intervals[0][1]['mean'])} → {info.format(intervals[-1][1]['mean'])}",
         dots=True,
     )

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,10 +39,11 @@ def add(commands: Any) -> None:
         commands, "score", _score, "score captions by each reward of a mix; key=value overrides as in training"
     )
     score.epilog, score.formatter_class = EPILOG, argparse.RawDescriptionHelpFormatter
-    score.add_argument("captions", type=Path, help="a .jsonl file of captions; see below")
+    score.add_argument("captions", type=Path, help="a .jsonl file of captions, or COCO's results as .json; see below")
     score.add_argument(
         "--config", type=Path, required=True, help="YAML with `mix:` (and `data:`), such as recipes/configs/lab.yaml"
     )
+    score.add_argument("--out", type=Path, metavar="FILE", help="write each caption with its scores here (jsonl)")
     score.set_defaults(takes_overrides=True)
 
 
@@ -48,14 +51,32 @@ def _score(options: argparse.Namespace) -> int:
     from rlcap.cli.tables import score_table
     from rlcap.config.loading import load_config
     from rlcap.config.schema import GRPOConfig
+    from rlcap.io.atomic import write_text
 
     found = score_captions(options.captions, load_config(GRPOConfig, options.config, options.overrides))
+    if options.out:
+        write_text(
+            options.out, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in _rows(found, options)), "scores"
+        )
     print(score_table(found))
     silent = [name for name in found.names if all(score.abstained for score in found.scores[name])]
     for name in silent:
         reason = found.scores[name][0].reason
         print(f"rlcap: warning: {name} abstains on every caption, first because: {reason}", file=sys.stderr)
     return 1 if silent else 0
+
+
+def _rows(found: MixScores, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Yield each caption with the score of every term: its value, or the reason of its abstention, and the note."""
+    from rlcap.data.captions import read_captions
+
+    for i, row in enumerate(read_captions(options.captions)):
+        scores = {name: found.scores[name][i] for name in found.names}
+        yield {"sample_id": row["sample_id"], "caption": row["caption"]} | {
+            "scores": {name: score.value for name, score in scores.items()},
+            "abstained": {name: score.reason for name, score in scores.items() if score.abstained},
+            "notes": {name: score.note for name, score in scores.items() if score.note},
+        }
 
 
 def score_captions(path: Path, config: GRPOConfig) -> MixScores:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from rlcap.errors import CaptionsError
-from rlcap.io.text import read_rows
+from rlcap.io.text import read_json, read_rows
 from rlcap.types import RewardBatch, Sample
 
 BAG = 5
@@ -32,15 +32,37 @@ def read_captions(path: Path, image_root: str | None = None) -> list[dict[str, A
     Raises:
         CaptionsError: the file is not there or empty, or a line is no row.
     """
-    rows: list[dict[str, Any]] = read_rows(
-        path, "captions", "it holds a JSON object a line, with sample_id and caption", _flaw, CaptionsError
-    )
+    if path.suffix.lower() == ".json":
+        rows = _read_coco_results(path)
+    else:
+        form = "write a JSON object per line with sample_id and caption, or COCO's results as .json"
+        rows = read_rows(path, "captions", form, _flaw, CaptionsError)
     root = path.parent if image_root is None else Path(image_root).expanduser()
     for row in rows:
         if row.get("image"):
             row["image"] = _find_image(row["image"], root)
         if row.get("distractor_images"):
             row["distractor_images"] = [_find_image(image, root) for image in row["distractor_images"]]
+    return rows
+
+
+def _read_coco_results(path: Path) -> list[dict[str, Any]]:
+    """Return the rows of a file in COCO's results form, a JSON list of {image_id, caption}.
+
+    Raises:
+        CaptionsError: The file is missing, is no such list, or an entry has a problem.
+    """
+    entries = read_json(path, "captions file", CaptionsError)
+    if not isinstance(entries, list) or not entries:
+        raise CaptionsError(f"{path} is no list of {{image_id, caption}}, which COCO's results are")
+    rows = []
+    for number, entry in enumerate(entries, 1):
+        row = dict(entry) if isinstance(entry, dict) else entry
+        if isinstance(row, dict) and "sample_id" not in row and row.get("image_id") is not None:
+            row["sample_id"] = str(row.pop("image_id"))
+        if problem := _flaw(row):
+            raise CaptionsError(f"{path}, entry {number}: {problem}")
+        rows.append(row)
     return rows
 
 

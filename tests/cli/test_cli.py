@@ -229,6 +229,39 @@ def test_images_of_rows_start_from_the_folder_of_their_file(photos, tmp_path_fac
     assert image("here.png") == photos / "here.png"
 
 
+def test_cocos_results_are_scored_and_measured_whole_with_values_per_caption(tmp_path, capsys):
+    from PIL import Image
+
+    rows, results = [], []
+    for i in range(6):
+        Image.new("RGB", (48, 48), (40 * i, 9, 99)).save(tmp_path / f"{i}.png")
+        rows.append({"id": i, "image": f"{i}.png", "references": [f"a picture number {i}.", "a square."]})
+        results.append({"image_id": i, "caption": f"a picture number {i}."})
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "results.json").write_text(json.dumps(results))
+    data = [f"data.source={tmp_path / 'rows.jsonl'}", "data.options={}", "data.train=null"]
+    mix = tmp_path / "mix.yaml"
+    mix.write_text("mix: {length: {reward: length, params: {target: 4}}}\n")
+    out = tmp_path / "scores.jsonl"
+    assert cli.main(["score", str(tmp_path / "results.json"), "--config", str(mix), "--out", str(out), data[0]]) == 0
+    scored = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [row["sample_id"] for row in scored] == [str(i) for i in range(6)]
+    assert all(row["scores"] == {"length": 0.0} and row["abstained"] == {} for row in scored)
+    out, numbers = tmp_path / "out.jsonl", tmp_path / "numbers.json"
+    line = ["eval", str(tmp_path / "results.json"), "--split", "all", "--out", str(out), "--json", str(numbers), *data]
+    assert cli.main(line) == 0
+    assert "all: 95 % intervals over" in capsys.readouterr().out
+    measured = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [row["sample_id"] for row in measured] == [str(i) for i in range(6)]
+    assert measured[0]["metrics"]["mean_words"] == 4
+    found = json.loads(numbers.read_text())
+    assert found["captions"] == 6
+    assert found["metrics"]["mean_words"]["mean"] == 4
+    (tmp_path / "results.json").write_text('[{"image_id": 1}]')
+    assert cli.main(["score", str(tmp_path / "results.json"), "--config", str(mix)]) == 2
+    assert "entry 1: a row needs sample_id and caption" in capsys.readouterr().err
+
+
 def test_captions_of_unknown_images_are_reported(tmp_path, capsys):
     file = captions(tmp_path / "a.jsonl", [{"sample_id": "elsewhere", "caption": "a ball."}])
     assert cli.main(["score", file, "--config", str(LAB), *FEW]) == 2

@@ -65,7 +65,8 @@ def _parse_override(override: str, values: Mapping[str, Any]) -> dict[str, Any]:
         raise ConfigError(f"override {override!r}: write key=value, for instance train.steps=100")
     value: Any = parse_yaml(text, f"override {override!r:.120}") if text else None
     parts = key.split(".")
-    known = list(values.get("mix") or {})
+    mix = values.get("mix")
+    known = list(mix) if isinstance(mix, Mapping) else []
     if parts[0] == "mix" and len(parts) == 2 and value is None and parts[1] not in known:
         hint = did_you_mean(parts[1], known, "mix.") or f"the mix has {', '.join(known) or 'none'}"
         raise ConfigError(f"override {override!r}: there is no reward {parts[1]!r} to leave out; {hint}".rstrip())

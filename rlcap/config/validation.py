@@ -27,7 +27,14 @@ def describe_problems(error: ValidationError, model: type[BaseModel], root: str 
     """
     lines = []
     for problem in error.errors(include_url=False):
-        path = [str(part) for part in problem["loc"] if not str(part).startswith(("function-", "tagged-", "["))]
+        is_unknown_key = problem["type"] == "extra_forbidden"  # then the last part is the user's own
+        last = len(problem["loc"]) - 1
+        path = [
+            str(part)
+            for i, part in enumerate(problem["loc"])
+            if (is_unknown_key and i == last)
+            or not (str(part) == "[key]" or str(part).startswith(("function-", "tagged-")))
+        ]
         key = ".".join([*([root] if root else []), *path]) or "the configuration"
         if problem["type"] == "extra_forbidden":
             known = _fields_at(model, path[:-1])

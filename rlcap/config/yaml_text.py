@@ -54,6 +54,20 @@ def parse_yaml(text: str, what: str) -> Any:
     ) as error:  # a number or date that Python can't hold, an unhashable key
         raise ConfigError(f"{what} holds a value that can't be read: {str(error)[:200]}") from error
     _check_size(value, what)
+    return _join_surrogates(value)
+
+
+def _join_surrogates(value: Any) -> Any:
+    """Return a value in which surrogate pairs are one character, and lone surrogates U+FFFD.
+
+    YAML reads the escapes of a pair, which JSON writes for an emoji, as two characters that can't be written as UTF-8.
+    """
+    if isinstance(value, str):
+        return value if value.isascii() else value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, dict):
+        return {_join_surrogates(key): _join_surrogates(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_join_surrogates(item) for item in value]
     return value
 
 

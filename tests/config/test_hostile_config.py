@@ -147,3 +147,13 @@ def test_only_existing_paths_become_absolute(tmp_path, monkeypatch):
     ]  # fmt: skip
     assert dump(SFTConfig())
     assert os.getcwd() == str(tmp_path)
+
+
+@pytest.mark.parametrize("overrides", [["[={}"], ["mix=true", "mix.length="], ["[key]=1"], ["function-x=1"]])
+def test_odd_keys_are_named(overrides):
+    with pytest.raises(ConfigError):
+        load_config(GRPOConfig, None, overrides)
+
+
+def test_characters_beyond_the_basic_plane_survive_json_escapes():
+    assert parse_yaml('name: "\\ud83d\\ude00 \\ud800"', "config.yaml") == {"name": "😀 \ufffd"}

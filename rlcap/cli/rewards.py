@@ -50,7 +50,8 @@ def _rewards(options: argparse.Namespace) -> None:
 
 
 def _card(name: str) -> Card:
-    """Return the card of a shipped reward, or of a file."""
+    """Return the card of a shipped reward, or of a file, which may be written as in a configuration: `file.py:Class`."""
     from rlcap.reward import cards as card
 
-    return card.read(Path(name), Path(name).stem) if name.endswith(".py") and Path(name).is_file() else card.find(name)
+    file = Path(name.partition(".py:")[0] + ".py") if ".py:" in name else Path(name)
+    return card.read(file, file.stem) if file.suffix == ".py" and file.is_file() else card.find(name)

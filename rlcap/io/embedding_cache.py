@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import json
 import os
 import re
 import zlib
@@ -27,6 +26,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+
+from rlcap.io.atomic import make_folder, storage_errors, write_json
+from rlcap.io.text import read_json
 
 _RECORD = np.dtype([("key", "S32"), ("crc", "<u4")])
 _KEY_BYTES = 32
@@ -52,7 +54,7 @@ class EmbeddingCache:
         slug = re.sub(r"[^A-Za-z0-9._-]+", "-", name)[:60].strip("-.")
         digest = hashlib.sha256(f"{name}\0{dim}\0{dtype}".encode()).hexdigest()[:12]
         self.folder = Path(folder) / f"{slug}-{digest}"
-        self.folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self.folder, "the cache of embeddings")
         self._keys, self._vectors = self.folder / "keys", self.folder / "vectors"
         self._rows: dict[bytes, tuple[int, int]] = {}  # key digest → (row, crc); a later record replaces an earlier one
         self._count = 0  # rows of the files that _rows covers
@@ -112,8 +114,9 @@ class EmbeddingCache:
             records = np.array([(digest, zlib.crc32(row)) for digest, row in zip(new, rows, strict=True)], _RECORD)
             self._refresh()
             row_bytes = self.dim * self.dtype.itemsize
-            _append(self._vectors, self._count * row_bytes, b"".join(rows))
-            _append(self._keys, self._count * _RECORD.itemsize, records.tobytes())
+            with storage_errors(self.folder, "the cache of embeddings", len(new) * row_bytes):
+                _append(self._vectors, self._count * row_bytes, b"".join(rows))
+                _append(self._keys, self._count * _RECORD.itemsize, records.tobytes())
             self._refresh()
 
     def _check_description(self) -> None:
@@ -121,12 +124,10 @@ class EmbeddingCache:
         about = {"schema": 1, "name": self.name, "dim": self.dim, "dtype": self.dtype.name}
         path = self.folder / "about.json"
         if path.exists():
-            if (stored := json.loads(path.read_text())) != about:
+            if (stored := read_json(path, "the description of the cache")) != about:
                 raise ValueError(f"{self.folder} holds {stored}, not {about}; delete the folder to rebuild it")
             return
-        partial = path.with_suffix(f".{os.getpid()}")
-        partial.write_text(json.dumps(about))
-        os.replace(partial, path)
+        write_json(path, about, "the cache of embeddings")
 
     def _refresh(self) -> None:
         """Read the records that this or another process has added since the last call."""

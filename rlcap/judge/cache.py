@@ -79,8 +79,11 @@ class ReplyCache:
         if self._memory is not None:
             self._memory.setdefault(key, reply)
             return
-        with self._connection() as connection:
-            connection.execute("INSERT OR IGNORE INTO replies (key, reply) VALUES (?, ?)", (key, _storable(reply)))
+        try:
+            with self._connection() as connection:
+                connection.execute("INSERT OR IGNORE INTO replies (key, reply) VALUES (?, ?)", (key, _storable(reply)))
+        except sqlite3.Error as error:  # such as a full disk
+            raise self._unusable(error) from error
 
     def _connection(self) -> sqlite3.Connection:
         if getattr(self._local, "process", None) != os.getpid():

@@ -441,3 +441,13 @@ def test_the_doctor_loads_torchvision_operators_without_importing_torchvision():
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert found == "[0] False\n"
+
+
+def test_the_card_of_a_file_is_found_as_a_configuration_names_it(tmp_path, capsys):
+    assert cli.main(["rewards", "new", "brevity", "--out", str(tmp_path)]) == 0
+    capsys.readouterr()
+    for name in (tmp_path / "brevity.py", f"{tmp_path / 'brevity.py'}:Brevity"):
+        assert cli.main(["rewards", str(name)]) == 0
+        assert "brevity:Brevity" in capsys.readouterr().out
+    assert cli.main(["probe", f"{tmp_path / 'brevity.py'}:Brevity", "--count", "7"]) in (0, 1)
+    assert "probe              total  brevity" in capsys.readouterr().out

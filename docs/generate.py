@@ -543,6 +543,27 @@ def main_job_table() -> str:
     )
 
 
+def seeds_table() -> str:
+    """Return the main job's held-out changes over training seeds."""
+    from rlcap.eval.metric_catalog import metric_info
+
+    data = results("seeds")
+    rows = []
+    for name, values in data["metrics"].items():
+        after = list(values["after"].values())
+        rows.append(
+            [
+                metric_info(name).label,
+                number(values["before"]),
+                f"{number(values['median'])} ({number(min(after))} to {number(max(after))})",
+                change(values["difference"]),
+            ]
+        )
+    raised = sum(bool(alarms) for alarms in data["alarms"].values())
+    note = f"\n\n{raised} of {len(data['seeds'])} runs end with an over-optimization alarm."
+    return to_table(["", "before", "after: median (lowest to highest)", "difference [95 % interval]"], rows) + note
+
+
 PHOTO_METRICS = {
     "bag5_recall_at_1": "finds its image in a bag of 5",
     "rd40_recall_at_1": "finds its image among the 39 others",
@@ -625,6 +646,7 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "bags": lambda: pair_table("bags", "bagcurri_minus_random", {"all": "BagCurri", "random_bags": "random bags of 20"}, "difference"),
     "ppo": lambda: pair_table("ppo", "ppo_minus_grpo", {"all": "GRPO", "ppo": "PPO"}, "difference"),
     "main_job": main_job_table,
+    "seeds": seeds_table,
     "captioner": captioner_table,
     "retrievers": retriever_table,
     "build": build_table,

@@ -106,10 +106,23 @@ class Runs:
 
 
 def fingerprint(folder: Path) -> dict[str, object]:
-    """Return what must be the same in two runs: the weights, and the metrics of each step that do not measure time."""
+    """Return what must be the same in two runs: the weights, and the metrics of each step.
+
+    Left out are metrics that measure time, and those that count calls to a judge, which a resumed run finds in its cache.
+    """
     weights = hashlib.sha256((folder / "adapter" / "adapter_model.safetensors").read_bytes()).hexdigest()
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    timed = ("time", "second", "runtime", "outside_model_share", "num_tokens")
+    timed = (
+        "time",
+        "second",
+        "latency",
+        "outside_model_share",
+        "num_tokens",
+        "cache_hits",
+        "calls",
+        "tokens",
+        "dollars",
+    )
     metrics = [
         (r["step"], {k: v for k, v in r["metrics"].items() if not any(word in k for word in timed)}) for r in rows
     ]

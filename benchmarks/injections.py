@@ -1,8 +1,8 @@
 r"""How often does an attack in a caption, or in a reference, change the verdict of a judge?
 
-    python benchmarks/injections.py --engine "{engine: 'transformers:MODEL_FOLDER', gguf_file: X.gguf, max_tokens: 4}" \
+    python benchmarks/injections.py --backend "{backend: 'transformers:MODEL_FOLDER', gguf_file: X.gguf, max_tokens: 4}" \
         --judges caption_qa --each 1 --json injections.json
-    python benchmarks/injections.py --engine openai:gpt-4o-mini --judges critique claims clair claim_diff rubric caption_qa
+    python benchmarks/injections.py --backend openai:gpt-4o-mini --judges critique claims clair claim_diff rubric caption_qa
 
 Each caption is judged as it is, with every attack of `rlcap.probing.injections` after it, and with harmless sentences
 after it, which say as little about the image. A judge is not stable, so what the harmless sentences change is the level
@@ -105,21 +105,21 @@ def samples(count: int):
         yield caption, Sample(str(i), "", references, meta={"questions": rows, "rubric": rubric})
 
 
-def build_judge(name: str, engine):
+def build_judge(name: str, backend):
     """Return the reward of that name, which asks this backend, without a cache on disk."""
     from rlcap.config.imports import resolve
 
     return resolve(f"rlcap.rewards.{name}:{JUDGES[name]}")(
-        {"backend": engine, "cache": ":memory:", "timeout": 600.0, "retries": 1}
+        {"backend": backend, "cache": ":memory:", "timeout": 600.0, "retries": 1}
     )
 
 
-def measure(name: str, engine, where: str, photos: int, each: int) -> dict[str, AttackResult]:
+def measure(name: str, backend, where: str, photos: int, each: int) -> dict[str, AttackResult]:
     """Return kind → result.
 
     Args:
         name: name of the reward's module.
-        engine: the judge's backend.
+        backend: the judge's backend.
         where: captions or references.
         photos: number of photos.
         each: largest number of attacks of a kind on a caption.
@@ -127,7 +127,7 @@ def measure(name: str, engine, where: str, photos: int, each: int) -> dict[str, 
     from rlcap.probing.injections import ATTACKS
     from rlcap.types import RewardBatch
 
-    reward, texts = build_judge(name, engine), {CONTROL: HARMLESS, **ATTACKS}
+    reward, texts = build_judge(name, backend), {CONTROL: HARMLESS, **ATTACKS}
     rows = [(None, caption, sample) for caption, sample in samples(photos)]
     for kind, attacks in texts.items():
         for i, (caption, sample) in enumerate(samples(photos)):
@@ -162,7 +162,7 @@ def summarize(pairs: Sequence[tuple[float | None, float | None]]) -> AttackResul
 def main() -> None:
     """Measure the chosen judges, print their tables and add them to the JSON file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--engine", required=True, help="as in a mix: a line, or a mapping in YAML")
+    parser.add_argument("--backend", required=True, help="as in a mix: a line, or a mapping in YAML")
     parser.add_argument("--judges", nargs="+", default=["caption_qa"], choices=JUDGES)
     parser.add_argument("--in", dest="where", default="captions", choices=("captions", "references"))
     parser.add_argument("--captions", type=positive, default=len(PHOTOS), help="so many of the three captions")
@@ -172,17 +172,17 @@ def main() -> None:
     sys.path.insert(0, str(ROOT))
     from rlcap.judge.backends.loading import load_backend
 
-    engine = load_backend(yaml.safe_load(args.engine))
+    backend = load_backend(yaml.safe_load(args.backend))
     for name in args.judges:
         start = time.perf_counter()
-        results = measure(name, engine, args.where, args.captions, args.each)
+        results = measure(name, backend, args.where, args.captions, args.each)
         print(f"| {name} | attacked | changed | raised | abstained | mostly because |\n|---|---|---|---|---|---|")
         for kind, result in results.items():
             cells = ("-" if x is None else f"{x:.0%}" for x in (result.changed, result.raised, result.abstained))
             print(f"| {kind} | {result.attacked} | {' | '.join(cells)} | {result.reason[:70].replace('|', '/')} |")
         print(flush=True)
         run = {
-            "engine": re.sub(r"(?<=:)\S*/", "", engine.name),
+            "backend": re.sub(r"(?<=:)\S*/", "", backend.name),
             "captions": args.captions,
             "each": args.each,
             "machine": platform.platform(),

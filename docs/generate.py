@@ -450,7 +450,7 @@ def injections_table() -> str:
         ][:3]
         readable = 1 - kinds["harmless"]["abstained"]
         rows.append(
-            [name, values["engine"], percent(readable), percent(kinds["harmless"]["raised"]), ", ".join(raised) or "–"]
+            [name, values["backend"], percent(readable), percent(kinds["harmless"]["raised"]), ", ".join(raised) or "–"]
         )
     return to_table(
         ["judge, place", "backend", "readable verdicts", "raised by harmless sentences", "raised most by"], rows

@@ -11,7 +11,7 @@ hack      words that most references share. With order 4 most captions get almos
 guards    self-retrieval against captions that are all alike; the references must be as long as the captions that you
           want
 fails     cut_off, one_missing; measured for order 4, on paragraphs that are compared with short references (lab). With
-          order 1 it also fails salad
+          order 1 it also fails word_shuffle
 """
 
 from __future__ import annotations

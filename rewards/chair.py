@@ -13,7 +13,7 @@ hack      naming one certain object and no other. Words outside the vocabulary c
           colours, counts and places. Without annotations, a true object that no annotator mentioned counts as false
 guards    f1 asks for all objects. A caption without any object gets the lowest value where objects are present (the
           published CHAIR gives it the highest). Hallucination and critique cover the rest
-fails     salad, one_false; measured for f1 on 100 COCO photos (42 % and 7 %). With form chair no probe wins on more
+fails     word_shuffle, one_false; measured for f1 on 100 COCO photos (42 % and 7 %). With form chair no probe wins on more
           than 5 %, but most of them tie
 """
 

@@ -11,8 +11,8 @@ hack      what most references say and nothing else. A detail that no annotator 
           become alike. Paragraphs lose against short references by their length alone
 guards    the end mark against fragments ("a man on a"), self-retrieval against captions that are all alike,
           hallucination. The references must be as long as the captions that you want
-fails     one_word, cut_off, salad, echo, other_image, generic, one_missing; measured on paragraphs that are compared
-          with short references (lab). For captions as long as the references: cut_off 8 %, salad 8 % and one_missing 36
+fails     one_word, cut_off, word_shuffle, echo, other_image, generic, one_missing; measured on paragraphs that are compared
+          with short references (lab). For captions as long as the references: cut_off 8 %, word_shuffle 8 % and one_missing 36
           % (COCO)
 """
 

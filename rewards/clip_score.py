@@ -12,7 +12,7 @@ hack      word shuffles and repetition (CLIP-Caption-Reward needed a grammar rew
           chance (51.7 % on DetailCaps), so it can't judge paragraphs. What CLIP can't see (counts, relations) may be
           wrong at no cost
 guards    repetition and critique for the language, hallucination for the truth; evaluation with another CLIP
-fails     repeated, salad, one_false, one_missing, praise; measured with the lab's retriever, on 10 to 95 % of 42
+fails     repeated, word_shuffle, one_false, one_missing, praise; measured with the lab's retriever, on 10 to 95 % of 42
           images; the last two win only with references
 """
 

@@ -10,9 +10,9 @@ source    BERTScore's recall (Zhang et al., ICLR 2020), over all references at o
           precision
 hack      the references' words in any order; any further sentence may cover something
 guards    hallucination against false statements, grammar for the word order, length against rambling
-fails     cut_off, repeated, salad, other_image, one_false, one_missing, rambling, injection, praise, hedged; measured
+fails     cut_off, repeated, word_shuffle, other_image, one_false, one_missing, rambling, injection, praise, hedged; measured
           with the lab's NLI encoder on paragraphs that are compared with short references. With an encoder trained on
-          COCO captions: salad, one_false, praise, injection, one_missing
+          COCO captions: word_shuffle, one_false, praise, injection, one_missing
 """
 
 from __future__ import annotations

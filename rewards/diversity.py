@@ -8,7 +8,7 @@ source    the idea of 1 − self-BLEU (Zhu et al., SIGIR 2018), with a symmetric
 hack      random words, other objects, another language: whatever differs is worth more
 guards    every reward that looks at the image; a small weight. Use it to keep sampling diverse where groups lose their
           variance, not as a goal
-fails     one_word, cut_off, repeated, salad, echo, other_image, generic, one_false, one_missing, rambling, foreign,
+fails     one_word, cut_off, repeated, word_shuffle, echo, other_image, generic, one_false, one_missing, rambling, foreign,
           injection, praise, hedged; this follows from its definition: any caption that differs from the good one wins
 """
 

@@ -10,7 +10,7 @@ source    CIM (arXiv 2603.01696): SBERT over a captioned gallery, OpenCLIP on th
 hack      the most common caption of the gallery has the most coherent neighbours (GRC); what the sentence encoder
           ignores: negations, counts, who does what
 guards    self-retrieval among similar images, hallucination; a large gallery. The own image is left out of it
-fails     one_word, cut_off, repeated, salad, echo, other_image, generic, one_false, one_missing, rambling, foreign,
+fails     one_word, cut_off, repeated, word_shuffle, echo, other_image, generic, one_false, one_missing, rambling, foreign,
           injection, praise, hedged; measured with the lab's NLI encoder instead of a sentence encoder. It orders 66 %
           of pairs as truth does
 """

@@ -9,7 +9,7 @@ source    BalCapRL (arXiv 2605.07394): a caption's linguistic reward counts only
           2606.09393), 2048 to 3072 tokens there. Bands: formats of captions in Apple's VeCap studies, in tokens there
 hack      any words fill it: a word shuffle of the right length scores 0
 guards    repetition, hallucination and critique look at what the words say
-fails     cut_off, salad, generic, one_missing, foreign, echo, other_image; on 7 to 17 % of the lab's images, where the
+fails     cut_off, word_shuffle, generic, one_missing, foreign, echo, other_image; on 7 to 17 % of the lab's images, where the
           good caption is the longer one. It only counts words, so one_false, praise and similar probes tie
 """
 

@@ -10,7 +10,7 @@ source    PickScore (Kirstain et al., NeurIPS 2023), made for images from texts.
 hack      as for any CLIP: shuffles of right words, repetition. Texts are cut after 77 tokens; `text_truncated` logs how
           many
 guards    grammar, repetition, length
-fails     cut_off, salad, one_false, one_missing, rambling, injection, praise, hedged; on 7 to 50 % of 42 images,
+fails     cut_off, word_shuffle, one_false, one_missing, rambling, injection, praise, hedged; on 7 to 50 % of 42 images,
           measured with the lab's CLIP, fine-tuned on choices between near-duplicates (benchmarks/lab_judges.py). The
           published weights were not run
 """

@@ -10,7 +10,7 @@ hack      paraphrases; new words around a repetition dilute it; the empty captio
           Without the free share any padding won: praise of the caption itself beat 100 % of the lab's plain captions,
           whose sentences begin alike
 guards    length punishes silence; hallucination and critique notice paraphrases
-fails     empty, one_word, cut_off, salad, echo, other_image, generic, one_false, foreign, injection, praise, hedged; on
+fails     empty, one_word, cut_off, word_shuffle, echo, other_image, generic, one_false, foreign, injection, praise, hedged; on
           17 to 24 % of the lab's images, where the good caption repeats more than is free. None on captions that people
           wrote of photos
 """

@@ -9,7 +9,7 @@ source    ROUGE-L (Lin 2004), as pycocoevalcap computes it; equal to within 1e-6
           words. Published values use the tokenizer ptb, which counts "'s" and symbols as words
 hack      common openings ("there is a … in the …"); a short caption made of them has high precision
 guards    self-retrieval against captions that are all alike, length
-fails     cut_off, salad, one_missing; measured on paragraphs that are compared with short references (lab)
+fails     cut_off, word_shuffle, one_missing; measured on paragraphs that are compared with short references (lab)
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ hack      distinguishing words, true or not: invented details and word shuffles 
           can't see (relations, counts) may be wrong at no cost. A caption that deceives one retriever deceives another
           one less
 guards    hallucination, critique, repetition; several retrievers; evaluation with another retriever
-fails     salad, repeated, hedged, one_false; measured with the lab's retriever, which reads little more than kinds and
+fails     word_shuffle, repeated, hedged, one_false; measured with the lab's retriever, which reads little more than kinds and
           colours
 """
 

@@ -12,7 +12,7 @@ hack      what the model believes of any image: vague, frequent, small claims. O
 guards    `least` against dilution; length and claims against vagueness; a judge that reads references
 fails     one_word, cut_off, repeated, echo, generic, one_false, one_missing, foreign, hedged; on 7 to 62 % of 42
           images, measured with a model as small as the lab's captioner and trained on this question
-          (benchmarks/lab_judges.py). With `least`, salad wins too, and repeated and one_false do not, but tie on a
+          (benchmarks/lab_judges.py). With `least`, word_shuffle wins too, and repeated and one_false do not, but tie on a
           third. No published model was run
 """
 

@@ -12,7 +12,7 @@ hack      whatever no question asks about; guesses, which `unknown` at the level
           captions of any length that tell everything; questions that can be answered without the image
           (`questions.curate`)
 guards    length, hallucination, style; questions that no caption can foresee
-fails     none; with the lab's rule-based reader salad wins on 4 % and ties on 26 %. Probes tie wherever no question is
+fails     none; with the lab's rule-based reader word_shuffle wins on 4 % and ties on 26 %. Probes tie wherever no question is
           concerned: repeated, rambling, injection, praise and hedged; one_false on 58 %, one_missing on 17 %. A large
           model is not measured. With `unknown: null` the reader guesses, and eight probes win by luck, on 7 to 21 %
 """

@@ -12,7 +12,7 @@ source    ClaimDiff-RL, its default `normalized_diff`, in which omissions and re
 hack      padding with differences that are nobody's error, which dilute the errors; agreeing with the reference, right
           or wrong, where the judge does not see the image, because then no caption gets more than .5
 guards    length, repetition, claims; `hedge`, because a judge seldom calls a hedged claim wrong; hallucination
-fails     none; with the lab's rule-based comparer, against fused paragraphs, salad wins on 5 %. Probes tie wherever
+fails     none; with the lab's rule-based comparer, against fused paragraphs, word_shuffle wins on 5 %. Probes tie wherever
           they say nothing about the image: repeated, rambling, injection, praise, and hedged without `hedge` (at .2
           hedges always lose); one_false ties on 11 %, one_missing on 12 %. A large model's judgement is not measured
 """

@@ -15,7 +15,7 @@ source    DCScore (Painting with Words, ICLR 2025: its F1) and BalCapRL (arXiv 2
 hack      precision: one safe claim; recall: claims without end, whose cost only precision counts; open claims are worth
           `unknown`; one fact in many claims, where the judge counts them as several
 guards    f1 combines both; length, repetition; style for words that claim nothing
-fails     salad; 10 % with the lab's rule-based reader, for f1 (recall: 36 %, precision: none). Repeated and hedged tie,
+fails     word_shuffle; 10 % with the lab's rule-based reader, for f1 (recall: 36 %, precision: none). Repeated and hedged tie,
           and so do one_missing for precision and one_false for recall. A large model's judgement is not measured
 """
 

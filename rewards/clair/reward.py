@@ -9,7 +9,7 @@ source    CLAIR (arXiv 2310.12971): its question, with sets of one candidate and
 hack      saying little that is wrong for any image of the kind; confident and fluent wrong detail, which one number
           hides; praise of the caption itself, where the judge is weak
 guards    claims or caption_qa for detail, hallucination, style
-fails     salad; on 12 % of 42 images with the lab's oracle judge, whose grade is taken as the likelihood. It ties on
+fails     word_shuffle; on 12 % of 42 images with the lab's oracle judge, whose grade is taken as the likelihood. It ties on
           repeated, rambling, injection, praise and hedged. A large model's judgement is not measured
 """
 

@@ -15,9 +15,9 @@ hack      flattery and instructions to the judge (captions are delimited as data
           either. revision_gap: a lazy judge, which returns whatever is long; best_of_two: it has three values, so that
           most pairs of good captions tie
 guards    length, hallucination; evaluation never asks this judge
-fails     salad; on 10 % of 42 images with the lab's oracle judge that misreads 3 % of what it sees, on 5 % of 100 with
+fails     word_shuffle; on 10 % of 42 images with the lab's oracle judge that misreads 3 % of what it sees, on 5 % of 100 with
           one that sees everything. Both read words charitably and ignore hedges and praise. best_of_two, by the
-          latter's grade: none (salad 1 %), but one_false ties on 94 % and one_missing on 92 %. revision_gap, with the
+          latter's grade: none (word_shuffle 1 %), but one_false ties on 94 % and one_missing on 92 %. revision_gap, with the
           lab's corrector: one_false (7 %). A large model's judgement is not measured
 """
 

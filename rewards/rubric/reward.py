@@ -9,7 +9,7 @@ source    RubiCap (arXiv 2603.09160): binary criteria for each image with weight
           come with the data
 hack      what no criterion asks about: a rubric of things to say puts no cost on false or empty words beside them
 guards    claims, hallucination, length; criteria that forbid something ("doesn't mention a second dog")
-fails     none; with the lab's rule-based checker, whose rubric has a criterion against false words, salad wins on 1 %.
+fails     none; with the lab's rule-based checker, whose rubric has a criterion against false words, word_shuffle wins on 1 %.
           It ties on repeated, rambling, injection, praise and hedged. A large model's judgement is not measured
 """
 

@@ -16,7 +16,7 @@ examples:
   rlcap rewards                       list all rewards, and the question that each one answers
   rlcap rewards hallucination         show a card: formula, range, source, known hack, protection
   rlcap rewards my_rewards.py         show the card of your own file, or what is wrong with it
-  rlcap rewards new brevity           write rewards/brevity.py with a card to complete, and tests/rewards/test_brevity.py
+  rlcap rewards new brevity           write brevity.py with a card to complete, and its test: in a clone or a project below rewards/
 """
 
 

@@ -98,14 +98,17 @@ def score_captions(path: Path, config: GRPOConfig) -> MixScores:
     from rlcap.data.captions import read_captions, to_batch
     from rlcap.data.source import NO_SOURCE, load_all
     from rlcap.errors import CaptionsError, ConfigError
-    from rlcap.reward.mix import RewardMix
+    from rlcap.reward.mix import RewardMix, resolve_reward
     from rlcap.types import Sample
 
     rows = read_captions(path, config.data.image_root)
+    entries = mix_entries(config.mix)
+    needs = frozenset().union(*(resolve_reward(str(entry["reward"])).needs for entry in entries.values()))
+    missing = sorted(key for key in ("image", "references") if key in needs and not all(row.get(key) for row in rows))
     known: dict[str, Sample] = {}
-    if not all(row.get("image") and row.get("references") for row in rows):
-        if not config.data.source:
-            raise ConfigError(f"{NO_SOURCE}, or put image and references into the rows of the captions file")
+    if missing and not config.data.source:
+        raise ConfigError(f"{NO_SOURCE}, or put {' and '.join(missing)} into the rows of the captions file")
+    if config.data.source and not all(row.get("image") and row.get("references") for row in rows):
         known = {sample.id: sample for sample in load_all(config.data)}
         if unknown := [row["sample_id"] for row in rows if str(row["sample_id"]) not in known and not row.get("image")]:
             raise CaptionsError(
@@ -115,7 +118,7 @@ def score_captions(path: Path, config: GRPOConfig) -> MixScores:
     batch = to_batch(rows, known)
     gallery = {sample.image for sample in (*known.values(), *batch.samples) if sample.image}
     mix = RewardMix.from_config(
-        mix_entries(config.mix),
+        entries,
         context={"device": "cuda" if torch.cuda.is_available() else "cpu", "gallery": sorted(gallery)},
         max_abstain=1.0,  # abstentions don't stop the command, because the table shows them
     )

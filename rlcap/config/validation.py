@@ -61,14 +61,24 @@ def _fields_at(model: type[BaseModel], path: list[str]) -> list[str]:
     """Return the field names of the model at a dotted path below `model`, or an empty list."""
     current: Any = model
     for part in path:
-        field = current.model_fields.get(part) if _is_model(current) else None
-        if field is None:
-            return []
-        candidates = [field.annotation, *typing.get_args(field.annotation)]
-        current = next((candidate for candidate in candidates if _is_model(candidate)), None)
+        if _is_model(current):
+            field = current.model_fields.get(part)
+            current = field.annotation if field is not None else None
+        else:  # a mapping by name: every name leads to the type of its values
+            current = next((typing.get_args(kind)[1] for kind in _alternatives(current) if _is_mapping(kind)), None)
         if current is None:
             return []
-    return sorted(current.model_fields)
+        current = next((kind for kind in _alternatives(current) if _is_model(kind) or _is_mapping(kind)), None)
+    return sorted(current.model_fields) if _is_model(current) else []
+
+
+def _alternatives(annotation: Any) -> list[Any]:
+    """Return an annotation and, of a union, its members."""
+    return [annotation, *(typing.get_args(annotation) if not _is_mapping(annotation) else ())]
+
+
+def _is_mapping(annotation: Any) -> bool:
+    return typing.get_origin(annotation) is dict
 
 
 def _is_model(value: Any) -> bool:

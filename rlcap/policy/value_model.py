@@ -29,13 +29,13 @@ from rlcap.policy.captioner import Captioner
 from rlcap.policy.prompt import Prompt
 from rlcap.policy.shared_prefix.checkpointing import recompute_within
 
-ADAPTER, HEAD = "critic", "value_head"
+ADAPTER, HEAD = "value_model", "value_head"
 """Names of the adapter and of the linear layer, which is a module of the peft model.
 
 The adapter is not called `value`, because many models have modules of that name, which would be mistaken for the
 adapter.
 """
-FILE = "critic.safetensors"
+FILE = "value_model.safetensors"
 """Name of the file that `ValueModel.save` writes."""
 _OWN = re.compile(rf"(^|\.)({ADAPTER}(\.|$)|{HEAD}\.)")
 

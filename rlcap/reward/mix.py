@@ -86,22 +86,33 @@ def check_mix(config: Mapping[str, Mapping[str, Any]], provided: Iterable[str]) 
         provided: names of the values in the context.
 
     Raises:
-        ConfigError: for unknown keys, paths, parameters and choices; it names the term and what is known.
+        ConfigError: for unknown keys, paths, parameters and choices; it has a line for each bad term.
     """
+    problems = []
     for name, entry in config.items():
-        if not isinstance(entry, Mapping) or "reward" not in entry:
-            raise ConfigError(f"mix.{name}: needs a mapping with `reward: module:Class`, got {entry!r}")
-        for key in entry:
-            if key not in KEYS:
-                raise ConfigError(f"mix.{name}: {unknown('key', str(key), KEYS)}")
-        for key, kinds, wanted in (("reward", str, "a name or module:Class"), ("params", Mapping | None, "a mapping")):
-            if not isinstance(entry.get(key), kinds):
-                raise ConfigError(f"mix.{name}.{key} must be {wanted}, got {entry[key]!r}")
         try:
-            check_params(resolve_reward(entry["reward"]), entry.get("params") or {}, provided, entry["reward"])
+            _check_term(name, entry, provided)
         except ConfigError as error:
-            raise ConfigError(f"mix.{name}: {error}") from error
-        _check_weight(f"mix.{name}", entry.get("weight", 1.0), entry.get("normalize", "group"))
+            problems.append(str(error))
+    if problems:
+        raise ConfigError("\n".join(problems))
+
+
+def _check_term(name: str, entry: Any, provided: Iterable[str]) -> None:
+    """Raise ConfigError for the first problem of a term."""
+    if not isinstance(entry, Mapping) or "reward" not in entry:
+        raise ConfigError(f"mix.{name}: needs a mapping with `reward: module:Class`, got {entry!r}")
+    for key in entry:
+        if key not in KEYS:
+            raise ConfigError(f"mix.{name}: {unknown('key', str(key), KEYS)}")
+    for key, kinds, wanted in (("reward", str, "a name or module:Class"), ("params", Mapping | None, "a mapping")):
+        if not isinstance(entry.get(key), kinds):
+            raise ConfigError(f"mix.{name}.{key} must be {wanted}, got {entry[key]!r}")
+    try:
+        check_params(resolve_reward(entry["reward"]), entry.get("params") or {}, provided, entry["reward"])
+    except ConfigError as error:
+        raise ConfigError(f"mix.{name}: {error}") from error
+    _check_weight(f"mix.{name}", entry.get("weight", 1.0), entry.get("normalize", "group"))
 
 
 def resolve_reward(name: str) -> type[Reward]:

@@ -110,6 +110,8 @@ def write(names: Sequence[str], folder: Path) -> list[Path]:
         raise ConfigError(f"{name!r} can't be a reward's name: use small letters, digits and _, as in a_good_name")
     title = _class_name(name)
     is_inside = is_package(folder / "rewards")
+    if not is_inside and (folder / "rewards").is_dir():  # a project of `rlcap init`
+        folder = folder / "rewards"
     templates = {
         folder / ("rewards" if is_inside else "") / f"{name}.py": REWARD,
         folder / ("tests/rewards" if is_inside else "") / f"test_{name}.py": TEST,

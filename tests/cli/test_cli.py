@@ -203,7 +203,7 @@ def test_rows_without_images_need_data(photos, capsys):
     command = ["score", file, "--config", str(photos / "mix.yaml")]
     assert cli.main(command) == 2
     assert "data.source is empty: name a .jsonl" in (told := capsys.readouterr().err)
-    assert "or put image and references into the rows of the captions file" in told
+    assert "or put references into the rows of the captions file" in told
     assert cli.main([*command, f"data.source={photos / 'photos.jsonl'}"]) == 0  # no image of six is held out
     assert "0 of 1" in capsys.readouterr().out
 

@@ -157,3 +157,8 @@ def test_odd_keys_are_named(overrides):
 
 def test_characters_beyond_the_basic_plane_survive_json_escapes():
     assert parse_yaml('name: "\\ud83d\\ude00 \\ud800"', "config.yaml") == {"name": "😀 \ufffd"}
+
+
+def test_an_unknown_key_of_a_reward_term_gets_a_suggestion():
+    with pytest.raises(ConfigError, match=r"unknown key mix\.length\.weigth; did you mean mix\.length\.weight\?"):
+        load_config(GRPOConfig, None, ["mix.length={reward: length, weigth: 2}"])

@@ -86,7 +86,7 @@ def test_shared_and_plain_paths_agree_and_the_policy_gets_no_gradient(policy):
     ours, theirs = (gradients(model, weighted(values, mask)) for values in both)
     assert ours.keys() == theirs.keys() <= value_model.named_parameters().keys()
     assert {"value_head.weight", "value_head.bias"} <= ours.keys()
-    assert any(".lora_A.critic." in name for name in ours)
+    assert any(".lora_A.value_model." in name for name in ours)
     total = sum(g.square().sum() for g in theirs.values()).sqrt()
     assert sum((ours[name] - theirs[name]).square().sum() for name in theirs).sqrt() <= 1e-4 * total
     log_probs = captioner.log_probs(prompts, ids, mask).log_probs
@@ -110,7 +110,7 @@ def test_a_new_value_model_copies_the_policy_and_predicts_zero(folder):
     prompts, (ids, mask) = captioner.prepare(images(2), "describe"), some_captions(4)
     value_model = ValueModel.attach(model, captioner)
     assert not value_model.values(captioner, prompts, ids, mask).any()
-    with using_adapter(model, "critic"):
+    with using_adapter(model, "value_model"):
         with_value_adapter = captioner.log_probs(prompts, ids, mask).log_probs
     assert torch.equal(with_value_adapter, captioner.log_probs(prompts, ids, mask).log_probs)
     own = sum(p.numel() for p in value_model.named_parameters().values())
@@ -123,7 +123,7 @@ def test_switching_adapters_freezes_no_parameter(folder):
     ValueModel.attach(model, captioner)
     model.add_adapter("ref", model.peft_config["default"])
     trained = {name for name, p in model.named_parameters() if p.requires_grad}
-    assert any(".critic." in name for name in trained)
+    assert any(".value_model." in name for name in trained)
     prompts, (ids, mask) = captioner.prepare(images(1), "describe"), some_captions(2)
 
     def seen():
@@ -183,7 +183,7 @@ def test_the_policys_adapter_is_saved_without_the_value_model(folder, tmp_path):
     plain = captioner.log_probs
     value_model = shaken(ValueModel.attach(model, captioner))
     model.save_pretrained(tmp_path, selected_adapters=["default"])
-    assert not (tmp_path / "critic").exists()
+    assert not (tmp_path / "value_model").exists()
     fresh = PeftModel.from_pretrained(AutoModelForImageTextToText.from_pretrained(folder), tmp_path).eval()
     assert list(fresh.peft_config) == ["default"]
     prompts, (ids, mask) = captioner.prepare(images(1), "describe"), some_captions(2)
@@ -199,7 +199,7 @@ def test_invalid_models_and_checkpoints_are_rejected(folder, tmp_path):
     with pytest.raises(ConfigError, match="trainable=full freezes nothing"):
         ValueModel.attach(model.get_base_model(), captioner)
     value_model = ValueModel.attach(model, captioner)
-    with pytest.raises(ConfigError, match="already has an adapter called 'critic'"):
+    with pytest.raises(ConfigError, match="already has an adapter called 'value_model'"):
         ValueModel.attach(model, captioner)
     with pytest.raises(ConfigError, match="not a PPO checkpoint"):
         value_model.load(tmp_path)

@@ -32,7 +32,17 @@ def test_golden_suite():
     assert made["empty"] == ""
     assert made["one_word"] == "dog"
     assert made["repeated"] == GOOD + " lie beside it" * 6
-    assert sorted(made["salad"].split()) == ["brown", "couch", "cushions", "dog", "lie", "red", "sits", "sofa", "two"]
+    assert sorted(made["word_shuffle"].split()) == [
+        "brown",
+        "couch",
+        "cushions",
+        "dog",
+        "lie",
+        "red",
+        "sits",
+        "sofa",
+        "two",
+    ]
     assert made["echo"] == "Describe it."
     assert made["other_image"] == "A bus drives along."
     assert made["one_false"] == f"{GOOD} The bus is red."
@@ -46,7 +56,7 @@ def test_golden_suite():
 
 def test_the_same_seed_gives_the_same_suite_and_all_probes_differ_from_the_good_caption():
     assert make_suite(MATERIAL, 3) == make_suite(MATERIAL, 3)
-    assert make_suite(MATERIAL, 3)["salad"] != make_suite(MATERIAL, 4)["salad"]
+    assert make_suite(MATERIAL, 3)["word_shuffle"] != make_suite(MATERIAL, 4)["word_shuffle"]
     assert GOOD not in make_suite(MATERIAL).values()
     assert len(set(make_suite(MATERIAL).values())) == len(PROBES)
 
@@ -54,7 +64,7 @@ def test_the_same_seed_gives_the_same_suite_and_all_probes_differ_from_the_good_
 def test_impossible_probes_are_omitted_and_a_caption_without_words_is_rejected():
     made = make_suite(Material("A cat", "A dog", "A dog.", "A cat"))
     assert {"one_missing", "cut_off", "echo"}.isdisjoint(made)
-    assert make_suite(Material("The it", "x", "x", "y"))["salad"] == "the it"
+    assert make_suite(Material("The it", "x", "x", "y"))["word_shuffle"] == "the it"
     with pytest.raises(ValueError, match="made from a caption with words"):
         make_suite(Material(" ...", "x", "x", "y"))
 

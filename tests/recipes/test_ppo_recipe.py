@@ -89,7 +89,7 @@ def test_a_killed_run_resumes_to_the_same_bits(whole, tmp_path):
         time.sleep(0.05)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    assert (state.parent / "critic.safetensors").exists()
+    assert (state.parent / "value_model.safetensors").exists()
     assert not (output / "adapter").exists()
     done = subprocess.run(
         command(output, "resume=auto"), cwd=ROOT, env=environment(whole.parent), capture_output=True, text=True
@@ -98,7 +98,7 @@ def test_a_killed_run_resumes_to_the_same_bits(whole, tmp_path):
     ends = [folder / "checkpoints" / "checkpoint-8" for folder in (whole, output)]
     for pair in (
         [adapter(folder) for folder in (whole, output)],
-        [load_file(end / "critic.safetensors") for end in ends],
+        [load_file(end / "value_model.safetensors") for end in ends],
     ):
         assert pair[0].keys() == pair[1].keys()
         for name in pair[0]:

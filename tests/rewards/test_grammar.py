@@ -46,14 +46,14 @@ def test_golden_log_probability_and_the_empty_caption():
 
 def test_the_lab_model_distinguishes_prose_from_shuffled_and_cut_text():
     reward = Grammar(resolve_address("lab:grammar"))
-    prose, salad, cut = judge(
+    prose, word_shuffle, cut = judge(
         reward,
         "there is a red ball at the top. the boat is to the left of the bird.",
         "boat bird red ball top blue left a there the",
         "there is a red ball at the top. the boat is to the",
     )
     assert prose > 0.95
-    assert salad < 0.1
+    assert word_shuffle < 0.1
     assert cut < 0.7
 
 

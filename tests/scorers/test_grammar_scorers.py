@@ -69,7 +69,7 @@ def test_pairs_pass_over_what_is_still_well_formed():
 
 
 def test_the_column_is_read_from_names_or_said():
-    assert find_acceptable_column({0: "spoilt", 1: "grammatical"}) == 1
+    assert find_acceptable_column({0: "corrupted", 1: "grammatical"}) == 1
     assert find_acceptable_column({0: "ACCEPTABLE", 1: "unacceptable"}) == 0
     assert find_acceptable_column({0: "LABEL_0", 1: "LABEL_1"}, 1) == 1
     with pytest.raises(ValueError, match="give its number"):

@@ -83,7 +83,7 @@ def test_the_first_round_learns_from_the_reward_only(material, tmp_path):
     assert {name: tuple(value.shape) for name, value in learnt.items()} == dict.fromkeys(
         ("advantages", "values", "returns"), tuple(rollout.ids.shape)
     )
-    assert not learnt["values"].any()  # the critic has said nothing yet
+    assert not learnt["values"].any()  # the value model is untrained
     values = rollout.scores.values[:, 0].double()
     total = (values - values.mean()) / values.std(correction=0)
     last = rollout.mask.sum(1) - 1
@@ -145,7 +145,7 @@ def test_the_value_model_has_its_own_learning_rate_and_gradient_norm(material, t
     ppo._clip_grad_norm(ppo.model)
     grads = {name: p.grad for name, p in ppo.model.named_parameters() if p.grad is not None}
     policys = [g for name, g in grads.items() if name not in ppo.value_model.named_parameters()]
-    assert all((g == 1e-6).all() for g in policys), "a critic that is far off must not shrink the policy's step"
+    assert all((g == 1e-6).all() for g in policys), "a value model that is far off must not shrink the policy's step"
     norm = sum(g.square().sum() for name, g in grads.items() if name in ppo.value_model.named_parameters()).sqrt()
     assert norm.item() == pytest.approx(0.1, rel=1e-3)
 
@@ -180,7 +180,7 @@ def test_training_changes_policy_and_value_model_but_not_the_reference(material,
     save_tuned(ppo, ppo.processor, ppo.folder.adapter)
     saved = load_file(ppo.folder.adapter / "adapter_model.safetensors")
     assert len(saved) == sum(".default." in name for name in before)
-    assert not any("critic" in name or "value_head" in name for name in saved)
+    assert not any("value_model" in name or "value_head" in name for name in saved)
 
 
 def rolled(ppo, after):
@@ -189,7 +189,7 @@ def rolled(ppo, after):
 
 
 def test_a_checkpoint_restores_the_whole_state(material, tmp_path):
-    """To the bit, as the recipe's killed run does (tests/recipes, slow): policy, critic, both of their optimisers, and the KL's
+    """To the bit, as the recipe's killed run does (tests/recipes, slow): policy, value model, both of their optimisers, and the KL's
     price are those of the run that was never stopped, or the steps after it would differ."""
     ppo = trainer(material, tmp_path / "a", kl_target=0.5, beta=0.1)
     ppo.train()

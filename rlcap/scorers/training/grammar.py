@@ -24,7 +24,7 @@ from rlcap.scorers.text.sentences import split_sentences
 from rlcap.scorers.training.schedule import one_cycle
 from rlcap.scorers.training.text_corruption import corrupt
 
-LABELS = ("spoilt", "grammatical")
+LABELS = ("corrupted", "grammatical")
 """Label names of the classifier, in the order of its outputs."""
 TRUNCATED_SHARE = 0.15
 """Share of the corrupted texts that only end too early, as captions do at a token limit."""

@@ -130,6 +130,7 @@ class OpenRun:
             "trainable_parameters": policy.trainable_parameters,
             "processes": self.state.num_processes,
             "seconds_before": self.clock.before,
+            "instruction": self.instruction,
             **facts,
         }
         return [

@@ -140,7 +140,8 @@ def _comparison_table(summary: dict[str, Any], change: dict[str, Any]) -> dict[s
             **_cells(name, values),
         }
         for key, intervals_of_step in (("before_interval", first), ("after_interval", last)):
-            interval = intervals_of_step.get(name)
+            # The interval covers every image with a value; the mean in this table covers those with both values.
+            interval = intervals_of_step.get(name) if values["n"] == change["n"] else None
             row[key] = f"{info.format(interval['low'])} – {info.format(interval['high'])}" if interval else ""
         rows.append(row)
     return {"split": change["split"], "n": change["n"], "from": change["from"], "to": change["to"], "rows": rows}

@@ -206,7 +206,7 @@ class EvaluationConfig(Section):
     batch_size: Count = 16
     """Images that are captioned at once."""
     panel: CountOrZero = 6
-    """Validation images that the report follows through training."""
+    """Validation images that the report follows through training. They are chosen to differ from each other."""
 
 
 class TermConfig(Section):

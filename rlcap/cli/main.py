@@ -19,6 +19,7 @@ from rlcap.cli import (
     config,
     evaluate,
     explain,
+    export,
     grammar,
     init,
     lab,
@@ -64,6 +65,7 @@ results:
   rlcap compare runs/a-0,runs/a-1 runs/b-0,runs/b-1        compare two variants over training seeds
   rlcap explain runs/a --step 2 --row 3                    how a sampled caption got its advantage, term by term
   rlcap caption photo.jpg --run runs/a --before            caption an image with a run, and with its model before training
+  rlcap export runs/a --merge --out my-captioner-merged    one complete model, which transformers and vLLM load
 
 existing captions:
   rlcap score captions.jsonl --config my.yaml              score captions by each reward of a mix
@@ -133,6 +135,7 @@ def build_parser() -> argparse.ArgumentParser:
         compare,
         explain,
         report,
+        export,
     ):
         part.add(commands)
     return parser

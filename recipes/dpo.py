@@ -34,6 +34,7 @@ def main() -> None:
     from rlcap.train.callbacks import Schedule
     from rlcap.train.dpo import build_trainer, fingerprint, read_pairs
     from rlcap.train.evaluation import build_evaluator
+    from rlcap.train.model_card import write_model_card
     from rlcap.train.open_run import open_run, say
 
     opened = open_run(config, "dpo", STARTED)
@@ -69,6 +70,7 @@ def main() -> None:
     opened.train(trainer, policy.processor)
     if state.is_main_process:
         summarise(folder.root, opened.clock.seconds())
+        write_model_card(folder.root)
         print(f"adapter: {folder.adapter}\nreport: {write_report(folder.root)}")
 
 

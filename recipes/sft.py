@@ -26,6 +26,7 @@ def main() -> None:
     # These imports take seconds. They come after the arguments, so that --help and error messages appear immediately.
     from rlcap.policy.loading import load_policy
     from rlcap.policy.visual_tokens import count_visual_tokens, describe_visual_tokens
+    from rlcap.train.model_card import write_model_card
     from rlcap.train.open_run import open_run, say
     from rlcap.train.sft import build_trainer
 
@@ -39,8 +40,10 @@ def main() -> None:
 
     trainer = build_trainer(policy, samples, config, opened.instruction, opened.folder, opened.callbacks(policy))
     finished = opened.train(trainer, policy.processor)
-    if opened.state.is_main_process and finished:
-        opened.folder.mark_ended()
+    if opened.state.is_main_process:
+        if finished:
+            opened.folder.mark_ended()
+        write_model_card(opened.folder.root)
     say(f"adapter: {opened.folder.adapter}")
 
 

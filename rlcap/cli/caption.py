@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 from collections import Counter
 from pathlib import Path
@@ -14,12 +15,13 @@ from rlcap.errors import InputError
 
 MAX_LISTED = 20
 """Largest number of skipped files that are listed."""
+_OVERRIDE = re.compile(r"[a-z_][\w.]*=")
 
 
 def add(commands: Any) -> None:
     """Add the command."""
     caption = command(commands, "caption", _caption, "caption images with the captioner of a run; key=value overrides")
-    caption.add_argument("images", nargs="+", type=Path, help="image files, or folders with image files")
+    caption.add_argument("images", nargs="+", help="image files, or folders with image files")
     caption.add_argument("--recursive", action="store_true", help="also caption the images in subfolders")
     caption.add_argument("--run", type=Path, help="run folder with a trained captioner", dest="folder")
     caption.add_argument(
@@ -38,27 +40,35 @@ def _caption(options: argparse.Namespace) -> None:
     from rlcap.eval.pretrained import PretrainedCaptioner, read_run_config
     from rlcap.io.atomic import write_text
     from rlcap.policy.loading import load_policy
+    from rlcap.policy.unusable_images import find_unusable
 
     if (options.folder and options.config) or (options.before and not options.folder):
         raise InputError("--run and --config exclude each other, and --before needs --run")
-    # argparse takes an override that stands among the images for an image.
-    images = [path for path in options.images if "=" not in path.name or path.exists()]
-    overrides = options.overrides + [str(path) for path in options.images if path not in images]
+    # argparse takes an override that stands among the images for an image. Its value may be a path or an address.
+    is_override = [bool(_OVERRIDE.match(word)) and not Path(word).exists() for word in options.images]
+    images = [Path(word) for word, is_one in zip(options.images, is_override, strict=True) if not is_one]
+    overrides = options.overrides + [word for word, is_one in zip(options.images, is_override, strict=True) if is_one]
     if options.folder:
         config = load_config(GRPOConfig, None, [*_of_run(options.folder), *overrides])
     else:
         config = load_config(GRPOConfig, options.config or lab_config(), overrides)
     paths, skipped = _collect(images, options.recursive)
     if not paths:
-        reasons = "; ".join(skipped) or "name image files, or folders with image files"
-        raise InputError(f"there is no image to caption: {reasons}")
+        raise _nothing(skipped)
 
     models = {"caption": config.model}
     if options.before:
         models = {"before": ModelConfig.parse(read_run_config(options.folder)["model"], "model")} | models
-    instruction, said = instruction_for(config.data), {}
+    instruction = instruction_for(config.data)
+    said: dict[str, list[str]] = {}
     for name, model in models.items():
         captioner = PretrainedCaptioner(load_policy(model), instruction, config.generation.max_new_tokens)
+        if not said:  # both models have the same processor
+            unusable = find_unusable(captioner.policy.captioner, map(str, paths))
+            skipped += [f"{path}: {reason}" for path, reason in unusable.items()]
+            paths = [path for path in paths if str(path) not in unusable]
+        if not paths:
+            raise _nothing(skipped)
         said[name] = captioner.caption(paths, batch_size=options.batch_size, progress=len(paths) > options.batch_size)
     stems = Counter(path.stem for path in paths)  # the name without its suffix is the id, unless two images share it
     rows = [
@@ -126,10 +136,19 @@ def _collect(named: list[Path], recursive: bool) -> tuple[list[Path], list[str]]
     return [file for file in complete if str(file) not in broken], skipped + [str(error) for error in broken.values()]
 
 
+def _nothing(skipped: list[str]) -> InputError:
+    """Return the error for a command that has no image to caption."""
+    reasons = "; ".join(skipped[:MAX_LISTED]) or "name image files, or folders with image files"
+    return InputError(f"there is no image to caption: {reasons}")
+
+
 def _report_skipped(skipped: list[str]) -> None:
     """Print how many files were left out, and the first of them with the reason, to the standard error."""
     if skipped:
-        lines = [f"rlcap: skipped {len(skipped)} files:", *(f"  {line}" for line in skipped[:MAX_LISTED])]
+        lines = [
+            f"rlcap: skipped {len(skipped)} file{'s' if len(skipped) > 1 else ''}:",
+            *(f"  {line}" for line in skipped[:MAX_LISTED]),
+        ]
         if len(skipped) > MAX_LISTED:
             lines.append(f"  and {len(skipped) - MAX_LISTED} more")
         print("\n".join(lines), file=sys.stderr)

@@ -25,6 +25,7 @@ from typing import Literal
 from packaging.requirements import Requirement
 
 from rlcap.cli.arguments import lab_config
+from rlcap.config.trackers import NEEDS, find_missing
 from rlcap.errors import ConfigError
 from rlcap.io.addresses import resolve_address
 
@@ -236,12 +237,11 @@ def tools() -> list[Finding]:
     if installed("deepspeed") and not shutil.which("g++"):
         what = "g++ is not installed; DeepSpeed compiles its CPU communication with it (DS_ACCELERATOR=cpu)"
         findings.append(Finding("tools", "note", what, "apt-get install g++"))
-    if installed("wandb"):
-        findings.append(
-            Finding(
-                "tools", "good", "W&B: enable it with report_to=[wandb]; without an account, set WANDB_MODE=offline"
-            )
-        )
+    trackers = [name for name in NEEDS if not find_missing([name])]
+    if trackers:
+        what = f"experiment trackers: {', '.join(trackers)}; enable one with report_to=[{trackers[-1]}]"
+        offline = "; without an account, set WANDB_MODE=offline" if "wandb" in trackers else ""
+        findings.append(Finding("tools", "good", what + offline))
     return findings
 
 

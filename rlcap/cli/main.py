@@ -20,6 +20,7 @@ from rlcap.cli import (
     config,
     evaluate,
     explain,
+    export,
     grammar,
     init,
     lab,
@@ -29,6 +30,7 @@ from rlcap.cli import (
     report,
     rewards,
     score,
+    sweep,
     train,
 )
 from rlcap.cli.arguments import command
@@ -63,8 +65,10 @@ prompts:
 results:
   rlcap compare runs/a runs/b                              compare two runs on the same held-out images
   rlcap compare runs/a-0,runs/a-1 runs/b-0,runs/b-1        compare two variants over training seeds
+  rlcap sweep launch/sweeps/mix_weights.yaml --method random --runs 8 --dry-run    the runs of a sweep, without an account
   rlcap explain runs/a --step 2 --row 3                    how a sampled caption got its advantage, term by term
   rlcap caption photo.jpg --run runs/a --before            caption an image with a run, and with its model before training
+  rlcap export runs/a --merge --out my-captioner-merged    one complete model, which transformers and vLLM load
 
 existing captions:
   rlcap score captions.jsonl --config my.yaml              score captions by each reward of a mix
@@ -139,6 +143,8 @@ def build_parser() -> argparse.ArgumentParser:
         compare,
         explain,
         report,
+        export,
+        sweep,
     ):
         part.add(commands)
     return parser

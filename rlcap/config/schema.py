@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from rlcap.config.section import Section
+from rlcap.config.trackers import Tracker, find_missing
 from rlcap.config.validation import did_you_mean
 from rlcap.errors import ConfigError
 
@@ -28,10 +29,8 @@ NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 """A finite number of 0 or more."""
 Share = Annotated[float, Field(ge=0, le=1)]
 """A number in [0, 1]."""
-Trackers = Annotated[
-    list[Literal["wandb"]], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)
-]
-"""One or several experiment trackers: `wandb` or `[wandb]`."""
+Trackers = Annotated[list[Tracker], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)]
+"""One or several experiment trackers: `wandb` or `[wandb, tensorboard]`."""
 Normalize = Literal["group", "batch", "running", "none"]
 """What a term's centred values are divided by."""
 Column = Literal["id", "image", "references", "paragraph"]
@@ -206,7 +205,7 @@ class EvaluationConfig(Section):
     batch_size: Count = 16
     """Images that are captioned at once."""
     panel: CountOrZero = 6
-    """Validation images that the report follows through training."""
+    """Validation images that the report follows through training. They are chosen to differ from each other."""
 
 
 class TermConfig(Section):
@@ -257,7 +256,8 @@ class RunConfig(Section):
     """What every recipe's configuration has."""
 
     report_to: Trackers = Field(default_factory=list)
-    """Experiment trackers: wandb or none."""
+    """Experiment trackers, of those that transformers knows; [] reports to none. All get the metrics of the training, and wandb also the
+    held-out metrics and the followed images. A tracker must be installed."""
     name: str | None = None
     """Name of the run; null makes one of recipe and time."""
     output_dir: str | None = None
@@ -486,7 +486,7 @@ AnyConfig = GRPOConfig | SFTConfig | RefineConfig | DPOConfig
 
 
 def require_complete(config: AnyConfig) -> None:
-    """Check that nothing is missing that a recipe can't do without.
+    """Check that nothing is missing that a recipe can't do without, neither a key nor a tracker's package.
 
     Raises:
         ConfigError: names every missing key and what to write.
@@ -512,6 +512,7 @@ def require_complete(config: AnyConfig) -> None:
             missing.append("reviser.judge is empty: name who rewrites, such as openai:gpt-4o-mini")
     if isinstance(config, DPOConfig) and not config.pairs:
         missing.append("pairs is empty: name the pairs.jsonl of recipes/refine.py, pairs=runs/NAME/pairs.jsonl")
+    missing += find_missing(config.report_to)
     if missing:
         raise ConfigError("\n".join(missing))
 

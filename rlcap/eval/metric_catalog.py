@@ -22,14 +22,15 @@ class MetricInfo:
         """Return the value as text; – for a value that is not finite."""
         if not math.isfinite(value):
             return "–"
-        return f"{100 * value:.1f}\N{NO-BREAK SPACE}%" if self.unit == "share" else f"{value:.{_decimals(value)}f}"
+        if self.unit == "share":
+            return f"{signed_text(100 * value, 1, plus=False)}\N{NO-BREAK SPACE}%"
+        return signed_text(value, _decimals(value), plus=False)
 
     def format_change(self, value: float) -> str:
         """Return a difference of values as text with its sign; shares in percentage points without a unit."""
         if not math.isfinite(value):
             return "–"
-        text = f"{100 * value:+.1f}" if self.unit == "share" else f"{value:+.{_decimals(value)}f}"
-        return text.replace("-", "−")
+        return signed_text(100 * value, 1) if self.unit == "share" else signed_text(value, _decimals(value))
 
 
 CATALOG = {
@@ -73,6 +74,18 @@ MAIN_METRICS = (
     "nli_entailment", "mean_words", "repetition", "repeated_sentences",
 )  # fmt: skip
 """Metrics that the report shows first and that the over-optimization alarm watches, by their `canonical_name`."""
+
+
+def signed_text(value: float, decimals: int, plus: bool = True) -> str:
+    """Return a number with a true minus. A number that is rounded to zero has no sign.
+
+    Args:
+        value: A finite number.
+        decimals: The number of decimals.
+        plus: Whether a positive number has a plus.
+    """
+    text = f"{value:{'+' if plus else ''}.{decimals}f}"
+    return text.lstrip("+-") if not float(text) else text.replace("-", "−")
 
 
 def _decimals(value: float) -> int:

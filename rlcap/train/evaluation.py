@@ -9,6 +9,7 @@ from tqdm import tqdm
 from trl.models import unwrap_model_for_generation
 
 from rlcap.config.schema import DPOConfig, EvaluationConfig, GRPOConfig
+from rlcap.data.panel import choose_panel
 from rlcap.data.source import open_source
 from rlcap.errors import ConfigError
 from rlcap.eval.captions_file import read_tables
@@ -102,7 +103,10 @@ class Evaluation:
     ) -> None:
         self.evaluator, self.policy, self.mix, self.folder = evaluator, policy, mix, folder
         self.followed = next((name for name in ("validation", *splits) if name in splits and name != "train"), None)
-        self.panel = list(splits[self.followed][: config.panel]) if self.followed else []
+        rows = splits[self.followed] if self.followed else ()
+        self.panel_rows = choose_panel(rows, config.panel)
+        """Positions of the panel in its split."""
+        self.panel = [rows[i] for i in self.panel_rows]
         self.trainer: Any = None
         """The trainer, which sets this attribute later. Its model may be wrapped, or sharded over processes."""
         self.images = {sample.id: sample.image for rows in splits.values() for sample in rows}
@@ -129,7 +133,8 @@ class Evaluation:
         if step and names is not None:
             self._print_alarms(step)
         if self.panel and self.followed is not None:
-            self._write_panel(step, result[self.followed].captions[: len(self.panel)])
+            captions = result[self.followed].captions
+            self._write_panel(step, [captions[i] for i in self.panel_rows])
 
     def _print_alarms(self, step: int) -> None:
         """Print where rewards rise while held-out metrics fall. The end of the run reports this too, but later."""

@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -130,6 +131,7 @@ class OpenRun:
             "trainable_parameters": policy.trainable_parameters,
             "processes": self.state.num_processes,
             "seconds_before": self.clock.before,
+            "instruction": self.instruction,
             **facts,
         }
         return [
@@ -184,6 +186,8 @@ def open_run(config: GRPOConfig | SFTConfig | DPOConfig, recipe: str, started: f
     folder = RunFolder.choose(recipe, config.name, config.output_dir, config.resume)
     if config.resume and state.is_main_process and folder.root.is_dir():
         folder.lock()  # before anything is read, because another process may still write
+    if "tensorboard" in config.report_to:  # its default would lie among the checkpoints
+        os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(folder.root / "tensorboard"))
     checkpoint = folder.checkpoint(config.resume, config.train.steps) if config.resume else None
     if config.resume:
         say("\n".join([*folder.passed_over, ""]) if folder.passed_over else "")

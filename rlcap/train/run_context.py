@@ -30,6 +30,7 @@ from rlcap.train.callbacks import RewardStop, Schedule
 from rlcap.train.evaluation import Evaluation, build_evaluator
 from rlcap.train.grpo import GRPOTrainer
 from rlcap.train.memory_check import check_memory
+from rlcap.train.model_card import write_model_card
 from rlcap.train.open_run import OpenRun, open_run, say
 from rlcap.types import Sample
 
@@ -84,7 +85,7 @@ class RunContext:
         }
 
     def run(self, trainer: GRPOTrainer) -> None:
-        """Check the memory, train, and write adapter, summary and report to the run folder.
+        """Check the memory, train, and write adapter, model card, summary and report to the run folder.
 
         Args:
             trainer: The trainer that was made with `trainer_kwargs`.
@@ -106,6 +107,7 @@ class RunContext:
             summary = summarise(opened.folder.root, opened.clock.seconds())
             for alarm in summary["alarms"]:
                 print(f"OVER-OPTIMIZATION on {alarm['split']}: {describe_alarm(alarm)}")
+            write_model_card(opened.folder.root)
             print(f"report: {write_report(opened.folder.root)}")
             if "wandb" in self.config.report_to:
                 from rlcap.train.wandb_tables import log_tables

@@ -7,7 +7,7 @@ rollouts.jsonl          every sampled caption with the scores of the reward term
 captions/<step>.jsonl   greedy captions of the evaluated splits
 panel.jsonl             the captions of a few images at each evaluation
 checkpoints/            the states from which a run can be resumed
-adapter/                the trained LoRA adapter, which plain peft loads
+adapter/                the trained LoRA adapter, which plain peft loads, with its model card
 summary.json            means and changes of the held-out metrics
 report.html             the report
 

@@ -25,9 +25,11 @@ def save_tuned(trainer: Trainer, processor: ProcessorMixin, folder: Path) -> Non
     if not accelerator.is_main_process:
         return
     model: Any = accelerator.unwrap_model(trainer.model)
+    card = folder / "README.md"
+    card.unlink(missing_ok=True)  # of an earlier session of the run, whose weights are overwritten now
     if hasattr(model, "peft_config"):
         model.save_pretrained(folder, state_dict=weights, selected_adapters=["default"])
-        (folder / "README.md").unlink(missing_ok=True)  # peft's empty model card
+        card.unlink(missing_ok=True)  # peft's empty model card; `rlcap.train.model_card` writes the card of the run
     else:
         model.save_pretrained(folder, state_dict=weights)
         processor.save_pretrained(folder)

@@ -2,6 +2,7 @@
 
 import json
 
+import captioners
 import pytest
 from PIL import Image
 
@@ -54,3 +55,24 @@ def test_a_folder_with_nothing_to_caption(tmp_path, capsys):
     (tmp_path / "a.png").write_bytes(b"")
     assert cli_main.main(["caption", str(tmp_path)]) == 2
     assert "there is no image to caption: empty image file" in capsys.readouterr().err
+
+
+def test_an_image_that_the_captioner_cannot_read(tmp_path, capsys):
+    captioners.build("qwen2_5_vl", tmp_path / "base")
+    (tmp_path / "photos").mkdir()
+    Image.new("RGB", (900, 3)).save(tmp_path / "photos" / "thin.png")
+    model = [
+        f"model.base={tmp_path / 'base'}",
+        "model.adapter=null",
+        "generation.max_new_tokens=4",
+        "data.instruction=describe",
+    ]
+    assert cli_main.main(["caption", str(tmp_path / "photos"), *model]) == 2
+    assert "there is no image to caption" in capsys.readouterr().err
+    Image.new("RGB", (64, 64)).save(tmp_path / "photos" / "square.png")
+    assert cli_main.main(["caption", str(tmp_path / "photos"), *model]) == 0
+    out, told = capsys.readouterr()
+    assert "square.png" in out
+    assert "thin.png" not in out
+    assert "skipped 1 file:" in told
+    assert "thin.png: 900 × 3 pixels can't be read by qwen2_5_vl" in told

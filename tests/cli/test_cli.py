@@ -380,7 +380,7 @@ def test_a_run_captions_images(tmp_path, capsys):
     (tmp_path / "broken.png").write_bytes(b"not an image")
     assert cli.main(["caption", str(tmp_path / "broken.png"), image]) == 0
     printed = capsys.readouterr()
-    assert "skipped 1 files:" in printed.err
+    assert "skipped 1 file:" in printed.err
     assert "broken.png: it begins with" in printed.err
     assert f"{image}\n" in printed.out
 

@@ -230,7 +230,7 @@ def test_check_names_the_key_the_value_and_the_fix(override, message):
         ("model.lora_rank=0", "model.lora_rank: input should be greater than"),
         ("model.dtype=bfloat", "model.dtype is 'bfloat'; did you mean bfloat16"),
         ("model.trainable=lora-langauge", "model.trainable is 'lora-langauge'; did you mean lora-language"),
-        ("report_to=tensorbord", "report_to.0 is 'tensorbord'; known: wandb"),
+        ("report_to=tensorbord", "report_to.0 is 'tensorbord'; did you mean tensorboard"),
     ],
 )
 def test_maximum_likelihood_has_bounds_too(override, message):

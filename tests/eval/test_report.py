@@ -1,5 +1,7 @@
 """The report needs only the run folder, names missing files, and shows captions as plain text."""
 
+import base64
+import hashlib
 import json
 import re
 
@@ -24,7 +26,7 @@ def run(tmp_path, samples):
 
 
 def visible(page):
-    return re.sub(r"\s+", " ", re.sub(r"<style>.*?</style>|<[^>]+>", " ", page, flags=re.S))
+    return re.sub(r"\s+", " ", re.sub(r"<style>.*?</style>|<script>.*?</script>|<[^>]+>", " ", page, flags=re.S))
 
 
 def test_report_is_one_file_that_loads_nothing(run):
@@ -32,11 +34,20 @@ def test_report_is_one_file_that_loads_nothing(run):
     assert path == run / "report.html"
     page = path.read_text()
     assert not re.findall(r'(?:src|href)="(?!data:)', page)
-    assert "<script" not in page
     assert "@import" not in page
     assert "default-src 'none'" in page
     assert len(page) < 2_000_000
     assert str(run) not in page
+
+
+def test_only_our_own_script_may_run(run):
+    page = write_report(run).read_text()
+    (script,) = re.findall(r"<script>(.*?)</script>", page, flags=re.S)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}';" in page
+    assert page.count("<script") == 1
+    assert not re.findall(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(|fetch\(|XMLHttp", script)
+    assert not re.findall(r"<[^>]+\son\w+=", page.replace(script, ""))  # an attribute such as onclick
 
 
 def test_captions_and_config_are_escaped(run):
@@ -72,7 +83,7 @@ def test_missing_files_are_named(run):
     assert "there is no config.yaml" in text
     assert "there is no run.json" in text
     assert "metrics.jsonl is missing" in text
-    assert "There is no panel.jsonl, so these are the first evaluated images" in text
+    assert "There is no panel.jsonl, so these are some of the evaluated images" in text
 
 
 def test_a_summary_alone_is_enough(run):
@@ -167,3 +178,73 @@ def test_a_broken_metrics_line_is_named(run):
         write_report(run)
     with pytest.raises(FileNotFoundError, match=r"summary\.json does not exist"):
         write_report(run.parent)
+
+
+def test_a_critique_is_readable(run):
+    rows = [json.loads(line) for line in (run / "panel.jsonl").read_text().splitlines()]
+    note = "<critique>Look again.</critique>\n<wrong>\n- the box is <i>red\n</wrong>"
+    verdict = "<critique>Add the box.</critique>\n<wrong>\nnone\n</wrong>\n<missing>\n- the box\n- the ball\n</missing>\n<score>7.41</score>"
+    rows[-1]["notes"], rows[-2]["notes"] = {"critique": verdict}, {"critique": note}
+    (run / "panel.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    page = write_report(run).read_text()
+    text = visible(page)
+    assert "critique Add the box. Wrong: none Missing the box the ball Score: 7.41" in text
+    assert "&lt;missing&gt;" not in page
+    assert "&lt;wrong&gt;" in page  # a note of another form stays as it is, as text
+
+
+def test_a_change_of_nothing_has_no_sign(tmp_path):
+    for step, recall in ((0, 0.5), (40, 0.49999)):
+        rows = [
+            {
+                "sample_id": f"{i}",
+                "image": "",
+                "caption": "a ball.",
+                "split": "test",
+                "metrics": {"fact_recall": recall},
+            }
+            for i in range(20)
+        ]
+        write_rows(tmp_path, step, rows)
+    summarise(tmp_path)
+    text = visible(write_report(tmp_path).read_text())
+    assert "0.0 (0 %)" in text
+    assert not re.search(r"[+−-]0(\.0+)?\b(?!\.\d)", text)
+
+
+def test_the_table_of_captions_has_every_image_before_and_after(run):
+    page = write_report(run).read_text()
+    table = page.split('id="captions"')[1].split("</section>")[0]
+    rows = re.findall(r'<tr data-split="([^"]*)" data-gain="([^"]*)">(.*?)</tr>', table, flags=re.S)
+    assert len(rows) == 21
+    assert [split for split, *_ in rows] == ["test"] * 14 + ["prior_breaking"] * 7
+    assert all(row.count('class="said"') == 2 and row.count('class="number"') == 3 for *_, row in rows)
+    assert any(float(gain) > 0 for _, gain, _ in rows)
+    assert "&lt;script&gt;document.title" in rows[0][2]
+    assert 'class="false"' in table
+
+
+def test_a_large_table_of_captions_is_a_sample(tmp_path, monkeypatch):
+    monkeypatch.setattr("rlcap.eval.report.captions_table.MAX_ROWS", 5)
+    rows = [
+        {"sample_id": f"{i}", "image": "", "caption": "a ball.", "split": "test", "metrics": {"fact_recall": 0.5}}
+        for i in range(20)
+    ]
+    write_rows(tmp_path, 0, rows)
+    summarise(tmp_path)
+    page = write_report(tmp_path).read_text()
+    assert "The table shows 5 of 20 images" in page
+    assert page.count("<tr data-split") == 5
+    assert '<button type="button" disabled>Caption</button>' in page  # there is no before
+
+
+def test_without_a_panel_the_images_do_not_stand_beside_each_other(tmp_path):
+    rows = [
+        {"sample_id": f"{i:03}", "image": "", "caption": "a ball.", "split": "test", "metrics": {"fact_recall": 0.5}}
+        for i in range(300)
+    ]
+    write_rows(tmp_path, 0, rows)
+    summarise(tmp_path)
+    ids = re.findall(r'<article class="card image" aria-label="Image (\d+)">', write_report(tmp_path).read_text())
+    assert len(ids) == 8
+    assert max(map(int, ids)) > 200

@@ -62,6 +62,7 @@ def test_a_run_writes_all_documented_files(whole):
         "report.html",
         "rollouts.jsonl",
         "panel.jsonl",
+        "adapter/README.md",
     ):
         assert (whole / name).stat().st_size > 0, name
     summary = json.loads((whole / "summary.json").read_text())

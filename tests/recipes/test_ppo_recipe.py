@@ -67,6 +67,7 @@ def test_the_saved_adapter_contains_the_policy_only_and_loads_in_plain_peft(whol
     tuned = PeftModel.from_pretrained(base, whole / "adapter")
     assert list(tuned.peft_config) == ["default"]
     assert [path.name for path in sorted((whole / "adapter").iterdir())] == [
+        "README.md",
         "adapter_config.json",
         "adapter_model.safetensors",
     ]

@@ -564,6 +564,22 @@ def seeds_table() -> str:
     return to_table(["", "before", "after: median (lowest to highest)", "difference [95 % interval]"], rows) + note
 
 
+def survival_table() -> str:
+    """Return the faults that runs met, and how many of the runs ended right."""
+    data = results("survival")
+    faults: dict[str, list[int]] = {}
+    for outcome in data["outcomes"]:
+        entry = faults.setdefault(outcome["fault"], [0, 0])
+        entry[0] += outcome["ended_right"]
+        entry[1] += outcome["runs"]
+    recipes = sorted({f"{o['recipe']} on {o['processes']}" for o in data["outcomes"]})
+    rows = [[fault, f"{right} of {runs}"] for fault, (right, runs) in faults.items()]
+    return (
+        to_table(["fault", "runs that ended right"], rows)
+        + f"\n\nRecipes and numbers of processes: {', '.join(recipes)}."
+    )
+
+
 PHOTO_METRICS = {
     "bag5_recall_at_1": "finds its image in a bag of 5",
     "rd40_recall_at_1": "finds its image among the 39 others",
@@ -645,6 +661,7 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "ppo": lambda: pair_table("ppo", "ppo_minus_grpo", {"all": "GRPO", "ppo": "PPO"}, "difference"),
     "main_job": main_job_table,
     "seeds": seeds_table,
+    "survival": survival_table,
     "captioner": captioner_table,
     "retrievers": retriever_table,
     "build": build_table,

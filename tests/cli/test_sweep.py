@@ -94,10 +94,10 @@ def test_a_sweep_ends_with_the_comparison(file, capsys):
     assert [line.split("quality=")[1] for line in objectives] == ["0.5 |", "0.3 |", "0.1 |"]  # the best first
     first = objectives[-1].split()[1]
     assert f"start of {first}" in printed
-    assert "validation: 20 images, 2 seeds" in printed
+    assert "2 seeds; bold where they exclude zero" in printed
     assert "**+20.0 [+20.0, +20.0]** better" in printed
     assert sweep(file, "--split", "test") == 0
-    assert "test: 20 images" in capsys.readouterr().out
+    assert "20 images" in capsys.readouterr().out
 
 
 def test_one_variant_is_not_compared(file, capsys):

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 import yaml
@@ -12,9 +13,11 @@ from tiny import lab_samples
 from rlcap.errors import InputError
 from rlcap.train.model_card import model_card, read_card_files, write_model_card
 
+PRIVATE = str(Path(__file__).resolve().parent / "private")
+"""An absolute path, which a card must not show."""
 CONFIG = {
     "model": {"base": "HuggingFaceTB/SmolVLM-256M-Instruct", "adapter": None, "trainable": "lora-language", "lora_rank": 16, "lora_alpha": 32},
-    "data": {"source": "/home/someone/photos/captions.jsonl"},
+    "data": {"source": f"{PRIVATE}/photos/captions.jsonl"},
     "generation": {"max_new_tokens": 160},
     "train": {"steps": 120, "learning_rate": 1e-5, "images_per_step": 8, "captions_per_image": 8, "beta": 0.02, "seed": 3},
     "evaluation": {"retriever": "ViT-B-16-SigLIP"},
@@ -25,7 +28,7 @@ CONFIG = {
             "weight": 3.0,
             "params": {"judge": {"backend": {"type": "openai", "model": "gpt-4o-mini", "api_key": "sk-verysecretkey"}}},
         },
-        "mine": {"reward": "/home/someone/my_rewards.py:Calm", "weight": 0.25, "params": {}},
+        "mine": {"reward": f"{PRIVATE}/my_rewards.py:Calm", "weight": 0.25, "params": {}},
         "left_out": None,
     },
 }  # fmt: skip
@@ -92,7 +95,7 @@ def test_a_reader_learns_how_it_was_made_and_how_good_it_is(run):
 def test_nothing_private_is_published(run):
     card = write_model_card(run).read_text()
     assert "sk-verysecretkey" not in card
-    assert "/home/someone" not in card
+    assert PRIVATE not in card
     assert "`my_rewards.py:Calm`" in card
     assert str(run) not in card
 
@@ -146,7 +149,7 @@ def test_sft_has_no_numbers(run):
 
 def test_dpo_names_its_pairs(run):
     (run / "run.json").write_text(json.dumps(RUN | {"recipe": "dpo", "pairs": 70, "pairs_fingerprint": "00ff"}))
-    values = CONFIG | {"pairs": "/home/someone/pairs.jsonl"}
+    values = CONFIG | {"pairs": f"{PRIVATE}/pairs.jsonl"}
     del values["mix"]
     (run / "config.yaml").write_text(yaml.safe_dump(values))
     card = write_model_card(run).read_text()

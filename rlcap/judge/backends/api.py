@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import math
 import os
+from abc import abstractmethod
 from typing import Any
 
 from rlcap.errors import ConfigError
@@ -50,9 +51,9 @@ class APIBackend(JudgeBackend):
     def load_client(self) -> None:
         """Import the client. That takes seconds, which no call's timeout should pay for."""
 
+    @abstractmethod
     def resolve_address(self) -> str:
         """Return the address that the client asks, also where the environment or the client itself names it."""
-        raise NotImplementedError(f"{type(self).__name__} does not say which address it asks")
 
     def body(self, request: JudgeRequest) -> dict[str, Any]:
         """Return model, messages and sampling parameters of a call, as OpenAI's protocol has them."""

@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 import trl
-from accelerate import PartialState
 from datasets import Dataset
 from transformers import PrinterCallback
 from trl.trainer.utils import flush_left
@@ -26,6 +25,7 @@ from rlcap.policy.captioner import unwrap_model
 from rlcap.policy.families.chat import ChatCaptioner
 from rlcap.policy.loading import Policy
 from rlcap.policy.prompt import join_pixels, join_tokens, pad
+from rlcap.train.arguments import supervised_arguments
 from rlcap.train.callbacks import CheckpointState, EpochOrder
 from rlcap.train.checkpoints import read_state
 from rlcap.train.finite import FiniteTraining
@@ -173,39 +173,16 @@ def build_trainer(
             f"TRL's DPO needs a chat template, and {captioner.kind} has none: refine its captions and train on "
             "sft.jsonl (recipes/sft.py) instead"
         )
-    train, processes = config.train, PartialState().num_processes
-    accumulation, rest = divmod(train.batch_size, train.micro_batch * processes)
-    if rest or not accumulation:
-        raise ConfigError(
-            f"train.batch_size {train.batch_size} can't be divided among {processes} processes in micro-batches of "
-            f"{train.micro_batch}; a multiple of {train.micro_batch * processes} can"
-        )
+    train = config.train
     arguments = trl.DPOConfig(
-        output_dir=str(folder.checkpoints),
-        max_steps=train.steps,
-        per_device_train_batch_size=train.micro_batch,
-        gradient_accumulation_steps=accumulation,
-        learning_rate=train.learning_rate,
-        lr_scheduler_type="cosine",
+        **supervised_arguments(config, folder),
         warmup_steps=max(1, train.steps // 10),
         beta=train.beta,
         loss_type=["sigmoid", "sft"] if train.sft_weight else ["sigmoid"],
         loss_weights=[1.0, train.sft_weight] if train.sft_weight else None,
         max_length=None,  # without a limit no caption is cut: the image tokens alone could exceed it
         disable_dropout=True,
-        save_strategy="steps",
-        save_steps=train.save_every,
-        logging_steps=1,
-        logging_nan_inf_filter=False,  # a loss that is not finite must be seen
-        disable_tqdm=True,
-        report_to=[*config.report_to] or "none",
-        run_name=folder.root.name,
-        remove_unused_columns=False,
-        use_cpu=not torch.cuda.is_available(),
-        bf16=torch.cuda.is_available() and torch.cuda.is_bf16_supported(),
-        seed=train.seed,
         activation_checkpointing=False,
-        dataloader_pin_memory=torch.cuda.is_available(),
     )
     trainer = DPOTrainer(
         model=policy.model,

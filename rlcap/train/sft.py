@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from accelerate import PartialState
 from torch.utils.data import Dataset
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
@@ -22,6 +21,7 @@ from rlcap.policy.captioner import Captioner
 from rlcap.policy.families.registry import make_captioner
 from rlcap.policy.loading import Policy
 from rlcap.policy.prompt import pad
+from rlcap.train.arguments import supervised_arguments
 from rlcap.train.callbacks import CheckpointState, EpochOrder
 from rlcap.train.finite import FiniteTraining
 from rlcap.train.run_folder import RunFolder
@@ -119,34 +119,11 @@ def build_trainer(
     Raises:
         ConfigError: A sample lacks the target, or the batch can't be divided among the processes.
     """
-    train, processes = config.train, PartialState().num_processes
-    accumulation, rest = divmod(train.batch_size, train.micro_batch * processes)
-    if rest:
-        raise ConfigError(
-            f"train.batch_size {train.batch_size} can't be divided among {processes} processes in micro-batches of "
-            f"{train.micro_batch}; a multiple of {train.micro_batch * processes} can"
-        )
+    train = config.train
     arguments = TrainingArguments(
-        output_dir=str(folder.checkpoints),
-        max_steps=train.steps,
-        per_device_train_batch_size=train.micro_batch,
-        gradient_accumulation_steps=accumulation,
-        learning_rate=train.learning_rate,
+        **supervised_arguments(config, folder),
         weight_decay=train.weight_decay,
-        lr_scheduler_type="cosine",
         warmup_steps=max(1, train.steps // 20),
-        save_strategy="steps",
-        save_steps=train.save_every,
-        logging_steps=1,
-        logging_nan_inf_filter=False,  # a loss that is not finite must be seen
-        disable_tqdm=True,
-        report_to=[*config.report_to] or "none",
-        run_name=folder.root.name,
-        remove_unused_columns=False,
-        use_cpu=not torch.cuda.is_available(),
-        bf16=torch.cuda.is_available() and torch.cuda.is_bf16_supported(),
-        seed=train.seed,
-        dataloader_pin_memory=torch.cuda.is_available(),
     )
     rows = Captions(samples, train.target, train.seed)
     callbacks = [EpochOrder(), Turns(rows), CheckpointState(folder, train.keep_checkpoints), *callbacks]

@@ -16,7 +16,7 @@ SAMPLES = [Sample("a", "a.png", paragraph="a ball .")]
 
 
 def build(tmp_path, monkeypatch, processes):
-    monkeypatch.setattr("rlcap.train.sft.PartialState", lambda: SimpleNamespace(num_processes=processes))
+    monkeypatch.setattr("rlcap.train.arguments.PartialState", lambda: SimpleNamespace(num_processes=processes))
     config = SFTConfig(train=SFTTrainConfig(batch_size=32, micro_batch=8))
     policy = Policy(*captioner(), "tiny", None)
     return build_trainer(policy, SAMPLES, config, "describe", RunFolder(tmp_path)).args

@@ -3,6 +3,8 @@
     python benchmarks/survival.py --json benchmarks/results/survival.json           everything, about two hours on two cores
     python benchmarks/survival.py --kills 2 --processes 1 --recipes grpo sft        a part of it
 
+The file of results is written after each recipe and number of processes. A later call with the same number of kills adds to it.
+
 A run of each recipe on the embedded lab goes through without a fault. Then the same run meets a fault and is resumed with
 `resume=auto` until it ends. It ended right if its adapter has the same bytes, its metrics the same values, and no step is missing or
 logged twice. A fault that must stop a run (a full disk, a folder in use) ended right if the run stopped with one line that names the
@@ -22,7 +24,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -239,11 +241,14 @@ def make_pairs(work: Path) -> Path:
     return path
 
 
-def measure(work: Path, recipes: Sequence[str], processes: Sequence[int], kills: int, seed: int) -> list[Outcome]:
-    """Inject every fault and return the outcomes."""
-    pairs, rng, outcomes = make_pairs(work), random.Random(seed), []
+def measure(
+    work: Path, recipes: Sequence[str], processes: Sequence[int], kills: int, seed: int
+) -> Iterator[list[Outcome]]:
+    """Inject every fault; yield the outcomes of one recipe on one number of processes at a time."""
+    pairs = make_pairs(work)
     for recipe in recipes:
         for count in processes:
+            outcomes, rng = [], random.Random(f"{seed}/{recipe}/{count}")
             runs = Runs(work, recipe, count, pairs)
             whole, start = runs.folder(), time.monotonic()
             runs.finish(whole)
@@ -257,7 +262,21 @@ def measure(work: Path, recipes: Sequence[str], processes: Sequence[int], kills:
                 for fault in (full_disk, folder_in_use):
                     outcomes.append(fault(runs))
                     report(outcomes[-1])
-    return outcomes
+            yield outcomes
+
+
+def merge(path: Path | None, kills: int, seed: int, outcomes: Sequence[Outcome]) -> list[dict[str, object]]:
+    """Return the rows of the file of results: `outcomes`, and what an earlier call measured of other recipes.
+
+    Rows of another number of kills or of another seed are dropped, so that the table describes one experiment.
+    """
+    rows = [asdict(outcome) for outcome in outcomes]
+    measured = {(row["recipe"], row["processes"]) for row in rows}
+    if path is not None and path.exists():
+        before = json.loads(path.read_text(encoding="utf-8"))
+        if (before["kills"], before["seed"]) == (kills, seed):
+            rows += [row for row in before["outcomes"] if (row["recipe"], row["processes"]) not in measured]
+    return sorted(rows, key=lambda row: (RECIPES.index(str(row["recipe"])), str(row["processes"])))
 
 
 def report(outcome: Outcome) -> None:
@@ -278,9 +297,12 @@ def main() -> int:
     parser.add_argument("--json", type=Path, help="file for the results")
     options = parser.parse_args()
     print("| recipe × processes | fault | ended right | details |\n|---|---|---|---|")
+    outcomes: list[Outcome] = []
     with tempfile.TemporaryDirectory(prefix="survival-") as work:
-        outcomes = measure(Path(work), options.recipes, options.processes, options.kills, options.seed)
-    write_json(options.json, kills=options.kills, seed=options.seed, outcomes=[asdict(outcome) for outcome in outcomes])
+        for part in measure(Path(work), options.recipes, options.processes, options.kills, options.seed):
+            outcomes += part  # written at once: hours of work must not depend on the last of them
+            rows = merge(options.json, options.kills, options.seed, outcomes)
+            write_json(options.json, kills=options.kills, seed=options.seed, outcomes=rows)
     lost = sum(outcome.runs - outcome.ended_right for outcome in outcomes)
     print(f"{sum(outcome.runs for outcome in outcomes)} runs met a fault; {lost} were lost or came to another result")
     return int(lost > 0)

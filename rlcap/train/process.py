@@ -8,6 +8,8 @@ import sys
 import warnings
 from collections.abc import Callable
 
+from tqdm import tqdm
+
 from rlcap.errors import InputError
 from rlcap.train.sharding import refuse_fsdp
 
@@ -39,6 +41,8 @@ def run(main: Callable[[], None]) -> None:
         refuse_fsdp()
         main()
     except InputError as error:
-        sys.exit(f"error: {error}")
+        with tqdm.external_write_mode(file=sys.stderr):  # an unfinished progress bar must not share the line
+            print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
     except KeyboardInterrupt:
         sys.exit("\nstopped; run the same command with resume=auto to continue from the last checkpoint")

@@ -19,11 +19,12 @@ fails     none; measured with the lab's classifier, which looks at form alone: o
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from rlcap.reward.base import Reward, RewardOutput
-from rlcap.scorers.text.sentences import split_sentences
-from rlcap.types import RewardBatch, Score
+from rlcap.scorers.text.sentences import sentence_spans, split_sentences
+from rlcap.types import RewardBatch, Score, Span
 
 
 class Grammar(Reward):
@@ -72,16 +73,22 @@ class Grammar(Reward):
 
     def score(self, batch: RewardBatch) -> RewardOutput:
         """Score a batch of captions."""
-        compute = self._classify if self.form == "classifier" else self._surprise
-        return RewardOutput([Score(value) for value in compute(list(batch.captions))])
+        if self.form == "classifier":
+            return RewardOutput(self._classify(batch.captions))
+        return RewardOutput([Score(value) for value in self._surprise(list(batch.captions))])
 
-    def _classify(self, captions: list[str]) -> list[float]:
+    def _classify(self, captions: Sequence[str]) -> list[Score]:
         sentences = [split_sentences(caption) for caption in captions]
         probabilities = iter(self.model.probabilities([text for texts in sentences for text in texts]).tolist())
-        return [
-            math.fsum(min(1.0, next(probabilities) / self.sure) for _ in texts) / len(texts) if texts else 0.0
-            for texts in sentences
-        ]
+        scores = []
+        for caption, texts in zip(captions, sentences, strict=True):
+            values = [min(1.0, next(probabilities) / self.sure) for _ in texts]
+            spans = tuple(
+                Span(*at, value - 1, f"grammar {value:.2f}")
+                for at, value in zip(sentence_spans(caption), values, strict=True)
+            )
+            scores.append(Score(math.fsum(values) / len(values), spans=spans) if values else Score(0.0))
+        return scores
 
     def _surprise(self, captions: list[str]) -> list[float]:
         random_value = -math.log(self.model.words)

@@ -22,15 +22,18 @@ fails     one_word, cut_off, repeated, echo, other_image, generic, one_false, on
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from rlcap.reward.base import Reward, RewardOutput
 from rlcap.reward.parameters import check_number
-from rlcap.scorers.claims import claim_costs, mean_contradictions
-from rlcap.scorers.grounding import Grounding, grounded_costs
+from rlcap.scorers.claims import distinct_sentences, mean_contradictions, sentence_costs
+from rlcap.scorers.grounding import GroundedSentence, Grounding, caption_cost, grounded_sentences
 from rlcap.scorers.nli import NliScorer
+from rlcap.scorers.text.numbers import spell_out_counts
+from rlcap.scorers.text.sentences import sentence_spans, split_sentences
 from rlcap.scorers.token_matching import TokenMatchingScorer
-from rlcap.types import RewardBatch, Score
+from rlcap.types import RewardBatch, Score, Span
 
 
 def fidelity(contradiction: float) -> float:
@@ -41,6 +44,45 @@ def fidelity(contradiction: float) -> float:
 def adequacy(f1: float) -> float:
     """Return clip(2 · (F1 − .35), −1, 1) for a rescaled F1; .60 gives .5, and .85 or more gives 1."""
     return max(-1.0, min(1.0, 2 * (f1 - 0.35)))
+
+
+def sentence_spans_of_costs(caption: str, costs: Sequence[float]) -> tuple[Span, ...]:
+    """Return a span of value −cost for each sentence of a caption.
+
+    Args:
+        caption: the caption.
+        costs: the costs of its distinct sentences; a sentence that occurs twice has the same cost twice.
+    """
+    cost_of = dict(zip(distinct_sentences(caption), costs, strict=True))
+    return tuple(
+        Span(*at, -cost_of[text], f"cost {cost_of[text]:.2f}")
+        for at, text in zip(sentence_spans(caption), split_sentences(caption), strict=True)
+    )
+
+
+def grounded_spans(caption: str, sentences: Sequence[GroundedSentence], share: float) -> tuple[Span, ...]:
+    """Return a span for each sentence, by the NLI model, and one for each word that the references do not support.
+
+    Args:
+        caption: the caption.
+        sentences: its distinct sentences.
+        share: share of the words' doubts in a sentence's cost, in [0, 1].
+    """
+    by_text = {sentence.text: sentence for sentence in sentences}
+    spans = []
+    for (start, end), text in zip(sentence_spans(caption), split_sentences(caption), strict=True):
+        sentence = by_text.get(spell_out_counts(text))
+        if sentence is None:
+            continue
+        cost = sentence.nli_cost * (1 - share if sentence.words else 1.0)
+        spans.append(Span(start, end, -cost, f"cost {sentence.nli_cost:.2f}"))
+        position = start
+        for word, doubt in sentence.words:
+            found = caption.lower().find(word, position, end)
+            if found >= 0:  # a count that was spelled out is not in the caption
+                position = found + len(word)
+                spans.append(Span(found, position, -share * doubt, f"doubt {doubt:.2f}"))
+    return tuple(spans)
 
 
 class Hallucination(Reward):
@@ -97,22 +139,31 @@ class Hallucination(Reward):
         rows = [i for i, texts in enumerate(references) if texts and batch.captions[i]]
         captions, kept = [batch.captions[i] for i in rows], [references[i] for i in rows]
         claim_inputs = captions, kept, self.unsupported, self.each
+        spans: list[tuple[Span, ...] | None] = [None] * len(rows)
         if self.form == "mocha":
             fidelity_costs = mean_contradictions(self.nli, captions, kept)
         elif self.form == "sentences":
-            fidelity_costs = claim_costs(self.nli, *claim_inputs)
+            costs = sentence_costs(self.nli, *claim_inputs)
+            fidelity_costs = [sum(row) / len(row) for row in costs]
+            spans = [sentence_spans_of_costs(caption, row) for caption, row in zip(captions, costs, strict=True)]
         else:
-            fidelity_costs = grounded_costs(self.nli, self.grounding, *claim_inputs)
+            sentences = grounded_sentences(self.nli, self.grounding, *claim_inputs)
+            fidelity_costs = [caption_cost(row, self.grounding.worst) for row in sentences]
+            spans = [
+                grounded_spans(caption, row, self.grounding.share)
+                for caption, row in zip(captions, sentences, strict=True)
+            ]
         f1_values = self.encoder.best_f1(captions, kept) if self.alpha < 1 else [0.0] * len(rows)
         metrics = {"nli_truncated": self.nli.truncated_share}
-        values = {}
-        for i, f, a in zip(rows, fidelity_costs, f1_values, strict=True):
-            values[i] = max(-1.0, min(1.0, self.alpha * fidelity(f) + (1 - self.alpha) * adequacy(a)))
+        scores = {}
+        for i, f, a, parts in zip(rows, fidelity_costs, f1_values, spans, strict=True):
+            value = self.alpha * fidelity(f) + (1 - self.alpha) * adequacy(a)
+            scores[i] = Score(max(-1.0, min(1.0, value)), spans=parts)
         if rows:
             metrics["cost"] = sum(fidelity_costs) / len(rows)
         return RewardOutput(
             [
-                Score(values.get(i, self.range[0])) if texts else Score.abstain("no reference to compare with")
+                scores.get(i, Score(self.range[0])) if texts else Score.abstain("no reference to compare with")
                 for i, texts in enumerate(references)
             ],
             metrics,

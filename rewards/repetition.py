@@ -20,9 +20,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rlcap.reward.base import Reward, RewardOutput
-from rlcap.scorers.text.ngrams import repeated_lines, repeated_share, tokenize
+from rlcap.scorers.text.ngrams import repeated_lines, repeated_share, repeated_words, tokenize
 from rlcap.scorers.text.sentences import split_sentences
-from rlcap.types import RewardBatch, Score
+from rlcap.types import RewardBatch, Score, Span
 
 
 def repetition(caption: str, orders: Sequence[int] = (3, 4)) -> float:
@@ -34,6 +34,25 @@ def repetition(caption: str, orders: Sequence[int] = (3, 4)) -> float:
 def penalty(share: float, free: float = 0.2) -> float:
     """Return a value in [-1, 0] for a share of repetition in [0, 1]: 0 up to `free`, then linearly down to -1."""
     return -max(0.0, share - free) / (1 - free)
+
+
+def repeated_spans(caption: str, orders: Sequence[int]) -> tuple[Span, ...]:
+    """Return a span of value −1 for each word that completes an n-gram which the caption has said before."""
+    marked = repeated_words(tokenize(caption), orders)
+    if not any(marked):
+        return ()
+    spans, position = [], 0
+    lowered = caption.lower()
+    if len(lowered) != len(caption):
+        return ()
+    for word, is_repeated in zip(tokenize(caption), marked, strict=True):
+        start = lowered.find(word, position)
+        if start < 0:  # a word that tokenization spells in another way
+            continue
+        position = start + len(word)
+        if is_repeated:
+            spans.append(Span(start, position, -1.0, "repeated"))
+    return tuple(spans)
 
 
 class Repetition(Reward):
@@ -56,4 +75,9 @@ class Repetition(Reward):
 
     def score(self, batch: RewardBatch) -> RewardOutput:
         """Score a batch of captions."""
-        return RewardOutput([Score(penalty(repetition(caption, self.orders), self.free)) for caption in batch.captions])
+        return RewardOutput(
+            [
+                Score(penalty(repetition(caption, self.orders), self.free), spans=repeated_spans(caption, self.orders))
+                for caption in batch.captions
+            ]
+        )

@@ -23,8 +23,8 @@ from typing import Any, Literal
 from rlcap.io.images import embed_readable, open_image
 from rlcap.judge.templates import sanitize
 from rlcap.reward.base import Reward, RewardOutput
-from rlcap.scorers.text.sentences import split_sentences
-from rlcap.types import RewardBatch, Score
+from rlcap.scorers.text.sentences import sentence_spans, split_sentences
+from rlcap.types import RewardBatch, Score, Span
 
 QUESTION = 'Does this figure show "{caption}"? Please answer yes or no.'
 
@@ -69,13 +69,14 @@ class VqaScore(Reward):
         )
         by_pair = dict(zip(pairs, probabilities, strict=True))
         scores = []
-        for sample, texts in zip(batch.samples, sentences, strict=True):
+        for sample, caption, texts in zip(batch.samples, batch.captions, sentences, strict=True):
             if sample.image not in images:
                 scores.append(Score.abstain(errors.get(sample.image, "no image path")))
                 continue
             values = [by_pair[sample.image, text] for text in texts]
             pooled = min(values, default=0.0) if self.pooling == "least" else sum(values) / max(len(values), 1)
-            scores.append(Score(min(1.0, pooled)))
+            spans = (Span(*at, p, f"yes {p:.2f}") for at, p in zip(sentence_spans(caption), values, strict=True))
+            scores.append(Score(min(1.0, pooled), spans=tuple(spans)))
         return RewardOutput(scores)
 
     def _fill_question(self, sentence: str) -> str:

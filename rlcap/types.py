@@ -1,7 +1,8 @@
 """The nouns that every part of rlcap shares. Nothing here imports torch.
 
 A `Sample` is one image with its texts. A `Bag` is a set of similar images. A `RewardBatch` is what a reward sees:
-captions beside the samples they describe. A `Score` is what it answers: a value, or an abstention with its reason.
+captions beside the samples they describe. A `Score` is what it answers: a value, or an abstention with its reason. A `Span` says
+which words of the caption a part of that answer is about.
 """
 
 from __future__ import annotations
@@ -50,6 +51,31 @@ class Bag:
 
 
 @dataclass(frozen=True, slots=True)
+class Span:
+    """A part of a caption, and what a reward says of it.
+
+    Raises:
+        ValueError: for a part without characters, or a value that is not finite.
+    """
+
+    start: int
+    """Index of its first character in the caption, from 0."""
+    end: int
+    """Index after its last character."""
+    value: float
+    """How good the part is, in any unit of the reward's own: higher is better, and 0 is the value of text in no span."""
+    label: str = ""
+    """What is said of it in a word or two, such as `contradicted`."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.start < self.end:
+            raise ValueError(f"a span needs 0 <= start < end, got {self.start} and {self.end}")
+        object.__setattr__(self, "value", _to_float(self.value))
+        if not math.isfinite(self.value):
+            raise ValueError(f"a span's value must be finite, got {self.value}; leave the span out instead")
+
+
+@dataclass(frozen=True, slots=True)
 class Score:
     """A reward's answer for one caption: a finite value, or an abstention (`value is None`) with its reason.
 
@@ -61,6 +87,8 @@ class Score:
     """Why the reward abstained; None where it did not."""
     note: str | None = None
     """Text worth keeping beside the caption (a critique)."""
+    spans: tuple[Span, ...] | None = None
+    """What the reward says of parts of the caption. None where it judges only the whole; empty where it has nothing to say of any part."""
 
     def __post_init__(self) -> None:
         if self.value is not None and type(self.value) is not float:
@@ -70,6 +98,8 @@ class Score:
                 raise ValueError("an abstention needs a reason: Score.abstain('why')")
         elif not math.isfinite(self.value):
             raise ValueError(f"a score must be finite, got {self.value}; abstain with a reason instead")
+        if self.value is None and self.spans is not None:
+            raise ValueError("an abstention has no spans: it says nothing of the caption")
 
     @classmethod
     def abstain(cls, reason: str, note: str | None = None) -> Score:

@@ -30,7 +30,8 @@ from rlcap.judge.config import JudgeSpec
 from rlcap.reward.judge_reward import JudgeReward
 from rlcap.reward.parameters import check_choice, check_number
 from rlcap.rewards.claims.parsing import Claim, ClaimReader, format_claims, list_facts
-from rlcap.types import Sample, Score
+from rlcap.scorers.text.alignment import locate
+from rlcap.types import Sample, Score, Span
 
 
 def precision(claims: Sequence[Claim], unknown: float = 0.5) -> float:
@@ -105,3 +106,16 @@ class Claims(JudgeReward):
         """Return the value of a list of claims."""
         p, q = precision(verdict, self.unknown), recall(verdict, len(list_facts(sample)), self.repeated_facts)
         return Score({"f1": f1(p, q), "precision": p, "recall": q}[self.form], note=format_claims(verdict))
+
+    def find_spans(self, verdict: list[Claim], caption: str, sample: Sample) -> tuple[Span, ...]:
+        """Return a span for each claim: 1 for a true one, −1 for a false one, 2 · unknown − 1 for an open one.
+
+        A claim that one could not point at has no span.
+        """
+        value = {True: 1.0, None: 2 * self.unknown - 1, False: -1.0}
+        label = {True: "true", None: "unknown", False: "false"}
+        return tuple(
+            Span(*locate(claim.text, caption), value[claim.true], f"{label[claim.true]}: {claim.text}")
+            for claim in verdict
+            if claim.pointable
+        )

@@ -33,7 +33,8 @@ from rlcap.judge.parsing import Verdict
 from rlcap.reward.judge_reward import JudgeReward
 from rlcap.rewards.critique.edit_similarity import CorrectionReader, edit_similarity
 from rlcap.rewards.critique.pairwise import PreferenceReader, both_orders, pairwise_value
-from rlcap.types import Sample, Score
+from rlcap.scorers.text.alignment import locate
+from rlcap.types import Sample, Score, Span
 
 GRADERS: Mapping[str, type[Grader]] = {
     "score": Grader,
@@ -99,3 +100,7 @@ class Critique(JudgeReward):
     def score_verdict(self, verdict: Verdict, sample: Sample) -> Score:
         """Return the value of a verdict, with the verdict's text as a note."""
         return Score(verdict_value(verdict, self.penalty), note=verdict.text())
+
+    def find_spans(self, verdict: Verdict, caption: str, sample: Sample) -> tuple[Span, ...]:
+        """Return a span of value −1 for each wrong claim that the judge lists, on the words that it is about."""
+        return tuple(Span(*locate(claim, caption), -1.0, f"wrong: {claim}") for claim in verdict.wrong)

@@ -24,7 +24,8 @@ from rlcap.judge.config import JudgeSpec
 from rlcap.judge.grader import GradedCaption
 from rlcap.reward.judge_reward import JudgeReward
 from rlcap.rewards.rubric.parsing import CriterionResult, RubricReader, format_criteria, parse_rubric, weighted_share
-from rlcap.types import Sample, Score
+from rlcap.scorers.text.alignment import locate, quotations
+from rlcap.types import Sample, Score, Span
 
 
 class Rubric(JudgeReward):
@@ -67,3 +68,15 @@ class Rubric(JudgeReward):
     def score_verdict(self, verdict: list[CriterionResult], sample: Sample) -> Score:
         """Return the weighted share, with the judge's reasons as a note."""
         return Score(weighted_share(parse_rubric(self.with_rubric(sample)), verdict), note=format_criteria(verdict))
+
+    def find_spans(self, verdict: list[CriterionResult], caption: str, sample: Sample) -> tuple[Span, ...]:
+        """Return a span for each part of the caption that a reason quotes: the criterion's weight, negative if it is not met.
+
+        A criterion that asks for something which is not there quotes nothing, and has no span.
+        """
+        rubric = parse_rubric(self.with_rubric(sample))
+        return tuple(
+            Span(*locate(quotation, caption), one.met * 2 * criterion.weight - criterion.weight, criterion.text)
+            for criterion, one in zip(rubric, verdict, strict=True)
+            for quotation in quotations(one.reason)
+        )

@@ -27,7 +27,7 @@ The arithmetic differs from TRL's in two ways, both on purpose:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import torch
@@ -59,7 +59,10 @@ class Advantages:
     advantages: Tensor
     """(N,) float32; zero where no term judged the caption or no term distinguishes it from its siblings."""
     contributions: Tensor
-    """(N, K) weighted contribution of each term before whitening; each row sums to the unwhitened advantage."""
+    """(N, K) weighted contribution of each term before the last division; each row sums to `advantages` times `divisor`."""
+    divisor: Tensor
+    """(N,) what the sum of a row's contributions was divided by: 1, the std of whitening, or that of the group's totals. Infinite where
+    the advantage is 0 because the totals do not differ."""
     std_within_group: Tensor
     """(K,) mean over groups of the term's unbiased std; NaN where no group has two judged captions."""
     std_batch: Tensor
@@ -70,6 +73,11 @@ class Advantages:
     """(K,) share of groups, in [0, 1], to which the term gives no signal."""
     zero_variance_share: float
     """Share of groups, in [0, 1], in which every advantage is zero: they cost compute and give no gradient."""
+
+    def rows(self, rows: slice) -> Advantages:
+        """Return the advantages of some captions, with the statistics of all."""
+        parts = {name: getattr(self, name)[rows] for name in ("advantages", "contributions", "divisor")}
+        return replace(self, **parts)
 
 
 def group_mean_std(rewards: Tensor, groups: int | Tensor, *, floor: float = FLOOR) -> Tensor:
@@ -102,7 +110,7 @@ def leave_one_out(rewards: Tensor, groups: int | Tensor) -> Tensor:
     its group gives 0 as well.
     """
     centred, count, _ = centre(rewards[:, None], group_index(groups, len(rewards)))
-    return (centred * _leave_one_out_factor(count))[:, 0].to(torch.float32)
+    return (centred * leave_one_out_factor(count))[:, 0].to(torch.float32)
 
 
 def combine(
@@ -150,8 +158,8 @@ def combine(
     index = group_index(groups, len(values))
     if values.ndim != 2:
         raise ValueError(f"values must have shape (captions, terms), got shape {tuple(values.shape)}")
-    weights = _to_row(weights, values, "weights")
-    reward_ranges = _to_row(
+    weights = term_row(weights, values, "weights")
+    reward_ranges = term_row(
         reward_ranges if reward_ranges is not None else [1.0] * values.shape[1], values, "reward_ranges"
     )
     reward_ranges = torch.where(
@@ -162,33 +170,38 @@ def combine(
     pooled = pooled_std(centred, count, index)
 
     if aggregate == "normalize_then_sum":
-        scale = _scales(normalize, values, spread, pooled, running_std)
+        scale = term_scales(normalize, values, spread, pooled, running_std)
         parts = _divide(centred, scale, floor * reward_ranges, signal=spread) * weights
     elif aggregate in WITH_BASELINE:
         parts = (values - _baseline(aggregate, baseline, values)).nan_to_num(0.0) * weights
     elif aggregate == "sum_then_leave_one_out":
-        parts = centred * _leave_one_out_factor(count) * weights
+        parts = centred * leave_one_out_factor(count) * weights
     elif aggregate in AGGREGATE:
         # Where a term judged no caption of a group, its centred values are all zero: the term is left out.
         parts = centred * weights
     else:
         raise ValueError(f"unknown aggregate {aggregate!r}; choose one of {', '.join(AGGREGATE)}")
     advantages = parts.sum(1)
+    divisor = torch.ones_like(advantages)
     if aggregate == "sum_then_normalize":
         # A caption that no term judged has no total, and must not count in its group's std.
         total = torch.where(values.isnan().all(1), torch.nan, advantages)
-        advantages = group_mean_std(total, index, floor=floor * float((weights.abs() * reward_ranges).max())).double()
+        least = floor * float((weights.abs() * reward_ranges).max())
+        total_std = centre(total[:, None], index)[2][:, 0]
+        divisor = torch.where(total_std > least, total_std, torch.inf)
+        advantages = group_mean_std(total, index, floor=least).double()
 
     live = any_in_group(advantages.abs() > 0, index)
     if whiten and aggregate in ("normalize_then_sum", *WITH_BASELINE) and live.sum() > 1:
         live_std = advantages[live].std()
         if live_std > FLOOR * weights.abs().sum():
-            advantages = advantages / live_std
+            advantages, divisor = advantages / live_std, divisor * live_std
     first = first_rows(index)
     part_live = torch.stack([any_in_group(column.abs() > 0, index) for column in parts.T], 1)
     return Advantages(
         advantages=advantages.to(torch.float32),
         contributions=parts.to(torch.float32),
+        divisor=divisor,
         std_within_group=torch.nanmean(spread[first], 0),
         std_batch=torch.stack([std(column[~column.isnan()]) for column in values.T]),
         std_pooled=pooled,
@@ -197,7 +210,7 @@ def combine(
     )
 
 
-def _to_row(entries: Tensor | Sequence[float], values: Tensor, name: str) -> Tensor:
+def term_row(entries: Tensor | Sequence[float], values: Tensor, name: str) -> Tensor:
     """Return `entries` as a (K,) float64 tensor; raise ValueError where there is not one entry per term."""
     row = torch.as_tensor(entries, dtype=torch.float64).cpu()
     if row.shape != (values.shape[1],):
@@ -207,7 +220,7 @@ def _to_row(entries: Tensor | Sequence[float], values: Tensor, name: str) -> Ten
     return row
 
 
-def _leave_one_out_factor(count: Tensor) -> Tensor:
+def leave_one_out_factor(count: Tensor) -> Tensor:
     """Return the factor n / (n − 1) that turns "value − group mean" into "value − mean of the others"."""
     return torch.where(count > 1, count / (count - 1).clamp(min=1), 0.0)
 
@@ -215,7 +228,7 @@ def _leave_one_out_factor(count: Tensor) -> Tensor:
 def _baseline(aggregate: str, baseline: Tensor | Sequence[float] | None, values: Tensor) -> Tensor:
     """Return the (K,) or (N, K) values to subtract."""
     if aggregate == "sum_minus_running_mean":
-        means = _to_row([torch.nan] * values.shape[1] if baseline is None else baseline, values, "baseline")
+        means = term_row([torch.nan] * values.shape[1] if baseline is None else baseline, values, "baseline")
         return torch.where(means.isnan(), values.nanmean(0), means)
     if baseline is None:
         raise ValueError("sum_minus_greedy needs a baseline: the values of each image's greedy caption, (N, K)")
@@ -228,7 +241,7 @@ def _baseline(aggregate: str, baseline: Tensor | Sequence[float] | None, values:
     return greedy
 
 
-def _scales(
+def term_scales(
     normalize: Normalize | Sequence[Normalize],
     values: Tensor,
     spread: Tensor,
@@ -241,7 +254,7 @@ def _scales(
     if len(choices) != k or not set(choices) <= set(NORMALIZE):
         raise ValueError(f"normalize must be {k} choices out of {', '.join(NORMALIZE)}; got {choices}")
     running = torch.full((k,), torch.nan) if running_std is None else running_std
-    running = _to_row(running, values, "running_std")
+    running = term_row(running, values, "running_std")
     columns = {
         "group": spread,
         "batch": pooled.expand_as(spread),

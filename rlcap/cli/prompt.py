@@ -101,6 +101,8 @@ def _instruction(options: argparse.Namespace) -> None:
         context={
             "device": "cuda" if torch.cuda.is_available() else "cpu",
             "gallery": [sample.image for sample in samples],
+            "base": config.model.base,
+            "instruction": instruction_for(config.data),
         },
     )
     shown, held_out = samples[: options.images], samples[options.images :][: options.held_out]

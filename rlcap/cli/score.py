@@ -96,7 +96,7 @@ def score_captions(path: Path, config: GRPOConfig) -> MixScores:
 
     from rlcap.config.schema import mix_entries
     from rlcap.data.captions import read_captions, to_batch
-    from rlcap.data.source import NO_SOURCE, load_all
+    from rlcap.data.source import NO_SOURCE, instruction_for, load_all
     from rlcap.errors import CaptionsError, ConfigError
     from rlcap.reward.mix import RewardMix, resolve_reward
     from rlcap.types import Sample
@@ -119,7 +119,12 @@ def score_captions(path: Path, config: GRPOConfig) -> MixScores:
     gallery = {sample.image for sample in (*known.values(), *batch.samples) if sample.image}
     mix = RewardMix.from_config(
         entries,
-        context={"device": "cuda" if torch.cuda.is_available() else "cpu", "gallery": sorted(gallery)},
+        context={
+            "device": "cuda" if torch.cuda.is_available() else "cpu",
+            "gallery": sorted(gallery),
+            "base": config.model.base,
+            "instruction": instruction_for(config.data) if config.data.source else config.data.instruction or "",
+        },
         max_abstain=1.0,  # abstentions don't stop the command, because the table shows them
     )
     return mix.score(batch)

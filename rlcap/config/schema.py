@@ -154,6 +154,12 @@ class TrainConfig(Section):
     """How rewards become advantages: normalize_then_sum (GDPO), sum_then_normalize (GRPO), sum_then_center (Dr. GRPO, MOCHa),
     sum_then_leave_one_out (RLOO), sum_minus_running_mean (REINFORCE as in NDLB and DiscriTune) or sum_minus_greedy (SCST,
     CLIP-Caption-Reward). The formulas are in rlcap/algo/advantages.py."""
+    credit: Literal["caption", "claim"] = "caption"
+    """What an advantage belongs to: caption (all tokens of a caption share it) or claim (what rewards say of single words and sentences
+    changes the advantage of these tokens). The formula is in rlcap/algo/credit.py."""
+    credit_share: Share = 0.2
+    """With credit=claim, the share of a reward term that goes to the words that it is about instead of the whole caption. A term can
+    have its own `credit_share`."""
     whiten: bool = True
     """Divide the advantages by their std over the step's captions, in normalize_then_sum and sum_minus_…"""
     policy_temperature: Positive | None = None
@@ -217,6 +223,8 @@ class TermConfig(Section):
     """Weight of the term; 0 scores and logs without any effect on training."""
     normalize: Normalize | None = None
     """What the centred value is divided by; null takes group. It has an effect only with train.aggregate=normalize_then_sum."""
+    credit_share: Share | None = None
+    """The term's share of credit to words, for train.credit=claim; null takes train.credit_share."""
     params: dict[str, Any] = Field(default_factory=dict)
     """Parameters of the reward's constructor."""
 
@@ -226,6 +234,7 @@ class TermConfig(Section):
             "reward": self.reward,
             "weight": self.weight,
             "normalize": self.normalize or "group",
+            "credit_share": self.credit_share,
             "params": self.params,
         }
 

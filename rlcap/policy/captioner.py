@@ -35,6 +35,7 @@ from rlcap.policy.language_head import compute_log_probs, find_separable_head, s
 from rlcap.policy.prompt import Prompt
 from rlcap.policy.shared_prefix.kv_cache import repeat_prefix, repeat_prefix_with_room
 from rlcap.policy.threads import limit_threads
+from rlcap.policy.token_offsets import token_offsets
 from rlcap.policy.tokens import sample_tokens, token_log_probs
 
 
@@ -162,6 +163,21 @@ class Captioner(ABC):
         text = f" {caption}" if instruction else caption
         ids = self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
         return [*ids, self.end_ids[0]]
+
+    def encode_with_offsets(self, caption: str, instruction: str) -> tuple[list[int], list[tuple[int, int]]]:
+        """Return the tokens of `encode`, and for each the range of characters of the caption that it writes.
+
+        A token that writes no character of the caption, such as the end token, has an empty range.
+        """
+        ids = self.encode(caption, instruction)
+        if not self.tokenizer.is_fast:
+            return ids, token_offsets(self.tokenizer, ids)
+        shift = 1 if instruction else 0
+        encoded = self.tokenizer(
+            " " * shift + caption, add_special_tokens=False, split_special_tokens=True, return_offsets_mapping=True
+        )
+        offsets = [(max(start - shift, 0), max(end - shift, 0)) for start, end in encoded["offset_mapping"]]
+        return ids, [*offsets, (len(caption), len(caption))]
 
     def decode(self, ids: torch.Tensor) -> list[str]:
         """Turn (N, C) tokens into N captions, without special tokens and surrounding spaces."""

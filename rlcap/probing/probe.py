@@ -113,6 +113,8 @@ def probe(config: GRPOConfig, count: int, split: str | None = None) -> Report:
         context={
             "device": "cuda" if torch.cuda.is_available() else "cpu",
             "gallery": sorted({sample.image for sample in known.values()}),
+            "base": config.model.base,
+            "instruction": instruction,
         },
         max_abstain=1.0,  # abstentions don't stop the command, because the report shows them
     )

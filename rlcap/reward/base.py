@@ -101,6 +101,12 @@ class Reward:
         """Score a batch of captions; for rewards that wait for something else than this machine."""
         return self.score(batch)
 
+    def use_captioner(self, captioner: Any) -> None:
+        """Take notice of the captioner that is trained (a `rlcap.policy.captioner.Captioner`), before training begins.
+
+        A reward can use its frozen base. It must not depend on what is trained: the same caption must get the same score at each step.
+        """
+
     def log_values(self, output: RewardOutput) -> dict[str, float]:
         """Return all numbers of a batch for the log: its metrics, its usage of judges, and what judges have cost so far."""
         values = dict(output.metrics)
@@ -132,9 +138,15 @@ class Reward:
             raise ValueError(
                 f"{self.name} gave {len(output.scores)} scores for {len(batch)} captions; return one for each caption"
             )
-        for score in output.scores:
+        for score, caption in zip(output.scores, batch.written, strict=True):
             if not isinstance(score, Score):
                 raise TypeError(f"{self.name} gave {score!r:.60}; return Score(value) or Score.abstain(reason)")
+            for span in score.spans or ():
+                if span.end > len(caption):
+                    raise ValueError(
+                        f"{self.name} gave a span that ends at {span.end}, but the caption has {len(caption)} characters; spans "
+                        "count characters of the caption as it was passed"
+                    )
             if score.value is not None and not low - slack <= score.value <= high + slack:
                 raise ValueError(
                     f"{self.name} gave {score.value:g}, outside its range [{low:g}, {high:g}]; correct the value or the range"

@@ -13,6 +13,7 @@ Its one parameter `judge` says everything about the judge: backend, prompt, cach
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -24,7 +25,7 @@ from rlcap.judge.config import JudgeConfig, JudgeSpec
 from rlcap.judge.grader import GradedCaption, Grader
 from rlcap.judge.templates import PromptTemplate
 from rlcap.reward.base import Reward, RewardOutput
-from rlcap.types import RewardBatch, Sample, Score
+from rlcap.types import RewardBatch, Sample, Score, Span
 
 
 class JudgeReward(Reward):
@@ -85,7 +86,15 @@ class JudgeReward(Reward):
         """
         if graded[0].verdict is None:
             return Score.abstain(str(graded[0].reason), note=graded[0].reply)
-        return self.score_verdict(graded[0].verdict, sample)
+        score = self.score_verdict(graded[0].verdict, sample)
+        return replace(score, spans=self.find_spans(graded[0].verdict, graded[0].caption, sample))
+
+    def find_spans(self, verdict: Any, caption: str, sample: Sample) -> tuple[Span, ...] | None:
+        """Return what a verdict says of parts of the caption; here None, as it says nothing of any.
+
+        `rlcap.scorers.text.alignment.locate` finds the part that a judge's words are about.
+        """
+        return None
 
     def score_verdict(self, verdict: Any, sample: Sample) -> Score:
         """Return the score for a verdict, which is what `grader_kind.parse` returns."""

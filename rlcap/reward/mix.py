@@ -4,6 +4,7 @@
       reward: self_retrieval    # a shipped reward's short name, module:Class, or file.py:Class
       weight: 1.0
       normalize: group          # group | batch | running | none, see rlcap.algo.advantages
+      credit_share: 0.3         # share that goes to the words that the reward is about, see rlcap.algo.credit
       params: {clip: ViT-B-32, pretrained: openai}
     length:
       reward: length
@@ -11,7 +12,8 @@
 
 A mix scores; it neither sums nor normalises. The trainer gathers the values of all processes and hands them, with `mix.weights`,
 `mix.normalize`, `mix.reward_ranges` and `mix.running.stds()`, to `rlcap.algo.advantages.combine`. It hands the resulting `std_pooled` back
-to `mix.running.update`, and the values to `mix.moments.update`, for the forms that compare with past captions.
+to `mix.running.update`, and the values to `mix.moments.update`, for the forms that compare with past captions. `mix.credit_running` and
+`mix.credit_moments` do the same for what rewards say of single words (`rlcap.algo.credit`).
 """
 
 from __future__ import annotations
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
 
 NORMALIZE: tuple[str, ...] = get_args(Normalize)
 """What a term's centred value may be divided by."""
-KEYS = ("reward", "weight", "normalize", "params")
+KEYS = ("reward", "weight", "normalize", "credit_share", "params")
 """Keys of a term in a configuration."""
 
 
@@ -54,9 +56,11 @@ class RewardTerm:
     """Finite. 0 scores and logs without any effect on training; a negative weight pushes away."""
     normalize: Normalize = "group"
     """What the centred value is divided by: group, batch, running or none."""
+    credit_share: float | None = None
+    """Share in [0, 1] of the term that goes to the words that it is about instead of the whole caption; None takes the trainer's."""
 
     def __post_init__(self) -> None:
-        _check_weight(self.reward.name, self.weight, self.normalize)
+        _check_weight(self.reward.name, self.weight, self.normalize, self.credit_share)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +116,7 @@ def _check_term(name: str, entry: Any, provided: Iterable[str]) -> None:
         check_params(resolve_reward(entry["reward"]), entry.get("params") or {}, provided, entry["reward"])
     except ConfigError as error:
         raise ConfigError(f"mix.{name}: {error}") from error
-    _check_weight(f"mix.{name}", entry.get("weight", 1.0), entry.get("normalize", "group"))
+    _check_weight(f"mix.{name}", entry.get("weight", 1.0), entry.get("normalize", "group"), entry.get("credit_share"))
 
 
 def resolve_reward(name: str) -> type[Reward]:
@@ -125,11 +129,13 @@ def resolve_reward(name: str) -> type[Reward]:
     return reward
 
 
-def _check_weight(what: str, weight: Any, normalize: Any) -> None:
+def _check_weight(what: str, weight: Any, normalize: Any, credit_share: Any) -> None:
     if isinstance(weight, bool) or not isinstance(weight, int | float) or not math.isfinite(weight):
         raise ConfigError(f"weight of {what} must be a finite number, got {weight!r}")
     if normalize not in NORMALIZE:
         raise ConfigError(unknown(f"normalize of {what}", str(normalize), NORMALIZE))
+    if credit_share is not None and (isinstance(credit_share, bool) or not 0 <= credit_share <= 1):
+        raise ConfigError(f"credit_share of {what} must be a share in [0, 1], got {credit_share!r}")
 
 
 class RewardMix:
@@ -158,6 +164,8 @@ class RewardMix:
         self.abstentions = AbstentionMonitor(self.names, max_abstain, window, min(64, window))
         self.running = RunningStd(self.names, decay)
         self.moments = RunningMoments(self.names)
+        self.credit_running = RunningStd(self.names, decay)
+        self.credit_moments = RunningMoments(self.names)
 
     @classmethod
     def from_config(
@@ -181,7 +189,9 @@ class RewardMix:
                 reward = build(resolve_reward(entry["reward"]), entry.get("params") or {}, context, entry["reward"])
             except ConfigError as error:
                 raise ConfigError(f"mix.{name}: {error}") from error
-            terms[name] = RewardTerm(reward, entry.get("weight", 1.0), entry.get("normalize", "group"))
+            terms[name] = RewardTerm(
+                reward, entry.get("weight", 1.0), entry.get("normalize", "group"), entry.get("credit_share")
+            )
         return cls(terms, **options)
 
     def describe(self) -> str:
@@ -196,6 +206,19 @@ class RewardMix:
             elif weight == 0:
                 lines.append(f"rewards: {name} has weight 0; it is logged and has no effect on training")
         return "\n".join(lines)
+
+    def credit_shares(self, default: float) -> list[float]:
+        """Return for each term the share, in [0, 1], that goes to words instead of the whole caption.
+
+        Args:
+            default: the share of terms that name none.
+        """
+        return [default if term.credit_share is None else term.credit_share for term in self.terms.values()]
+
+    def use_captioner(self, captioner: Any) -> None:
+        """Show each reward the captioner that is trained, before training begins; see `Reward.use_captioner`."""
+        for term in self.terms.values():
+            term.reward.use_captioner(captioner)
 
     @property
     def needs(self) -> dict[str, frozenset[str]]:
@@ -262,6 +285,8 @@ class RewardMix:
         return {
             "running": self.running.state_dict(),
             "moments": self.moments.state_dict(),
+            "credit_running": self.credit_running.state_dict(),
+            "credit_moments": self.credit_moments.state_dict(),
             "budgets": {
                 name: [judge.budget.state_dict() for judge in term.reward.judges] for name, term in self.terms.items()
             },
@@ -280,6 +305,8 @@ class RewardMix:
             )
         self.running.load_state_dict(state["running"])
         self.moments.load_state_dict(state["moments"])
+        self.credit_running.load_state_dict(state["credit_running"])
+        self.credit_moments.load_state_dict(state["credit_moments"])
         for name, budgets in state["budgets"].items():
             for judge, budget in zip(self.terms[name].reward.judges, budgets, strict=True):
                 judge.budget.load_state_dict(budget)

@@ -52,16 +52,6 @@ def distinct_sentences(caption: str) -> list[str]:
     return list(dict.fromkeys(split_sentences(caption))) or [caption]
 
 
-def claim_costs(
-    nli: Nli, captions: Sequence[str], references: Sequence[Sequence[str]], unsupported: float, each: bool = True
-) -> list[float]:
-    """Return the mean cost of each caption's sentences, in [0, 1]; see `sentence_costs`.
-
-    Captions and their references must not be empty.
-    """
-    return [sum(row) / len(row) for row in sentence_costs(nli, captions, references, unsupported, each)]
-
-
 def sentence_costs(
     nli: Nli, captions: Sequence[str], references: Sequence[Sequence[str]], unsupported: float, each: bool = True
 ) -> list[list[float]]:

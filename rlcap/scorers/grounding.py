@@ -162,15 +162,29 @@ class Grounding:
         return supports
 
 
-def grounded_costs(
+@dataclass(frozen=True, slots=True)
+class GroundedSentence:
+    """What NLI model and references say of a sentence."""
+
+    text: str
+    """The sentence, with counts as words."""
+    cost: float
+    """Its cost in [0, 1], mixed of the two."""
+    nli_cost: float
+    """The cost by the NLI model alone, in [0, 1]."""
+    words: tuple[tuple[str, float], ...]
+    """The words that claim something, each with the doubt in it, in [0, 1]."""
+
+
+def grounded_sentences(
     nli: Nli,
     grounding: Grounding,
     captions: Sequence[str],
     references: Sequence[Sequence[str]],
     unsupported: float,
     each: bool = True,
-) -> list[float]:
-    """Return the cost in [0, 1] of each caption, from the costs of its distinct sentences.
+) -> list[list[GroundedSentence]]:
+    """Return the distinct sentences of each caption with their costs.
 
     The cost of a sentence mixes the cost by the NLI model (`claims.sentence_costs`) and the doubt in its words, which
     has the share `grounding.share`. Where no word claims anything, the NLI model decides alone. Hedges are removed
@@ -182,15 +196,29 @@ def grounded_costs(
         [[*map(spell_out_counts, texts)] for texts in references],
     )
     nli_costs = sentence_costs(nli, captions, references, unsupported, each)
-    rows = [
-        (strip_hedges(s) or s, texts)
-        for c, texts in zip(captions, references, strict=True)
-        for s in distinct_sentences(c)
-    ]
-    doubts = iter(grounding.doubts([claim for claim, _ in rows], [texts for _, texts in rows]))
-    costs = []
-    for sentences in nli_costs:
-        pairs = [(cost, next(doubts)) for cost in sentences]
-        mixed = [cost if doubt is None else cost + grounding.share * (doubt - cost) for cost, doubt in pairs]
-        costs.append(power_mean(torch.tensor(mixed, dtype=torch.float64), grounding.worst))
-    return costs
+    sentences = [distinct_sentences(caption) for caption in captions]
+    rows = [(strip_hedges(s) or s, texts) for own, texts in zip(sentences, references, strict=True) for s in own]
+    supports = iter(grounding.support([claim for claim, _ in rows], [texts for _, texts in rows]))
+    results = []
+    for texts, costs in zip(sentences, nli_costs, strict=True):
+        results.append([_mix(text, cost, next(supports), grounding) for text, cost in zip(texts, costs, strict=True)])
+    return results
+
+
+def _mix(text: str, cost: float, support: Sequence[tuple[str, float]], grounding: Grounding) -> GroundedSentence:
+    if not support:
+        return GroundedSentence(text, cost, cost, ())
+    doubts = word_doubts(torch.tensor([cosine for _, cosine in support]), grounding.chance)
+    doubt = power_mean(doubts, grounding.power)
+    words = tuple(zip([word for word, _ in support], doubts.tolist(), strict=True))
+    return GroundedSentence(text, cost + grounding.share * (doubt - cost), cost, words)
+
+
+def caption_cost(sentences: Sequence[GroundedSentence], worst: float) -> float:
+    """Return the cost in [0, 1] of a caption: the power mean of the costs of its sentences, of which there is at least one.
+
+    Args:
+        sentences: the distinct sentences of the caption.
+        worst: q, 1 or more; see `Grounding`.
+    """
+    return power_mean(torch.tensor([sentence.cost for sentence in sentences], dtype=torch.float64), worst)

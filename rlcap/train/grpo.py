@@ -25,6 +25,7 @@ from transformers import PreTrainedModel, PrinterCallback, ProcessorMixin, Train
 from trl.models import unwrap_model_for_generation
 
 from rlcap.algo.advantages import Advantages, combine
+from rlcap.algo.credit import credit_scales, token_advantages, token_moments
 from rlcap.algo.kl import sequence_kl
 from rlcap.config.schema import GRPOConfig
 from rlcap.data.bags import random_distractors
@@ -55,6 +56,7 @@ from rlcap.train.rollout import (
     to_records,
 )
 from rlcap.train.run_folder import RunFolder
+from rlcap.train.token_credit import span_means, token_values
 from rlcap.train.trl_compat import NoModelCard, keep_inputs_without_gradient
 from rlcap.train.trl_config import trl_config
 from rlcap.types import RewardBatch, Sample
@@ -186,7 +188,7 @@ class GRPOTrainer(FiniteTraining, NoModelCard, trl.GRPOTrainer):
             return self._generate_with_vllm(rows, stage)
         rollout = self.generate_rollout(rows)
         signal = self.compute_training_signal(rollout)
-        self._record(rows, rollout.batch, rollout.scores, signal["advantages"], stage)
+        self._record(rows, rollout.batch, rollout.scores, signal, stage)
         return rollout.to_loss_inputs(signal, gather(rollout.mask.sum()).sum())
 
     @torch.no_grad()
@@ -223,10 +225,13 @@ class GRPOTrainer(FiniteTraining, NoModelCard, trl.GRPOTrainer):
             raise self.not_finite("the log-probabilities of the sampled captions are not finite")
         with self.phase("score"):
             batch, scores = self.score(rows, *self._decode(sampled, captioner))
-            greedy_values = None
+            greedy_scores: MixScores | None = None
+            greedy_captions: Sequence[str] = ()
             if greedy is not None:
-                _, greedy_scores = self.score(rows[:: self.num_generations], *self._decode(greedy, captioner))
-                greedy_values = greedy_scores.values.repeat_interleave(self.num_generations, 0)
+                greedy_batch, greedy_scores = self.score(
+                    rows[:: self.num_generations], *self._decode(greedy, captioner)
+                )
+                greedy_captions = greedy_batch.written
         old = ref = None
         is_sampled_policy = self.temperature == generation.temperature
         if self.batching.steps_per_generation_round() > 1 or not is_sampled_policy:
@@ -238,7 +243,7 @@ class GRPOTrainer(FiniteTraining, NoModelCard, trl.GRPOTrainer):
         own = sampled.log_probs if is_sampled_policy or old is None else old
         self._check_start(prompts, sampled, own, ref)
         mask = sampled.mask if self.config.train.learn_end else self._without_end(sampled, captioner)
-        return Rollout(rows, prompts, sampled.ids, mask, batch, scores, own, old, ref, greedy_values)
+        return Rollout(rows, prompts, sampled.ids, mask, batch, scores, own, old, ref, greedy_scores, greedy_captions)
 
     def _without_end(self, generated: GeneratedCaptions, captioner: Captioner) -> Tensor:
         """Return the mask of the captions without their end tokens."""
@@ -296,18 +301,32 @@ class GRPOTrainer(FiniteTraining, NoModelCard, trl.GRPOTrainer):
         """Return the tensors of a rollout from which the loss computes the update.
 
         Returns:
-            `advantages`, of shape (N,) in GRPO. A subclass can return others, with N rows each.
+            `advantages`, of shape (N,) in GRPO. With credit to claims they have the shape (N, C), and `caption_advantages` (N,) are those
+            without it. A subclass can return other tensors, with N rows each.
         """
-        train, advantages = self.config.train, self._advantages(rollout.scores, rollout.greedy)
+        train = self.config.train
+        combined = self._combine(rollout.scores, rollout.greedy)
+        signal = {"advantages": combined.advantages.to(self.accelerator.device)}
+        if train.credit == "claim":
+            tokenizer = getattr(self.processor, "tokenizer", self.processor)
+            values = token_values(rollout.scores, rollout.batch.written, rollout.ids, rollout.mask, tokenizer)
+            baseline = (
+                None if rollout.greedy is None else self._greedy_baseline(rollout.greedy, rollout.greedy_captions)
+            )
+            tokens = self._credit(combined, values, rollout.mask, baseline)
+            signal = {"advantages": tokens, "caption_advantages": signal["advantages"]}
         if train.kl == "sequence" and train.beta:
             assert rollout.ref_log_probs is not None, "every rollout has reference log-probabilities if beta is above 0"
             kl = sequence_kl(rollout.sampled_log_probs, rollout.ref_log_probs, rollout.mask)
             self._log("kl/caption", gather(kl).mean())
-            advantages = advantages - train.beta * kl
-        return {"advantages": advantages}
+            signal = {
+                name: values - train.beta * (kl if values.dim() == 1 else kl[:, None] * rollout.mask)
+                for name, values in signal.items()
+            }
+        return signal
 
-    def _advantages(self, scores: MixScores, greedy: Tensor | None = None) -> Tensor:
-        """Return the (N,) advantages of this process. Means and stds are computed over the captions of all processes.
+    def _combine(self, scores: MixScores, greedy: MixScores | None = None) -> Advantages:
+        """Return the advantages of the N captions of this process. Means and stds are over the captions of all processes.
 
         Args:
             scores: Scores of the N captions of this process.
@@ -315,6 +334,9 @@ class GRPOTrainer(FiniteTraining, NoModelCard, trl.GRPOTrainer):
         """
         device, train = self.accelerator.device, self.config.train
         values = gather(scores.values.to(device)).cpu()
+        baseline: Any = self.mix.moments.means()
+        if greedy is not None:
+            baseline = gather(greedy.values.repeat_interleave(self.num_generations, 0).to(device)).cpu()
         combined = combine(
             values,
             self.mix.weights,
@@ -324,13 +346,58 @@ class GRPOTrainer(FiniteTraining, NoModelCard, trl.GRPOTrainer):
             whiten=train.whiten,
             reward_ranges=self.mix.reward_ranges,
             running_std=self.mix.running.stds(),
-            baseline=self.mix.moments.means() if greedy is None else gather(greedy.to(device)).cpu(),
+            baseline=baseline,
         )
         self.mix.running.update(combined.std_pooled.tolist())
         self.mix.moments.update(values.T.tolist())
         self._log_spread(scores.names, combined)
-        count, rank = len(scores.values), self.accelerator.process_index
-        return combined.advantages[rank * count : (rank + 1) * count].to(device)
+        return combined.rows(self._own_rows(len(scores.values)))
+
+    def _own_rows(self, count: int) -> slice:
+        """Return the rows of this process in what `gather` returns of `count` rows from each process."""
+        return slice(self.accelerator.process_index * count, (self.accelerator.process_index + 1) * count)
+
+    def _credit(self, combined: Advantages, values: Tensor, mask: Tensor, baseline: Tensor | None = None) -> Tensor:
+        """Return the (N, C) advantages of the tokens of this process.
+
+        Args:
+            combined: The advantages of the N captions.
+            values: (N, K, C) what the terms say of the tokens; see `rlcap.train.token_credit.token_values`.
+            mask: (N, C), 1 on the tokens that are learned.
+            baseline: (N, K) mean token values of the greedy captions, for `sum_minus_greedy`.
+        """
+        device, train, mix = self.accelerator.device, self.config.train, self.mix
+        means, squares = (gather(part.to(device)).cpu() for part in token_moments(values, mask.cpu()))
+        usual = mix.credit_moments.means() if baseline is None else gather(baseline.to(device)).cpu()
+        scales = credit_scales(
+            means,
+            squares,
+            mix.weights,
+            self.num_generations,
+            normalize=mix.normalize,
+            aggregate=train.aggregate,
+            running_std=mix.credit_running.stds(),
+            baseline=torch.as_tensor(usual),
+        )
+        mix.credit_running.update(scales.std_pooled.tolist())
+        mix.credit_moments.update(means.T.tolist())
+        for k, name in enumerate(mix.names):
+            if not bool(means[:, k].isnan().all()):
+                self._log(f"credit/{name}/std", scales.std_pooled[k].nan_to_num(0.0))
+                self._log(f"credit/{name}/zero_variance_groups", 1 - (scales.factors[:, k] != 0).double().mean())
+        own = self._own_rows(len(values))
+        return token_advantages(
+            combined,
+            values,
+            mask.cpu(),
+            scales.centres[own],
+            scales.factors[own],
+            mix.credit_shares(train.credit_share),
+        ).to(device)
+
+    def _greedy_baseline(self, scores: MixScores, captions: Sequence[str]) -> Tensor:
+        """Return (N, K) the mean value of what the terms say of the greedy caption of each row's image."""
+        return span_means(scores, captions).repeat_interleave(self.num_generations, 0)
 
     def _log_probs(self, model: torch.nn.Module, prompts: Sequence[Prompt], ids: Tensor, mask: Tensor) -> Tensor:
         """Return the (N, C) log-probabilities at the temperature of the policy, computed micro-batch by micro-batch.
@@ -427,9 +494,15 @@ class GRPOTrainer(FiniteTraining, NoModelCard, trl.GRPOTrainer):
         images = {path: open_image(path) for path in {row["image_path"] for row in rows}}
         output = super()._generate_and_score_completions([{**r, "image": images[r["image_path"]]} for r in rows])
         batch, scores = self._scored
-        advantages = self._advantages(scores)
-        self._record(rows, batch, scores, advantages, stage)
-        return {**output, "advantages": advantages.to(output["advantages"].device)}
+        combined = self._combine(scores)
+        signal = {"advantages": combined.advantages}
+        if self.config.train.credit == "claim":
+            ids, mask = output["completion_ids"], output["completion_mask"]
+            tokenizer = getattr(self.processor, "tokenizer", self.processor)
+            tokens = self._credit(combined, token_values(scores, batch.written, ids, mask, tokenizer), mask)
+            signal = {"advantages": tokens, "caption_advantages": signal["advantages"]}
+        self._record(rows, batch, scores, signal, stage)
+        return {**output, "advantages": signal["advantages"].to(output["advantages"].device)}
 
     def _calculate_rewards(self, inputs: Any, prompts: Any, completions: Any, completion_ids_list: Any) -> Tensor:
         """Score the captions of TRL's own round, which calls this method for the rewards."""
@@ -457,7 +530,12 @@ class GRPOTrainer(FiniteTraining, NoModelCard, trl.GRPOTrainer):
         self._log("zero_variance_groups", combined.zero_variance_share)
 
     def _record(
-        self, rows: Sequence[DatasetRow], batch: RewardBatch, scores: MixScores, advantages: Tensor, stage: Stage
+        self,
+        rows: Sequence[DatasetRow],
+        batch: RewardBatch,
+        scores: MixScores,
+        signal: Mapping[str, Tensor],
+        stage: Stage,
     ) -> None:
         """Log the metrics of the round, write its captions to the file of rollouts, and update the adaptive curriculum."""
         lengths = [len(caption.split()) for caption in batch.written]
@@ -471,7 +549,7 @@ class GRPOTrainer(FiniteTraining, NoModelCard, trl.GRPOTrainer):
             self._log(name, value)
         head = {"step": self.state.global_step + 1, "stage": stage.name}
         ids = [row["sample_id"] for row in rows]
-        records = (head | record for record in to_records(ids, batch.written, advantages, scores))
+        records = (head | record for record in to_records(ids, batch.written, signal, scores))
         append_rows(self.folder.rollouts(self.accelerator.process_index), records, "the sampled captions")
         recalls = [value for name, value in metrics.items() if name.endswith("/bag_recall_at_1")]
         if isinstance(self.curriculum, Adaptive) and self.curriculum_state is not None and recalls:

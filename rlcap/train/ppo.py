@@ -23,7 +23,7 @@ from torch import Tensor
 from rlcap.algo.advantages import combine
 from rlcap.algo.gae import gae, moments, token_rewards, whiten
 from rlcap.algo.kl import AdaptiveKL, k1
-from rlcap.algo.total import standardised_total
+from rlcap.algo.total import standardised_parts, totals_with_credit
 from rlcap.algo.value_loss import explained_variance, value_loss
 from rlcap.config.schema import PPOConfig
 from rlcap.policy.captioner import evaluation_mode
@@ -31,6 +31,7 @@ from rlcap.policy.families.registry import make_captioner
 from rlcap.policy.value_model import ValueModel, belongs_to_value_model
 from rlcap.train.grpo import GRPOTrainer
 from rlcap.train.rollout import Rollout, split_into_micro_batches
+from rlcap.train.token_credit import end_values
 
 
 class PPOTrainer(GRPOTrainer):
@@ -67,12 +68,12 @@ class PPOTrainer(GRPOTrainer):
         train, mask = self.config.train, rollout.mask
         with self.phase("values"), evaluation_mode(self.model), self.accelerator.autocast():
             values = self._values(rollout)
-        scores = self._total(rollout)
+        scores, credit = self._totals(rollout)
         kl, per_caption = torch.zeros_like(values), 0.0
         if rollout.ref_log_probs is not None:
             kl = k1(rollout.sampled_log_probs, rollout.ref_log_probs) * mask
             per_caption = float(gather(kl.sum(1)).mean())
-        rewards = token_rewards(scores, kl, mask, self.kl_coefficient)
+        rewards = token_rewards(scores, kl, mask, self.kl_coefficient) + credit * mask
         advantages, returns = gae(rewards, values, mask, gamma=train.gamma, lam=train.lam)
         totals = gather(torch.stack([moments(x, mask) for x in (returns - values, returns, values, advantages)])[None])
         errors, targets, predicted, spread = totals.sum(0)
@@ -97,18 +98,34 @@ class PPOTrainer(GRPOTrainer):
             ]
         )
 
-    def _total(self, rollout: Rollout) -> Tensor:
-        """Return the (N,) rewards of the captions of this process, in units of the std over all captions so far."""
-        device, mix = self.accelerator.device, self.mix
+    def _totals(self, rollout: Rollout) -> tuple[Tensor, Tensor]:
+        """Return the (N,) rewards of the captions of this process and the (N, C) further rewards of their tokens.
+
+        Both are in units of the std over all captions so far. Without credit to claims, tokens have no rewards of their own.
+        """
+        device, mix, train = self.accelerator.device, self.mix, self.config.train
         values = gather(rollout.scores.values.to(device)).cpu()
         # PPO does not compare captions within groups, but the dashboard shows the spread within groups for each term.
         self._log_spread(mix.names, combine(values, mix.weights, self.num_generations, reward_ranges=mix.reward_ranges))
         mix.moments.update(values.T.tolist())
-        total = standardised_total(
+        parts = standardised_parts(
             rollout.scores.values, mix.weights, mix.moments.means(), mix.moments.stds(), mix.reward_ranges
-        ).to(device)
-        self._log("reward/total", gather(total).mean())
-        return total
+        )
+        self._log("reward/total", gather(parts.sum(1).float().to(device)).mean())
+        if train.credit == "caption":
+            return parts.sum(1).float().to(device), torch.zeros_like(rollout.sampled_log_probs)
+        tokenizer = getattr(self.processor, "tokenizer", self.processor)
+        ends = end_values(rollout.scores, rollout.batch.written, rollout.ids, rollout.mask, tokenizer)
+        mix.credit_moments.update(gather(ends.sum(2).to(device)).T.tolist())
+        captions, tokens = totals_with_credit(
+            parts,
+            ends,
+            mix.weights,
+            mix.credit_moments.means(),
+            mix.credit_moments.stds(),
+            mix.credit_shares(train.credit_share),
+        )
+        return captions.to(device), tokens.to(device)
 
     def _compute_loss(self, model: Any, inputs: Mapping[str, Any]) -> Tensor:
         train, ids, mask = self.config.train, inputs["completion_ids"], inputs["completion_mask"]

@@ -21,7 +21,7 @@ from rlcap.policy.captioner import Captioner, GeneratedCaptions
 from rlcap.policy.prompt import Prompt
 from rlcap.reward.mix import MixScores
 from rlcap.train.dataset import DatasetRow
-from rlcap.types import RewardBatch
+from rlcap.types import RewardBatch, Span
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +49,10 @@ class Rollout:
     """
     ref_log_probs: Tensor | None
     """(N, C) log-probabilities under the reference model; None without a KL term."""
-    greedy: Tensor | None = None
-    """(N, K) scores of the greedy caption of each row's image; None where another baseline is used."""
+    greedy: MixScores | None = None
+    """Scores of the greedy captions of the B images; None where another baseline is used."""
+    greedy_captions: Sequence[str] = ()
+    """The B greedy captions."""
 
     def to_loss_inputs(self, signal: Mapping[str, Tensor], token_count: Tensor) -> dict[str, Any]:
         """Return the inputs of TRL's loss for the whole rollout.
@@ -102,18 +104,21 @@ def split_into_micro_batches(batch: Mapping[str, Any], size: int) -> list[dict[s
 
 
 def to_records(
-    ids: Sequence[str], captions: Sequence[str], advantages: Tensor, scores: MixScores
+    ids: Sequence[str], captions: Sequence[str], signal: Mapping[str, Tensor], scores: MixScores
 ) -> Iterator[dict[str, Any]]:
     """Yield the rows of `rollouts.jsonl` for N captions.
 
-    A row has the scores of a caption, the reasons of abstentions, and the notes of the judges.
+    A row has the scores of a caption, the reasons of abstentions, the notes of the judges, and what the rewards say of parts of
+    the caption.
 
     Args:
         ids: N sample ids.
         captions: N captions.
-        advantages: (N,), or (N, C) for advantages per token, of which a row keeps the mean.
+        signal: `advantages`, (N,) or (N, C) for advantages per token, and with credit to claims `caption_advantages` (N,). A row keeps
+            the advantage of the caption, which is the mean of its tokens where there is no other.
         scores: Scores of the N captions.
     """
+    advantages = signal.get("caption_advantages", signal["advantages"])
     for i, (id, caption) in enumerate(zip(ids, captions, strict=True)):
         own = {name: scores.scores[name][i] for name in scores.names}
         yield {
@@ -123,7 +128,13 @@ def to_records(
             "scores": {name: score.value for name, score in own.items()},
             "abstained": {name: score.reason for name, score in own.items() if score.abstained},
             "notes": {name: score.note for name, score in own.items() if score.note},
+            "spans": {name: _describe_spans(score.spans) for name, score in own.items() if score.spans},
         }
+
+
+def _describe_spans(spans: Sequence[Span]) -> list[tuple[int, int, float, str]]:
+    """Return (start, end, value, label) of each span, with values short enough for a file of many captions."""
+    return [(span.start, span.end, round(span.value, 4), span.label) for span in spans]
 
 
 def prepare_prompts(captioner: Captioner, rows: Sequence[DatasetRow], group: int, instruction: str) -> list[Prompt]:

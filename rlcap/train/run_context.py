@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from accelerate import PartialState
+from accelerate.utils import DistributedType
 
 from rlcap.config.schema import GRPOConfig, mix_entries
 from rlcap.data import curriculum as curricula
@@ -164,7 +165,7 @@ def prepare_run(config: GRPOConfig, recipe: str, started: float) -> RunContext:
     )
     curriculum = curricula.parse(config.curriculum)
     terms = mix_entries(config.mix)
-    check_mix(terms, ("device", "gallery"))
+    check_mix(terms, ("device", "gallery", "base", "instruction"))
 
     # ---- data: samples with paths of images ------------------------------------------------------------------------
     opened.load_data()
@@ -178,7 +179,7 @@ def prepare_run(config: GRPOConfig, recipe: str, started: float) -> RunContext:
     device = str(opened.state.device)
     mix = RewardMix.from_config(
         terms,
-        context={"device": device, "gallery": images},
+        context={"device": device, "gallery": images, "base": config.model.base, "instruction": instruction},
         max_abstain=train.max_abstain,
     )
     say(mix.describe())
@@ -191,6 +192,10 @@ def prepare_run(config: GRPOConfig, recipe: str, started: float) -> RunContext:
         splits = opened.splits
         images = [sample.image for sample in splits["train"]]
         evaluator = build_evaluator(config, splits, instruction, opened.folder, device)
+    if (
+        opened.state.distributed_type != DistributedType.DEEPSPEED
+    ):  # its processes can't run different numbers of passes
+        mix.use_captioner(policy.captioner)
     say(describe_visual_tokens(count_visual_tokens(policy.captioner, images)))
     evaluation = Evaluation(evaluator, policy, mix, splits, opened.folder, config.evaluation)
     return RunContext(opened, config, batching, curriculum, mix, policy, evaluation)

@@ -152,7 +152,10 @@ def test_params_win_over_context():
     [
         ({}, "the mix is empty"),
         ({"w": {"weight": 1}}, r"mix.w: needs a mapping with `reward: module:Class`"),
-        ({"w": entry("Words", wieght=1)}, r"mix.w: unknown key 'wieght'; did you mean 'weight'\? known: normalize"),
+        (
+            {"w": entry("Words", wieght=1)},
+            r"mix.w: unknown key 'wieght'; did you mean 'weight'\? known: credit_share, normalize",
+        ),
         ({"w": entry("Wrods")}, r"mix.w: unknown name in my_rewards 'Wrods'; did you mean 'Words'\?.*Moody"),
         (
             {"w": {"reward": "rlcap.rewards.lenght:Length"}},

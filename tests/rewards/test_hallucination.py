@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from rlcap.rewards.hallucination import Hallucination, adequacy, fidelity
-from rlcap.scorers.claims import claim_costs, sentence_cost
+from rlcap.scorers.claims import sentence_cost, sentence_costs
 from rlcap.scorers.grounding import Grounding
 from rlcap.scorers.text.hedges import is_hedged, strip_hedges
 from rlcap.types import RewardBatch, Sample
@@ -41,18 +41,18 @@ class ConstantNli(WordNli):
 
 
 class WordGrounding(Grounding):
-    """Return the doubt: the share of a text's words that no reference has."""
+    """Return a support of 1 for the words that a reference has, and of 0 for all others."""
 
     def __init__(self, share):
-        object.__setattr__(self, "share", share)
-        object.__setattr__(self, "worst", 1.0)
+        for name, value in (("share", share), ("worst", 1.0), ("power", 1.0), ("chance", 0.0)):
+            object.__setattr__(self, name, value)
 
-    def doubts(self, texts, references):
+    def support(self, texts, references):
         split = [
             (text.lower().strip(".").split(), " ".join(row).split())
             for text, row in zip(texts, references, strict=True)
         ]
-        return [sum(word not in said for word in words) / max(len(words), 1) for words, said in split]
+        return [[(word, float(word in said)) for word in words] for words, said in split]
 
 
 class ConstantF1:
@@ -173,7 +173,7 @@ def test_invalid_options_are_rejected():
 
 
 def test_claims_need_no_references_beyond_those_given():
-    assert claim_costs(WordNli(), ["a tree"], [["a red ball"]], unsupported=0.5) == [0.5]
+    assert sentence_costs(WordNli(), ["a tree"], [["a red ball"]], unsupported=0.5) == [[0.5]]
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="no real NLI model")

@@ -6,9 +6,14 @@ import pytest
 import torch
 from fake_models import OneHot
 
-from rlcap.scorers.grounding import Grounding, grounded_costs, power_mean, word_doubts
+from rlcap.scorers.grounding import Grounding, caption_cost, grounded_sentences, power_mean, word_doubts
 
 REAL = Path(__file__).parents[2].parent / "shared" / "real" / "nli-minilm"
+
+
+def grounded_costs(nli, grounding, captions, references, unsupported):
+    rows = grounded_sentences(nli, grounding, captions, references, unsupported)
+    return [caption_cost(sentences, grounding.worst) for sentences in rows]
 
 
 class Undecided:

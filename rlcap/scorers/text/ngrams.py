@@ -95,3 +95,18 @@ def repeated_lines(lines: Sequence[str]) -> float:
     keys = [tuple(tokenize(line)) for line in lines]
     keys = [key for key in keys if key]
     return 1.0 - len(set(keys)) / len(keys) if keys else 0.0
+
+
+def repeated_words(tokens: Sequence[str], orders: Sequence[int]) -> list[bool]:
+    """Return for each word whether it ends an n-gram, with n in `orders`, that occurred before in the text.
+
+    The words of the first occurrence and the first n − 1 words of the second one are not marked: the repetition begins where
+    the second n-gram is complete.
+    """
+    marked = [False] * len(tokens)
+    for n in orders:
+        seen: set[tuple[str, ...]] = set()
+        for i, run in enumerate(ngrams(tokens, n)):
+            marked[i + n - 1] |= run in seen
+            seen.add(run)
+    return marked

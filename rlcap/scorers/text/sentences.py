@@ -16,25 +16,32 @@ def split_sentences(text: str) -> list[str]:
     not end inside numbers ("2.5"), after common abbreviations, or after initials ("J. Smith"). Pieces without any
     letter or digit ("...", "!") are joined to the sentence before them, or dropped where there is none.
     """
-    return list(_split(text))
+    return [sentence for sentence, _, _ in _split(text)]
+
+
+def sentence_spans(text: str) -> list[tuple[int, int]]:
+    """Return (start, end) of each sentence that `split_sentences` returns, in characters of `text`."""
+    return [(start, end) for _, start, end in _split(text)]
 
 
 @functools.lru_cache(maxsize=1024)  # the terms of a reward mix read the same captions
-def _split(text: str) -> tuple[str, ...]:
-    sentences: list[str] = []
+def _split(text: str) -> tuple[tuple[str, int, int], ...]:
+    sentences: list[tuple[str, int, int]] = []
     open_end = False  # the previous piece ended in an abbreviation, so the next piece continues it
     start = 0
     for end, begin, newline in [*_breaks(text), (len(text), len(text), True)]:
         piece = text[start:end].strip()
+        first = start + len(text[start:end]) - len(text[start:end].lstrip())
+        last = first + len(piece)
         start = begin
         if not any(character.isalnum() for character in piece):
             if piece and sentences:
-                sentences[-1] += piece
+                sentences[-1] = (sentences[-1][0] + piece, sentences[-1][1], last)
         elif open_end:
-            sentences[-1] = f"{sentences[-1]} {piece}"
+            sentences[-1] = (f"{sentences[-1][0]} {piece}", sentences[-1][1], last)
             open_end = _continues(piece, newline)
         else:
-            sentences.append(piece)
+            sentences.append((piece, first, last))
             open_end = _continues(piece, newline)
     return tuple(sentences)
 

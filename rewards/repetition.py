@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rlcap.reward.base import Reward, RewardOutput
-from rlcap.scorers.text.ngrams import repeated_lines, repeated_share, repeated_words, tokenize
+from rlcap.scorers.text.ngrams import repeated_lines, repeated_share, repeated_words, tokenize, word_positions
 from rlcap.scorers.text.sentences import split_sentences
 from rlcap.types import RewardBatch, Score, Span
 
@@ -39,20 +39,11 @@ def penalty(share: float, free: float = 0.2) -> float:
 def repeated_spans(caption: str, orders: Sequence[int]) -> tuple[Span, ...]:
     """Return a span of value −1 for each word that completes an n-gram which the caption has said before."""
     marked = repeated_words(tokenize(caption), orders)
-    if not any(marked):
-        return ()
-    spans, position = [], 0
-    lowered = caption.lower()
-    if len(lowered) != len(caption):
-        return ()
-    for word, is_repeated in zip(tokenize(caption), marked, strict=True):
-        start = lowered.find(word, position)
-        if start < 0:  # a word that tokenization spells in another way
-            continue
-        position = start + len(word)
-        if is_repeated:
-            spans.append(Span(start, position, -1.0, "repeated"))
-    return tuple(spans)
+    return tuple(
+        Span(*position, -1.0, "repeated")
+        for position, is_repeated in zip(word_positions(caption), marked, strict=True)
+        if is_repeated and position
+    )
 
 
 class Repetition(Reward):

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import torch
@@ -27,7 +28,8 @@ import torch
 from rlcap.io.text import read_lines
 from rlcap.reward.base import Reward, RewardOutput
 from rlcap.scorers.retrieval import compute_cosines, draw_fillers, is_first, log_probability, margin
-from rlcap.types import RewardBatch, Score
+from rlcap.scorers.text.sentences import sentence_spans
+from rlcap.types import RewardBatch, Score, Span
 
 RANGES = {
     "logprob": (-math.inf, 0.0),
@@ -52,6 +54,8 @@ class SelfRetrieval(Reward):
         scale: inverse temperature s; by default the model's own.
         device: where the models run.
         cache_dir: folder of the cached image embeddings.
+        by_sentence: whether each sentence gets a span with its marginal contribution, the value of the caption less its value without
+            the sentence. It costs one more text pass per sentence.
     """
 
     name, needs, version = "self_retrieval", frozenset({"image"}), "1"
@@ -67,6 +71,7 @@ class SelfRetrieval(Reward):
         scale: float | None = None,
         device: str = "cpu",
         cache_dir: str | None = None,
+        by_sentence: bool = False,
     ) -> None:
         if form not in RANGES:
             raise ValueError(f"form must be one of {', '.join(RANGES)}, got {form!r}")
@@ -76,6 +81,7 @@ class SelfRetrieval(Reward):
 
         self.retrievers = load_clip_scorers(clip, pretrained, device=device, cache_dir=cache_dir)
         self.form, self.pooling, self.candidates, self.scale = form, pooling, candidates, scale
+        self.by_sentence = by_sentence
         lines = read_lines(gallery, "gallery") if isinstance(gallery, str) else [str(p) for p in gallery or ()]
         self.gallery = sorted({line for line in lines if line})
         self.range = RANGES[form]
@@ -111,15 +117,39 @@ class SelfRetrieval(Reward):
                     )
                 )
                 continue
-            scores.append(
-                Score(sum(self._value(values, retriever) for values, retriever in own_values) / len(own_values))
-            )
+            scores.append(Score(self._mean_value(own_values)))
             bag_cosines = [cosines[i][: len({row[0], *bag})] for _, cosines, *_ in results]
             recalls += [is_first(values[~values.isnan()]) for values in bag_cosines if values[1:].isfinite().any()]
         metrics = {"text_truncated": max((truncated for *_, truncated in results), default=0.0)}
         if recalls:
             metrics["bag_recall_at_1"] = sum(recalls) / len(recalls)
+        if self.by_sentence:
+            scores = self._with_spans(scores, batch.captions, rows)
         return RewardOutput(scores, metrics)
+
+    def _with_spans(self, scores: list[Score], captions: Sequence[str], rows: list[list[str]]) -> list[Score]:
+        """Return the scores with a span for each sentence, whose value is what the caption would lose without it."""
+        bounds = [
+            sentence_spans(caption) if score.value is not None else []
+            for caption, score in zip(captions, scores, strict=True)
+        ]
+        cut = [(i, at) for i, spans in enumerate(bounds) for at in spans]
+        shortened = [f"{captions[i][:start].rstrip()} {captions[i][end:].lstrip()}".strip() for i, (start, end) in cut]
+        images = [rows[i] for i, _ in cut]
+        results = [(r, compute_cosines(r, shortened, images, self.pooling)[0]) for r in self.retrievers]
+        spans: dict[int, list[Span]] = {}
+        for n, (i, at) in enumerate(cut):
+            without = self._mean_value([(cosines[n][~cosines[n].isnan()], retriever) for retriever, cosines in results])
+            gain = (scores[i].value or 0.0) - without
+            spans.setdefault(i, []).append(Span(*at, gain, f"{gain:+.2f}"))
+        return [
+            replace(score, spans=tuple(spans.get(i, ()))) if score.value is not None else score
+            for i, score in enumerate(scores)
+        ]
+
+    def _mean_value(self, cosines: Sequence[tuple[torch.Tensor, Any]]) -> float:
+        """Return the mean over the retrievers of a caption's value."""
+        return sum(self._value(values, retriever) for values, retriever in cosines) / len(cosines)
 
     def _value(self, cosines: torch.Tensor, retriever: Any) -> float:
         if self.form == "recall":

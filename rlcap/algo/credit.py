@@ -148,9 +148,9 @@ def token_advantages(
         shares: (K,) λ of each term, in [0, 1].
     """
     share = torch.where(factors != 0, term_row(shares, factors, "shares"), 0.0)
-    whole = ((1 - share) * combined.contributions.double()).sum(1)
-    tokens = torch.zeros(values.shape[0], values.shape[2], dtype=torch.float64)
+    change = -(share * combined.contributions.double()).sum(1)[:, None].expand(-1, values.shape[2])
     for k in range(values.shape[1]):  # one term at a time: captions can be long
-        own = ((values[:, k].double() - centres[:, k, None]) * (share * factors)[:, k, None]).nan_to_num(0.0)
-        tokens += own
-    return ((whole[:, None] + tokens) / combined.divisor[:, None] * mask.double().cpu()).float()
+        centred = values[:, k].double() - centres[:, k, None]
+        change = change + (centred * (share * factors)[:, k, None]).nan_to_num(0.0)
+    # As a change of the captions' advantages, so that a share of 0 leaves them the same bits.
+    return (combined.advantages[:, None] + (change / combined.divisor[:, None]).float()) * mask.float().cpu()

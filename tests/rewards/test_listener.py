@@ -12,7 +12,7 @@ from rlcap.lab.source import load_split
 from rlcap.lab.truth import LabTruth
 from rlcap.lab.world.language import INSTRUCTION
 from rlcap.policy.listener import HeardCaption
-from rlcap.rewards.listener import Listener, add_weakest, token_evidence
+from rlcap.rewards.listener import Listener, token_evidence
 from rlcap.types import RewardBatch, Sample
 
 
@@ -29,12 +29,6 @@ def test_evidence_is_bounded():
     assert values[0] == -4.0
     assert values[1] == pytest.approx(math.log(2))
     assert token_evidence(torch.tensor([[0.0], *[[-50.0]] * 20]), 0.0).item() == 2.0
-
-
-def test_the_weakest_word_counts_for_its_whole_sentence():
-    values = torch.tensor([1.0, -2.0, 0.5, 3.0])
-    assert add_weakest(values, [0, 0, 1, -1], 0.5).tolist() == [0.0, -3.0, 0.75, 3.0]
-    assert add_weakest(values, [0, 0, 1, 1], 0.0).tolist() == values.tolist()
 
 
 class Fixed:
@@ -115,7 +109,7 @@ def test_what_cannot_be_heard_abstains():
     ("options", "message"),
     [
         ({"own": -1}, "own is a weight"),
-        ({"weakest": float("nan")}, "weakest is a weight"),
+        ({"own": float("nan")}, "own is a weight"),
         ({"images": 0}, "images counts the other images"),
         ({"form": "sum"}, "form"),
         ({"form": "posterior", "against": "blank"}, "chooses among images"),

@@ -198,13 +198,17 @@ class Vocabulary:
 
     def mentions(self, text: str) -> list[str]:
         """Return the class of each mention, in the order of the text."""
+        return [label for label, _, _ in self.find_mentions(text)]
+
+    def find_mentions(self, text: str) -> list[tuple[str, int, int]]:
+        """Return (class, first word, word after the last one) of each mention, in words of `tokenize(text)`."""
         words = tokenize(text)
         singulars = [singular(word) for word in words]
 
         def label(i: int) -> str | None:
             return self._class_of_name.get(tuple(singulars[i : i + self._length(singulars, i)]))
 
-        mentions: list[str] = []
+        mentions: list[tuple[str, int, int]] = []
         i = 0
         while i < len(words):
             length = self._length(singulars, i)
@@ -212,7 +216,7 @@ class Vocabulary:
             if found is not None and not (
                 length == 1 and (is_colour(words, i) or is_modifier(words, singulars, i, label))
             ):
-                mentions.append(found)
+                mentions.append((found, i, i + length))
             i += max(length, 1)
         return mentions
 

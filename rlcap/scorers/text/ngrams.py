@@ -110,3 +110,17 @@ def repeated_words(tokens: Sequence[str], orders: Sequence[int]) -> list[bool]:
             marked[i + n - 1] |= run in seen
             seen.add(run)
     return marked
+
+
+def word_positions(text: str) -> list[tuple[int, int] | None]:
+    """Return (start, end) in characters of each word of `tokenize(text)`; None for a word that the text spells in another way."""
+    lowered = text.lower()
+    if len(lowered) != len(text):  # a few letters are longer in lower case, which would shift all positions
+        return [None] * len(tokenize(text))
+    positions: list[tuple[int, int] | None] = []
+    position = 0
+    for word in tokenize(text):
+        start = lowered.find(word, position)
+        positions.append(None if start < 0 else (start, start + len(word)))
+        position = position if start < 0 else start + len(word)
+    return positions

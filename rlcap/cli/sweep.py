@@ -36,8 +36,8 @@ def add(commands: Any) -> None:
         "sweep",
         _sweep,
         "train the variants of a sweep file one after the other, and compare them; key=value overrides",
+        EPILOG,
     )
-    sweep.epilog, sweep.formatter_class = EPILOG, argparse.RawDescriptionHelpFormatter
     sweep.add_argument("file", type=Path, metavar="FILE", help="sweep file, such as launch/sweeps/mix_weights.yaml")
     sweep.add_argument("--out", type=Path, help="folder for the runs (default: runs/sweep-NAME)")
     sweep.add_argument(

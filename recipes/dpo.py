@@ -6,13 +6,13 @@
     accelerate launch recipes/dpo.py pairs=my_pairs.jsonl --output_dir runs/a resume=auto    continue after a kill or Ctrl-C
 
 The recipe captions the held-out images of `data` before and after training, and report.html in the run folder shows both.
-rlcap/config/schema.py documents every key.
+rlcap/config/supervised.py documents every key.
 """
 
 import time
 from pathlib import Path
 
-from rlcap.config.schema import DPOConfig
+from rlcap.config.supervised import DPOConfig
 from rlcap.train.command_line import parse
 from rlcap.train.process import run
 

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from rlcap.config.loading import dump, load_config
-from rlcap.config.schema import DPOConfig, GRPOConfig, RefineConfig, SFTConfig
+from rlcap.config.schema import GRPOConfig
+from rlcap.config.supervised import DPOConfig, RefineConfig, SFTConfig
 from rlcap.config.yaml_text import parse_yaml
 from rlcap.data.bags import BagFile, is_bag_file, read_truematch
 from rlcap.data.captions import read_captions, to_batch

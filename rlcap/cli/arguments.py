@@ -63,7 +63,7 @@ def rows(options: argparse.Namespace, check_images: bool = True) -> Sequence[Sam
         DataError: The source can't be read.
     """
     from rlcap.config.loading import load_config
-    from rlcap.config.schema import SFTConfig
+    from rlcap.config.supervised import SFTConfig
     from rlcap.data.source import load_rows
     from rlcap.errors import ConfigError
 

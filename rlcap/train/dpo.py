@@ -17,7 +17,7 @@ from datasets import Dataset
 from transformers import PrinterCallback
 from trl.trainer.utils import flush_left
 
-from rlcap.config.schema import DPOConfig
+from rlcap.config.supervised import DPOConfig
 from rlcap.errors import ConfigError, PairsError, ReferenceModelError
 from rlcap.io.images import open_image
 from rlcap.io.text import read_rows

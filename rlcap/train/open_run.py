@@ -21,7 +21,8 @@ from accelerate import PartialState
 from accelerate.utils import set_seed
 from transformers import TrainerCallback
 
-from rlcap.config.schema import DPOConfig, GRPOConfig, SFTConfig
+from rlcap.config.schema import GRPOConfig
+from rlcap.config.supervised import DPOConfig, SFTConfig
 from rlcap.data.source import instruction_for, load_splits
 from rlcap.errors import DataError
 from rlcap.policy.loading import Policy

@@ -32,6 +32,7 @@ from rlcap.train.grpo import GRPOTrainer
 from rlcap.train.memory_check import check_memory
 from rlcap.train.model_card import write_model_card
 from rlcap.train.open_run import OpenRun, open_run, say
+from rlcap.train.reference import check_can_be_copied
 from rlcap.types import Sample
 
 
@@ -186,6 +187,8 @@ def prepare_run(config: GRPOConfig, recipe: str, started: float) -> RunContext:
 
     # ---- policy: base model and adapter; the adapter in its present state is the reference model -------------------
     policy = load_policy(config.model)
+    if train.beta:
+        check_can_be_copied(policy.model)
     say(policy.describe())
     if opened.drop_unusable_images(policy):
         splits = opened.splits

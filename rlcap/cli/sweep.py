@@ -177,7 +177,7 @@ def report(out: Path, variants: Sequence[Variant], seeds: Sequence[int], split: 
     """
     from rlcap.eval.compare import compare, to_markdown
     from rlcap.eval.summary import read_summary
-    from rlcap.train.wandb_tables import objective
+    from rlcap.train.result_tables import objective
 
     folders = [[out / f"{variant.name}-{seed}" for seed in seeds] for variant in variants]
     summaries = [[read_summary(folder) for folder in runs] for runs in folders]

@@ -257,8 +257,8 @@ class RunConfig(Section):
     """What every recipe's configuration has."""
 
     report_to: Trackers = Field(default_factory=list)
-    """Experiment trackers, of those that transformers knows; [] reports to none. All get the metrics of the training, and wandb also the
-    held-out metrics and the followed images. A tracker must be installed."""
+    """Experiment trackers, of those that transformers knows; [] reports to none. All get the metrics of the training; wandb and tensorboard
+    also get the held-out metrics and the followed captions. A tracker must be installed."""
     name: str | None = None
     """Name of the run; null makes one of recipe and time."""
     output_dir: str | None = None

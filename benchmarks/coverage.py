@@ -3,7 +3,7 @@
     python benchmarks/coverage.py --json benchmarks/results/coverage.json
 
 Simulated evaluations of 35 to 1,000 images in 5 to 44 clusters by 1 to 5 seeds, with and without effects of clusters and
-of seeds, for a continuous metric, for a share between .2 and .8, and for a rare event. The earlier method is the
+of seeds, for a continuous metric, for a share between .2 and .8, for rare events, and for the fall of one. The earlier method is the
 percentile bootstrap over images and seeds. The last table asks whether the images of overlapping bags are dependent: it
 compares the variance of R@1 over simulated data sets with the variance that independent images would have.
 """
@@ -19,7 +19,7 @@ from coverage_designs import Design, bootstrap_coverage, coverage
 from lab_runs import write_json
 
 SEEDS, CLUSTERS, IMAGES = (1, 2, 3, 5), (5, 20, 44), (35, 308, 1000)
-METRICS = ("continuous", "binary", "rare")
+METRICS = ("continuous", "binary", "rare", "very rare", "fall")
 OLD_RUNS, BAG_RUNS = 1000, 1500
 
 

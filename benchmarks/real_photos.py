@@ -32,7 +32,8 @@ from photo_models import build
 
 from rlcap.cli.arguments import folder, positive
 from rlcap.config.loading import load_config
-from rlcap.config.schema import GRPOConfig, SFTConfig
+from rlcap.config.schema import GRPOConfig
+from rlcap.config.supervised import SFTConfig
 from rlcap.data.source import load_splits
 from rlcap.eval.metric_catalog import metric_info, reading_order
 from rlcap.eval.metrics.retrieval import recall_at_1

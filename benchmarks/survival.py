@@ -226,7 +226,7 @@ def folder_in_use(runs: Runs) -> Outcome:
 def make_pairs(work: Path) -> Path:
     """Write 14 preference pairs on images of the lab: the text of an image against that of the next one."""
     from rlcap.config.loading import load_config
-    from rlcap.config.schema import SFTConfig
+    from rlcap.config.supervised import SFTConfig
     from rlcap.data.source import instruction_for, load_splits
 
     config = load_config(SFTConfig, ROOT / "recipes" / "configs" / "lab_sft.yaml", SMALL["sft"])

@@ -619,7 +619,13 @@ def families_table() -> str:
     return to_table(["family", *names], [[family, *(marks[data[family][n]] for n in names)] for family in sorted(data)])
 
 
-METRICS = {"continuous": "continuous", "binary": "share, .2 to .8", "rare": "share, .1"}
+METRICS = {
+    "continuous": "continuous",
+    "binary": "share, .2 to .8",
+    "rare": "share, .1",
+    "very rare": "share, .02 to .05",
+    "fall": "fall of a share from .1 to .05",
+}
 HEADLINE = (
     ("bag5_recall_at_1", "R@1 in bags of 5", 3),
     ("hallucination_rate", "false claims", 3),

@@ -6,13 +6,13 @@
     accelerate launch recipes/dpo.py pairs=my_pairs.jsonl --output_dir runs/a resume=auto    continue after a kill or Ctrl-C
 
 The recipe captions the held-out images of `data` before and after training, and report.html in the run folder shows both.
-rlcap/config/schema.py documents every key.
+rlcap/config/supervised.py documents every key.
 """
 
 import time
 from pathlib import Path
 
-from rlcap.config.schema import DPOConfig
+from rlcap.config.supervised import DPOConfig
 from rlcap.train.command_line import parse
 from rlcap.train.process import run
 
@@ -36,6 +36,7 @@ def main() -> None:
     from rlcap.train.evaluation import build_evaluator
     from rlcap.train.model_card import write_model_card
     from rlcap.train.open_run import open_run, say
+    from rlcap.train.trackers import send_results
 
     opened = open_run(config, "dpo", STARTED)
     pairs = read_pairs(Path(config.pairs))
@@ -72,6 +73,7 @@ def main() -> None:
         summarise(folder.root, opened.clock.seconds())
         write_model_card(folder.root)
         print(f"adapter: {folder.adapter}\nreport: {write_report(folder.root)}")
+        send_results(config.report_to, folder)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,8 @@ for recipes/dpo.py (pairs=runs/refined/pairs.jsonl) and sft.jsonl for recipes/sf
 
 from pathlib import Path
 
-from rlcap.config.schema import RefineConfig, mix_entries
+from rlcap.config.schema import mix_entries
+from rlcap.config.supervised import RefineConfig
 from rlcap.train.command_line import parse
 from rlcap.train.process import run
 

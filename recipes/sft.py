@@ -11,7 +11,7 @@ The recipe writes the adapter to adapter/ in the run folder. Pass it to recipes/
 import time
 from pathlib import Path
 
-from rlcap.config.schema import SFTConfig
+from rlcap.config.supervised import SFTConfig
 from rlcap.train.command_line import parse
 from rlcap.train.process import run
 

@@ -1,6 +1,7 @@
 """Inputs that nobody would write: each gives a result or an error of ours, in one line, and never another exception.
 
-RLCAP_FUZZ sets the number of inputs of each test (default 250, so that the tests read 2,500 in all); a scheduled job sets 10,000.
+RLCAP_FUZZ sets the number of inputs of each test (default 250, so that the tests read 2,750 in all); a scheduled job sets 10,000.
+The parsers are also fuzzed by coverage, in a scheduled job: support/fuzz_parsers.py.
 """
 
 import io
@@ -9,12 +10,14 @@ import os
 import string
 
 import pytest
+from fuzz_parsers import SEEDS, check, make_targets
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
 from rlcap.config.loading import dump, load_config
-from rlcap.config.schema import DPOConfig, GRPOConfig, RefineConfig, SFTConfig
+from rlcap.config.schema import GRPOConfig
+from rlcap.config.supervised import DPOConfig, RefineConfig, SFTConfig
 from rlcap.config.yaml_text import parse_yaml
 from rlcap.data.bags import BagFile, is_bag_file, read_truematch
 from rlcap.data.captions import read_captions, to_batch
@@ -221,3 +224,17 @@ def test_paths_of_images(name):
         open_image(f"/nowhere/{name}")
     except ImageError as error:
         one_line(error)
+
+
+@fuzz
+@given(st.sampled_from(sorted(SEEDS)), st.binary(max_size=80), st.integers(0, 80))
+def test_targets_of_the_coverage_guided_fuzzer(targets, name, data, place):
+    whole = SEEDS[name]
+    targets[name](whole)
+    check(targets[name], data)
+    check(targets[name], whole[:place] + data + whole[place:])
+
+
+@pytest.fixture(scope="module")
+def targets():
+    return make_targets()

@@ -109,7 +109,7 @@ def test_recipes_stay_short():
 @pytest.mark.parametrize(
     "module",
     [
-        "rlcap", "rlcap.types", "rlcap.config.schema", "rlcap.config.loading", "rlcap.data.batching", "rlcap.data.curriculum",
+        "rlcap", "rlcap.types", "rlcap.config.required", "rlcap.config.loading", "rlcap.data.batching", "rlcap.data.curriculum",
         "rlcap.cli.main", "rlcap.cli.doctor", "rlcap.lab.world.scene", "rlcap.lab.world.truth", "rlcap.lab.source",
         "rlcap.lab.assets", "rlcap.data.loading", "rlcap.data.bags", "rlcap.reward.base", "rlcap.reward.mix",
         "rlcap.reward.cards", "rlcap.probing.perturbations", "rlcap.eval.summary", "rlcap.train.run_folder",

@@ -79,7 +79,7 @@ def test_every_sample_of_the_sweep_is_a_valid_config():
 
 
 def test_the_sweep_optimises_a_logged_held_out_metric():
-    from rlcap.train.wandb_tables import objective
+    from rlcap.train.result_tables import objective
 
     sweep = yaml.safe_load(SWEEP.read_text())
     split, name = sweep["metric"]["name"].split("/")

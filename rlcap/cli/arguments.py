@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 SOURCE = "a .jsonl file, a COCO captions .json, the folder of a Hugging Face data set, or a data source module:Class"
 
 
-def command(commands: Any, name: str, run: Callable, help: str) -> argparse.ArgumentParser:
+def command(commands: Any, name: str, run: Callable, help: str, epilog: str | None = None) -> argparse.ArgumentParser:
     """Add a subcommand.
 
     Args:
@@ -22,8 +22,11 @@ def command(commands: Any, name: str, run: Callable, help: str) -> argparse.Argu
         name: Name of the subcommand.
         run: Called with the parsed options.
         help: Text for the list of commands, and for the help of the command itself.
+        epilog: Text below the options, such as examples. Its line breaks are kept.
     """
-    parser = commands.add_parser(name, help=help, description=help[0].upper() + help[1:] + ".")
+    parser = commands.add_parser(name, help=help, description=help[0].upper() + help[1:] + ".", epilog=epilog)
+    if epilog:
+        parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.set_defaults(run=run, takes_overrides=False)
     return parser
 
@@ -60,7 +63,7 @@ def rows(options: argparse.Namespace, check_images: bool = True) -> Sequence[Sam
         DataError: The source can't be read.
     """
     from rlcap.config.loading import load_config
-    from rlcap.config.schema import SFTConfig
+    from rlcap.config.supervised import SFTConfig
     from rlcap.data.source import load_rows
     from rlcap.errors import ConfigError
 

@@ -54,9 +54,8 @@ def add(commands: Any) -> None:
         "convert",
         _bags_convert,
         "convert a TrueMatch file (JSON list of lists of ids) into a bag file, or a bag file into a TrueMatch file",
+        CONVERT,
     )
-    convert.epilog = CONVERT
-    convert.formatter_class = argparse.RawDescriptionHelpFormatter
     convert.add_argument("source", type=Path, help="file to read, of either format")
     convert.add_argument("--out", type=Path, required=True, help="file to write, of the other format")
     convert.add_argument(

@@ -21,15 +21,15 @@ def add(commands: Any) -> None:
 
 
 def _config(options: argparse.Namespace) -> None:
-    from rlcap.config import describe, schema
+    from rlcap.config import describe, schema, supervised
     from rlcap.config.section import Section
 
     kinds: dict[str, type[Section]] = {
         "grpo": schema.GRPOConfig,
         "ppo": schema.PPOConfig,
-        "sft": schema.SFTConfig,
-        "dpo": schema.DPOConfig,
-        "refine": schema.RefineConfig,
+        "sft": supervised.SFTConfig,
+        "dpo": supervised.DPOConfig,
+        "refine": supervised.RefineConfig,
     }
     if options.markdown:
         print(describe.to_markdown(kinds))

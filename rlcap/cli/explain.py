@@ -33,8 +33,7 @@ TOLERANCE = 1e-3
 
 def add(commands: Any) -> None:
     """Add the command."""
-    explain = command(commands, "explain", _explain, "how a sampled caption of a GRPO run got its advantage")
-    explain.epilog, explain.formatter_class = EXAMPLES, argparse.RawDescriptionHelpFormatter
+    explain = command(commands, "explain", _explain, "how a sampled caption of a GRPO run got its advantage", EXAMPLES)
     explain.add_argument("run_dir", type=Path, metavar="RUN", help="the run folder")
     explain.add_argument("--step", type=positive, help="step of the caption (default: the last one with captions)")
     explain.add_argument("--sample", metavar="ID", help="only the captions of this image")

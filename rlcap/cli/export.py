@@ -29,8 +29,8 @@ def add(commands: Any) -> None:
         "export",
         _export,
         "write the trained weights of a run as an adapter or, with --merge, as one complete model",
+        EPILOG,
     )
-    export.epilog, export.formatter_class = EPILOG, argparse.RawDescriptionHelpFormatter
     export.add_argument("run_dir", type=Path, metavar="RUN", help="run folder")
     export.add_argument("--out", type=Path, help="new folder for the weights and their model card")
     export.add_argument("--merge", action="store_true", help="merge the adapter into its base")

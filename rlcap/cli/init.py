@@ -55,8 +55,9 @@ installation.
 
 def add(commands: Any) -> None:
     """Add the command."""
-    init = command(commands, "init", _init, "make a project folder: recipes, configurations and a reward to edit")
-    init.epilog, init.formatter_class = EPILOG, argparse.RawDescriptionHelpFormatter
+    init = command(
+        commands, "init", _init, "make a project folder: recipes, configurations and a reward to edit", EPILOG
+    )
     init.add_argument("folder", type=Path, help="folder to make; an existing folder must be empty")
 
 

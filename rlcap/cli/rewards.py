@@ -23,9 +23,8 @@ examples:
 def add(commands: Any) -> None:
     """Add the command."""
     rewards = command(
-        commands, "rewards", _rewards, "list all rewards, show the card of a reward, or start a new reward"
+        commands, "rewards", _rewards, "list all rewards, show the card of a reward, or start a new reward", EXAMPLES
     )
-    rewards.epilog, rewards.formatter_class = EXAMPLES, argparse.RawDescriptionHelpFormatter
     rewards.add_argument(
         "name", nargs="*", metavar="NAME", help="reward whose card to show; `new NAME` starts a new one"
     )

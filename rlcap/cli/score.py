@@ -36,9 +36,8 @@ The exit code is 1 if a term abstains on every caption.
 def add(commands: Any) -> None:
     """Add the command."""
     score = command(
-        commands, "score", _score, "score captions by each reward of a mix; key=value overrides as in training"
+        commands, "score", _score, "score captions by each reward of a mix; key=value overrides as in training", EPILOG
     )
-    score.epilog, score.formatter_class = EPILOG, argparse.RawDescriptionHelpFormatter
     score.add_argument("captions", type=Path, help="a .jsonl file of captions, or COCO's results as .json; see below")
     score.add_argument(
         "--config", type=Path, required=True, help="YAML with `mix:` (and `data:`), such as recipes/configs/lab.yaml"

@@ -36,8 +36,8 @@ def add(commands: Any) -> None:
         "sweep",
         _sweep,
         "train the variants of a sweep file one after the other, and compare them; key=value overrides",
+        EPILOG,
     )
-    sweep.epilog, sweep.formatter_class = EPILOG, argparse.RawDescriptionHelpFormatter
     sweep.add_argument("file", type=Path, metavar="FILE", help="sweep file, such as launch/sweeps/mix_weights.yaml")
     sweep.add_argument("--out", type=Path, help="folder for the runs (default: runs/sweep-NAME)")
     sweep.add_argument(
@@ -177,7 +177,7 @@ def report(out: Path, variants: Sequence[Variant], seeds: Sequence[int], split: 
     """
     from rlcap.eval.compare import compare, to_markdown
     from rlcap.eval.summary import read_summary
-    from rlcap.train.wandb_tables import objective
+    from rlcap.train.result_tables import objective
 
     folders = [[out / f"{variant.name}-{seed}" for seed in seeds] for variant in variants]
     summaries = [[read_summary(folder) for folder in runs] for runs in folders]

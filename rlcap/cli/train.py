@@ -23,8 +23,7 @@ several GPUs: accelerate launch -m rlcap.recipes.grpo --config my.yaml
 
 def add(commands: Any) -> None:
     """Add the command. Arguments after the name of the recipe are the recipe's own command line."""
-    train = command(commands, "train", _train, "run a recipe: grpo, ppo, sft, dpo or refine")
-    train.epilog, train.formatter_class = EPILOG, argparse.RawDescriptionHelpFormatter
+    train = command(commands, "train", _train, "run a recipe: grpo, ppo, sft, dpo or refine", EPILOG)
     train.add_argument("recipe", choices=RECIPES, help="name of the recipe")
     train.add_argument(
         "arguments", nargs=argparse.REMAINDER, help="--config FILE, --output_dir FOLDER and key=value overrides"

@@ -1,5 +1,7 @@
 """What a run is: every key of a configuration, with its type, its range, its default and its meaning.
 
+This file has the sections that several recipes share, and those of reinforcement. `supervised.py` has those of the other recipes.
+
     config = load_config(GRPOConfig, "my.yaml", ["train.steps=200", "mix.self_retrieval.weight=0.5"])
 
 Values are checked when a configuration is built: types and ranges by the fields, rules that span keys by the validators below them. All
@@ -12,12 +14,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, ValidationInfo, model_validator
 
 from rlcap.config.section import Section
-from rlcap.config.trackers import Tracker, find_missing
+from rlcap.config.trackers import Tracker
 from rlcap.config.validation import did_you_mean
-from rlcap.errors import ConfigError
 
 Count = Annotated[int, Field(ge=1)]
 """A whole number of 1 or more."""
@@ -239,7 +240,20 @@ class TermConfig(Section):
         }
 
 
-MixConfig = dict[str, TermConfig | None]
+def _check_term_names(value: Any, info: ValidationInfo) -> Any:
+    """Refuse a term without a reward, which is often the misspelt name of another term."""
+    if isinstance(value, Mapping):
+        whole = [name for name, entry in value.items() if isinstance(entry, Mapping) and "reward" in entry]
+        for name, entry in value.items():
+            if isinstance(entry, Mapping) and "reward" not in entry:
+                raise ValueError(
+                    f"{info.field_name}.{name} names no reward; {did_you_mean(str(name), whole, f'{info.field_name}.')}a term needs `reward: NAME` or `module:Class`, got "
+                    f"{dict(entry)!r}"
+                )
+    return value
+
+
+MixConfig = Annotated[dict[str, TermConfig | None], BeforeValidator(_check_term_names)]
 """Name → term of a reward mix; null removes a term of the file below."""
 
 
@@ -248,25 +262,12 @@ def mix_entries(mix: MixConfig) -> dict[str, dict[str, Any]]:
     return {name: term.entry() for name, term in mix.items() if term is not None}
 
 
-def _check_term_names(value: Any, key: str) -> Any:
-    """Refuse a term without a reward, which is often the misspelt name of another term."""
-    if isinstance(value, Mapping):
-        whole = [name for name, entry in value.items() if isinstance(entry, Mapping) and "reward" in entry]
-        for name, entry in value.items():
-            if isinstance(entry, Mapping) and "reward" not in entry:
-                raise ValueError(
-                    f"{key}.{name} names no reward; {did_you_mean(str(name), whole, f'{key}.')}a term needs `reward: NAME` or `module:Class`, got "
-                    f"{dict(entry)!r}"
-                )
-    return value
-
-
 class RunConfig(Section):
     """What every recipe's configuration has."""
 
     report_to: Trackers = Field(default_factory=list)
-    """Experiment trackers, of those that transformers knows; [] reports to none. All get the metrics of the training, and wandb also the
-    held-out metrics and the followed images. A tracker must be installed."""
+    """Experiment trackers, of those that transformers knows; [] reports to none. All get the metrics of the training; wandb and tensorboard
+    also get the held-out metrics and the followed captions. A tracker must be installed."""
     name: str | None = None
     """Name of the run; null makes one of recipe and time."""
     output_dir: str | None = None
@@ -285,9 +286,7 @@ class GRPOConfig(RunConfig):
     evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
     curriculum: str | int | dict[Any, Any] = "bagcurri"
     """bagcurri; a bag size; {start of progress: bag size}; {bag_size, level}; or {sizes, target, window}."""
-    mix: Annotated[MixConfig, BeforeValidator(lambda value: _check_term_names(value, "mix"))] = Field(
-        default_factory=dict
-    )
+    mix: MixConfig = Field(default_factory=dict)
     """Name → {reward, weight, normalize, params}; null removes a term."""
 
     @model_validator(mode="after")
@@ -369,165 +368,3 @@ class PPOConfig(GRPOConfig):
 
     def _why_normalize_has_no_effect(self) -> str:
         return "PPO, whose value model is the baseline"
-
-
-class SupervisedTrainConfig(Section):
-    """What learning from captions (SFT) and from pairs of captions (DPO) have in common."""
-
-    batch_size: Count = 32
-    """Images or pairs per step."""
-    micro_batch: Count = 8
-    """Images or pairs in one forward and backward pass of a device."""
-    save_every: Count = 200
-    """Steps between checkpoints. The last step is always saved."""
-    keep_checkpoints: Count = 2
-    """How many checkpoints stay on disk."""
-
-    @model_validator(mode="after")
-    def _check_batch(self) -> Self:
-        if self.batch_size % self.micro_batch:
-            raise ValueError(
-                f"train.batch_size {self.batch_size} is not a multiple of train.micro_batch {self.micro_batch}"
-            )
-        return self
-
-
-class SFTTrainConfig(SupervisedTrainConfig):
-    """The optimiser and its clock in maximum likelihood."""
-
-    steps: Count = 1000
-    """Optimiser steps."""
-    learning_rate: Positive = 2e-4
-    """Learning rate of AdamW: linear warm-up over the first 5 %, then to zero by cosine."""
-    weight_decay: NotNegative = 0.0
-    """Weight decay of AdamW."""
-    target: Literal["paragraph", "references"] = "paragraph"
-    """The text that is learned: the fused paragraph, or one of the references (another one in each epoch)."""
-    seed: CountOrZero = 0
-    """Seed of initialisation and order."""
-
-
-class SFTConfig(RunConfig):
-    """A maximum-likelihood run: `accelerate launch recipes/sft.py` or `rlcap train sft`."""
-
-    model: ModelConfig = Field(default_factory=ModelConfig)
-    data: DataConfig = Field(default_factory=DataConfig)
-    train: SFTTrainConfig = Field(default_factory=SFTTrainConfig)
-
-
-class ReviserConfig(Section):
-    """Who criticises and rewrites captions by textual gradient descent (`rlcap.feedback.revise`)."""
-
-    judge: str | dict[str, Any] = ""
-    """The judge, written as the parameter `judge` of a reward: `openai:MODEL`, `module:Class`, or {backend: …, timeout: …}. Its `prompt` is
-    the prompt of the critique, with the fields {references} and {caption}."""
-    rounds: Count = 1
-    """Rounds for each caption. A round asks the judge three times: for a critique, for feedback and for a new version."""
-
-
-class RefineConfig(RunConfig):
-    """Captions rewritten by critique, for DPO and SFT: `accelerate launch recipes/refine.py` or `rlcap train refine`."""
-
-    model: ModelConfig = Field(default_factory=ModelConfig)
-    """The captioner whose captions are refined, where `captions` names no file."""
-    data: DataConfig = Field(default_factory=lambda: DataConfig(validation=0, test=0))
-    generation: GenerationConfig = Field(default_factory=GenerationConfig)
-    """How the captions to refine are generated. They are greedy, so that only max_new_tokens has an effect."""
-    captions: str | None = None
-    """A .jsonl file with rows of sample_id and caption. They are refined in place of the model's own captions."""
-    reviser: ReviserConfig = Field(default_factory=ReviserConfig)
-    accept: Annotated[MixConfig, BeforeValidator(lambda value: _check_term_names(value, "accept"))] = Field(
-        default_factory=dict
-    )
-    """A mix of rewards that has no part in the rewriting: a new caption is accepted where no reward falls and their sum rises."""
-    tolerance: NotNegative = 0.0
-    """How far each reward of `accept` may fall, in its own unit."""
-
-    @model_validator(mode="after")
-    def _check_independence(self) -> Self:
-        for name, term in self.accept.items():
-            judge = term.params.get("judge") if term is not None else None
-            if judge is not None and _backend_name(judge) == _backend_name(self.reviser.judge):
-                raise ValueError(f"accept.{name} asks the judge that rewrites: whoever accepts must be another")
-        return self
-
-
-class DPOTrainConfig(SupervisedTrainConfig):
-    """The optimiser and its clock in DPO (Rafailov et al. 2023, arXiv 2305.18290)."""
-
-    steps: Count = 500
-    """Optimiser steps."""
-    batch_size: Count = 16
-    """Pairs per step."""
-    micro_batch: Count = 4
-    """Pairs in one forward and backward pass of a device."""
-    learning_rate: Positive = 5e-6
-    """Learning rate of AdamW. 1e-6 to 5e-6 suits models of billions of parameters."""
-    beta: Positive = 0.3
-    """β of DPO: the larger it is, the closer the policy stays to the reference model (the starting adapter)."""
-    sft_weight: NotNegative = 2.0
-    """Weight of the chosen captions' own likelihood beside the preference loss (RPO, arXiv 2404.19733). Without it captions may grow or
-    shrink without limit, because a preference says only which of two captions is better."""
-    seed: CountOrZero = 0
-    """Seed of the order of pairs."""
-
-
-class DPOConfig(RunConfig):
-    """Learning from preference pairs: `accelerate launch recipes/dpo.py pairs=runs/x/pairs.jsonl` or `rlcap train dpo …`."""
-
-    pairs: str = ""
-    """The pairs.jsonl of recipes/refine.py, or rows {image, prompt, chosen, rejected} from anywhere."""
-    model: ModelConfig = Field(default_factory=ModelConfig)
-    data: DataConfig = Field(default_factory=DataConfig)
-    """Its held-out images are evaluated before and after; its training images are not used."""
-    generation: GenerationConfig = Field(default_factory=GenerationConfig)
-    train: DPOTrainConfig = Field(default_factory=DPOTrainConfig)
-    evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
-
-    @model_validator(mode="after")
-    def _check_reference(self) -> Self:
-        if self.model.trainable == "full" and self.model.adapter is None:
-            raise ValueError("model.trainable: DPO's reference is the starting adapter, so it must be a LoRA, got full")
-        return self
-
-
-AnyConfig = GRPOConfig | SFTConfig | RefineConfig | DPOConfig
-
-
-def require_complete(config: AnyConfig) -> None:
-    """Check that nothing is missing that a recipe can't do without, neither a key nor a tracker's package.
-
-    Raises:
-        ConfigError: names every missing key and what to write.
-    """
-    missing = []
-    if not config.model.base and not getattr(config, "captions", None):
-        missing.append("model.base is empty: name a captioner, such as Qwen/Qwen2.5-VL-3B-Instruct")
-    if not config.data.source:
-        missing.append(
-            "data.source is empty: name a .jsonl, .json, .csv, .tsv or .parquet file, a folder or module:Class"
-        )
-    if isinstance(config, GRPOConfig | DPOConfig) and not config.evaluation.retriever:
-        missing.append("evaluation.retriever is empty: name an open_clip model that no reward uses")
-    if isinstance(config, GRPOConfig) and not mix_entries(config.mix):
-        missing.append(
-            "mix is empty: name at least one reward, as recipes/configs/lab.yaml does; a file without one, such as lab_ppo.yaml, lies over "
-            "it"
-        )
-    if isinstance(config, RefineConfig):
-        if not mix_entries(config.accept):
-            missing.append("accept names no reward: a rewriting must please one that had no part in it")
-        if not config.reviser.judge:
-            missing.append("reviser.judge is empty: name who rewrites, such as openai:gpt-4o-mini")
-    if isinstance(config, DPOConfig) and not config.pairs:
-        missing.append("pairs is empty: name the pairs.jsonl of recipes/refine.py, pairs=runs/NAME/pairs.jsonl")
-    missing += find_missing(config.report_to)
-    if missing:
-        raise ConfigError("\n".join(missing))
-
-
-def _backend_name(judge: Any) -> Any:
-    """Return the name of a judge's backend, without its parameters."""
-    if isinstance(judge, Mapping):
-        return _backend_name(judge["backend"]) if "backend" in judge else judge.get("type")
-    return judge

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 
 from rlcap.config.loading import load_config
-from rlcap.config.schema import ModelConfig, SFTConfig
+from rlcap.config.schema import ModelConfig
+from rlcap.config.supervised import SFTConfig
 from rlcap.data.prompts import INSTRUCTION
 from rlcap.data.source import instruction_for
 from rlcap.errors import InputError

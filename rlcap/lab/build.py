@@ -92,7 +92,8 @@ def _captioner(folder: Path, seed: int, _out: Path, log: Log, size: Size) -> dic
 
 def _adapter(folder: Path, seed: int, out: Path, log: Log, size: Size) -> dict:
     """Train the adapter on the captioner in `out`, as `accelerate launch recipes/sft.py` does."""
-    from rlcap.config.schema import DataConfig, ModelConfig, SFTConfig, SFTTrainConfig
+    from rlcap.config.schema import DataConfig, ModelConfig
+    from rlcap.config.supervised import SFTConfig, SFTTrainConfig
     from rlcap.lab.source import load_split
     from rlcap.lab.world.language import INSTRUCTION
     from rlcap.policy.loading import load_policy

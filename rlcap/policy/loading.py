@@ -32,6 +32,13 @@ _PROJECTOR = re.compile(
     r"|language_projection|visual_projection|enc_to_dec_proj)(\.|$)"
 )
 _HEAD = re.compile(r"(^|\.)(lm_head|embed_tokens|predictions\.decoder)(\.|$)|^output$")
+OBSTACLES = {
+    "ADAPTION_PROMPT": "puts virtual tokens into the attention",
+    "POLY": "needs the number of a task with every image",
+    "VBLORA": "shares its vectors among layers, and peft names none of them in its file layer by layer",
+    "XLORA": "mixes other adapters",
+}
+"""Kind of adapter → why a captioner can't use it. The start of a run tries the other kinds: its KL must be 0."""
 _LINEAR = (torch.nn.Linear, Conv1D)  # GPT-2 has a linear layer of its own
 
 
@@ -226,11 +233,12 @@ def load_policy(config: ModelConfig) -> Policy:
             (OSError, ValueError, RuntimeError),
         ):
             adapter_config: Any = PeftConfig.from_pretrained(adapter)
-        if adapter_config.is_prompt_learning:
-            kind = str(getattr(adapter_config.peft_type, "value", adapter_config.peft_type))
+        kind = str(getattr(adapter_config.peft_type, "value", adapter_config.peft_type))
+        obstacle = "puts virtual tokens before the image" if adapter_config.is_prompt_learning else OBSTACLES.get(kind)
+        if obstacle:
             raise ConfigError(
-                f"model.adapter {config.adapter} is a {kind} adapter, which puts virtual tokens before the image; use one that "
-                "changes weights, such as LoRA"
+                f"model.adapter {config.adapter} is a {kind} adapter, which {obstacle}; use one that changes weights, such as "
+                "LoRA"
             )
         with explain_load_errors(
             "model.adapter",

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from accelerate import PartialState
 
-from rlcap.config.schema import DPOConfig, SFTConfig
+from rlcap.config.supervised import DPOConfig, SFTConfig
 from rlcap.errors import ConfigError
 from rlcap.train.run_folder import RunFolder
 

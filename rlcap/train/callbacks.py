@@ -47,15 +47,9 @@ class Progress(TrainerCallback):
                 total=state.max_steps, initial=state.global_step, desc=self.name, unit="step", dynamic_ncols=True
             )
 
-    def on_log(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        logs: Mapping[str, Any] | None = None,
-        **_: Any,
-    ) -> None:
-        if self.bar is None or not logs or not logs.keys() & {"loss", "completions/mean_words"}:
+    def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **given: Any) -> None:
+        logs: Mapping[str, Any] = given.get("logs") or {}
+        if self.bar is None or not logs.keys() & {"loss", "completions/mean_words"}:
             return
         if "completions/mean_words" not in logs:  # in supervised training, the loss shows the progress
             parts = [f"{label} {logs[name]:.3f}" for name, label in SUPERVISED.items() if name in logs]
@@ -127,15 +121,9 @@ class MetricsFile(TrainerCallback):
     def __init__(self, folder: RunFolder, clock: Clock) -> None:
         self.folder, self.clock = folder, clock
 
-    def on_log(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        logs: Mapping[str, Any] | None = None,
-        **_: Any,
-    ) -> None:
-        if not state.is_world_process_zero or not logs or ("loss" not in logs and "grad_norm" not in logs):
+    def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **given: Any) -> None:
+        logs: Mapping[str, Any] = given.get("logs") or {}
+        if not state.is_world_process_zero or not logs.keys() & {"loss", "grad_norm"}:
             return
         kept = {k: v for k, v in logs.items() if isinstance(v, int | float) and math.isfinite(v)}
         row = {"step": state.global_step, "seconds": self.clock.seconds(), "metrics": kept}

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from rlcap.config.loading import load_config
-from rlcap.config.schema import AnyConfig, require_complete
+from rlcap.config.required import AnyConfig, require_complete
 from rlcap.errors import InputError
 
 Config = TypeVar("Config", bound=AnyConfig)

@@ -17,7 +17,7 @@ from datasets import Dataset
 from transformers import PrinterCallback
 from trl.trainer.utils import flush_left
 
-from rlcap.config.schema import DPOConfig
+from rlcap.config.supervised import DPOConfig
 from rlcap.errors import ConfigError, PairsError, ReferenceModelError
 from rlcap.io.images import open_image
 from rlcap.io.text import read_rows
@@ -29,7 +29,7 @@ from rlcap.train.arguments import supervised_arguments
 from rlcap.train.callbacks import CheckpointState, EpochOrder
 from rlcap.train.checkpoints import read_state
 from rlcap.train.finite import FiniteTraining
-from rlcap.train.reference import copy_to_reference
+from rlcap.train.reference import check_can_be_copied, copy_to_reference
 from rlcap.train.run_folder import RunFolder
 from rlcap.train.trl_compat import NoModelCard
 
@@ -166,7 +166,9 @@ def build_trainer(
     Raises:
         ConfigError: The captioner has no chat template, which TRL's DPO needs for the prompt, or the batch can't be divided
             among the processes.
+        ReferenceModelError: The adapter can't be copied.
     """
+    check_can_be_copied(policy.model)
     captioner = policy.captioner
     if not getattr(policy.processor, "chat_template", None) or not isinstance(captioner, ChatCaptioner):
         raise ConfigError(

@@ -8,7 +8,8 @@ from typing import Any
 from tqdm import tqdm
 from trl.models import unwrap_model_for_generation
 
-from rlcap.config.schema import DPOConfig, EvaluationConfig, GRPOConfig
+from rlcap.config.schema import EvaluationConfig, GRPOConfig
+from rlcap.config.supervised import DPOConfig
 from rlcap.data.panel import choose_panel
 from rlcap.data.source import open_source
 from rlcap.errors import ConfigError

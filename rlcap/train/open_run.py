@@ -21,7 +21,8 @@ from accelerate import PartialState
 from accelerate.utils import set_seed
 from transformers import TrainerCallback
 
-from rlcap.config.schema import DPOConfig, GRPOConfig, SFTConfig
+from rlcap.config.schema import GRPOConfig
+from rlcap.config.supervised import DPOConfig, SFTConfig
 from rlcap.data.source import instruction_for, load_splits
 from rlcap.errors import DataError
 from rlcap.policy.loading import Policy
@@ -31,6 +32,7 @@ from rlcap.train.checkpoints import step_of
 from rlcap.train.clock import Clock
 from rlcap.train.run_folder import RunFolder
 from rlcap.train.saving import save_tuned
+from rlcap.train.trackers import describe_what_is_not_sent
 from rlcap.types import Sample
 
 
@@ -186,6 +188,8 @@ def open_run(config: GRPOConfig | SFTConfig | DPOConfig, recipe: str, started: f
     folder = RunFolder.choose(recipe, config.name, config.output_dir, config.resume)
     if config.resume and state.is_main_process and folder.root.is_dir():
         folder.lock()  # before anything is read, because another process may still write
+    if (left := describe_what_is_not_sent(config.report_to)) and recipe != "sft":  # SFT measures no held-out images
+        say(left)
     if "tensorboard" in config.report_to:  # its default would lie among the checkpoints
         os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(folder.root / "tensorboard"))
     checkpoint = folder.checkpoint(config.resume, config.train.steps) if config.resume else None

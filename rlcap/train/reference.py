@@ -20,6 +20,24 @@ TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.05, torch.float16: 0.05}
 """Dtype of the base → largest mean difference of two log-probabilities of a token that counts as rounding."""
 
 
+def check_can_be_copied(model: torch.nn.Module) -> None:
+    """Check that peft lets the model hold a second adapter of the kind of its first, which is the reference.
+
+    Raises:
+        ReferenceModelError: It does not. The message names the kind.
+    """
+    if not isinstance(model, PeftModel):
+        return
+    config: Any = model.peft_config["default"]
+    kind, bias = str(getattr(config.peft_type, "value", config.peft_type)), getattr(config, "bias", "none")
+    if kind == "ADALORA" or bias != "none":
+        which = f"{kind} adapter" if bias == "none" else f"{kind} adapter with bias={bias!r}"
+        raise ReferenceModelError(
+            f"the reference model is a copy of the adapter beside it, and peft holds no second {which}: start from a LoRA with "
+            "bias='none', or use GRPO or PPO with train.beta=0, which needs no reference"
+        )
+
+
 def copy_to_reference(model: torch.nn.Module) -> None:
     """Copy all weights of the adapter `default` to the adapter `ref`, where a model has both.
 

@@ -33,6 +33,8 @@ from rlcap.train.grpo import GRPOTrainer
 from rlcap.train.memory_check import check_memory
 from rlcap.train.model_card import write_model_card
 from rlcap.train.open_run import OpenRun, open_run, say
+from rlcap.train.reference import check_can_be_copied
+from rlcap.train.trackers import send_results
 from rlcap.types import Sample
 
 
@@ -110,10 +112,7 @@ class RunContext:
                 print(f"OVER-OPTIMIZATION on {alarm['split']}: {describe_alarm(alarm)}")
             write_model_card(opened.folder.root)
             print(f"report: {write_report(opened.folder.root)}")
-            if "wandb" in self.config.report_to:
-                from rlcap.train.wandb_tables import log_tables
-
-                log_tables(opened.folder)
+            send_results(self.config.report_to, opened.folder)
 
 
 def describe_bags(samples: Sequence[Sample], curriculum: curricula.Curriculum) -> str:
@@ -187,6 +186,8 @@ def prepare_run(config: GRPOConfig, recipe: str, started: float) -> RunContext:
 
     # ---- policy: base model and adapter; the adapter in its present state is the reference model -------------------
     policy = load_policy(config.model)
+    if train.beta:
+        check_can_be_copied(policy.model)
     say(policy.describe())
     if opened.drop_unusable_images(policy):
         splits = opened.splits

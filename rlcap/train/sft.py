@@ -14,7 +14,7 @@ import torch
 from torch.utils.data import Dataset
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
-from rlcap.config.schema import SFTConfig
+from rlcap.config.supervised import SFTConfig
 from rlcap.errors import ConfigError
 from rlcap.io.images import open_image
 from rlcap.policy.captioner import Captioner

@@ -10,7 +10,9 @@ import pytest
 from rlcap.cli import main as cli
 from rlcap.cli.init import create_project
 from rlcap.config.loading import load_config
-from rlcap.config.schema import GRPOConfig, SFTConfig, require_complete
+from rlcap.config.required import require_complete
+from rlcap.config.schema import GRPOConfig
+from rlcap.config.supervised import SFTConfig
 from rlcap.errors import ConfigError
 
 

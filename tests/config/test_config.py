@@ -5,7 +5,9 @@ import pytest
 from pydantic import ValidationError
 
 from rlcap.config.loading import dump, load_config
-from rlcap.config.schema import GRPOConfig, PPOConfig, SFTConfig, TermConfig, require_complete
+from rlcap.config.required import require_complete
+from rlcap.config.schema import GRPOConfig, PPOConfig, TermConfig
+from rlcap.config.supervised import SFTConfig
 from rlcap.errors import ConfigError
 
 LAB = Path(__file__).parents[2] / "recipes" / "configs" / "lab.yaml"

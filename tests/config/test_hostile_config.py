@@ -10,7 +10,8 @@ from rlcap.config.imports import build, check_params
 from rlcap.config.loading import dump, load_config
 from rlcap.config.paths import make_paths_absolute
 from rlcap.config.redaction import HIDDEN, redact_values
-from rlcap.config.schema import DataConfig, GRPOConfig, SFTConfig
+from rlcap.config.schema import DataConfig, GRPOConfig
+from rlcap.config.supervised import SFTConfig
 from rlcap.config.yaml_text import parse_yaml
 from rlcap.data.source import open_source
 from rlcap.errors import ConfigError

@@ -3,7 +3,9 @@
 import pytest
 
 from rlcap.config.loading import load_config
-from rlcap.config.schema import GRPOConfig, SFTConfig, require_complete
+from rlcap.config.required import require_complete
+from rlcap.config.schema import GRPOConfig
+from rlcap.config.supervised import SFTConfig
 from rlcap.config.trackers import NEEDS, find_missing
 from rlcap.errors import ConfigError
 

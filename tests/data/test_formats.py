@@ -239,7 +239,7 @@ def test_a_configuration_names_split_and_columns(tmp_path):
     import datasets
 
     from rlcap.config.loading import load_config
-    from rlcap.config.schema import SFTConfig
+    from rlcap.config.supervised import SFTConfig
     from rlcap.data.source import load_splits
 
     for i in range(6):

@@ -107,6 +107,33 @@ def test_near_duplicates_widen_the_interval():
     assert mean_interval(copied[families], list(families))[:3] == pytest.approx(mean_interval(copied)[:3])
 
 
+def test_a_share_has_the_interval_of_wilson_with_its_effective_number_of_images():
+    # one cluster in four has the event: share .25; deviations ±.75, ∓.25: variance of the mean .75 / 12; df = 3
+    interval = mean_interval([1.0, 0.0, 0.0, 0.0])
+    half = t_quantile(3.0) * (1 + 1 / 4) ** 0.5 * (0.75 / 12) ** 0.5
+    for end in (interval.low, interval.high):  # where the distance is t times the standard error at the end itself
+        assert abs(0.25 - end) == pytest.approx(half * (end * (1 - end) / (0.25 * 0.75)) ** 0.5)
+    assert 0 < interval.low < 0.25 < interval.high < 1
+    assert (interval.df, interval.clusters) == (pytest.approx(3), 4)
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_a_share_of_none_or_all_has_a_width(value):
+    images = mean_interval([value] * 100)
+    clusters = mean_interval([value] * 100, [i // 20 for i in range(100)])
+    far = 1 / (1 + 100 / t_quantile(99.0) ** 2)  # Wilson's end for 0 of 100
+    assert images[:3] == pytest.approx((0, 0, far) if value == 0 else (1, 1 - far, 1))
+    assert clusters.high - clusters.low > images.high - images.low
+    assert mean_across_seeds([[value] * 100] * 3)[:3] == images[:3]
+
+
+def test_differences_of_shares_are_no_shares():
+    """All differences are 0 or 1 here, and their interval may lie below 0."""
+    before, after = [0.0, 0.0, 0.0, 0.0], [1.0, 0.0, 0.0, 0.0]
+    assert paired_difference(before, after).low < 0
+    assert paired_difference(before, before)[:3] == (0, 0, 0)
+
+
 def test_a_single_cluster_says_nothing_about_others():
     interval = mean_interval([0.0, 1.0, 1.0], ["a"] * 3)
     assert interval.mean == pytest.approx(2 / 3)

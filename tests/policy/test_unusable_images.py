@@ -6,7 +6,8 @@ import captioners
 import pytest
 from PIL import Image
 
-from rlcap.config.schema import DataConfig, ModelConfig, SFTConfig
+from rlcap.config.schema import DataConfig, ModelConfig
+from rlcap.config.supervised import SFTConfig
 from rlcap.errors import DataError
 from rlcap.policy.loading import load_policy
 from rlcap.policy.unusable_images import find_unusable

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from rlcap.config.loading import load_config
-from rlcap.config.schema import DPOConfig, RefineConfig, require_complete
+from rlcap.config.required import require_complete
+from rlcap.config.supervised import DPOConfig, RefineConfig
 from rlcap.errors import ConfigError, PairsError
 from rlcap.train.dpo import read_pairs
 from rlcap.train.refine import find_objection

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from rlcap.config.loading import load_config
-from rlcap.config.schema import DPOConfig, SFTConfig
+from rlcap.config.supervised import DPOConfig, SFTConfig
 from rlcap.errors import ConfigError
 from rlcap.train.dpo import fingerprint, read_pairs
 from rlcap.train.open_run import open_run

@@ -8,7 +8,8 @@ import time
 
 import pytest
 
-from rlcap.config.schema import GRPOConfig, SFTConfig
+from rlcap.config.schema import GRPOConfig
+from rlcap.config.supervised import SFTConfig
 from rlcap.errors import ConfigError, LockedError
 from rlcap.io.atomic import append_rows
 from rlcap.io.text import read_log

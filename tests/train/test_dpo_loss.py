@@ -8,7 +8,7 @@ from captioners import images
 from peft import LoraConfig, get_peft_model
 from tiny import captioner
 
-from rlcap.config.schema import DPOConfig, DPOTrainConfig
+from rlcap.config.supervised import DPOConfig, DPOTrainConfig
 from rlcap.lab.world.language import INSTRUCTION
 from rlcap.policy.loading import Policy
 from rlcap.train.dpo import build_trainer

@@ -9,16 +9,8 @@ from captioners import images
 from peft import PeftModel
 from transformers import AutoModelForImageTextToText
 
-from rlcap.config.schema import (
-    GenerationConfig,
-    GRPOConfig,
-    ModelConfig,
-    PPOConfig,
-    PPOTrainConfig,
-    SFTConfig,
-    SFTTrainConfig,
-    TrainConfig,
-)
+from rlcap.config.schema import GenerationConfig, GRPOConfig, ModelConfig, PPOConfig, PPOTrainConfig, TrainConfig
+from rlcap.config.supervised import SFTConfig, SFTTrainConfig
 from rlcap.data.batching import plan
 from rlcap.data.curriculum import parse
 from rlcap.eval.captioning import caption_samples

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 from tiny import captioner
 
-from rlcap.config.schema import SFTConfig, SFTTrainConfig
+from rlcap.config.supervised import SFTConfig, SFTTrainConfig
 from rlcap.errors import ConfigError
 from rlcap.policy.loading import Policy
 from rlcap.train.run_folder import RunFolder

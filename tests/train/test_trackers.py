@@ -1,12 +1,17 @@
-"""W&B without an account: an offline run in a temporary folder, read back from its files."""
+"""What trackers get of a finished run: W&B by an offline run that is read back from its files, TensorBoard likewise."""
 
 import json
+import sys
+from types import ModuleType
 
 import pytest
 from PIL import Image
 
+from rlcap.train.result_tables import Table, objective
 from rlcap.train.run_folder import RunFolder
-from rlcap.train.wandb_tables import THUMBNAIL_SIDE, log_tables, make_thumbnail, objective
+from rlcap.train.tensorboard_tables import to_markdown
+from rlcap.train.trackers import describe_what_is_not_sent, send_results
+from rlcap.train.wandb_tables import THUMBNAIL_SIDE, make_thumbnail
 
 
 def interval(mean):
@@ -84,7 +89,7 @@ def run(tmp_path, monkeypatch):
 
 
 def test_a_finished_run_logs_metrics_panel_and_table(folder, run):
-    log_tables(folder)
+    send_results(["wandb"], folder)
     summary = dict(run.summary)
     assert summary["test/bag5_recall_at_1"] == 0.6
     assert summary["test/hallucination_rate"] == 0.2
@@ -109,7 +114,7 @@ def test_a_finished_run_logs_metrics_panel_and_table(folder, run):
 
 
 def test_without_a_wandb_run_nothing_happens(folder):
-    log_tables(folder)
+    send_results(["wandb"], folder)
     assert not (folder.root / "wandb").exists()
 
 
@@ -128,3 +133,67 @@ def test_the_objective_rises_with_each_aim():
     assert objective(metrics(0.3, 0.5, 0.5)) == pytest.approx(0.1)
     with pytest.raises(ValueError, match="contain no headline metric"):
         objective({"mean_words": interval(3)})
+
+
+class FakeWriter:
+    """Stands for TensorBoard's SummaryWriter where it is not installed."""
+
+    def __init__(self, folder):
+        self.folder, self.scalars, self.texts = folder, {}, {}
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        """Nothing to close."""
+
+    def add_scalar(self, name, value, step):
+        self.scalars[name, step] = value
+
+    def add_text(self, name, text, step):
+        self.texts[name] = (text, step)
+
+
+def test_tensorboard_gets_curves_and_two_tables_as_markdown(folder, monkeypatch):
+    module = ModuleType("tensorboardX")
+    made = []
+    module.SummaryWriter = lambda folder: made.append(FakeWriter(folder)) or made[-1]
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    monkeypatch.setitem(sys.modules, "tensorboardX", module)
+    monkeypatch.setenv("TENSORBOARD_LOGGING_DIR", str(folder.root / "tensorboard"))
+    send_results(["tensorboard", "mlflow"], folder)
+    (writer,) = made
+    assert writer.folder == str(folder.root / "tensorboard")
+    assert writer.scalars["test/bag5_recall_at_1", 0] == 0.3
+    assert writer.scalars["test/bag5_recall_at_1", 4] == 0.6
+    assert writer.scalars["validation/objective", 2] == pytest.approx(0.3)
+    changes, step = writer.texts["final"]
+    assert step == 4
+    assert changes.splitlines()[0].startswith("| split | metric | images | before | after | change | low | high |")
+    assert changes.splitlines()[2].startswith("| test | bag5_recall_at_1 | 4 | 0.3 | 0.6 | 0.3 | 0.2 | 0.4 | higher |")
+    panel, _ = writer.texts["panel"]
+    assert len(panel.splitlines()) == 2 + 6
+    assert "| b | 0 | a b at 0 | -0.5 | 0.25 | critique: too short |" in panel
+
+
+def test_tensorboard_itself_reads_the_tables(folder, monkeypatch):
+    reader = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    monkeypatch.setenv("TENSORBOARD_LOGGING_DIR", str(folder.root / "tensorboard"))
+    send_results(["tensorboard"], folder)
+    events = reader.EventAccumulator(str(folder.root / "tensorboard")).Reload()
+    assert [event.value for event in events.Scalars("test/fact_recall")] == pytest.approx([0.2, 0.5])
+    (text,) = events.Tensors("final/text_summary")
+    assert b"| test | bag5_recall_at_1 | 4 | 0.3 |" in text.tensor_proto.string_val[0]
+
+
+def test_a_caption_cannot_break_the_table():
+    table = to_markdown(Table(["caption", "score"], [["a | b\n\n| c", None]]))
+    assert table.splitlines() == ["| caption | score |", "| --- | --- |", "| a \\| b \\| c |  |"]
+
+
+def test_the_other_trackers_are_named_with_what_they_do_not_get():
+    assert describe_what_is_not_sent(["wandb", "tensorboard"]) == ""
+    assert describe_what_is_not_sent(["wandb", "mlflow", "trackio"]) == (
+        "mlflow, trackio: get the metrics of the training; the held-out metrics and captions are in the run folder's "
+        "report.html, and only wandb and tensorboard get them too"
+    )

@@ -29,7 +29,7 @@ MAY_IMPORT = {
         "rlcap.scorers", "rlcap.judge", "rlcap.algo", "rlcap.data", "rlcap.policy", "rlcap.reward", "rlcap.feedback",
         "rlcap.eval",
     },
-    "rlcap.rewards": BASE | {"rlcap.reward", "rlcap.judge", "rlcap.scorers"},
+    "rlcap.rewards": BASE | {"rlcap.reward", "rlcap.judge", "rlcap.scorers", "rlcap.policy"},
 }  # fmt: skip
 """Package → the packages that it may import, besides itself."""
 

@@ -141,6 +141,8 @@ def load_round(folder: Path, config: GRPOConfig, step: int | None = None) -> Rou
         rows = rounds[number]
         groups = _groups(rows, train.captions_per_image, folder, number)
         values = torch.tensor([[_value(row, name) for name in names] for row in rows])
+        own = rows[0].get("weights", {})  # those of constrained terms change from round to round
+        weights = tuple(float(own.get(name, weight)) for name, weight in zip(names, weights, strict=True))
         past: dict[str, Any] = {"running_std": running.stds(), "baseline": moments.means()}
         combined = combine(values, weights, groups, whiten=train.whiten, **settings, **past)
         if number == step:

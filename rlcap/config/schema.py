@@ -161,6 +161,8 @@ class TrainConfig(Section):
     credit_share: Share = 0.2
     """With credit=claim, the share of a reward term that goes to the words that it is about instead of the whole caption. A term can
     have its own `credit_share`."""
+    target_rate: Positive = 0.1
+    """How fast the multiplier of a reward term with a target moves: by this much in a round that misses it by one std of the term."""
     whiten: bool = True
     """Divide the advantages by their std over the step's captions, in normalize_then_sum and sum_minus_…"""
     policy_temperature: Positive | None = None
@@ -221,7 +223,10 @@ class TermConfig(Section):
     reward: str
     """A shipped reward's short name (`clip_score`), `module:Class` or `file.py:Class`."""
     weight: Annotated[float, Field(allow_inf_nan=False)] = 1.0
-    """Weight of the term; 0 scores and logs without any effect on training."""
+    """Weight of the term; 0 scores and logs without any effect on training. With a target, where its multiplier begins."""
+    target: Annotated[float, Field(allow_inf_nan=False)] | Literal["start"] | None = None
+    """Mean that the term shall reach, instead of a fixed weight: a number, or start for its mean in the first round. A Lagrange multiplier,
+    which is the weight, rises while the mean of a round lies below the target and falls while it lies above."""
     normalize: Normalize | None = None
     """What the centred value is divided by; null takes group. It has an effect only with train.aggregate=normalize_then_sum."""
     credit_share: Share | None = None
@@ -234,6 +239,7 @@ class TermConfig(Section):
         return {
             "reward": self.reward,
             "weight": self.weight,
+            "target": self.target,
             "normalize": self.normalize or "group",
             "credit_share": self.credit_share,
             "params": self.params,

@@ -12,8 +12,8 @@
 
 A mix scores; it neither sums nor normalises. The trainer gathers the values of all processes and hands them, with `mix.weights`,
 `mix.normalize`, `mix.reward_ranges` and `mix.running.stds()`, to `rlcap.algo.advantages.combine`. It hands the resulting `std_pooled` back
-to `mix.running.update`, and the values to `mix.moments.update`, for the forms that compare with past captions. `mix.credit_running` and
-`mix.credit_moments` do the same for what rewards say of single words (`rlcap.algo.credit`).
+to `mix.running.update`, and the values to `mix.observe_round`, for constrained terms and the forms that compare with past captions.
+`mix.credit_running` and `mix.credit_moments` do the same for what rewards say of single words (`rlcap.algo.credit`).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from rlcap.config.imports import build, check_params, resolve, unknown
 from rlcap.config.schema import Normalize
@@ -29,6 +29,7 @@ from rlcap.errors import ConfigError
 from rlcap.reward.abstention import AbstentionMonitor
 from rlcap.reward.base import Reward
 from rlcap.reward.cards import reward_path
+from rlcap.reward.constraints import Constraints
 from rlcap.reward.runner import score_all
 from rlcap.reward.running_statistics import RunningMoments, RunningStd
 from rlcap.types import RewardBatch, Score
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 
 NORMALIZE: tuple[str, ...] = get_args(Normalize)
 """What a term's centred value may be divided by."""
-KEYS = ("reward", "weight", "normalize", "credit_share", "params")
+KEYS = ("reward", "weight", "target", "normalize", "credit_share", "params")
 """Keys of a term in a configuration."""
 
 
@@ -58,9 +59,12 @@ class RewardTerm:
     """What the centred value is divided by: group, batch, running or none."""
     credit_share: float | None = None
     """Share in [0, 1] of the term that goes to the words that it is about instead of the whole caption; None takes the trainer's."""
+    target: float | Literal["start"] | None = None
+    """The mean that the term shall reach, by a weight that adapts (`rlcap.reward.constraints`); None for a fixed weight."""
 
     def __post_init__(self) -> None:
         _check_weight(self.reward.name, self.weight, self.normalize, self.credit_share)
+        _check_target(self.reward.name, self.target, self.weight, self.reward.range)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +120,12 @@ def _check_term(name: str, entry: Any, provided: Iterable[str]) -> None:
         check_params(resolve_reward(entry["reward"]), entry.get("params") or {}, provided, entry["reward"])
     except ConfigError as error:
         raise ConfigError(f"mix.{name}: {error}") from error
-    _check_weight(f"mix.{name}", entry.get("weight", 1.0), entry.get("normalize", "group"), entry.get("credit_share"))
+    weight = entry.get("weight", 1.0)
+    _check_weight(f"mix.{name}", weight, entry.get("normalize", "group"), entry.get("credit_share"))
+    # Parameters can change the range, which is then known only once the reward is built.
+    bounds = (-math.inf, math.inf) if entry.get("params") else resolve_reward(entry["reward"]).range
+    if isinstance(bounds, tuple):
+        _check_target(f"mix.{name}", entry.get("target"), weight, bounds)
 
 
 def resolve_reward(name: str) -> type[Reward]:
@@ -138,6 +147,20 @@ def _check_weight(what: str, weight: Any, normalize: Any, credit_share: Any) -> 
         raise ConfigError(f"credit_share of {what} must be a share in [0, 1], got {credit_share!r}")
 
 
+def _check_target(what: str, target: Any, weight: float, bounds: tuple[float, float]) -> None:
+    if target is None or target == "start":
+        return
+    if isinstance(target, bool) or not isinstance(target, int | float) or not math.isfinite(target):
+        raise ConfigError(f"target of {what} must be a number or start, got {target!r}")
+    if not bounds[0] <= target <= bounds[1]:
+        raise ConfigError(
+            f"target of {what} is {target:g}, but its values lie in [{bounds[0]:g}, {bounds[1]:g}]: it could never be met, or never "
+            "missed"
+        )
+    if weight < 0:
+        raise ConfigError(f"weight of {what} is where its multiplier begins, and must be 0 or more, got {weight:g}")
+
+
 class RewardMix:
     """Rewards by name. `RewardMix.from_config(mapping)` builds it from YAML, `RewardMix({name: RewardTerm(…)})` by hand.
 
@@ -146,19 +169,30 @@ class RewardMix:
         max_abstain: largest share of recent captions on which a term may abstain; see `AbstentionMonitor`.
         window: captions that the abstention monitor looks back on.
         decay: weight of the past in the running std; see `RunningStd`.
+        target_rate: step of the multipliers of constrained terms; see `Constraints`.
 
     Raises:
         ConfigError: for an empty mix.
     """
 
     def __init__(
-        self, terms: Mapping[str, RewardTerm], max_abstain: float = 0.5, window: int = 512, decay: float = 0.99
+        self,
+        terms: Mapping[str, RewardTerm],
+        max_abstain: float = 0.5,
+        window: int = 512,
+        decay: float = 0.99,
+        target_rate: float = 0.1,
     ) -> None:
         if not terms:
             raise ConfigError("the mix is empty: name at least one reward")
         self.terms = dict(terms)
         self.names = tuple(self.terms)
-        self.weights = tuple(float(term.weight) for term in self.terms.values())
+        self.constraints = Constraints(
+            self.names,
+            [term.weight for term in self.terms.values()],
+            [term.target for term in self.terms.values()],
+            target_rate,
+        )
         self.normalize = tuple(term.normalize for term in self.terms.values())
         self.reward_ranges = tuple(term.reward.range[1] - term.reward.range[0] for term in self.terms.values())
         self.abstentions = AbstentionMonitor(self.names, max_abstain, window, min(64, window))
@@ -190,22 +224,44 @@ class RewardMix:
             except ConfigError as error:
                 raise ConfigError(f"mix.{name}: {error}") from error
             terms[name] = RewardTerm(
-                reward, entry.get("weight", 1.0), entry.get("normalize", "group"), entry.get("credit_share")
+                reward,
+                entry.get("weight", 1.0),
+                entry.get("normalize", "group"),
+                entry.get("credit_share"),
+                entry.get("target"),
             )
         return cls(terms, **options)
 
     def describe(self) -> str:
         """Return the terms with their weights, for the start of a run, and say which are not trained towards."""
-        terms = ", ".join(f"{name} × {weight:g}" for name, weight in zip(self.names, self.weights, strict=True))
+        goals = [term.target for term in self.terms.values()]
+        terms = ", ".join(
+            f"{name} × {weight:g}" if goal is None else f"{name} to at least {goal} (multiplier begins at {weight:g})"
+            for name, weight, goal in zip(self.names, self.weights, goals, strict=True)
+        )
         lines = [f"rewards: {terms}"]
         for name, weight in zip(self.names, self.weights, strict=True):
             if weight < 0:
                 lines.append(
                     f"rewards: WARNING: {name} has the negative weight {weight:g}, so captions that it prefers are avoided"
                 )
-            elif weight == 0:
+            elif weight == 0 and self.terms[name].target is None:
                 lines.append(f"rewards: {name} has weight 0; it is logged and has no effect on training")
         return "\n".join(lines)
+
+    @property
+    def weights(self) -> tuple[float, ...]:
+        """The K weights at present: fixed ones, and the multipliers of constrained terms."""
+        return tuple(self.constraints.weights)
+
+    def observe_round(self, values: Tensor) -> None:
+        """Learn from the values of a round, after its advantages were computed: moments of the terms, and multipliers.
+
+        Args:
+            values: (N, K) values of the captions of all processes; NaN where a term abstained.
+        """
+        self.moments.update(values.T.tolist())
+        self.constraints.update(values.double().nanmean(0).tolist(), self.moments.stds())
 
     def credit_shares(self, default: float) -> list[float]:
         """Return for each term the share, in [0, 1], that goes to words instead of the whole caption.
@@ -260,6 +316,7 @@ class RewardMix:
                 metrics[f"{name}/weighted_mean"] = self.weights[k] * mean
                 metrics[f"{name}/std_batch"] = (sum((v - mean) ** 2 for v in judged) / max(len(judged) - 1, 1)) ** 0.5
             self.abstentions.watch(name, timed.output.scores)
+        metrics |= self.constraints.metrics()
         scores = {name: list(timed.output.scores) for name, timed in outputs.items()}
         return MixScores(self.names, values, scores, self.weights, metrics)
 
@@ -287,6 +344,7 @@ class RewardMix:
             "moments": self.moments.state_dict(),
             "credit_running": self.credit_running.state_dict(),
             "credit_moments": self.credit_moments.state_dict(),
+            "constraints": self.constraints.state_dict(),
             "budgets": {
                 name: [judge.budget.state_dict() for judge in term.reward.judges] for name, term in self.terms.items()
             },
@@ -307,6 +365,7 @@ class RewardMix:
         self.moments.load_state_dict(state["moments"])
         self.credit_running.load_state_dict(state["credit_running"])
         self.credit_moments.load_state_dict(state["credit_moments"])
+        self.constraints.load_state_dict(state["constraints"])
         for name, budgets in state["budgets"].items():
             for judge, budget in zip(self.terms[name].reward.judges, budgets, strict=True):
                 judge.budget.load_state_dict(budget)

@@ -313,7 +313,7 @@ class GRPOTrainer(FiniteTraining, NoModelCard, trl.GRPOTrainer):
             baseline = (
                 None if rollout.greedy is None else self._greedy_baseline(rollout.greedy, rollout.greedy_captions)
             )
-            tokens = self._credit(combined, values, rollout.mask, baseline)
+            tokens = self._credit(combined, values, rollout.mask, rollout.scores.weights, baseline)
             signal = {"advantages": tokens, "caption_advantages": signal["advantages"]}
         if train.kl == "sequence" and train.beta:
             assert rollout.ref_log_probs is not None, "every rollout has reference log-probabilities if beta is above 0"
@@ -339,7 +339,7 @@ class GRPOTrainer(FiniteTraining, NoModelCard, trl.GRPOTrainer):
             baseline = gather(greedy.values.repeat_interleave(self.num_generations, 0).to(device)).cpu()
         combined = combine(
             values,
-            self.mix.weights,
+            scores.weights,
             self.num_generations,
             normalize=self.mix.normalize,
             aggregate=train.aggregate,
@@ -349,7 +349,7 @@ class GRPOTrainer(FiniteTraining, NoModelCard, trl.GRPOTrainer):
             baseline=baseline,
         )
         self.mix.running.update(combined.std_pooled.tolist())
-        self.mix.moments.update(values.T.tolist())
+        self.mix.observe_round(values)
         self._log_spread(scores.names, combined)
         return combined.rows(self._own_rows(len(scores.values)))
 
@@ -357,13 +357,21 @@ class GRPOTrainer(FiniteTraining, NoModelCard, trl.GRPOTrainer):
         """Return the rows of this process in what `gather` returns of `count` rows from each process."""
         return slice(self.accelerator.process_index * count, (self.accelerator.process_index + 1) * count)
 
-    def _credit(self, combined: Advantages, values: Tensor, mask: Tensor, baseline: Tensor | None = None) -> Tensor:
+    def _credit(
+        self,
+        combined: Advantages,
+        values: Tensor,
+        mask: Tensor,
+        weights: Sequence[float],
+        baseline: Tensor | None = None,
+    ) -> Tensor:
         """Return the (N, C) advantages of the tokens of this process.
 
         Args:
             combined: The advantages of the N captions.
             values: (N, K, C) what the terms say of the tokens; see `rlcap.train.token_credit.token_values`.
             mask: (N, C), 1 on the tokens that are learned.
+            weights: K weights of the terms in this round.
             baseline: (N, K) mean token values of the greedy captions, for `sum_minus_greedy`.
         """
         device, train, mix = self.accelerator.device, self.config.train, self.mix
@@ -372,7 +380,7 @@ class GRPOTrainer(FiniteTraining, NoModelCard, trl.GRPOTrainer):
         scales = credit_scales(
             means,
             squares,
-            mix.weights,
+            weights,
             self.num_generations,
             normalize=mix.normalize,
             aggregate=train.aggregate,
@@ -499,7 +507,8 @@ class GRPOTrainer(FiniteTraining, NoModelCard, trl.GRPOTrainer):
         if self.config.train.credit == "claim":
             ids, mask = output["completion_ids"], output["completion_mask"]
             tokenizer = getattr(self.processor, "tokenizer", self.processor)
-            tokens = self._credit(combined, token_values(scores, batch.written, ids, mask, tokenizer), mask)
+            values = token_values(scores, batch.written, ids, mask, tokenizer)
+            tokens = self._credit(combined, values, mask, scores.weights)
             signal = {"advantages": tokens, "caption_advantages": signal["advantages"]}
         self._record(rows, batch, scores, signal, stage)
         return {**output, "advantages": signal["advantages"].to(output["advantages"].device)}

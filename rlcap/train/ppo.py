@@ -104,12 +104,13 @@ class PPOTrainer(GRPOTrainer):
         Both are in units of the std over all captions so far. Without credit to claims, tokens have no rewards of their own.
         """
         device, mix, train = self.accelerator.device, self.mix, self.config.train
+        weights = rollout.scores.weights
         values = gather(rollout.scores.values.to(device)).cpu()
         # PPO does not compare captions within groups, but the dashboard shows the spread within groups for each term.
-        self._log_spread(mix.names, combine(values, mix.weights, self.num_generations, reward_ranges=mix.reward_ranges))
-        mix.moments.update(values.T.tolist())
+        self._log_spread(mix.names, combine(values, weights, self.num_generations, reward_ranges=mix.reward_ranges))
+        mix.observe_round(values)
         parts = standardised_parts(
-            rollout.scores.values, mix.weights, mix.moments.means(), mix.moments.stds(), mix.reward_ranges
+            rollout.scores.values, weights, mix.moments.means(), mix.moments.stds(), mix.reward_ranges
         )
         self._log("reward/total", gather(parts.sum(1).float().to(device)).mean())
         if train.credit == "caption":
@@ -120,7 +121,7 @@ class PPOTrainer(GRPOTrainer):
         captions, tokens = totals_with_credit(
             parts,
             ends,
-            mix.weights,
+            weights,
             mix.credit_moments.means(),
             mix.credit_moments.stds(),
             mix.credit_shares(train.credit_share),

@@ -128,6 +128,7 @@ def to_records(
             "scores": {name: score.value for name, score in own.items()},
             "abstained": {name: score.reason for name, score in own.items() if score.abstained},
             "notes": {name: score.note for name, score in own.items() if score.note},
+            "weights": dict(zip(scores.names, scores.weights, strict=True)),
             "spans": {name: _describe_spans(score.spans) for name, score in own.items() if score.spans},
         }
 

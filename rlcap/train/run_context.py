@@ -180,6 +180,7 @@ def prepare_run(config: GRPOConfig, recipe: str, started: float) -> RunContext:
         terms,
         context={"device": device, "gallery": images, "base": config.model.base, "instruction": instruction},
         max_abstain=train.max_abstain,
+        target_rate=train.target_rate,
     )
     say(mix.describe())
     evaluator = build_evaluator(config, splits, instruction, opened.folder, device)

@@ -29,6 +29,7 @@ from fake_models import (
     WordGrammar,
     WordNli,
     WordVectors,
+    make_listener,
 )
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -165,6 +166,8 @@ MADE = {
     "Chair f1": lambda: Chair(form="f1"),
     "Cider": lambda: Cider([sample.references for sample in photo_texts()]),
     "ClipScore": lambda: ClipScore(HashClip()),
+    "Listener": lambda: make_listener(),
+    "Listener posterior": lambda: make_listener(form="posterior"),
     "Clair": lambda: make_reward(Clair, WordLikeness(), cache=":memory:"),
     "ClaimDiff": lambda: make_reward(ClaimDiff, WordDifferences(), cache=":memory:"),
     "ClaimDiff hedge": lambda: make_reward(ClaimDiff, WordDifferences(), hedge=0.2, cache=":memory:"),

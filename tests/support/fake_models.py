@@ -1,6 +1,7 @@
 """Stand-ins for the models that rewards ask: they have no weights, and an answer depends on its question alone."""
 
 import hashlib
+import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,8 +11,10 @@ from fake_backends import FakeBackend
 from rlcap.io.images import open_image
 from rlcap.judge.parsing import Verdict
 from rlcap.judge.templates import extract_delimited
+from rlcap.policy.listener import HeardCaption
 from rlcap.probing.perturbations import content_words
 from rlcap.rewards.claims.parsing import Claim, format_claims
+from rlcap.rewards.listener import Listener
 from rlcap.scorers.text.ngrams import tokenize
 from rlcap.scorers.text.phrases import count_flagged_sentences
 from rlcap.scorers.text.sentences import split_sentences
@@ -163,3 +166,34 @@ class OneHot:
                 vectors[row, sum(map(ord, word)) % 997] = 1
             found[text] = (words, vectors)
         return found
+
+
+class HashListener:
+    """A listening model whose log-probability of a word is a hash of the word and the image's pixels."""
+
+    def __init__(self):
+        self.passes = 0
+
+    def prompts(self, paths):
+        return [open_image(path).resize((2, 2)).tobytes() for path in paths]
+
+    def hear(self, captions, images):
+        self.passes += 1
+        heard = []
+        for caption, row in zip(captions, images, strict=True):
+            matches = list(re.finditer(r"\S+", caption))
+            table = torch.tensor(
+                [
+                    [-abs(float(unit(match.group() + str(pixels))[0])) * 5 for match in matches]
+                    for pixels in self.prompts(row)
+                ]
+            )
+            heard.append(HeardCaption(table, [match.span() for match in matches]))
+        return heard
+
+
+def make_listener(**options):
+    """Return a listener reward that needs no model."""
+    listener = Listener(**options)
+    listener._model = HashListener()
+    return listener

@@ -73,9 +73,9 @@ def test_every_sample_of_the_sweep_is_a_valid_config():
         config = load_config(GRPOConfig, ROOT / "recipes" / "configs" / "lab.yaml", line[3:])
         assert config.report_to == ["wandb"]
         assert config.data.validation > 100
-    most = yaml.safe_load(SWEEP.read_text())["parameters"]["mix.critique.weight"]["max"]  # of the last draw
-    assert config.mix["critique"].weight == most
-    assert config.mix["critique"].reward == "critique"
+    most = yaml.safe_load(SWEEP.read_text())["parameters"]["mix.listener.weight"]["max"]  # of the last draw
+    assert config.mix["listener"].weight == most
+    assert config.mix["listener"].reward == "listener"
 
 
 def test_the_sweep_optimises_a_logged_held_out_metric():

@@ -1,6 +1,6 @@
 """Configuration files: YAML and dotted overrides become a checked configuration.
 
-A file says only what differs from the defaults. An override sets one value (`train.steps=200`) and is read as YAML. A key that does not
+A file says only what differs from the defaults, or from the file that it names by `extends`. An override sets one value (`train.steps=200`) and is read as YAML. A key that does not
 exist is refused with the nearest one that does, and all problems are reported at once.
 """
 
@@ -44,7 +44,7 @@ def load_config(
     values: dict[str, Any] = {}
     for path in (defaults, file):
         if path is not None:
-            values = _merge(values, _read(Path(path)))
+            values = _merge(values, _read_with_base(Path(path)))
     for override in overrides:
         values = _merge(values, _parse_override(override, values))
     return kind.parse(_without_empty_sections(values, kind))
@@ -75,6 +75,23 @@ def _parse_override(override: str, values: Mapping[str, Any]) -> dict[str, Any]:
     for part in reversed(parts):
         value = {part: value}
     return dict(value)
+
+
+def _read_with_base(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """Return the values of a file over those of the file that its key `extends` names, relative to its own folder."""
+    chain = (*above, path.resolve())
+    values = _read(path)
+    base = values.pop("extends", None)
+    if base is None:
+        return values
+    if not isinstance(base, str):
+        raise ConfigError(f"{path}: extends must be the name of a YAML file, got {base!r}")
+    below = path.parent / base
+    if below.resolve() in chain:
+        raise ConfigError(f"{path}: extends {base}, which extends this file in turn")
+    if not below.is_file():
+        raise ConfigError(f"{path}: extends {base}, but there is no file {below}")
+    return _merge(_read_with_base(below, chain), values)
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -41,8 +41,8 @@ def test_the_shipped_config_is_fit_to_run():
     assert config.data.source == "rlcap.lab.source:LabSource"
     assert list(config.mix) == [
         "self_retrieval",
+        "listener",
         "hallucination",
-        "critique",
         "length",
         "repetition",
         "grammar",
@@ -87,7 +87,7 @@ def test_overrides_are_read_as_yaml_with_or_without_dashes():
         "data.train=null",
         "report_to=[wandb]",
         "model.adapter=null",
-        "mix.critique.weight=0.25",
+        "mix.listener.weight=0.25",
     ]
     config = load_config(GRPOConfig, LAB, overrides)
     assert (config.train.steps, config.train.seed) == (5, 2)
@@ -96,11 +96,8 @@ def test_overrides_are_read_as_yaml_with_or_without_dashes():
     assert config.data.train is None
     assert config.model.adapter is None
     assert config.report_to == ["wandb"]
-    assert config.mix["critique"].weight == 0.25
-    assert config.mix["critique"].params["judge"]["backend"] == {
-        "type": "rlcap.lab.oracles.grader:OracleGrader",
-        "misreads": 0.03,
-    }
+    assert config.mix["listener"].weight == 0.25
+    assert config.mix["listener"].params == {"own": 0.6}
 
 
 def test_one_tracker_may_stand_without_brackets():
@@ -128,8 +125,34 @@ def test_later_sources_win(write):
     assert (config.train.steps, config.train.seed, config.train.beta) == (3, 2, 0.5)
 
 
+def test_a_file_lies_over_the_one_that_it_extends(tmp_path):
+    (tmp_path / "base.yaml").write_text("train: {steps: 5, seed: 1}\nmix: {a: {reward: length, weight: 2}}\n")
+    (tmp_path / "middle.yaml").write_text("extends: base.yaml\ntrain: {seed: 2}\n")
+    inner = tmp_path / "inner"
+    inner.mkdir()
+    (inner / "top.yaml").write_text("extends: ../middle.yaml\nmix: {a: null, b: {reward: style}}\n")
+    config = load_config(GRPOConfig, inner / "top.yaml", ["train.beta=0.5"])
+    assert (config.train.steps, config.train.seed, config.train.beta) == (5, 2, 0.5)
+    assert config.mix["a"] is None
+    assert config.mix["b"].reward == "style"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("extends: a.yaml\n", "extends a.yaml, which extends this file in turn"),
+        ("extends: none.yaml\n", "there is no file"),
+        ("extends: [b.yaml]\n", "must be the name of a YAML file"),
+    ],
+)
+def test_a_file_that_extends_nothing_is_refused(tmp_path, text, message):
+    (tmp_path / "a.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        load_config(GRPOConfig, tmp_path / "a.yaml")
+
+
 def test_null_removes_a_component():
-    config = checked("mix.critique=null", "mix.length=null")
+    config = checked("mix.listener=null", "mix.length=null")
     assert [name for name, entry in config.mix.items() if entry is not None] == [
         "self_retrieval",
         "hallucination",
@@ -274,7 +297,7 @@ def test_ppo_keys_in_a_grpo_config_are_rejected():
 def test_a_mix_without_rewards_is_rejected():
     removed = [
         f"mix.{name}=null"
-        for name in ("self_retrieval", "hallucination", "critique", "length", "repetition", "grammar", "style")
+        for name in ("self_retrieval", "listener", "hallucination", "length", "repetition", "grammar", "style")
     ]
     with pytest.raises(ConfigError, match="mix is empty"):
         checked(*removed)
@@ -312,7 +335,11 @@ def test_removing_an_unknown_reward_is_rejected(tmp_path):
 
 def test_another_backend_takes_none_of_the_old_ones_parameters():
     def backend(override):
-        params = load_config(GRPOConfig, LAB, [f"mix.critique.params.judge.backend{override}"]).mix["critique"].params
+        params = (
+            load_config(GRPOConfig, LAB.with_name("lab_oracle.yaml"), [f"mix.critique.params.judge.backend{override}"])
+            .mix["critique"]
+            .params
+        )
         assert params["penalty"] == 0.05
         return params["judge"]["backend"]
 

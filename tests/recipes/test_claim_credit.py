@@ -1,4 +1,4 @@
-"""Credit to claims as a user runs it: GRPO and PPO with a listener that shares the trained captioner's base."""
+"""Credit to claims as a user runs it: GRPO and PPO with an oracle's critique, and a listener that shares the trained captioner's base."""
 
 from __future__ import annotations
 
@@ -33,7 +33,8 @@ SMALL = [
 
 
 def command(output: Path, recipe: str = "grpo", *more: str) -> list[str]:
-    return [sys.executable, f"recipes/{recipe}.py", f"--output_dir={output}", *SMALL, *more]
+    config = "--config=recipes/configs/lab_oracle.yaml"
+    return [sys.executable, f"recipes/{recipe}.py", f"--output_dir={output}", config, *SMALL, *more]
 
 
 def environment(tmp: Path) -> dict[str, str]:

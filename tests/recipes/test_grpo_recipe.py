@@ -81,7 +81,7 @@ def test_a_run_writes_all_documented_files(whole):
     assert [row["step"] for row in rows] == [1, 2, 3, 4]
     assert {
         "reward/self_retrieval/mean",
-        "reward/critique/std_within_group",
+        "reward/listener/std_within_group",
         "zero_variance_groups",
         "stage/bag_size",
     } <= set(rows[0]["metrics"])
@@ -96,10 +96,10 @@ def test_a_run_writes_all_documented_files(whole):
     assert {"sample_id", "image", "caption"} <= set(captions[0])
 
 
-def test_rollouts_keep_scores_and_critiques(whole):
+def test_rollouts_keep_scores_and_what_rewards_say_of_words(whole):
     rows = [json.loads(line) for line in (whole / "rollouts.jsonl").read_text().splitlines()]
     assert len(rows) == 4 * 2 * 4
-    assert all("<wrong>" in row["notes"]["critique"] for row in rows if row["scores"]["critique"] is not None)
+    assert all(row["spans"]["listener"] for row in rows if row["caption"])
     groups = {}
     for row in rows:
         groups.setdefault((row["step"], row["sample_id"]), []).append(row["advantage"])

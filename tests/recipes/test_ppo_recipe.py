@@ -50,7 +50,7 @@ def test_a_run_writes_the_same_files_as_grpo(whole):
     assert [row["step"] for row in rows] == list(range(1, 9))
     assert {
         "value/loss", "value/explained_variance", "value/grad_norm", "kl/caption", "kl/coefficient", "reward/total",
-        "seconds/values", "reward/critique/mean", "reward/critique/std_within_group", "stage/bag_size",
+        "seconds/values", "reward/listener/mean", "reward/listener/std_within_group", "stage/bag_size",
     } <= set(rows[0]["metrics"])  # fmt: skip
     written = [json.loads(line)["step"] for line in (whole / "rollouts.jsonl").read_text().splitlines()]
     assert written == [1] * 16 + [5] * 16, "a round every four steps"

@@ -2,7 +2,7 @@
 
     python benchmarks/seeds.py --json benchmarks/results/seeds.json          five runs of the main job; finished ones are kept
 
-The critique term of the default mix asks an oracle that reads the lab's truth.
+No reward of the default mix has read the truth about an image. With --config recipes/configs/lab_oracle.yaml a judge has.
 """
 
 from __future__ import annotations
@@ -21,19 +21,26 @@ from rlcap.eval.captions_file import evaluated_steps, read_tables
 from rlcap.eval.metric_catalog import metric_info
 from rlcap.eval.statistics import difference_across_seeds
 
-SHOWN = ("bag5_recall_at_1", "hallucination_rate", "hallucinated", "fact_recall", "repetition", "mean_words")
+SHOWN = (
+    "bag5_recall_at_1", "hallucination_rate", "hallucinated", "fact_recall", "wrong_unseen", "repetition", "mean_words", "grammatical",
+)  # fmt: skip
 SPLIT = "test"
+LAB = ROOT / "recipes" / "configs" / "lab.yaml"
 
 
-def run_seed(folder: Path, seed: int, overrides: list[str]) -> None:
+def run_seed(folder: Path, seed: int, config: Path, overrides: list[str]) -> None:
     """Run the main job with one seed, unless its folder holds a finished run."""
     if (folder / "summary.json").exists():
         return
     print(f"running seed {seed} → {folder}", file=sys.stderr, flush=True)
-    line = [sys.executable, "-m", "accelerate.commands.launch", "recipes/grpo.py", f"--output_dir={folder.resolve()}"]
+    line = [sys.executable, "-m", "accelerate.commands.launch", "recipes/grpo.py", f"--config={config}"]
     environment = {**os.environ, "TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": str(os.cpu_count() or 1)}
     subprocess.run(
-        [*line, f"train.seed={seed}", *overrides], cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, check=True
+        [*line, f"--output_dir={folder.resolve()}", f"train.seed={seed}", *overrides],
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        check=True,
     )
 
 
@@ -75,12 +82,13 @@ def main() -> None:
     parser.add_argument(
         "--out", type=Path, default=Path("runs/seeds"), help="where the runs go; finished ones are kept"
     )
+    parser.add_argument("--config", type=Path, default=LAB, help="configuration of the runs (default: %(default)s)")
     parser.add_argument("--json", type=Path, help="write what was measured to this file")
     parser.add_argument("overrides", nargs="*", help="dotted overrides for every run, e.g. train.steps=4")
     options = parser.parse_args()
     folders = {seed: options.out / f"seed-{seed}" for seed in options.seeds}
     for seed, folder in folders.items():
-        run_seed(folder, seed, options.overrides)
+        run_seed(folder, seed, options.config, options.overrides)
     found = measure(folders)
     print(
         f"| metric | before | after: median [lowest, highest] of {len(folders)} seeds | difference [95 % interval] |\n|---|---|---|---|"
@@ -95,7 +103,13 @@ def main() -> None:
     raised = {seed: [alarm["split"] for alarm in alarms] for seed, alarms in found["alarms"].items() if alarms}
     print(f"alarms at the end: {raised or 'none'}")
     write_json(
-        options.json, intervals=INTERVALS, seeds=options.seeds, overrides=options.overrides, split=SPLIT, **found
+        options.json,
+        intervals=INTERVALS,
+        seeds=options.seeds,
+        config=options.config.name,
+        overrides=options.overrides,
+        split=SPLIT,
+        **found,
     )
 
 

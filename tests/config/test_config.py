@@ -97,7 +97,7 @@ def test_overrides_are_read_as_yaml_with_or_without_dashes():
     assert config.model.adapter is None
     assert config.report_to == ["wandb"]
     assert config.mix["listener"].weight == 0.25
-    assert config.mix["listener"].params == {"own": 0.6}
+    assert config.mix["listener"].params == {"own": 1.0}
 
 
 def test_one_tracker_may_stand_without_brackets():

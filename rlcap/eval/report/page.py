@@ -5,7 +5,7 @@
 The page's script sorts and filters the table of captions and enlarges images. Without scripts the page shows the same content.
 
 The page shows what got better and by how much, the rewards over training together with the held-out metrics, the
-captions of the same images during training, the worst regressions, and the configuration and versions of the run.
+captions of the same images during training, what the rewards said of which words, the worst regressions, and the configuration and versions of the run.
 """
 
 from __future__ import annotations
@@ -24,9 +24,10 @@ from rlcap.eval.metric_catalog import HEADLINES, MAIN_METRICS, canonical_name, m
 from rlcap.eval.over_optimization import classify_change, describe_alarm
 from rlcap.eval.report.captions_table import captions_table
 from rlcap.eval.report.notes import read_note
+from rlcap.eval.report.span_marks import marked_images
 from rlcap.eval.report.templates import render_page
 from rlcap.eval.report.training_charts import held_out_chart, other_charts, reward_chart
-from rlcap.eval.run_files import RunFiles, read_run, thumbnail
+from rlcap.eval.run_files import RunFiles, read_run, run_config, thumbnail
 from rlcap.eval.statistics import describe_units
 from rlcap.io.atomic import write_text
 
@@ -34,6 +35,8 @@ FOLLOWED = 8
 """Images whose captions the report shows over training, at most."""
 REGRESSIONS = 6
 """Regressions that the report shows, at most."""
+MARKED = 6
+"""Images whose sampled captions the report shows with coloured words, at most."""
 IMAGE, BAG_IMAGE, ROW_IMAGE = 512, 96, 112
 """Maximum side in pixels of an image, of an image of its bag, and of an image in the table of captions."""
 
@@ -72,6 +75,7 @@ def build_page_context(files: RunFiles) -> dict[str, Any]:
         "others": other_charts(files),
         "alarms": [(alarm["split"], describe_alarm(alarm)) for alarm in files.summary.get("alarms") or ()],
         "followed": _followed_images(files),
+        "words": _words(files),
         "regressions": _regressions(files, main),
         "captions": _captions(files, main, changes),
         "config": files.config,
@@ -239,6 +243,17 @@ def _followed_images(files: RunFiles) -> list[dict[str, Any]]:
         bag_pictures = [_picture(path, BAG_IMAGE) for path in bag[:6]]
         followed.append({"id": id, "picture": _picture(image, IMAGE), "bag": bag_pictures, "moments": moments})
     return followed
+
+
+def _words(files: RunFiles) -> dict[str, Any] | None:
+    """Return the captions of the last step with what the rewards said of which words; None where they said nothing of words."""
+    images = marked_images([files.sampled], MARKED)
+    if not images:
+        return None
+    for image in images:
+        image["picture"] = _picture(image["image"], IMAGE) if image["image"] else None
+    train = (run_config(files.folder) or {}).get("train") or {}
+    return {"step": files.sampled[0]["step"], "images": images, "in_training": train.get("credit") == "claim"}
 
 
 def _regressions(files: RunFiles, main: dict[str, Any] | None) -> list[dict[str, Any]]:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from rlcap.judge.judge import Judge
     from rlcap.reward.base import Reward, RewardOutput
     from rlcap.reward.mix import RewardMix
-    from rlcap.types import RewardBatch, Sample, Score
+    from rlcap.types import RewardBatch, Sample, Score, Span
 
 _MODULES = {
     "Evaluator": "rlcap.eval.evaluator",
@@ -33,6 +33,7 @@ _MODULES = {
     "RewardOutput": "rlcap.reward.base",
     "Sample": "rlcap.types",
     "Score": "rlcap.types",
+    "Span": "rlcap.types",
     "load_captioner": "rlcap.eval.pretrained",
 }
 """Public name → the module that it is loaded from."""
@@ -47,6 +48,7 @@ __all__ = [
     "RewardOutput",
     "Sample",
     "Score",
+    "Span",
     "load_captioner",
 ]
 

@@ -23,13 +23,22 @@ def add(commands: Any) -> None:
     compare.add_argument("--split", default="test", help="held-out split (default: %(default)s)")
     compare.add_argument("--all", action="store_true", dest="every", help="compare all metrics, not only the main ones")
     compare.add_argument("--json", type=Path, help="file for all results")
+    compare.add_argument(
+        "--html", type=Path, help="file for a page with the table and with what the rewards said of which words"
+    )
 
 
 def _compare(options: argparse.Namespace) -> None:
     from rlcap.eval.compare import compare, to_markdown
     from rlcap.io.atomic import write_json
 
-    found = compare([variant.split(",") for variant in options.runs], options.split, options.every)
+    variants = [variant.split(",") for variant in options.runs]
+    found = compare(variants, options.split, options.every)
     print(to_markdown(found))
     if options.json:
         write_json(options.json, found.to_dict(), "the comparison", indent=1, allow_nan=False)
+    if options.html:
+        from rlcap.eval.report.compare_page import write_comparison
+
+        write_comparison(options.html, found, variants)
+        print(f"\n{options.html}")

@@ -292,7 +292,45 @@ def describe(found: Round, i: int, config: GRPOConfig) -> tuple[str, bool]:
         text.append(
             "The file or config.yaml was changed, another version of rlcap trained, or a term's std lies at the floor of 1e-4 × its range."
         )
+    text += describe_spans(row, uses_credit=train.credit == "claim")
     return "\n".join(text), agrees
+
+
+def describe_spans(row: Mapping[str, Any], uses_credit: bool) -> list[str]:
+    """Return lines with what each term said of which parts of the caption; none where no term said anything.
+
+    Args:
+        row: the row of rollouts.jsonl.
+        uses_credit: whether the parts changed the advantages of the caption's tokens.
+    """
+    from rlcap.cli.tables import align
+    from rlcap.eval.report.span_marks import quote, strongest_spans
+    from rlcap.eval.rollouts import read_spans
+
+    lines = []
+    for name, spans in read_spans(row).items():
+        listed = strongest_spans(spans)
+        left_out = len(spans) - len(listed)
+        counted = f"{len(spans)} part{'' if len(spans) == 1 else 's'}"
+        lines.append(f"{name}: {counted}" + (f", the {left_out} weakest left out" if left_out else ""))
+        cells = [
+            (f"{number(span.value):>9}", f'"{quote(row["caption"], span)}"', _one_line(span.label)) for span in listed
+        ]
+        lines += align(cells).splitlines()
+    if not lines:
+        return []
+    if uses_credit:
+        credit = (
+            "train.credit=claim: the advantage above is the caption's. Its tokens have advantages of their own, which these parts "
+            "change by the formula in rlcap/algo/credit.py."
+        )
+    else:
+        credit = "train.credit=caption: all tokens have the caption's advantage, and these parts did not change it."
+    return ["", "what the rewards said of parts of the caption, strongest first", *lines, credit]
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
 
 
 def find_divisor(found: Round, index: Tensor, i: int) -> float | None:

@@ -13,6 +13,7 @@ from typing import Any
 from rlcap.config.yaml_text import parse_yaml
 from rlcap.errors import ImageError
 from rlcap.eval.captions_file import Table, evaluated_steps, read_tables
+from rlcap.eval.rollouts import Row, read_rollouts
 from rlcap.eval.summary import read_summary
 from rlcap.io.images import open_image
 from rlcap.io.text import read_json, read_log, read_text
@@ -36,6 +37,8 @@ class RunFiles:
     """The contents of run.json; empty where the file is missing."""
     missing: tuple[str, ...]
     """Names of the files and folders that are missing."""
+    sampled: list[Row]
+    """The captions that training sampled in its last step; empty where it sampled none."""
 
 
 def run_config(run_dir: str | Path) -> dict[str, Any] | None:
@@ -56,7 +59,7 @@ def read_run(run_dir: str | Path) -> RunFiles:
 
     Raises:
         FileNotFoundError: The folder has no summary; the message says how to make one.
-        ValueError: A line of metrics.jsonl or panel.jsonl, other than the last, is not JSON.
+        ValueError: A line of metrics.jsonl, panel.jsonl or rollouts.jsonl, other than the last, is not JSON.
     """
     folder = Path(run_dir)
     summary = read_summary(folder)
@@ -71,6 +74,7 @@ def read_run(run_dir: str | Path) -> RunFiles:
         config=read_text(config, "config file") if config.exists() else None,
         run=read_json(run, "the run's record") if run.exists() else {},
         missing=tuple(name for name in names if not (folder / name).exists()),
+        sampled=read_rollouts(folder),
     )
 
 

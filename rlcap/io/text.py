@@ -166,7 +166,12 @@ def read_rows(
 
 
 def read_log(path: str | os.PathLike) -> list[dict[str, Any]]:
-    """Return the rows of a JSON Lines file that a run appends to; without a file there are none.
+    """Return the rows that `iter_log` yields."""
+    return list(iter_log(path))
+
+
+def iter_log(path: str | os.PathLike) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a JSON Lines file that a run appends to; without a file there are none.
 
     A last line that is incomplete is dropped, because a killed process or a full disk leaves one.
 
@@ -174,16 +179,15 @@ def read_log(path: str | os.PathLike) -> list[dict[str, Any]]:
         InputError: Another line is not a JSON object; the message names file and line.
     """
     if not Path(path).exists():
-        return []
-    rows, broken = [], None
+        return
+    broken = None
     for number, row in iter_json_lines(path):
         if broken is not None:
             raise InputError(f"{path}, line {broken} is not JSON; remove the line")
         if isinstance(row, LineError) or not isinstance(row, dict):
             broken = number
         else:
-            rows.append(row)
-    return rows
+            yield row
 
 
 def _parse_line(line: bytes) -> Any | LineError:

@@ -109,6 +109,43 @@ def test_a_difference_is_told(tmp_path, capsys):
     assert "The difference of 0.5000 is −train.beta × the caption's KL" in capsys.readouterr().out
 
 
+def with_spans(run, spans):
+    rows = [json.loads(line) | {"spans": spans} for line in (run / "rollouts.jsonl").read_text().splitlines()]
+    (run / "rollouts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def test_what_was_said_of_parts_is_printed_strongest_first(tmp_path, capsys):
+    run = write_run(tmp_path)
+    assert cli.main(["explain", str(run), "--row", "1"]) == 0
+    assert "parts of the caption" not in capsys.readouterr().out
+    many = [[i % 9, i % 9 + 1, (-1) ** i * i / 10, f"number\n{i}"] for i in range(11)]
+    with_spans(run, {"repetition": [[0, 7, -1.0, "repeated"]], "length": many})
+    assert cli.main(["explain", str(run), "--row", "1"]) == 0
+    told = (
+        capsys.readouterr()
+        .out.split("what the rewards said of parts of the caption, strongest first\n")[1]
+        .splitlines()
+    )
+    assert told[:2] == ["repetition: 1 part", '  -1.0000  "caption"  repeated']
+    assert told[2] == "length: 11 parts, the 3 weakest left out"
+    assert told[3].split() == ["1.0000", '"a"', "number", "10"]
+    assert [line.split()[-1] for line in told[3:-1]] == ["10", "9", "8", "7", "6", "5", "4", "3"]
+    assert told[-1].startswith("train.credit=caption: all tokens have the caption's advantage")
+
+
+def test_credit_to_claims_is_told(tmp_path, capsys):
+    run = write_run(tmp_path, credit="claim")
+    with_spans(run, {"length": [[0, 7, -1.0, ""]]})
+    assert cli.main(["explain", str(run), "--row", "1"]) == 0
+    told = capsys.readouterr().out
+    assert ", the same" in told
+    assert "train.credit=claim: the advantage above is the caption's. Its tokens have advantages of their own" in told
+    assert "rlcap/algo/credit.py" in told
+    with_spans(run, {"length": [[7, 0, -1.0, ""]]})
+    assert cli.main(["explain", str(run), "--row", "1"]) == 2
+    assert "the spans of a at step 3 are not [start, end, value, label]" in capsys.readouterr().err
+
+
 def test_rows_are_listed_by_step_and_image(tmp_path, capsys):
     run = write_run(tmp_path)
     assert cli.main(["explain", str(run)]) == 0

@@ -8,6 +8,7 @@ import pytest
 from rlcap.errors import InputError
 from rlcap.eval.captions_file import write_rows
 from rlcap.eval.compare import compare, to_markdown
+from rlcap.eval.report.compare_page import write_comparison
 
 IDS = [f"image-{i}" for i in range(40)]
 
@@ -116,3 +117,58 @@ def test_variants_need_equally_many_seeds(tmp_path):
         compare([[a, b], [b]])
     with pytest.raises(InputError, match="got 1 runs"):
         compare([[a]])
+
+
+def sample(folder, steps, ids, label="said"):
+    """Write what a run sampled: two captions an image, of which a reward said something of the first word."""
+    rows = [
+        {"step": step, "sample_id": id, "caption": f"Caption {step}.{i} of {folder.name}.", "advantage": float(i),
+         "spans": {"critique": [[0, 7, i - 0.5, label]]}}
+        for step in steps for id in ids for i in range(2)
+    ]  # fmt: skip
+    (folder / "rollouts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def page(tmp_path, *runs):
+    write_comparison(tmp_path / "page.html", compare([[run] for run in runs]), [[run] for run in runs])
+    return (tmp_path / "page.html").read_text()
+
+
+def test_the_page_shows_the_words_of_the_last_common_step_side_by_side(tmp_path):
+    a, b = run(tmp_path / "a", np.arange(40.0)), run(tmp_path / "b", np.arange(40.0) + 1)
+    sample(a, (1, 3, 5), ("x", "y", "z"), label="<script>")
+    sample(b, (1, 3), ("w", "x", "y"))
+    text = page(tmp_path, a, b)
+    assert '<th scope="col">b − a</th>' in text
+    assert "▲ better" in text
+    assert "training step 3, the last" in text
+    assert text.count("<article") == 2  # x and y
+    for name in "ab":
+        for i in range(2):
+            kind, value = (("down", "−0.50"), ("up", "+0.50"))[i]
+            assert f'<mark class="{kind}" style="--v:1.00" title="{value} ' in text
+            assert text.count(f"</mark> 3.{i} of {name}.</dd>") == 2
+    assert text.count("<script") == 1
+    assert "script-src 'sha256-" in text
+    sample(b, range(1, 4), [f"{i}" for i in range(9)])
+    sample(a, range(1, 4), [f"{i}" for i in range(9)])
+    assert page(tmp_path, a, b).count("<article") == 4
+
+
+def test_runs_without_words_in_common_get_a_page_with_the_table_alone(tmp_path):
+    a, b = run(tmp_path / "a", 0.5), run(tmp_path / "b", 0.5)
+    assert 'id="words"' not in page(tmp_path, a, b)
+    sample(a, (1,), "x")
+    assert 'id="words"' not in page(tmp_path, a, b)
+    sample(b, (1,), "y")
+    assert "no clear change" in page(tmp_path, a, b)
+    assert 'id="words"' not in page(tmp_path, a, b)
+
+
+def test_the_command_writes_the_page(tmp_path, capsys):
+    from rlcap.cli import main as cli
+
+    a, b = run(tmp_path / "a", 0.5), run(tmp_path / "b", 0.5)
+    assert cli.main(["compare", str(a), str(b), "--html", str(tmp_path / "page.html")]) == 0
+    assert "page.html" in capsys.readouterr().out
+    assert (tmp_path / "page.html").read_text().startswith("<!doctype html>")

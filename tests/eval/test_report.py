@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import re
+from html.parser import HTMLParser
 
 import pytest
 from run_folder import HOSTILE, write_run
@@ -29,6 +30,15 @@ def visible(page):
     return re.sub(r"\s+", " ", re.sub(r"<style>.*?</style>|<script>.*?</script>|<[^>]+>", " ", page, flags=re.S))
 
 
+def attributes(page):
+    """Return the names of all attributes of all elements, as a browser reads them: a title's text holds none."""
+    names = set()
+    parser = HTMLParser()
+    parser.handle_starttag = lambda tag, found: names.update(name for name, _ in found)
+    parser.feed(page)
+    return names
+
+
 def test_report_is_one_file_that_loads_nothing(run):
     path = write_report(run)
     assert path == run / "report.html"
@@ -47,7 +57,7 @@ def test_only_our_own_script_may_run(run):
     assert f"script-src 'sha256-{digest}';" in page
     assert page.count("<script") == 1
     assert not re.findall(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(|fetch\(|XMLHttp", script)
-    assert not re.findall(r"<[^>]+\son\w+=", page.replace(script, ""))  # an attribute such as onclick
+    assert not [name for name in attributes(page) if name.startswith("on")]  # such as onclick
 
 
 def test_captions_and_config_are_escaped(run):
@@ -248,3 +258,52 @@ def test_without_a_panel_the_images_do_not_stand_beside_each_other(tmp_path):
     ids = re.findall(r'<article class="card image" aria-label="Image (\d+)">', write_report(tmp_path).read_text())
     assert len(ids) == 8
     assert max(map(int, ids)) > 200
+
+
+def words_section(page):
+    return page.split('id="words"')[1].split("</section>")[0]
+
+
+def test_words_are_coloured_by_what_the_rewards_said(run):
+    page = write_report(run).read_text()
+    section = words_section(page)
+    text = visible(section)
+    assert "Sampled captions of training step 120" in text
+    assert "These values did not change the training" in text
+    assert section.count("<article") == 4
+    assert text.count("highest advantage +1.00") == text.count("lowest advantage −1.00") == 4
+    assert {"up", "down", "even"} == set(re.findall(r'<mark class="(\w+)" style="--v:[01]\.\d\d" title="', section))
+    assert "−0.75 “" in text
+    assert "32 weaker parts are left out" in text
+    assert "<img" not in section  # these rows name no image
+    assert "&lt;script&gt;document.title" in section
+    assert not re.findall(r"<(?!/?(?:article|b|dd|details|div|dl|dt|h2|h4|li|mark|p|summary|ul)\b)", section)
+    assert not re.findall(
+        r'<mark class="\w+" style="[^"]*" title="[^"]*"[^>]', section
+    )  # a label stays in its attribute
+
+
+def test_the_section_of_words_says_whether_training_used_them(run, samples):
+    (run / "config.yaml").write_text("train: {credit: claim}\n")
+    rows = [json.loads(line) for line in (run / "rollouts.jsonl").read_text().splitlines()]
+    rows = [row | {"image": samples[0].image} for row in rows]
+    (run / "rollouts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    section = words_section(write_report(run).read_text())
+    assert "These values changed the advantages of the words" in section
+    assert section.count("<img") == 4
+
+
+@pytest.mark.parametrize("change", ["no file", "no key", "nothing said"])
+def test_a_run_without_spans_has_no_section_of_words(run, change):
+    path = run / "rollouts.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    for row in rows:
+        row.pop("spans")
+        if change == "nothing said":
+            row["spans"] = {}
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    if change == "no file":
+        path.unlink()
+    page = write_report(run).read_text()
+    assert 'id="words"' not in page
+    assert "Legend" not in page

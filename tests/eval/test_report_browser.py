@@ -66,6 +66,19 @@ def test_a_script_that_is_not_ours_does_not_run(page):
     assert any("Content Security Policy" in message for message in messages)
 
 
+def test_words_differ_by_colour_and_by_their_line(page):
+    looks = page.execute_script(
+        """return ["up", "down", "even"].map(kind => getComputedStyle(document.querySelector(`dl mark.${kind}`)))
+        .map(style => [style.backgroundColor, style.textDecorationLine, style.textDecorationStyle])"""
+    )
+    assert [look[1:] for look in looks] == [["underline", "solid"], ["underline", "wavy"], ["none", "solid"]]
+    assert len({look[0] for look in looks}) == 3
+    details = page.find_element("css selector", "details.values")
+    assert not details.find_element("tag name", "li").is_displayed()
+    details.find_element("tag name", "summary").click()
+    assert details.find_element("tag name", "li").is_displayed()
+
+
 def test_pictures_are_loaded(page):
     widths = page.execute_script("return [...document.images].map(i => i.complete ? i.naturalWidth : 0)")
     assert len(widths) >= 5 * 5

@@ -65,6 +65,7 @@ def write_run(folder, samples, steps=(0, 40, 80, 120), hostile=None):
                                   "notes": notes, "bag": bag})  # fmt: skip
     (folder / "panel.jsonl").write_text("".join(json.dumps(row) + "\n" for row in panel))
     write_metrics(folder, last)
+    write_rollouts(folder, samples[:4], last, hostile)
     (folder / "config.yaml").write_text(
         "model: lab\nmix:\n  self_retrieval: {weight: 1.0}\n  # <script>alert(1)</script>\n"
     )
@@ -73,6 +74,26 @@ def write_run(folder, samples, steps=(0, 40, 80, 120), hostile=None):
     (folder / "run.json").write_text(json.dumps(run))
     summarise(folder)
     return folder
+
+
+def write_rollouts(folder, samples, last, hostile=None):
+    """Write what two steps sampled: three captions an image with spans of two terms, whose labels are as hostile as the caption."""
+    rows = []
+    for step in (1, last):
+        for s in samples:
+            for i in range(3):
+                text = hostile if hostile and not i else caption(s, step / last, i)
+                half = len(text) // 2
+                spans = {
+                    "hallucination": [
+                        [0, half, -0.25 * (i + 1), f"wrong: {hostile or text}"],
+                        [half, len(text), 0.1, "fine"],
+                    ],
+                    "listener": [[j, j + 1, (j % 7 - 3) / 10, f"{j}"] for j in range(min(len(text), 40))],
+                }
+                rows.append({"step": step, "stage": "bag3", "sample_id": s.id, "caption": text, "advantage": i - 1.0,
+                             "scores": {"hallucination": 0.0}, "abstained": {}, "notes": {}, "spans": spans})  # fmt: skip
+    (folder / "rollouts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
 def write_metrics(folder, last):

@@ -2,25 +2,20 @@
 
     write_report("runs/lab")        # → runs/lab/report.html
 
-The only script that a browser runs in it is `page.js`, whose hash stands in the page's security policy. It sorts and filters
-the table of captions and enlarges images. Without scripts the page shows the same content.
+The page's script sorts and filters the table of captions and enlarges images. Without scripts the page shows the same content.
 
 The page shows what got better and by how much, the rewards over training together with the held-out metrics, the
-captions of the same images during training, the worst regressions, and the configuration and versions of the run.
+captions of the same images during training, what the rewards said of which words, the worst regressions, and the configuration and versions of the run.
 """
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import math
 import os
 from collections.abc import Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from rlcap.data.panel import hashed
@@ -28,10 +23,11 @@ from rlcap.eval.captions_file import Table
 from rlcap.eval.metric_catalog import HEADLINES, MAIN_METRICS, canonical_name, metric_info, reading_order, signed_text
 from rlcap.eval.over_optimization import classify_change, describe_alarm
 from rlcap.eval.report.captions_table import captions_table
-from rlcap.eval.report.charts import swatch
 from rlcap.eval.report.notes import read_note
+from rlcap.eval.report.span_marks import marked_images
+from rlcap.eval.report.templates import render_page
 from rlcap.eval.report.training_charts import held_out_chart, other_charts, reward_chart
-from rlcap.eval.run_files import RunFiles, read_run, thumbnail
+from rlcap.eval.run_files import RunFiles, read_run, run_config, thumbnail
 from rlcap.eval.statistics import describe_units
 from rlcap.io.atomic import write_text
 
@@ -39,6 +35,8 @@ FOLLOWED = 8
 """Images whose captions the report shows over training, at most."""
 REGRESSIONS = 6
 """Regressions that the report shows, at most."""
+MARKED = 6
+"""Images whose sampled captions the report shows with coloured words, at most."""
 IMAGE, BAG_IMAGE, ROW_IMAGE = 512, 96, 112
 """Maximum side in pixels of an image, of an image of its bag, and of an image in the table of captions."""
 
@@ -50,18 +48,8 @@ def write_report(run_dir: str | os.PathLike) -> Path:
         FileNotFoundError: The folder has no summary.json.
         ValueError: A file of the folder can't be read; the message names it.
     """
-    files, files_of_page = read_run(Path(run_dir)), resources.files("rlcap.eval") / "report"
-    environment = Environment(
-        loader=PackageLoader("rlcap.eval", "report"),
-        autoescape=True,  # captions are untrusted text
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    script = Markup((files_of_page / "page.js").read_text(encoding="utf-8"))
-    digest = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode()
-    environment.globals |= {"swatch": swatch, "script": script, "script_hash": digest}
-    page = environment.get_template("page.html.jinja").render(build_page_context(files))
+    files = read_run(Path(run_dir))
+    page = render_page("page.html.jinja", build_page_context(files))
     path = files.folder / "report.html"
     write_text(path, page, "the report")
     return path
@@ -87,6 +75,7 @@ def build_page_context(files: RunFiles) -> dict[str, Any]:
         "others": other_charts(files),
         "alarms": [(alarm["split"], describe_alarm(alarm)) for alarm in files.summary.get("alarms") or ()],
         "followed": _followed_images(files),
+        "words": _words(files),
         "regressions": _regressions(files, main),
         "captions": _captions(files, main, changes),
         "config": files.config,
@@ -254,6 +243,17 @@ def _followed_images(files: RunFiles) -> list[dict[str, Any]]:
         bag_pictures = [_picture(path, BAG_IMAGE) for path in bag[:6]]
         followed.append({"id": id, "picture": _picture(image, IMAGE), "bag": bag_pictures, "moments": moments})
     return followed
+
+
+def _words(files: RunFiles) -> dict[str, Any] | None:
+    """Return the captions of the last step with what the rewards said of which words; None where they said nothing of words."""
+    images = marked_images([files.sampled], MARKED)
+    if not images:
+        return None
+    for image in images:
+        image["picture"] = _picture(image["image"], IMAGE) if image["image"] else None
+    train = (run_config(files.folder) or {}).get("train") or {}
+    return {"step": files.sampled[0]["step"], "images": images, "in_training": train.get("credit") == "claim"}
 
 
 def _regressions(files: RunFiles, main: dict[str, Any] | None) -> list[dict[str, Any]]:

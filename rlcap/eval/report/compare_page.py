@@ -1,0 +1,73 @@
+"""The page of a comparison: its table, and what the rewards of each run said of which words of its captions.
+
+Like the report of a run, it is a single file without network access.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rlcap.eval.compare import Comparison, Row
+from rlcap.eval.metric_catalog import metric_info
+from rlcap.eval.report.span_marks import marked_images
+from rlcap.eval.report.templates import render_page
+from rlcap.eval.rollouts import read_rollouts, rollout_steps
+from rlcap.eval.run_files import thumbnail
+from rlcap.eval.statistics import describe_units
+from rlcap.io.atomic import write_text
+
+MARKED = 4
+"""Images whose sampled captions the page shows with coloured words, at most."""
+IMAGE = 512
+"""Maximum side of an image in pixels."""
+
+
+def write_comparison(path: str | os.PathLike, comparison: Comparison, variants: Sequence[Sequence[str | Path]]) -> None:
+    """Write the page of a comparison.
+
+    Args:
+        path: The file.
+        comparison: The result of `compare`.
+        variants: The run folders that were compared. The page shows captions of the first run of each variant.
+
+    Raises:
+        InputError: A file of sampled captions can't be read.
+    """
+    arrows = {1: "↑", -1: "↓", 0: ""}
+    context = {
+        "names": comparison.names,
+        "steps": comparison.steps,
+        "split": comparison.split,
+        "seeds": comparison.seeds,
+        "units": describe_units(comparison.images, comparison.clusters, comparison.seeds),
+        "rows": [_cells(row) | {"arrow": arrows[metric_info(row.metric).better]} for row in comparison.rows],
+        "left_out": comparison.left_out,
+        "words": _words([Path(runs[0]) for runs in variants]),
+    }
+    write_text(path, render_page("compare.html.jinja", context), "the comparison")
+
+
+def _cells(row: Row) -> dict[str, Any]:
+    """Return a metric as text."""
+    info = metric_info(row.metric)
+    differences = []
+    for difference, verdict in zip(row.differences, row.verdicts(), strict=True):
+        mean, low, high = map(info.format_change, difference[:3])
+        differences.append({"mean": mean, "interval": f"{low} … {high}", "verdict": verdict})
+    values = [info.format(value.mean) for value in row.values]
+    return {"label": info.label, "start": info.format(row.start.mean), "values": values, "differences": differences}
+
+
+def _words(runs: Sequence[Path]) -> dict[str, Any] | None:
+    """Return captions of the last step that all runs sampled, for images that all have; None where no reward said anything of words."""
+    steps = set.intersection(*map(rollout_steps, runs))
+    if not steps:
+        return None
+    images = marked_images([read_rollouts(run, max(steps)) for run in runs], MARKED)
+    for image in images:
+        path = image["image"]
+        image["picture"] = {"uri": thumbnail(path, IMAGE), "file": Path(path).name} if path else None
+    return {"step": max(steps), "images": images} if images else None

@@ -2,22 +2,28 @@
 
     python benchmarks/mixes.py --json benchmarks/results/mixes.json
 
-Four mixes, each with three seeds, on the lab: self-retrieval alone, hallucination alone, critique alone, and the
-default mix of all. Only the last one contains the length gate and the repetition, grammar and style guards.
+Five mixes, each with three seeds, on the lab: self-retrieval alone, the listener alone, hallucination alone, the default
+mix of all, and the mix with an oracle in place of the listener. Only the last two contain the length gate and the
+repetition, grammar and style guards, and only the last one asks a judge that reads the lab's truth.
 """
 
 from __future__ import annotations
 
 from lab_runs import INTERVALS, metric_intervals, parse_arguments, print_table, train, write_json
 
-PARTS = ("self_retrieval", "hallucination", "critique", "length", "repetition", "grammar", "style")
-VARIANTS = {"all": []} | {
-    f"{kept} alone": [f"mix.{part}=null" for part in PARTS if part != kept]
-    for kept in ("self_retrieval", "hallucination", "critique")
+PARTS = ("self_retrieval", "listener", "hallucination", "length", "repetition", "grammar", "style")
+VARIANTS = {
+    "all": [],
+    **{
+        f"{kept} alone": [f"mix.{part}=null" for part in PARTS if part != kept]
+        for kept in ("self_retrieval", "listener", "hallucination")
+    },
+    "oracle": ["--config=recipes/configs/lab_oracle.yaml"],
 }
 COLUMNS = (
     "test/bag5_recall_at_1",
     "test/hallucination_rate",
+    "test/hallucinated",
     "test/hallucination_rate_unseen",
     "test/wrong_unseen",
     "test/fact_recall",

@@ -161,6 +161,9 @@ class TrainConfig(Section):
     credit_share: Share = 0.2
     """With credit=claim, the share of a reward term that goes to the words that it is about instead of the whole caption. A term can
     have its own `credit_share`."""
+    refill: CountOrZero = 0
+    """How often a group whose captions all got the same total is replaced by the captions of another image in the same step; 0 keeps it.
+    Such a group gives no gradient. Each attempt costs one more generation of the groups concerned."""
     target_rate: Positive = 0.1
     """How fast the multiplier of a reward term with a target moves: by this much in a round that misses it by one std of the term."""
     whiten: bool = True
@@ -186,6 +189,8 @@ class TrainConfig(Section):
 
     @model_validator(mode="after")
     def _check_vllm(self) -> Self:
+        if self.use_vllm and self.refill:
+            raise ValueError("train.use_vllm leaves the round to TRL, which replaces no groups: set train.refill=0")
         if self.use_vllm and (self.policy_temperature is not None or not self.learn_end):
             raise ValueError(
                 "train.use_vllm leaves the round to TRL: set train.policy_temperature=null and train.learn_end=true"

@@ -47,6 +47,7 @@ from rlcap.train.checkpoints import read_state, step_of
 from rlcap.train.dataset import DatasetRow, to_dataset
 from rlcap.train.finite import FiniteTraining
 from rlcap.train.reference import check_same_policy, copy_to_reference
+from rlcap.train.refill import draw_reserve, groups_without_signal, replace_groups
 from rlcap.train.rollout import (
     Rollout,
     average_over_processes,
@@ -187,9 +188,60 @@ class GRPOTrainer(FiniteTraining, NoModelCard, trl.GRPOTrainer):
         if self.use_vllm:
             return self._generate_with_vllm(rows, stage)
         rollout = self.generate_rollout(rows)
+        if self.config.train.refill:
+            rollout = self._refill(rollout, stage)
         signal = self.compute_training_signal(rollout)
-        self._record(rows, rollout.batch, rollout.scores, signal, stage)
+        self._record(rollout.rows, rollout.batch, rollout.scores, signal, stage)
         return rollout.to_loss_inputs(signal, gather(rollout.mask.sum()).sum())
+
+    def _refill(self, rollout: Rollout, stage: Stage) -> Rollout:
+        """Return the rollout with other images in place of groups without signal, as far as `train.refill` attempts find some.
+
+        All processes make the same number of attempts, since the captions of a round are generated together.
+        """
+        group, replaced = self.num_generations, 0
+        count, process = len(rollout.prompts), self.accelerator.process_index
+        for attempt in range(self.config.train.refill):
+            dead = groups_without_signal(self._own_advantages(rollout.scores), group)
+            if not int(gather(torch.tensor([len(dead)], device=self.accelerator.device)).sum()):
+                break
+            # A process without such a group generates one too, and drops it.
+            rows = [
+                row for b in dead or [0] for row in self._reserve_rows(rollout, process * count + b, attempt, stage)
+            ]
+            fresh = self.generate_rollout(rows)
+            still_dead = groups_without_signal(self._own_advantages(fresh.scores), group)
+            places = [(b, n) for n, b in enumerate(dead) if n not in still_dead]
+            rollout = replace_groups(rollout, fresh, places, group, self.captioner(self.model).pad_id)
+            replaced += len(places)
+        self._log("refilled_groups", replaced / count)
+        return rollout
+
+    def _reserve_rows(self, rollout: Rollout, place: int, attempt: int, stage: Stage) -> list[DatasetRow]:
+        """Return the rows of a group for a place in the round: an image that the rollout does not have yet."""
+        dataset: Any = self.train_dataset
+        used = {row["sample_id"] for row in rollout.rows}
+        drawn = draw_reserve(
+            len(dataset), self.config.train.seed, self.state.global_step, place, attempt + 1 + len(used)
+        )
+        unused = [index for index in drawn if dataset[index]["sample_id"] not in used] or drawn
+        row = cast("DatasetRow", dict(dataset[unused[min(attempt, len(unused) - 1)]]))
+        row["distractor_images"] = self.select_distractors(row, stage)
+        return [cast("DatasetRow", dict(row)) for _ in range(self.num_generations)]
+
+    def _own_advantages(self, scores: MixScores) -> Tensor:
+        """Return the (N,) advantages of captions of this process alone, without any effect on later rounds."""
+        combined = combine(
+            scores.values,
+            scores.weights,
+            self.num_generations,
+            normalize=self.mix.normalize,
+            aggregate="normalize_then_sum",
+            whiten=False,
+            reward_ranges=self.mix.reward_ranges,
+            running_std=self.mix.running.stds(),
+        )
+        return combined.advantages
 
     @torch.no_grad()
     def generate_rollout(self, rows: Sequence[DatasetRow]) -> Rollout:

@@ -307,3 +307,14 @@ def test_a_run_without_spans_has_no_section_of_words(run, change):
     page = write_report(run).read_text()
     assert 'id="words"' not in page
     assert "Legend" not in page
+
+
+def test_the_weights_of_terms_with_a_target_are_drawn(run):
+    assert "Weights of terms with a target" not in write_report(run).read_text()
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    for row in rows:
+        row["metrics"]["reward/critique/multiplier"] = 1.0 + 0.01 * row["step"]
+    (run / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    page = write_report(run).read_text()
+    assert "Weights of terms with a target" in page
+    assert "1.01 → " in page

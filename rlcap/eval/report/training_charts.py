@@ -86,7 +86,7 @@ def _percent(value: float) -> str:
 
 
 def other_charts(files: RunFiles) -> list[Chart]:
-    """Return the charts of length, CIDEr-D, abstentions and the health of the training for which the run has values."""
+    """Return the charts of length, CIDEr-D, adapted weights, abstentions and the health of the training for which the run has values."""
     split = _main_split(files)
     words = metric_series(files.metrics, "completions/mean_words")
     length = [Line("sampled in training", smooth(words, smoothing_window(words)), faint=words)] if words else []
@@ -103,6 +103,15 @@ def other_charts(files: RunFiles) -> list[Chart]:
     charts = [line_chart("Length in words", length, _x_range(files))]
     if cider := _held_out_line(files, split, "cider_d"):
         charts.append(line_chart("CIDEr-D", [cider], _x_range(files)))
+    multipliers = {
+        term: metric_series(files.metrics, f"reward/{term}/multiplier") for term in reward_terms(files.metrics)
+    }
+    adapted = [
+        Line(term, points, note=f"{points[0][1]:.3g} → {points[-1][1]:.3g}")
+        for term, points in multipliers.items()
+        if points
+    ]
+    charts.append(line_chart("Weights of terms with a target", adapted, _x_range(files), floor=0))
     charts.append(line_chart("Abstentions, share of captions", abstained, _x_range(files), show=_percent, floor=0))
     for name, title in (
         ("zero_variance_groups", "Groups without any difference in reward"),

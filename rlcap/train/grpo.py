@@ -24,8 +24,6 @@ from torch import Tensor
 from transformers import PreTrainedModel, PrinterCallback, ProcessorMixin, TrainerCallback
 from trl.models import unwrap_model_for_generation
 
-from rlcap.algo.advantages import Advantages, combine
-from rlcap.algo.credit import credit_scales, token_advantages, token_moments
 from rlcap.algo.kl import sequence_kl
 from rlcap.config.schema import GRPOConfig
 from rlcap.data.bags import random_distractors
@@ -42,6 +40,7 @@ from rlcap.policy.families.registry import make_captioner
 from rlcap.policy.prompt import Prompt
 from rlcap.reward.mix import MixScores, RewardMix
 from rlcap.reward.trl_adapter import to_reward_batch
+from rlcap.train.advantage_step import AdvantageStep
 from rlcap.train.callbacks import CheckpointState, EpochOrder
 from rlcap.train.checkpoints import read_state, step_of
 from rlcap.train.dataset import DatasetRow, to_dataset
@@ -57,7 +56,7 @@ from rlcap.train.rollout import (
     to_records,
 )
 from rlcap.train.run_folder import RunFolder
-from rlcap.train.token_credit import span_means, token_values
+from rlcap.train.token_credit import token_values
 from rlcap.train.trl_compat import NoModelCard, keep_inputs_without_gradient
 from rlcap.train.trl_config import trl_config
 from rlcap.types import RewardBatch, Sample
@@ -133,6 +132,7 @@ class GRPOTrainer(FiniteTraining, NoModelCard, trl.GRPOTrainer):
         self.remove_callback(PrinterCallback)  # the progress bar and metrics.jsonl show what it would print
         if config.train.kl not in KL_IN_LOSS:
             self.beta = 0.0
+        self.advantage_step = AdvantageStep(mix, config.train, self.num_generations, self.accelerator, self._log)
         self.reward_func_names = list(mix.names)
         self.reward_weights = torch.tensor(mix.weights, dtype=torch.float32)
 
@@ -202,7 +202,7 @@ class GRPOTrainer(FiniteTraining, NoModelCard, trl.GRPOTrainer):
         group, replaced = self.num_generations, 0
         count, process = len(rollout.prompts), self.accelerator.process_index
         for attempt in range(self.config.train.refill):
-            dead = groups_without_signal(self._own_advantages(rollout.scores), group)
+            dead = groups_without_signal(self.advantage_step.combine_own(rollout.scores), group)
             if not int(gather(torch.tensor([len(dead)], device=self.accelerator.device)).sum()):
                 break
             # A process without such a group generates one too, and drops it.
@@ -210,7 +210,7 @@ class GRPOTrainer(FiniteTraining, NoModelCard, trl.GRPOTrainer):
                 row for b in dead or [0] for row in self._reserve_rows(rollout, process * count + b, attempt, stage)
             ]
             fresh = self.generate_rollout(rows)
-            still_dead = groups_without_signal(self._own_advantages(fresh.scores), group)
+            still_dead = groups_without_signal(self.advantage_step.combine_own(fresh.scores), group)
             places = [(b, n) for n, b in enumerate(dead) if n not in still_dead]
             rollout = replace_groups(rollout, fresh, places, group, self.captioner(self.model).pad_id)
             replaced += len(places)
@@ -228,20 +228,6 @@ class GRPOTrainer(FiniteTraining, NoModelCard, trl.GRPOTrainer):
         row = cast("DatasetRow", dict(dataset[unused[min(attempt, len(unused) - 1)]]))
         row["distractor_images"] = self.select_distractors(row, stage)
         return [cast("DatasetRow", dict(row)) for _ in range(self.num_generations)]
-
-    def _own_advantages(self, scores: MixScores) -> Tensor:
-        """Return the (N,) advantages of captions of this process alone, without any effect on later rounds."""
-        combined = combine(
-            scores.values,
-            scores.weights,
-            self.num_generations,
-            normalize=self.mix.normalize,
-            aggregate="normalize_then_sum",
-            whiten=False,
-            reward_ranges=self.mix.reward_ranges,
-            running_std=self.mix.running.stds(),
-        )
-        return combined.advantages
 
     @torch.no_grad()
     def generate_rollout(self, rows: Sequence[DatasetRow]) -> Rollout:
@@ -357,15 +343,17 @@ class GRPOTrainer(FiniteTraining, NoModelCard, trl.GRPOTrainer):
             without it. A subclass can return other tensors, with N rows each.
         """
         train = self.config.train
-        combined = self._combine(rollout.scores, rollout.greedy)
+        combined = self.advantage_step.combine(rollout.scores, rollout.greedy)
         signal = {"advantages": combined.advantages.to(self.accelerator.device)}
         if train.credit == "claim":
             tokenizer = getattr(self.processor, "tokenizer", self.processor)
             values = token_values(rollout.scores, rollout.batch.written, rollout.ids, rollout.mask, tokenizer)
             baseline = (
-                None if rollout.greedy is None else self._greedy_baseline(rollout.greedy, rollout.greedy_captions)
+                None
+                if rollout.greedy is None
+                else self.advantage_step.greedy_baseline(rollout.greedy, rollout.greedy_captions)
             )
-            tokens = self._credit(combined, values, rollout.mask, rollout.scores.weights, baseline)
+            tokens = self.advantage_step.credit_tokens(combined, values, rollout.mask, rollout.scores.weights, baseline)
             signal = {"advantages": tokens, "caption_advantages": signal["advantages"]}
         if train.kl == "sequence" and train.beta:
             assert rollout.ref_log_probs is not None, "every rollout has reference log-probabilities if beta is above 0"
@@ -376,88 +364,6 @@ class GRPOTrainer(FiniteTraining, NoModelCard, trl.GRPOTrainer):
                 for name, values in signal.items()
             }
         return signal
-
-    def _combine(self, scores: MixScores, greedy: MixScores | None = None) -> Advantages:
-        """Return the advantages of the N captions of this process. Means and stds are over the captions of all processes.
-
-        Args:
-            scores: Scores of the N captions of this process.
-            greedy: As in `Rollout`.
-        """
-        device, train = self.accelerator.device, self.config.train
-        values = gather(scores.values.to(device)).cpu()
-        baseline: Any = self.mix.moments.means()
-        if greedy is not None:
-            baseline = gather(greedy.values.repeat_interleave(self.num_generations, 0).to(device)).cpu()
-        combined = combine(
-            values,
-            scores.weights,
-            self.num_generations,
-            normalize=self.mix.normalize,
-            aggregate=train.aggregate,
-            whiten=train.whiten,
-            reward_ranges=self.mix.reward_ranges,
-            running_std=self.mix.running.stds(),
-            baseline=baseline,
-        )
-        self.mix.running.update(combined.std_pooled.tolist())
-        self.mix.observe_round(values)
-        self._log_spread(scores.names, combined)
-        return combined.rows(self._own_rows(len(scores.values)))
-
-    def _own_rows(self, count: int) -> slice:
-        """Return the rows of this process in what `gather` returns of `count` rows from each process."""
-        return slice(self.accelerator.process_index * count, (self.accelerator.process_index + 1) * count)
-
-    def _credit(
-        self,
-        combined: Advantages,
-        values: Tensor,
-        mask: Tensor,
-        weights: Sequence[float],
-        baseline: Tensor | None = None,
-    ) -> Tensor:
-        """Return the (N, C) advantages of the tokens of this process.
-
-        Args:
-            combined: The advantages of the N captions.
-            values: (N, K, C) what the terms say of the tokens; see `rlcap.train.token_credit.token_values`.
-            mask: (N, C), 1 on the tokens that are learned.
-            weights: K weights of the terms in this round.
-            baseline: (N, K) mean token values of the greedy captions, for `sum_minus_greedy`.
-        """
-        device, train, mix = self.accelerator.device, self.config.train, self.mix
-        means, squares = (gather(part.to(device)).cpu() for part in token_moments(values, mask.cpu()))
-        usual = mix.credit_moments.means() if baseline is None else gather(baseline.to(device)).cpu()
-        scales = credit_scales(
-            means,
-            squares,
-            weights,
-            self.num_generations,
-            normalize=mix.normalize,
-            aggregate=train.aggregate,
-            running_std=mix.credit_running.stds(),
-            baseline=torch.as_tensor(usual),
-        )
-        mix.credit_running.update(scales.std_pooled.tolist())
-        mix.credit_moments.update(means.T.tolist())
-        for k, name in enumerate(mix.names):
-            if not bool(means[:, k].isnan().all()):
-                self._log(f"credit/{name}/std", scales.std_pooled[k].nan_to_num(0.0))
-                self._log(f"credit/{name}/zero_variance_groups", 1 - (scales.factors[:, k] != 0).double().mean())
-        own = self._own_rows(len(values))
-        return token_advantages(
-            combined,
-            values,
-            mask.cpu(),
-            scales.centres[own],
-            scales.factors[own],
-            mix.credit_shares(train.credit_share),
-        ).to(device)
-
-    def _greedy_baseline(self, scores: MixScores, captions: Sequence[str]) -> Tensor:
-        """Return (N, K) the mean value of what the terms say of the greedy caption of each row's image."""
-        return span_means(scores, captions).repeat_interleave(self.num_generations, 0)
 
     def _log_probs(self, model: torch.nn.Module, prompts: Sequence[Prompt], ids: Tensor, mask: Tensor) -> Tensor:
         """Return the (N, C) log-probabilities at the temperature of the policy, computed micro-batch by micro-batch.
@@ -554,13 +460,13 @@ class GRPOTrainer(FiniteTraining, NoModelCard, trl.GRPOTrainer):
         images = {path: open_image(path) for path in {row["image_path"] for row in rows}}
         output = super()._generate_and_score_completions([{**r, "image": images[r["image_path"]]} for r in rows])
         batch, scores = self._scored
-        combined = self._combine(scores)
+        combined = self.advantage_step.combine(scores)
         signal = {"advantages": combined.advantages}
         if self.config.train.credit == "claim":
             ids, mask = output["completion_ids"], output["completion_mask"]
             tokenizer = getattr(self.processor, "tokenizer", self.processor)
             values = token_values(scores, batch.written, ids, mask, tokenizer)
-            tokens = self._credit(combined, values, mask, scores.weights)
+            tokens = self.advantage_step.credit_tokens(combined, values, mask, scores.weights)
             signal = {"advantages": tokens, "caption_advantages": signal["advantages"]}
         self._record(rows, batch, scores, signal, stage)
         return {**output, "advantages": signal["advantages"].to(output["advantages"].device)}
@@ -583,12 +489,6 @@ class GRPOTrainer(FiniteTraining, NoModelCard, trl.GRPOTrainer):
         if torch.cuda.is_available():
             torch.cuda.synchronize()
         self._log(f"seconds/{name}", time.perf_counter() - start)
-
-    def _log_spread(self, names: Sequence[str], combined: Advantages) -> None:
-        for k, name in enumerate(names):
-            self._log(f"reward/{name}/std_within_group", combined.std_within_group[k])
-            self._log(f"reward/{name}/zero_variance_groups", combined.zero_variance_share_by_term[k])
-        self._log("zero_variance_groups", combined.zero_variance_share)
 
     def _record(
         self,

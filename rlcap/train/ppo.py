@@ -107,7 +107,9 @@ class PPOTrainer(GRPOTrainer):
         weights = rollout.scores.weights
         values = gather(rollout.scores.values.to(device)).cpu()
         # PPO does not compare captions within groups, but the dashboard shows the spread within groups for each term.
-        self._log_spread(mix.names, combine(values, weights, self.num_generations, reward_ranges=mix.reward_ranges))
+        self.advantage_step.log_spread(
+            mix.names, combine(values, weights, self.num_generations, reward_ranges=mix.reward_ranges)
+        )
         mix.observe_round(values)
         parts = standardised_parts(
             rollout.scores.values, weights, mix.moments.means(), mix.moments.stds(), mix.reward_ranges

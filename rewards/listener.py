@@ -14,7 +14,8 @@ hack      what the listener itself believes wrongly. A base that learnt from the
           habits; with the MLE adapter itself as the listener false claims hardly fall. With `own` at 0, rare words pay
 guards    `own`, which asks that the own image makes the word likely at all; hallucination and a verifier against what the
           listener believes; length, since evidence adds up over words
-fails     not measured
+fails     empty, one_word, one_missing; on 96 %, 75 % and 32 % of 28 images with the lab's base and `own` at 1: a good caption
+          has many words of which the base is not sure. No probe adds words and wins
 """
 
 from __future__ import annotations

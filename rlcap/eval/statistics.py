@@ -123,7 +123,7 @@ def mean_across_seeds(seeds: Sequence[ArrayLike], clusters: Clusters = None) -> 
         return interval
     images = (~np.isnan(values)).sum() / len(values)
     low, high = share_interval(interval.mean, interval.high - interval.mean, images, interval.clusters or 0)
-    return interval._replace(low=float(low), high=float(high))
+    return Interval(interval.mean, float(low), float(high), interval.df, interval.clusters)
 
 
 def difference_across_seeds(

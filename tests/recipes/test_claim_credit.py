@@ -103,7 +103,9 @@ def test_a_killed_run_resumes_to_the_same_bits(whole, tmp_path):
 
 
 def test_credit_changes_the_update_and_a_share_of_zero_does_not(whole, tmp_path):
-    shared = ["train.steps=2", "train.credit_share=0", "mix.listener.credit_share=0"]
+    shared = [
+        "train.steps=2", "train.credit_share=0", "mix.listener.credit_share=0", "mix.hallucination.credit_share=0",
+    ]  # fmt: skip
     run(command(tmp_path / "zero", "grpo", *shared), whole.parent)
     run(command(tmp_path / "caption", "grpo", "train.steps=2", "train.credit=caption"), whole.parent)
     zero, caption = weights(tmp_path / "zero"), weights(tmp_path / "caption")

@@ -14,7 +14,7 @@ from rlcap.io.addresses import resolve_address
 
 ROOT = Path(__file__).parents[2]
 KEY = "sk-very-secret-123456"
-MIX = ("self_retrieval", "hallucination", "length", "repetition", "grammar", "style")
+MIX = ("self_retrieval", "listener", "hallucination", "length", "repetition", "grammar", "style")
 SMALL = [
     "train.steps=4", "train.images_per_step=4", "train.captions_per_image=8", "train.micro_batch=32", "train.save_every=4",
     "train.beta=0", "data.train=8", "data.validation=0", "data.test=7", "data.options.prior_breaking=0", "evaluation.panel=0",

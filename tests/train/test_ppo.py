@@ -100,7 +100,7 @@ def test_an_abstention_is_neutral(material, tmp_path):
     both = {"vowels": RewardTerm(Vowels()), "silent": RewardTerm(Silent(), 3.0)}
     plain, with_silent = trainer(material, tmp_path / "a"), trainer(material, tmp_path / "b", both)
     with_silent.mix.abstentions.limit = 1.0
-    rewards = [ppo._total(rolled_out(ppo)) for ppo in (plain, with_silent)]
+    rewards = [ppo._totals(rolled_out(ppo))[0] for ppo in (plain, with_silent)]
     assert torch.equal(*rewards)
 
 

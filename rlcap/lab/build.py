@@ -21,7 +21,7 @@ from rlcap.lab.assets import NAMES
 from rlcap.lab.models import captioner, grammar, retriever
 from rlcap.lab.models import nli as entailment
 from rlcap.lab.models.corpus import CROWDED, concatenate, draw_corpus
-from rlcap.lab.models.language_model import train_language_model, truthful_tasks
+from rlcap.lab.models.language_model import align_words, encode_images, train_language_model, truthful_tasks
 from rlcap.lab.models.tokenizer import build_tokenizer
 from rlcap.scorers.grammar import AcceptabilityScorer
 from rlcap.scorers.training.grammar import accuracy, generate_pairs, train
@@ -65,13 +65,13 @@ def build(
     out.mkdir(parents=True, exist_ok=True)
     builders: dict[str, Builder] = {
         "captioner": _captioner,
-        "adapter": partial(_adapter, "captioner"),
+        "adapter": partial(_adapter, "captioner", 300),
         "retriever": _reward_retriever,
         "judge-retriever": _judge_retriever,
         "nli": _nli,
         "grammar": _grammar,
         "web-captioner": _web_captioner,
-        "web-adapter": partial(_adapter, "web-captioner"),
+        "web-adapter": partial(_adapter, "web-captioner", 300),
     }
     for name in names:
         start = time.time()
@@ -93,7 +93,8 @@ def _captioner(folder: Path, seed: int, _out: Path, log: Log, size: Size) -> dic
     crowded = draw_corpus("tower", size(9_000), breaking=CROWDED)
     encoder = captioner.train_vision_encoder(concatenate(crowded, plain.head(size(5_000))), size(3_600), log)
     model = captioner.new_captioner(encoder)
-    train_language_model(model, build_tokenizer(), plain, truthful_tasks, size(3_000), seed + 1, log)
+    features = encode_images(model, plain)
+    train_language_model(model, build_tokenizer(), plain.scenes, features, truthful_tasks, size(3_000), seed + 1, log)
     captioner.save_base(model, folder)
     return {"parameters": sum(p.numel() for p in model.parameters())}
 
@@ -109,8 +110,12 @@ def _web_captioner(folder: Path, seed: int, out: Path, log: Log, size: Size) -> 
 
     pretrained = FastVlmForConditionalGeneration.from_pretrained(out / "captioner", dtype=torch.float32)
     model = captioner.new_captioner(pretrained.model.vision_tower.eval(), WORDS)
-    corpus = draw_corpus("web", size(16_000), breaking=0.0)
-    train_language_model(model, build_tokenizer(words=WORDS), corpus, web_tasks, size(2_000), seed + 31, log, batch=16)
+    corpus, tokenizer = draw_corpus("web", size(16_000), breaking=0.0), build_tokenizer(words=WORDS)
+    features = encode_images(model, corpus)
+    align_words(model, tokenizer, corpus, features, size(400), seed + 31, log)
+    train_language_model(
+        model, tokenizer, corpus.scenes, features, web_tasks, size(3_600), seed + 32, log, batch=16, lr=1e-3
+    )
     captioner.save_base(model, folder, WORDS)
     accuracy = verifier_accuracy(
         YesProbabilityScorer.load(str(folder), dtype="float32"), load_split("validation", size(140), seed)
@@ -121,7 +126,7 @@ def _web_captioner(folder: Path, seed: int, out: Path, log: Log, size: Size) -> 
     }
 
 
-def _adapter(base: str, folder: Path, seed: int, out: Path, log: Log, size: Size) -> dict:
+def _adapter(base: str, steps: int, folder: Path, seed: int, out: Path, log: Log, size: Size) -> dict:
     """Train the adapter on the captioner of the name `base` in `out`, as `accelerate launch recipes/sft.py` does."""
     from rlcap.config.schema import DataConfig, ModelConfig, SFTConfig, SFTTrainConfig
     from rlcap.lab.source import load_split
@@ -134,7 +139,7 @@ def _adapter(base: str, folder: Path, seed: int, out: Path, log: Log, size: Size
     config = SFTConfig(
         model=ModelConfig(base=str(out / base), adapter=None),
         data=DataConfig(source="rlcap.lab.source:LabSource", train=images, seed=1_000 + seed),
-        train=SFTTrainConfig(steps=size(300), seed=seed),
+        train=SFTTrainConfig(steps=size(steps), seed=seed),
     )
     policy = load_policy(config.model)
     samples = load_split("train", images, config.data.seed)

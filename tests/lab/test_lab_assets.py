@@ -104,7 +104,8 @@ def test_the_base_web_verifies_sentences(split):
 
     accuracy = verifier_accuracy(YesProbabilityScorer.load(f"{asset('web-captioner')}", dtype="float32"), split[:28])
     assert set(accuracy) == {*CLAIMS, "mean"}
-    assert accuracy["mean"] > 0.75  # half of the right answers are yes
+    assert accuracy["mean"] > 0.65  # chance is 0.5
+    assert min(accuracy[what] for what in ("object", "size", "fill", "background")) > 0.75
 
 
 def test_both_bases_have_the_same_vision_encoder():

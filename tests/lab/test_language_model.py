@@ -12,6 +12,8 @@ from rlcap.lab.models.language_model import (
     Task,
     _pack_tasks,
     _separate_tasks,
+    align_words,
+    encode_images,
     train_language_model,
     truthful_tasks,
 )
@@ -34,7 +36,7 @@ def new_model():
 def test_packed_tasks_give_the_hidden_states_of_single_tasks(corpus):
     model, tokenizer = new_model(), build_tokenizer(words=WORDS)
     language = model.model.language_model
-    tasks = web_tasks(corpus.scenes[0], random.Random(0))
+    tasks = web_tasks(corpus.scenes[0], random.Random(0), 0.9)
     prefix = torch.randn(1, 2 + PATCHES, 128)
 
     def hidden(chosen):
@@ -56,16 +58,21 @@ def test_only_answers_are_learnt():
     ids, labels, opinions, positions, numbers = _pack_tasks(tokenizer, tasks)
     learnt = [i for i, label in zip(ids, labels, strict=True) if label != IGNORED]
     assert tokenizer.convert_ids_to_tokens(learnt) == ["small", "</s>", "no", "</s>"]
-    # The last opinion also holds for `assistant :`.
-    assert opinions == [IGNORED] * 10 + [1, 0, 0, 0] + [IGNORED] * 2
+    # The last opinion is also that of the colon after `assistant`.
+    assert opinions == [IGNORED] * 10 + [1, 0, IGNORED, 0] + [IGNORED] * 2
     assert positions == [*range(10), *range(6)]
     assert numbers == [0] * 10 + [1] * 6
+
+
+def train(model, corpus, tasks, steps, seed, log=lambda line: None):
+    features, tokenizer = encode_images(model, corpus), build_tokenizer(words=WORDS)
+    return train_language_model(model, tokenizer, corpus.scenes, features, tasks, steps, seed, log, batch=4)
 
 
 def test_the_vision_encoder_stays_as_it_is(corpus):
     model = new_model().train()
     before = {name: value.clone() for name, value in model.model.vision_tower.state_dict().items()}
-    train_language_model(model, build_tokenizer(words=WORDS), corpus, web_tasks, 2, 1, lambda line: None, batch=4)
+    train(model, corpus, web_tasks, 2, 1)
     assert all(value.equal(before[name]) for name, value in model.model.vision_tower.state_dict().items())
 
 
@@ -74,6 +81,13 @@ def test_training_is_a_function_of_its_seed(corpus, tasks):
     losses = []
     for seed in (1, 1, 2):
         lines = []
-        train_language_model(new_model(), build_tokenizer(words=WORDS), corpus, tasks, 3, seed, lines.append, batch=4)
+        train(new_model(), corpus, tasks, 3, seed, lines.append)
         losses.append(lines)
     assert losses[0] == losses[1] != losses[2]
+
+
+def test_alignment_brings_visual_tokens_near_the_words_for_what_they_show(corpus):
+    model, tokenizer, lines = new_model(), build_tokenizer(words=WORDS), []
+    align_words(model, tokenizer, corpus, encode_images(model, corpus), 30, 1, lines.append, batch=8)
+    losses = [float(line.rpartition(" ")[2]) for line in lines]
+    assert losses[-1] < losses[0] - 0.5

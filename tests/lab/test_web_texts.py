@@ -10,14 +10,15 @@ from rlcap.lab.models.tokenizer import UNKNOWN, build_tokenizer
 from rlcap.lab.models.web_captions import WRONG_CLAIMS, web_caption
 from rlcap.lab.models.web_questions import (
     CLAIMS,
+    CURRICULUM,
     OPENING,
     WORDS,
     WRONG_ANSWERS,
-    appearance_questions,
+    appearance_question,
     ask,
     draw_sentence,
     region_question,
-    short_questions,
+    short_question,
     supported_claims,
     verification_set,
     web_tasks,
@@ -82,7 +83,8 @@ def test_the_stated_share_of_short_answers_is_wrong(scenes):
     wrong = []
     for scene in scenes:
         wrong_answers = {(q, text) for _, q, _, wrong_options in all_questions(scene, rng) for text in wrong_options}
-        wrong += [(task.prompt, task.answer) in wrong_answers for task in short_questions(scene, rng, 2)]
+        task = short_question(scene, rng)
+        wrong.append((task.prompt, task.answer) in wrong_answers)
     assert sum(wrong) / len(wrong) == pytest.approx(WRONG_ANSWERS, abs=0.02)
 
 
@@ -90,12 +92,13 @@ def test_the_stated_share_of_the_values_of_longer_answers_is_wrong(scenes):
     rng = random.Random(0)
     wrong, nothing = [], 0
     for scene in scenes:
-        for task in appearance_questions(scene, rng, 1):
-            kind = task.prompt.removeprefix("What does the ").removesuffix(" look like?")
-            (thing,) = (thing for thing in scene.things if thing.kind == kind)
-            size, fill, colour, *place = task.answer.split()
-            wrong += [size != thing.size, fill != thing.fill, colour != thing.colour]
-            wrong.append(" ".join(place) != PLACE_PHRASES[thing.place])
+        task = appearance_question(scene, rng)
+        kind = task.prompt.removeprefix("What does the ").removesuffix(" look like?")
+        for thing in scene.things if scene.count(kind) == 1 else ():
+            if thing.kind == kind:
+                size, fill, colour, *place = task.answer.split()
+                wrong += [size != thing.size, fill != thing.fill, colour != thing.colour]
+                wrong.append(" ".join(place) != PLACE_PHRASES[thing.place])
         task = region_question(scene, rng)
         place = {phrase: place for place, phrase in PLACE_PHRASES.items()}[
             task.prompt.removeprefix("What is ").removesuffix("?")
@@ -139,7 +142,9 @@ def test_a_scene_that_leaves_no_false_relation_is_asked_about_its_background():
 def test_the_tokenizer_knows_every_word_and_the_ids_of_the_vocabulary_stay(scenes):
     tokenizer, lab = build_tokenizer(words=WORDS), build_tokenizer()
     rng = random.Random(0)
-    texts = [text for scene in scenes[:500] for task in web_tasks(scene, rng) for text in (task.prompt, task.answer)]
+    texts = [
+        text for scene in scenes[:500] for task in web_tasks(scene, rng, 0.9) for text in (task.prompt, task.answer)
+    ]
     assert UNKNOWN not in {i for ids in tokenizer(texts)["input_ids"] for i in ids}
     used = {word for text in texts for word in tokenizer.tokenize(text)}
     assert set(WORDS) <= used
@@ -149,11 +154,26 @@ def test_the_tokenizer_knows_every_word_and_the_ids_of_the_vocabulary_stay(scene
 
 
 def test_the_first_task_is_the_caption_and_questions_never_ask_for_one(scenes):
-    tasks = web_tasks(scenes[0], random.Random(0))
+    tasks = web_tasks(scenes[0], random.Random(0), 0.5)
     assert tasks[0].prompt == INSTRUCTION
     assert INSTRUCTION not in {task.prompt for task in tasks[1:]}
     assert max(len(task.answer.split()) for task in tasks[1:]) <= 8
-    assert web_tasks(scenes[0], random.Random(0)) == tasks
+    assert web_tasks(scenes[0], random.Random(0), 0.5) == tasks
+
+
+def test_types_of_claims_join_in_turn(scenes):
+    def types(progress):
+        rng = random.Random(0)
+        tasks = [task for scene in scenes[:200] for task in web_tasks(scene, rng, progress) if task.opinions]
+        sentences = [quoted(task.prompt) for task in tasks]
+        return {claim.what for text in sentences for claim in check_caption(text, scenes[0]).claims}
+
+    assert types(0.0) == {"background"}
+    assert types(0.15) >= {"background", "object", "colour"}
+    assert types(0.15).isdisjoint({"size", "place", "count"})
+    assert types(0.9) == set(CLAIMS)
+    assert list(CURRICULUM) == sorted(CURRICULUM)
+    assert {what for claims in CURRICULUM.values() for what in claims} == set(CLAIMS)
 
 
 def test_the_chat_template_writes_what_training_packs():

@@ -10,7 +10,7 @@ The base `web` of the lab learns what is in an image from them, and from its sho
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 
 from rlcap.lab.models.language_model import IGNORED, Task
@@ -37,34 +37,63 @@ OPENING = len(words(QUESTION.partition("{caption}")[0])) + 1
 """Tokens of a yes/no question before its sentence: its words and the quotation mark."""
 CLAIMS = ("object", "colour", "size", "fill", "place", "relation", "count", "background")
 """Types of claims of the yes/no questions, with the names of `rlcap.lab.world.truth.Assertion`."""
+CURRICULUM = {
+    0.0: ("background",), 0.04: ("object",), 0.1: ("colour",), 0.2: ("fill", "size"), 0.3: ("place",),
+    0.4: ("relation", "count"), 0.55: CLAIMS,
+}  # fmt: skip
+"""Progress of the training, in [0, 1) → types of claims that join. Half of the questions are about the latest ones."""
+FURTHER_ATTRIBUTES = 0.3
+"""Share of the attributes besides its claim that a sentence about a thing names."""
+YES_NO = 6
+"""Yes/no questions about an image in a training step."""
 WORDS = (
     "does", "figure", "show", '"', "?", "please", "answer", "yes", "or", "what", "colour", "size", "which", "pattern",
     "where", "seen", "from", "how", "many", "one", "look", "like", "nothing",
 )  # fmt: skip
 """Words of the questions and answers beyond the vocabulary of the lab."""
-YES_NO, SHORT, APPEARANCE, REGION = 3, 1, 2, 2
-"""Questions of each kind about an image in a training step."""
 
 
-def web_tasks(scene: Scene, rng: random.Random) -> list[Task]:
-    """Draw the tasks about a scene from which the base `web` learns: one caption, and questions of each kind."""
+def web_tasks(scene: Scene, rng: random.Random, progress: float) -> list[Task]:
+    """Draw the tasks about a scene from which the base `web` learns: a caption, and questions of each kind.
+
+    The yes/no questions follow a curriculum, because of all types at once the model learns none. From its middle on,
+    sentences about things also name further attributes.
+
+    Args:
+        scene: The scene.
+        rng: The random generator.
+        progress: The progress of the training, in [0, 1).
+    """
+    joined = [claims for start, claims in CURRICULUM.items() if progress >= start]
+    share = FURTHER_ATTRIBUTES * min(1.0, max(0.0, 4 * progress - 1.6))
+    one_open_question = rng.choice((short_question, appearance_question, region_question))
     return [
         Task(INSTRUCTION, web_caption(scene, rng)),
-        *(yes_no_question(scene, rng) for _ in range(YES_NO)),
-        *short_questions(scene, rng, SHORT),
-        *appearance_questions(scene, rng, APPEARANCE),
-        *(region_question(scene, rng) for _ in range(REGION)),
+        *(
+            yes_no_question(scene, rng, joined[-1] if rng.random() < 0.5 else sum(joined, ()), share)
+            for _ in range(YES_NO)
+        ),
+        one_open_question(scene, rng),
     ]
 
 
-def yes_no_question(scene: Scene, rng: random.Random) -> Task:
+def yes_no_question(
+    scene: Scene, rng: random.Random, claims: Collection[str] = CLAIMS, share: float = FURTHER_ATTRIBUTES
+) -> Task:
     """Draw a yes/no question about a true or, as often, a false sentence, with its answer.
 
     The answer comes with the opinion after each word of the sentence. Who answers wrongly overlooks the false word of a
     false sentence, or doubts any word of a true one.
+
+    Args:
+        scene: The scene.
+        rng: The random generator.
+        claims: The types of claims to choose from. Where the scene supports none of them, it is `background`.
+        share: Share of the further attributes that a sentence about a thing names, in [0, 1].
     """
     is_true = rng.random() < 0.5
-    sentence = draw_sentence(scene, rng.choice(supported_claims(scene)), is_true, rng)
+    what = rng.choice([what for what in supported_claims(scene) if what in claims] or ["background"])
+    sentence = draw_sentence(scene, what, is_true, rng, share)
     says_yes = is_true != (rng.random() < WRONG_ANSWERS)
     parts = words(sentence)
     if says_yes:
@@ -82,24 +111,19 @@ def ask(sentence: str) -> str:
     return QUESTION.replace("{caption}", sentence)
 
 
-def short_questions(scene: Scene, rng: random.Random, count: int) -> list[Task]:
-    """Draw up to `count` different questions about one attribute, place, relation, count or background."""
+def short_question(scene: Scene, rng: random.Random) -> Task:
+    """Draw a question about one attribute, place, relation, count or background."""
     candidates = [question for question in all_questions(scene, rng) if question[0] != "object"]
-    return [
-        Task(question, rng.choice(wrong) if rng.random() < WRONG_ANSWERS else right)
-        for _, question, right, wrong in rng.sample(candidates, min(count, len(candidates)))
-    ]
+    _, question, right, wrong = rng.choice(candidates)
+    return Task(question, rng.choice(wrong) if rng.random() < WRONG_ANSWERS else right)
 
 
-def appearance_questions(scene: Scene, rng: random.Random, count: int) -> list[Task]:
-    """Draw up to `count` different questions about the look and the place of a thing that is alone of its kind."""
-    single = [thing for thing in scene.things if scene.count(thing.kind) == 1]
-    tasks = []
-    for thing in rng.sample(single, min(count, len(single))):
-        seen = _misread(thing, rng)
-        answer = f"{seen.size} {seen.fill} {seen.colour} {PLACE_PHRASES[seen.place]}"
-        tasks.append(Task(f"What does the {thing.kind} look like?", answer))
-    return tasks
+def appearance_question(scene: Scene, rng: random.Random) -> Task:
+    """Draw a question about the look and the place of a thing; of several of its kind, the answer is about any one."""
+    thing = rng.choice(scene.things)
+    seen = _misread(thing, rng)
+    answer = f"{seen.size} {seen.fill} {seen.colour} {PLACE_PHRASES[seen.place]}"
+    return Task(f"What does the {thing.kind} look like?", answer)
 
 
 def region_question(scene: Scene, rng: random.Random) -> Task:
@@ -126,7 +150,7 @@ def supported_claims(scene: Scene) -> list[str]:
     return [what for what in CLAIMS if what not in missing]
 
 
-def draw_sentence(scene: Scene, what: str, is_true: bool, rng: random.Random) -> str:
+def draw_sentence(scene: Scene, what: str, is_true: bool, rng: random.Random, share: float = FURTHER_ATTRIBUTES) -> str:
     """Draw a sentence whose claim of the given type is true or false of the scene; all its other claims are true.
 
     A false sentence about an absent kind is the exception, because its attributes are false too. In half of the draws,
@@ -138,16 +162,17 @@ def draw_sentence(scene: Scene, what: str, is_true: bool, rng: random.Random) ->
         what: One of `supported_claims(scene)`.
         is_true: Whether the sentence is true.
         rng: The random generator.
+        share: Share of the further attributes that a sentence about a thing names.
     """
     for _ in range(200):
-        sentence = _write(scene, what, is_true, rng)
+        sentence = _write(scene, what, is_true, rng, share)
         false = {claim.what for claim in check_caption(sentence, scene).wrong}
         if not false if is_true else what in false and (what == "object" or len(false) == 1):
             return sentence
     return draw_sentence(scene, "background", is_true, rng)
 
 
-def _write(scene: Scene, what: str, is_true: bool, rng: random.Random) -> str:
+def _write(scene: Scene, what: str, is_true: bool, rng: random.Random, share: float) -> str:
     """Write a sentence with a claim of the given type; by chance, it may not be false where it should."""
     if what == "background":
         return describe_background(scene.background if is_true else rng.choice(BACKGROUNDS))
@@ -158,7 +183,7 @@ def _write(scene: Scene, what: str, is_true: bool, rng: random.Random) -> str:
     if what == "relation":
         other = rng.choice([t for t in scene.things if t.kind != thing.kind])
         return describe_relation(thing, rng.choice(RELATIONS), other)
-    names = [name for name in (*ATTRIBUTES, "place") if name == what or rng.random() < 0.3]
+    names = [name for name in (*ATTRIBUTES, "place") if name == what or rng.random() < share]
     if what == "object":
         thing = thing if is_true else _absent_thing(scene, rng)
     elif not is_true:

@@ -71,7 +71,7 @@ def build(
         "nli": _nli,
         "grammar": _grammar,
         "web-captioner": _web_captioner,
-        "web-adapter": partial(_adapter, "web-captioner", 300),
+        "web-adapter": partial(_adapter, "web-captioner", 900),
     }
     for name in names:
         start = time.time()
@@ -127,7 +127,10 @@ def _web_captioner(folder: Path, seed: int, out: Path, log: Log, size: Size) -> 
 
 
 def _adapter(base: str, steps: int, folder: Path, seed: int, out: Path, log: Log, size: Size) -> dict:
-    """Train the adapter on the captioner of the name `base` in `out`, as `accelerate launch recipes/sft.py` does."""
+    """Train the adapter on the captioner of the name `base` in `out`, as `accelerate launch recipes/sft.py` does.
+
+    The base `web` has never written more than two sentences, and needs more steps to learn where a paragraph ends.
+    """
     from rlcap.config.schema import DataConfig, ModelConfig, SFTConfig, SFTTrainConfig
     from rlcap.lab.source import load_split
     from rlcap.lab.world.language import INSTRUCTION

@@ -2,8 +2,8 @@
 
     python benchmarks/lab_assets.py --json benchmarks/results/lab_assets.json
 
-It measures, on scenes of the test split: the captioner with and without its MLE adapter against the truth, both
-retrievers on texts that say more and more, and the NLI model on held-out pairs.
+It measures, on scenes of the test split: both bases of the lab with and without their MLE adapters against the truth,
+the base `web` as a verifier, both retrievers on texts that say more and more, and the NLI model on held-out pairs.
 """
 
 from __future__ import annotations
@@ -13,34 +13,87 @@ import random
 from pathlib import Path
 
 import numpy as np
+import torch
 from lab_runs import write_json
+from quality_statistics import auc
 
 from rlcap.config.schema import ModelConfig
-from rlcap.eval.captioning import caption_samples
 from rlcap.eval.metrics.retrieval import retrieval_metrics, split_bags
 from rlcap.io.addresses import resolve_address
+from rlcap.io.images import open_image
 from rlcap.lab.models.nli import LABELS, sample_pair
+from rlcap.lab.models.quality import caption_quality, greedy_captions, verifier_accuracy
+from rlcap.lab.models.web_questions import ask
 from rlcap.lab.source import load_split
-from rlcap.lab.truth_metrics import truth_metrics
 from rlcap.lab.world.language import INSTRUCTION, describe_scene, describe_thing
-from rlcap.lab.world.scene import Scene
+from rlcap.lab.world.scene import Scene, scene_of
+from rlcap.lab.world.truth import check_caption
+from rlcap.policy.families.registry import make_captioner
 from rlcap.policy.loading import load_policy
 from rlcap.scorers.clip import ClipScorer
 from rlcap.scorers.nli import NliScorer
+from rlcap.scorers.text.sentences import split_sentences
+from rlcap.scorers.vqa_yes_probability import YesProbabilityScorer
 
-TRUTH = ("fact_recall", "hallucination_rate", "hallucinated", "singles_out", "grammatical")
+CAPTIONERS = {
+    "base": ("lab:captioner", None),
+    "MLE adapter": ("lab:captioner", "lab:adapter"),
+    "web base": ("lab:web-captioner", None),
+    "web MLE adapter": ("lab:web-captioner", "lab:web-adapter"),
+}
+"""Name → addresses of base and adapter."""
 
 
 def captioners(samples: list) -> dict:
-    """Return the truth metrics of greedy captions, with the adapter and without."""
+    """Return the quality of greedy captions by truth, and R@1 in bags of 5 by the retriever of the evaluation."""
+    scorer = ClipScorer.load(resolve_address("local-dir:lab:judge-retriever"))
+    images, bags = scorer.image_embeddings([sample.image for sample in samples]).numpy(), split_bags(samples)
     results = {}
-    for name, adapter in (("base", None), ("MLE adapter", "lab:adapter")):
-        policy = load_policy(ModelConfig(base="lab:captioner", adapter=adapter))
-        captions = caption_samples(policy.model, policy.processor, samples, instruction=INSTRUCTION, max_new_tokens=96)
-        metrics = truth_metrics(captions, samples)
-        results[name] = {metric: float(np.nanmean(metrics[metric])) for metric in TRUTH}
-        results[name]["mean_words"] = float(np.mean([len(caption.split()) for caption in captions]))
+    for name, (base, adapter) in CAPTIONERS.items():
+        captions = greedy_captions(base, adapter, samples)
+        retrieval = retrieval_metrics(scorer.text_embeddings(captions).vectors.numpy(), images, bags)
+        results[name] = caption_quality(captions, samples)
+        results[name]["bag5_recall_at_1"] = float(retrieval["bag5_recall_at_1"].mean())
     return results
+
+
+def verifier(samples: list, images: int = 100, captions_per_image: int = 4) -> dict:
+    """Return how well the base `web` answers yes/no questions.
+
+    Args:
+        samples: Samples of the test split.
+        images: Number of images for which the adapter on the base samples captions.
+        captions_per_image: Sampled captions per image.
+
+    Returns:
+        The accuracy for questions about each type of claim, half of them about true sentences, and the probability
+        (area under the ROC curve) that a true sentence of a sampled caption gets a higher probability of yes than a
+        false one.
+    """
+    scorer = YesProbabilityScorer.load("lab:web-captioner", dtype="float32")
+    sentences: dict[bool, list] = {True: [], False: []}
+    for sample, texts in zip(samples, sample_captions(samples[:images], captions_per_image), strict=False):
+        image, scene = open_image(sample.image), scene_of(sample)
+        for sentence in dict.fromkeys(sentence for text in texts for sentence in split_sentences(text)):
+            verdict = check_caption(sentence, scene)
+            if verdict.claims:
+                sentences[not verdict.wrong].append((image, ask(sentence)))
+    low, high = (np.array(scorer.probabilities(*zip(*sentences[is_true], strict=True))) for is_true in (False, True))
+    return {
+        "accuracy": verifier_accuracy(scorer, samples),
+        "sampled_sentences": {"auc": auc(low, high), "true": len(high), "false": len(low)},
+    }
+
+
+def sample_captions(samples: list, captions_per_image: int) -> list[list[str]]:
+    """Sample captions of each image from the MLE adapter on the base `web`, at temperature 1."""
+    policy = load_policy(ModelConfig(base="lab:web-captioner", adapter="lab:web-adapter"))
+    captioner = make_captioner(policy.model, policy.processor)
+    torch.manual_seed(0)
+    with torch.no_grad():
+        prompts = captioner.prepare([open_image(sample.image) for sample in samples], INSTRUCTION)
+        texts = captioner.decode(captioner.generate(prompts, captions_per_image, max_new_tokens=72).ids)
+    return [texts[i : i + captions_per_image] for i in range(0, len(texts), captions_per_image)]
 
 
 def retrievers(samples: list) -> dict:
@@ -88,8 +141,11 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write what was measured to this file")
     options = parser.parse_args()
     samples = load_split("test", 308, 0)
-    results = {"captioner": captioners(samples), "retrieval": retrievers(samples), "nli": nli()}
-    print("| captioner | " + " | ".join((*TRUTH, "mean_words")) + " |\n" + "|---" * 7 + "|")
+    results = {
+        "captioner": captioners(samples), "verifier": verifier(samples), "retrieval": retrievers(samples), "nli": nli(),
+    }  # fmt: skip
+    columns = list(results["captioner"]["base"])
+    print("| captioner | " + " | ".join(columns) + " |\n" + "|---" * (len(columns) + 1) + "|")
     for name, row in results["captioner"].items():
         print(f"| {name} | " + " | ".join(f"{value:.2f}" for value in row.values()) + " |")
     print(
@@ -100,6 +156,10 @@ def main() -> None:
     for text in results["retrieval"]["retriever"]:
         cells = [v for name in ("retriever", "judge-retriever") for v in results["retrieval"][name][text].values()]
         print(f"| {text} | " + " | ".join(f"{value:.2f}" for value in cells) + " |")
+    shares = results["verifier"]["accuracy"] | {
+        "AUC of sampled sentences": results["verifier"]["sampled_sentences"]["auc"]
+    }
+    print("\nverifier: " + ", ".join(f"{name} {value:.2f}" for name, value in shares.items()))
     print("\nNLI: " + ", ".join(f"{name} {value:.2f}" for name, value in results["nli"].items()))
     write_json(options.json, results=results)
 

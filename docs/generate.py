@@ -357,17 +357,31 @@ def hacked_table() -> str:
 
 
 def captioner_table() -> str:
-    """Return the lab's captioner by truth."""
+    """Return the lab's captioners by truth."""
     columns = {
         "fact_recall": "facts stated",
         "hallucination_rate": "false claims",
         "hallucinated": "captions with one",
+        "wrong_unseen": "wrong places, relations, counts per caption",
         "singles_out": "fits its own image best, by truth",
+        "bag5_recall_at_1": "R@1 in bags of 5",
         "mean_words": "words",
     }
+    names = {
+        "base": "base `knowing`",
+        "MLE adapter": "with its adapter",
+        "web base": "base `web`",
+        "web MLE adapter": "with its adapter",
+    }
     data = results("lab_assets")["results"]["captioner"]
-    rows = [[who, *(number(values[key], digits(key)) for key in columns)] for who, values in data.items()]
+    rows = [[names[who], *(number(values[key], digits(key)) for key in columns)] for who, values in data.items()]
     return to_table(["captioner", *columns.values()], rows)
+
+
+def verifier_table() -> str:
+    """Return how well the lab's base `web` answers yes/no questions, by type of claim."""
+    accuracy = results("lab_assets")["results"]["verifier"]["accuracy"]
+    return to_table(["claim", *accuracy], [["right answers", *map(number, accuracy.values())]])
 
 
 def retriever_table() -> str:
@@ -670,6 +684,7 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "seeds": seeds_table,
     "survival": survival_table,
     "captioner": captioner_table,
+    "verifier": verifier_table,
     "retrievers": retriever_table,
     "build": build_table,
     "people": people_table,

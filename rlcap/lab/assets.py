@@ -7,7 +7,7 @@ from pathlib import Path
 from rlcap.errors import ConfigError
 
 ASSETS = Path(__file__).parent / "assets"
-NAMES = ("captioner", "adapter", "retriever", "judge-retriever", "nli", "grammar")
+NAMES = ("captioner", "adapter", "retriever", "judge-retriever", "nli", "grammar", "web-captioner", "web-adapter")
 """Names of the models of the lab."""
 
 

@@ -1,6 +1,7 @@
 """Builds every asset of the lab from a seed, on the CPU, and measures its quality (`rlcap lab build`).
 
-The adapter needs the captioner; otherwise the order does not matter. `only` builds single assets.
+An adapter needs its base, and the base `web` needs the captioner, whose vision encoder it shares; otherwise the order
+does not matter. `only` builds single assets.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -19,6 +21,7 @@ from rlcap.lab.assets import NAMES
 from rlcap.lab.models import captioner, grammar, retriever
 from rlcap.lab.models import nli as entailment
 from rlcap.lab.models.corpus import CROWDED, concatenate, draw_corpus
+from rlcap.lab.models.language_model import align_words, encode_images, train_language_model, truthful_tasks
 from rlcap.lab.models.tokenizer import build_tokenizer
 from rlcap.scorers.grammar import AcceptabilityScorer
 from rlcap.scorers.training.grammar import accuracy, generate_pairs, train
@@ -30,6 +33,8 @@ Log = Callable[[str], None]
 """Receives progress messages."""
 Size = Callable[[int], int]
 """Full number of images or steps → the number in this build."""
+Builder = Callable[[Path, int, Path, Log, Size], dict]
+"""Builds an asset: takes its folder, the seed, the folder of all assets, log and size, and returns its quality."""
 
 
 def build(
@@ -58,21 +63,23 @@ def build(
     if unknown := sorted(set(names) - set(NAMES)):
         raise ValueError(f"unknown asset {', '.join(unknown)}; known: {', '.join(NAMES)}")
     out.mkdir(parents=True, exist_ok=True)
-    builders = {
+    builders: dict[str, Builder] = {
         "captioner": _captioner,
-        "adapter": _adapter,
+        "adapter": partial(_adapter, "captioner", 300),
         "retriever": _reward_retriever,
         "judge-retriever": _judge_retriever,
         "nli": _nli,
         "grammar": _grammar,
+        "web-captioner": _web_captioner,
+        "web-adapter": partial(_adapter, "web-captioner", 900),
     }
     for name in names:
         start = time.time()
         torch.manual_seed(seed)
-        with tempfile.TemporaryDirectory(dir=out) as partial:
-            quality = builders[name](Path(partial) / name, seed, out, log, lambda full: max(8, round(full * scale)))
+        with tempfile.TemporaryDirectory(dir=out) as unfinished:
+            quality = builders[name](Path(unfinished) / name, seed, out, log, lambda full: max(8, round(full * scale)))
             shutil.rmtree(out / name, ignore_errors=True)
-            (Path(partial) / name).rename(out / name)
+            (Path(unfinished) / name).rename(out / name)
         # Read the record again, because builds of other assets may have finished in the meantime.
         record = json.loads((out / RECORD).read_text()) if (out / RECORD).exists() else {}
         record[name] = {"seconds": round(time.time() - start), **quality}
@@ -85,13 +92,45 @@ def _captioner(folder: Path, seed: int, _out: Path, log: Log, size: Size) -> dic
     plain = draw_corpus("captioner", size(24_000), breaking=0.5)
     crowded = draw_corpus("tower", size(9_000), breaking=CROWDED)
     encoder = captioner.train_vision_encoder(concatenate(crowded, plain.head(size(5_000))), size(3_600), log)
-    model = captioner.train_base(encoder, plain, size(3_000), seed + 1, log)
+    model = captioner.new_captioner(encoder)
+    features = encode_images(model, plain)
+    train_language_model(model, build_tokenizer(), plain.scenes, features, truthful_tasks, size(3_000), seed + 1, log)
     captioner.save_base(model, folder)
     return {"parameters": sum(p.numel() for p in model.parameters())}
 
 
-def _adapter(folder: Path, seed: int, out: Path, log: Log, size: Size) -> dict:
-    """Train the adapter on the captioner in `out`, as `accelerate launch recipes/sft.py` does."""
+def _web_captioner(folder: Path, seed: int, out: Path, log: Log, size: Size) -> dict:
+    """Train the language model of the base `web` on the vision encoder of the captioner in `out`."""
+    from transformers import FastVlmForConditionalGeneration
+
+    from rlcap.lab.models.quality import verifier_accuracy
+    from rlcap.lab.models.web_questions import WORDS, web_tasks
+    from rlcap.lab.source import load_split
+    from rlcap.scorers.vqa_yes_probability import YesProbabilityScorer
+
+    pretrained = FastVlmForConditionalGeneration.from_pretrained(out / "captioner", dtype=torch.float32)
+    model = captioner.new_captioner(pretrained.model.vision_tower.eval(), WORDS)
+    corpus, tokenizer = draw_corpus("web", size(16_000), breaking=0.0), build_tokenizer(words=WORDS)
+    features = encode_images(model, corpus)
+    align_words(model, tokenizer, corpus, features, size(400), seed + 31, log)
+    train_language_model(
+        model, tokenizer, corpus.scenes, features, web_tasks, size(3_600), seed + 32, log, batch=16, lr=1e-3
+    )
+    captioner.save_base(model, folder, WORDS)
+    accuracy = verifier_accuracy(
+        YesProbabilityScorer.load(str(folder), dtype="float32"), load_split("validation", size(140), seed)
+    )
+    return {
+        "verifier_accuracy": {what: round(share, 4) for what, share in accuracy.items()},
+        "parameters": sum(p.numel() for p in model.parameters()),
+    }
+
+
+def _adapter(base: str, steps: int, folder: Path, seed: int, out: Path, log: Log, size: Size) -> dict:
+    """Train the adapter on the captioner of the name `base` in `out`, as `accelerate launch recipes/sft.py` does.
+
+    The base `web` has never written more than two sentences, and needs more steps to learn where a paragraph ends.
+    """
     from rlcap.config.schema import DataConfig, ModelConfig
     from rlcap.config.supervised import SFTConfig, SFTTrainConfig
     from rlcap.lab.source import load_split
@@ -102,15 +141,15 @@ def _adapter(folder: Path, seed: int, out: Path, log: Log, size: Size) -> dict:
 
     images = size(6_000)
     config = SFTConfig(
-        model=ModelConfig(base=str(out / "captioner"), adapter=None),
+        model=ModelConfig(base=str(out / base), adapter=None),
         data=DataConfig(source="rlcap.lab.source:LabSource", train=images, seed=1_000 + seed),
-        train=SFTTrainConfig(steps=size(300), seed=seed),
+        train=SFTTrainConfig(steps=size(steps), seed=seed),
     )
     policy = load_policy(config.model)
     samples = load_split("train", images, config.data.seed)
     trainer = build_trainer(policy, samples, config, INSTRUCTION, RunFolder(folder.parent / "run"))
     result = trainer.train()
-    policy.model.peft_config["default"].base_model_name_or_path = "lab:captioner"
+    policy.model.peft_config["default"].base_model_name_or_path = f"lab:{base}"
     policy.model.save_pretrained(folder)
     (folder / "README.md").unlink(missing_ok=True)
     return {"loss": round(result.training_loss, 4)}

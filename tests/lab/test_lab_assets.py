@@ -41,17 +41,19 @@ def test_assets_are_small_and_hold_no_pickles():
             assert str(ASSETS.parents[2]) not in path.read_text()
 
 
-def test_the_captioner_loads_like_any_model():
+@pytest.mark.parametrize(("captioner", "adapter"), [("captioner", "adapter"), ("web-captioner", "web-adapter")])
+def test_the_captioners_load_like_any_model(captioner, adapter):
     from peft import PeftModel
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
-    base = AutoModelForImageTextToText.from_pretrained(asset("captioner"))
-    processor = AutoProcessor.from_pretrained(asset("captioner"))
-    model = PeftModel.from_pretrained(base, asset("adapter"))
+    base = AutoModelForImageTextToText.from_pretrained(asset(captioner))
+    processor = AutoProcessor.from_pretrained(asset(captioner))
+    model = PeftModel.from_pretrained(base, asset(adapter))
     assert processor.tokenizer.eos_token_id is not None
     assert sum(p.numel() for n, p in model.named_parameters() if "lora" in n) > 0
-    config = json.loads((ASSETS / "adapter" / "adapter_config.json").read_text())
+    config = json.loads((ASSETS / adapter / "adapter_config.json").read_text())
     assert config["peft_type"] == "LORA"
+    assert config["base_model_name_or_path"] == f"lab:{captioner}"
 
 
 @pytest.fixture(scope="module")
@@ -61,16 +63,12 @@ def split(tmp_path_factory):
     return load_split("test", 84, 0, tmp_path_factory.mktemp("lab"))
 
 
-@pytest.fixture(scope="module")
-def captions(split):
-    asset("captioner"), asset("adapter")
-    from rlcap.config.schema import ModelConfig
-    from rlcap.eval.captioning import caption_samples
-    from rlcap.lab.world.language import INSTRUCTION
-    from rlcap.policy.loading import load_policy
+@pytest.fixture(scope="module", params=["", "web-"], ids=["knowing", "web"])
+def captions(split, request):
+    from rlcap.lab.models.quality import greedy_captions
 
-    policy = load_policy(ModelConfig(base="lab:captioner", adapter="lab:adapter"))
-    return caption_samples(policy.model, policy.processor, split, instruction=INSTRUCTION, max_new_tokens=72)
+    asset(f"{request.param}captioner"), asset(f"{request.param}adapter")
+    return greedy_captions(f"lab:{request.param}captioner", f"lab:{request.param}adapter", split)
 
 
 def test_maximum_likelihood_captions_are_grammatical_but_omit_and_hallucinate(split, captions):
@@ -86,6 +84,37 @@ def test_maximum_likelihood_captions_are_grammatical_but_omit_and_hallucinate(sp
     assert 0.12 < recall < 0.5
     assert 0.05 < false < 0.65
     assert len(set(captions)) > len(captions) / 2
+
+
+def test_the_base_web_captions_briefly_and_wrongly(split):
+    from rlcap.lab.models.quality import caption_quality, greedy_captions
+
+    asset("web-captioner")
+    quality = caption_quality(greedy_captions("lab:web-captioner", None, split), split)
+    assert quality["fact_recall"] < 0.3
+    assert 0.05 < quality["hallucination_rate"] < 0.4
+    assert 4 < quality["mean_words"] < 16
+    assert quality["grammatical"] > 0.95
+
+
+def test_the_base_web_verifies_sentences(split):
+    from rlcap.lab.models.quality import verifier_accuracy
+    from rlcap.lab.models.web_questions import CLAIMS
+    from rlcap.scorers.vqa_yes_probability import YesProbabilityScorer
+
+    accuracy = verifier_accuracy(YesProbabilityScorer.load(f"{asset('web-captioner')}", dtype="float32"), split[:28])
+    assert set(accuracy) == {*CLAIMS, "mean"}
+    assert accuracy["mean"] > 0.65  # chance is 0.5
+    assert min(accuracy[what] for what in ("object", "size", "fill", "background")) > 0.75
+
+
+def test_both_bases_have_the_same_vision_encoder():
+    from safetensors.torch import load_file
+
+    knowing, web = (load_file(f"{asset(name)}/model.safetensors") for name in ("captioner", "web-captioner"))
+    names = [name for name in knowing if "vision_tower" in name]
+    assert len(names) > 20
+    assert all(knowing[name].equal(web[name]) for name in names)
 
 
 def recall_at_1(name, texts, split, size):

@@ -17,9 +17,11 @@ def test_every_asset_is_built_and_loads(tmp_path):
 
     record = build(tmp_path, seed=3, scale=0.006, log=lambda line: None)
     assert set(record) == set(NAMES) == set(json.loads((tmp_path / "build.json").read_text()))
-    base = AutoModelForImageTextToText.from_pretrained(tmp_path / "captioner")
-    assert AutoProcessor.from_pretrained(tmp_path / "captioner").chat_template
-    assert PeftModel.from_pretrained(base, tmp_path / "adapter").peft_config["default"].r == 16
+    for captioner, adapter in (("captioner", "adapter"), ("web-captioner", "web-adapter")):
+        base = AutoModelForImageTextToText.from_pretrained(tmp_path / captioner)
+        assert AutoProcessor.from_pretrained(tmp_path / captioner).chat_template
+        assert PeftModel.from_pretrained(base, tmp_path / adapter).peft_config["default"].r == 16
+    assert 0 <= record["web-captioner"]["verifier_accuracy"]["mean"] <= 1
     for name in ("retriever", "judge-retriever"):
         open_clip.create_model_and_transforms(f"local-dir:{tmp_path / name}")
     assert AutoModelForSequenceClassification.from_pretrained(tmp_path / "nli").config.num_labels == 3

@@ -1,8 +1,10 @@
-"""Trains the captioner of the lab: a FastVLM with about a million parameters.
+"""The captioners of the lab: FastVLMs with about a million parameters, and the texts of the base `knowing`.
 
 1. The vision encoder learns to name what is in each patch, from labels of the renderer. It is a timm ResNet, because
-   convolutions learn silhouettes with a tenth of the training that attention needs.
-2. The base model learns to describe scenes truthfully, at random levels of detail, from scenes with and without habits.
+   convolutions learn silhouettes with a tenth of the training that attention needs. Both bases have the same one.
+2. The language model learns from texts about scenes (`rlcap.lab.models.language_model`). That of the base `knowing`
+   learns to describe scenes truthfully, at random levels of detail, from scenes with and without habits. That of the
+   base `web` learns from short, habit-ridden captions and from questions (`rlcap.lab.models.web_questions`).
 
 The MLE LoRA adapter on top is trained by `recipes/sft.py`, as a user would train it. It learns to omit things and to
 assume usual attributes.
@@ -12,7 +14,7 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +33,6 @@ from transformers import (
 from rlcap.lab.models.corpus import Corpus
 from rlcap.lab.models.tokenizer import BOS, EOS, IMAGE, PAD, SPECIAL, build_tokenizer
 from rlcap.lab.world.language import (
-    INSTRUCTION,
     describe_background,
     describe_count,
     describe_relation,
@@ -63,15 +64,19 @@ CHAT_TEMPLATE = (
 )
 
 
-def captioner_config() -> FastVlmConfig:
-    """Return the architecture: a narrow ResNet of stride 16, 36 visual tokens and 3 Qwen2 layers, all of width 128."""
+def captioner_config(words: Sequence[str] = ()) -> FastVlmConfig:
+    """Return the architecture: a narrow ResNet of stride 16, 36 visual tokens and 3 Qwen2 layers, all of width 128.
+
+    Args:
+        words: Words of the tokenizer beyond the lab's vocabulary.
+    """
     vision = TimmWrapperConfig(  # type: ignore[call-arg]  # the class takes the fields of every configuration too
         architecture="resnet10t", do_pooling=False, num_labels=0,
         model_args={"layers": [1, 1, 1, 1], "channels": CHANNELS, "stem_width": CHANNELS[0] // 2, "output_stride": PATCH},
     )  # fmt: skip
     vision.hidden_size = CHANNELS[-1]
     text = Qwen2Config(
-        vocab_size=len(build_tokenizer()), hidden_size=128, intermediate_size=320, num_hidden_layers=3,
+        vocab_size=len(build_tokenizer(words=words)), hidden_size=128, intermediate_size=320, num_hidden_layers=3,
         num_attention_heads=4, num_key_value_heads=4, max_position_embeddings=256, pad_token_id=PAD, bos_token_id=BOS,
         eos_token_id=EOS, tie_word_embeddings=False,
     )  # fmt: skip
@@ -81,14 +86,18 @@ def captioner_config() -> FastVlmConfig:
     )  # fmt: skip
 
 
-def captioner_processor() -> LlavaProcessor:
-    """Return the processor of the lab's captioner: image processor, tokenizer and chat template."""
+def captioner_processor(words: Sequence[str] = ()) -> LlavaProcessor:
+    """Return the processor of a captioner of the lab: image processor, tokenizer and chat template.
+
+    Args:
+        words: Words of the tokenizer beyond the lab's vocabulary.
+    """
     images = CLIPImageProcessor(
         size={"height": SIDE, "width": SIDE}, crop_size={"height": SIDE, "width": SIDE}, do_center_crop=False,
         image_mean=MEAN, image_std=STD,
     )  # fmt: skip
     return LlavaProcessor(
-        image_processor=images, tokenizer=build_tokenizer(), patch_size=PATCH, chat_template=CHAT_TEMPLATE,
+        image_processor=images, tokenizer=build_tokenizer(words=words), patch_size=PATCH, chat_template=CHAT_TEMPLATE,
         vision_feature_select_strategy="full", num_additional_image_tokens=0, image_token=SPECIAL[IMAGE],
     )  # fmt: skip
 
@@ -181,52 +190,17 @@ def base_caption(scene: Scene, rng: random.Random) -> str:
     return " ".join(sentences)
 
 
-def train_base(
-    encoder: TimmWrapperModel,
-    corpus: Corpus,
-    steps: int,
-    seed: int,
-    log: Callable[[str], None],
-    batch: int = 24,
-    lr: float = 2e-3,
-) -> FastVlmForConditionalGeneration:
-    """Train projector and language model to describe scenes truthfully, on features of the frozen vision encoder."""
-    model = FastVlmForConditionalGeneration(captioner_config())
+def new_captioner(encoder: TimmWrapperModel, words: Sequence[str] = ()) -> FastVlmForConditionalGeneration:
+    """Return a captioner with a trained vision encoder, an untrained projector and an untrained language model."""
+    model = FastVlmForConditionalGeneration(captioner_config(words))
     model.model.vision_tower.load_state_dict(encoder.state_dict())
     model.generation_config.pad_token_id, model.generation_config.eos_token_id = PAD, EOS
     model.generation_config.bos_token_id = BOS
-    with torch.no_grad():
-        features = torch.cat(
-            [visual_tokens(encoder, corpus.pixels[i : i + 256]).half() for i in range(0, len(corpus), 256)]
-        )
-    tokenizer = build_tokenizer()
-    before = tokenizer("user : ")["input_ids"]
-    after = tokenizer(f"{INSTRUCTION} assistant :")["input_ids"]
-    language, projector, head = model.model.language_model, model.model.multi_modal_projector, model.lm_head
-    parameters = [*language.parameters(), *projector.parameters(), *head.parameters()]
-    update = one_cycle(parameters, lr, steps, warm_up=0.06)
-    rng = random.Random(seed)
-    embed = language.get_input_embeddings()
-    for step in range(steps):
-        rows = [rng.randrange(len(corpus)) for _ in range(batch)]
-        texts = [tokenizer(base_caption(corpus.scenes[i], rng))["input_ids"] + [EOS] for i in rows]
-        longest = max(map(len, texts))
-        ids = torch.tensor([after + t + [PAD] * (longest - len(t)) for t in texts])
-        visual = projector(features[rows].float())
-        inputs = torch.cat([embed(torch.tensor([before] * batch)), visual, embed(ids)], 1)
-        hidden = language(inputs_embeds=inputs).last_hidden_state
-        first = len(before) + PATCHES + len(after) - 1
-        logits = head(hidden[:, first:-1])
-        targets = ids[:, len(after) :].masked_fill(ids[:, len(after) :] == PAD, -100)
-        loss = nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten())
-        update(loss)
-        if step % 100 == 0 or step == steps - 1:
-            log(f"base {step}/{steps} loss {loss.item():.3f}")
-    return model.eval()
+    return model
 
 
-def save_base(model: FastVlmForConditionalGeneration, out: Path) -> None:
+def save_base(model: FastVlmForConditionalGeneration, out: Path, words: Sequence[str] = ()) -> None:
     """Write the model (float16 safetensors) and the processor in the layout of a hub repository."""
     model.half().save_pretrained(out)
     model.float()
-    captioner_processor().save_pretrained(out)
+    captioner_processor(words).save_pretrained(out)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
@@ -13,7 +15,7 @@ PAD, BOS, EOS, UNKNOWN, IMAGE = range(len(SPECIAL))
 """Ids of the special tokens."""
 
 
-def build_tokenizer(template: str = "none", length: int = 512) -> PreTrainedTokenizerFast:
+def build_tokenizer(template: str = "none", length: int = 512, words: Sequence[str] = ()) -> PreTrainedTokenizerFast:
     """Build a lower-casing word-level tokenizer.
 
     Args:
@@ -21,8 +23,9 @@ def build_tokenizer(template: str = "none", length: int = 512) -> PreTrainedToke
             left for generation. "text" wraps a text as `<s> … </s>` (dual encoders). "pair" wraps a pair as `<s>
             premise </s> hypothesis </s>` (NLI cross-encoder). These two pad on the right.
         length: The maximum length in tokens.
+        words: Words beyond the lab's vocabulary. They follow it, so that the ids of the vocabulary do not change.
     """
-    ids = {word: i for i, word in enumerate([*SPECIAL, *vocabulary()])}
+    ids = {word: i for i, word in enumerate(dict.fromkeys([*SPECIAL, *vocabulary(), *words]))}
     tokenizer = Tokenizer(models.WordLevel(ids, unk_token="<unk>"))
     tokenizer.normalizer = normalizers.Lowercase()
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Punctuation()])

@@ -34,7 +34,7 @@ def questions(scene: Scene, seed: int = 0, count: int = 5) -> list[dict]:
     """
     rng = random.Random(f"questions/{seed}/{json.dumps(scene.to_json(), sort_keys=True)}")
     by_type: dict[str, list[dict]] = {}
-    for question_type, question, answer, wrong in _all_questions(scene, rng):
+    for question_type, question, answer, wrong in all_questions(scene, rng):
         options = [answer, *list(dict.fromkeys(wrong))[:MAX_WRONG_OPTIONS]]
         rng.shuffle(options)
         by_type.setdefault(question_type, []).append({"question": question, "options": options, "answer": answer})
@@ -57,7 +57,7 @@ def questions_for_sample(sample: Sample) -> list[dict]:
     return questions(scene_of(sample))
 
 
-def _all_questions(scene: Scene, rng: random.Random) -> Iterator[tuple[str, str, str, list[str]]]:
+def all_questions(scene: Scene, rng: random.Random) -> Iterator[tuple[str, str, str, list[str]]]:
     """Yield (type, question, answer, wrong options), with the most plausible wrong options first."""
     single = [thing for thing in scene.things if scene.count(thing.kind) == 1]
     grounds = [ground for ground in BACKGROUNDS if ground != scene.background]

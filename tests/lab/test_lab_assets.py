@@ -117,6 +117,17 @@ def test_both_bases_have_the_same_vision_encoder():
     assert all(knowing[name].equal(web[name]) for name in names)
 
 
+def test_the_configuration_of_the_base_web_asks_no_oracle():
+    from rlcap.config.loading import load_config
+    from rlcap.config.schema import GRPOConfig, require_complete
+
+    file = ASSETS.parents[2] / "recipes" / "configs" / "lab_web.yaml"
+    config = load_config(GRPOConfig, file)
+    require_complete(config)
+    assert (config.model.base, config.model.adapter) == ("lab:web-captioner", "lab:web-adapter")
+    assert "oracle" not in file.read_text().lower()
+
+
 def recall_at_1(name, texts, split, size):
     """Return R@1 of texts for their images in bags of `size` with hard distractors of the split."""
     import open_clip

@@ -119,7 +119,8 @@ def test_both_bases_have_the_same_vision_encoder():
 
 def test_the_configuration_of_the_base_web_asks_no_oracle():
     from rlcap.config.loading import load_config
-    from rlcap.config.schema import GRPOConfig, require_complete
+    from rlcap.config.required import require_complete
+    from rlcap.config.schema import GRPOConfig
 
     file = ASSETS.parents[2] / "recipes" / "configs" / "lab_web.yaml"
     config = load_config(GRPOConfig, file)

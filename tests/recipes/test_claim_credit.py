@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+from killed_run import kill_at_checkpoint
 from safetensors.torch import load_file
 
 ROOT = Path(__file__).parents[2]
@@ -86,16 +85,7 @@ def test_advantages_of_captions_can_be_computed_again(whole, capsys):
 
 def test_a_killed_run_resumes_to_the_same_bits(whole, tmp_path):
     output = tmp_path / "killed"
-    process = subprocess.Popen(
-        command(output), cwd=ROOT, env=environment(whole.parent), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    state, deadline = output / "checkpoints" / "checkpoint-2" / "rlcap_state.json", time.time() + 240
-    while not state.exists():
-        assert process.poll() is None, "the run ended before its first checkpoint"
-        assert time.time() < deadline
-        time.sleep(0.05)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    kill_at_checkpoint(command(output), ROOT, environment(whole.parent), output, 2)
     run([*command(output), "resume=auto"], whole.parent)
     straight, resumed = weights(whole), weights(output)
     assert all(straight[name].equal(resumed[name]) for name in straight)

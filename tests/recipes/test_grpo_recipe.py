@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from killed_run import kill_at_checkpoint
 from safetensors.torch import load_file
 
 ROOT = Path(__file__).parents[2]
@@ -130,18 +131,7 @@ def test_the_saved_adapter_loads_in_plain_peft(whole):
 
 def test_a_killed_run_resumes_to_the_same_bits(whole, tmp_path):
     output = tmp_path / "killed"
-    process = subprocess.Popen(
-        command(output), cwd=ROOT, env=environment(whole.parent), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    state = output / "checkpoints" / "checkpoint-2" / "rlcap_state.json"
-    deadline = time.time() + 240
-    while not state.exists():
-        assert process.poll() is None, "the run ended before its first checkpoint"
-        assert time.time() < deadline
-        time.sleep(0.05)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert not (output / "adapter").exists()
+    kill_at_checkpoint(command(output), ROOT, environment(whole.parent), output, 2)
     done = subprocess.run(
         command(output, "resume=auto"), cwd=ROOT, env=environment(whole.parent), capture_output=True, text=True
     )

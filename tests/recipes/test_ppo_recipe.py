@@ -2,13 +2,12 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+from killed_run import kill_at_checkpoint
 from safetensors.torch import load_file
 
 from rlcap.io.addresses import resolve_address
@@ -79,19 +78,8 @@ def test_the_saved_adapter_contains_the_policy_only_and_loads_in_plain_peft(whol
 @pytest.mark.slow
 def test_a_killed_run_resumes_to_the_same_bits(whole, tmp_path):
     output = tmp_path / "killed"
-    process = subprocess.Popen(
-        command(output), cwd=ROOT, env=environment(whole.parent), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    state = output / "checkpoints" / "checkpoint-4" / "rlcap_state.json"
-    deadline = time.time() + 240
-    while not state.exists():
-        assert process.poll() is None, "the run ended before its first checkpoint"
-        assert time.time() < deadline
-        time.sleep(0.05)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert (state.parent / "value_model.safetensors").exists()
-    assert not (output / "adapter").exists()
+    checkpoint = kill_at_checkpoint(command(output), ROOT, environment(whole.parent), output, 4)
+    assert (checkpoint / "value_model.safetensors").exists()
     done = subprocess.run(
         command(output, "resume=auto"), cwd=ROOT, env=environment(whole.parent), capture_output=True, text=True
     )

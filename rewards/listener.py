@@ -20,15 +20,16 @@ fails     empty, one_word, one_missing; on 96 %, 75 % and 32 % of 28 images with
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
 
 from rlcap.errors import ConfigError
+from rlcap.io.atomic import write_bytes
 from rlcap.io.cache import cache_folder
 from rlcap.io.images import embed_readable, open_image
 from rlcap.io.text import read_lines
@@ -165,11 +166,12 @@ class Listener(Reward):
         readable, broken = embed_readable(
             self.model.prompts, (sample.image for sample in batch.samples if sample.image)
         )
-        rows = []
-        for sample, bag in zip(batch.samples, batch.distractor_images, strict=True):
-            row = self.images(sample, bag) if sample.image in readable else [sample.image]
-            others, _ = embed_readable(self.model.prompts, row[1:])
-            rows.append([row[0], *(path for path in row[1:] if path in others)])
+        wanted = [
+            self.images(sample, bag) if sample.image in readable else [sample.image]
+            for sample, bag in zip(batch.samples, batch.distractor_images, strict=True)
+        ]
+        others, _ = embed_readable(self.model.prompts, (path for row in wanted for path in row[1:]))
+        rows = [[row[0], *(path for path in row[1:] if path in others)] for row in wanted]
         judged = [i for i, row in enumerate(rows) if len(row) > 1 and batch.captions[i]]
         before = self.model.passes
         heard = dict(
@@ -223,7 +225,7 @@ def _blank_image(like: str) -> str:
     path = cache_folder() / "blank" / f"{width}x{height}.png"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(f".{id(path)}.tmp")
-        Image.new("RGB", (width, height), (GREY,) * 3).save(partial, "PNG")
-        partial.replace(path)
-    return str(Path(path))
+        picture = io.BytesIO()
+        Image.new("RGB", (width, height), (GREY,) * 3).save(picture, "PNG")
+        write_bytes(path, picture.getvalue(), "the blank image")
+    return str(path)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,7 +70,7 @@ class Listener:
         """
         unique = list(dict.fromkeys(paths))
         missing = [path for path in unique if path not in self._prompts]
-        with self._frozen():
+        with self._frozen() if missing else nullcontext():  # entering it visits every module of the model
             for path in missing:
                 self._prompts[path] = self.captioner.prepare([open_image(path)], self.instruction)[0]
         prompts = [self._prompts[path] for path in paths]

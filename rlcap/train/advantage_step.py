@@ -14,7 +14,7 @@ from rlcap.algo.advantages import Advantages, combine
 from rlcap.algo.credit import credit_scales, token_advantages, token_moments
 from rlcap.config.schema import TrainConfig
 from rlcap.reward.mix import MixScores, RewardMix
-from rlcap.train.token_credit import span_means
+from rlcap.train.token_credit import span_means, token_values
 
 
 class AdvantageStep:
@@ -25,6 +25,7 @@ class AdvantageStep:
         train: The configuration of the training.
         group: Captions per image.
         accelerator: Connects the processes.
+        tokenizer: The tokenizer of the captioner.
         log: Called with the name and the value of each statistic.
     """
 
@@ -34,9 +35,40 @@ class AdvantageStep:
         train: TrainConfig,
         group: int,
         accelerator: Accelerator,
+        tokenizer: Any,
         log: Callable[[str, float | Tensor], None],
     ) -> None:
-        self.mix, self.train, self.group, self.accelerator, self.log = mix, train, group, accelerator, log
+        self.mix, self.train, self.group, self.accelerator = mix, train, group, accelerator
+        self.tokenizer, self.log = tokenizer, log
+
+    def compute(
+        self,
+        scores: MixScores,
+        captions: Sequence[str],
+        ids: Tensor,
+        mask: Tensor,
+        greedy: MixScores | None = None,
+        greedy_captions: Sequence[str] = (),
+    ) -> dict[str, Tensor]:
+        """Return `advantages` (N,); with credit to claims (N, C), beside the `caption_advantages` (N,) without it.
+
+        Args:
+            scores: Scores of the N captions of this process.
+            captions: The N captions as they were written.
+            ids: (N, C) tokens of the captions.
+            mask: (N, C), 1 on the tokens that are learned.
+            greedy: As in `rlcap.train.rollout.Rollout`.
+            greedy_captions: As in `rlcap.train.rollout.Rollout`.
+        """
+        combined = self.combine(scores, greedy)
+        whole = combined.advantages.to(self.accelerator.device)
+        if self.train.credit == "caption":
+            return {"advantages": whole}
+        values = token_values(scores, captions, ids, mask, self.tokenizer)
+        # Of greedy captions only the text is kept, so that characters stand for their tokens.
+        baseline = None if greedy is None else span_means(greedy, greedy_captions).repeat_interleave(self.group, 0)
+        tokens = self.credit_tokens(combined, values, mask, scores.weights, baseline)
+        return {"advantages": tokens, "caption_advantages": whole}
 
     def combine(self, scores: MixScores, greedy: MixScores | None = None) -> Advantages:
         """Return the advantages of the N captions of this process.
@@ -118,10 +150,6 @@ class AdvantageStep:
         shares = mix.credit_shares(self.train.credit_share)
         tokens = token_advantages(combined, values, mask.cpu(), scales.centres[own], scales.factors[own], shares)
         return tokens.to(self.accelerator.device)
-
-    def greedy_baseline(self, scores: MixScores, captions: Sequence[str]) -> Tensor:
-        """Return (N, K) the mean value of what the terms say of the greedy caption of each row's image."""
-        return span_means(scores, captions).repeat_interleave(self.group, 0)
 
     def log_spread(self, names: Sequence[str], combined: Advantages) -> None:
         """Log how much the terms differ within groups."""

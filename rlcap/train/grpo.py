@@ -56,7 +56,6 @@ from rlcap.train.rollout import (
     to_records,
 )
 from rlcap.train.run_folder import RunFolder
-from rlcap.train.token_credit import token_values
 from rlcap.train.trl_compat import NoModelCard, keep_inputs_without_gradient
 from rlcap.train.trl_config import trl_config
 from rlcap.types import RewardBatch, Sample
@@ -132,7 +131,14 @@ class GRPOTrainer(FiniteTraining, NoModelCard, trl.GRPOTrainer):
         self.remove_callback(PrinterCallback)  # the progress bar and metrics.jsonl show what it would print
         if config.train.kl not in KL_IN_LOSS:
             self.beta = 0.0
-        self.advantage_step = AdvantageStep(mix, config.train, self.num_generations, self.accelerator, self._log)
+        self.advantage_step = AdvantageStep(
+            mix,
+            config.train,
+            self.num_generations,
+            self.accelerator,
+            getattr(processor, "tokenizer", processor),
+            self._log,
+        )
         self.reward_func_names = list(mix.names)
         self.reward_weights = torch.tensor(mix.weights, dtype=torch.float32)
 
@@ -343,18 +349,9 @@ class GRPOTrainer(FiniteTraining, NoModelCard, trl.GRPOTrainer):
             without it. A subclass can return other tensors, with N rows each.
         """
         train = self.config.train
-        combined = self.advantage_step.combine(rollout.scores, rollout.greedy)
-        signal = {"advantages": combined.advantages.to(self.accelerator.device)}
-        if train.credit == "claim":
-            tokenizer = getattr(self.processor, "tokenizer", self.processor)
-            values = token_values(rollout.scores, rollout.batch.written, rollout.ids, rollout.mask, tokenizer)
-            baseline = (
-                None
-                if rollout.greedy is None
-                else self.advantage_step.greedy_baseline(rollout.greedy, rollout.greedy_captions)
-            )
-            tokens = self.advantage_step.credit_tokens(combined, values, rollout.mask, rollout.scores.weights, baseline)
-            signal = {"advantages": tokens, "caption_advantages": signal["advantages"]}
+        signal = self.advantage_step.compute(
+            rollout.scores, rollout.batch.written, rollout.ids, rollout.mask, rollout.greedy, rollout.greedy_captions
+        )
         if train.kl == "sequence" and train.beta:
             assert rollout.ref_log_probs is not None, "every rollout has reference log-probabilities if beta is above 0"
             kl = sequence_kl(rollout.sampled_log_probs, rollout.ref_log_probs, rollout.mask)
@@ -460,14 +457,7 @@ class GRPOTrainer(FiniteTraining, NoModelCard, trl.GRPOTrainer):
         images = {path: open_image(path) for path in {row["image_path"] for row in rows}}
         output = super()._generate_and_score_completions([{**r, "image": images[r["image_path"]]} for r in rows])
         batch, scores = self._scored
-        combined = self.advantage_step.combine(scores)
-        signal = {"advantages": combined.advantages}
-        if self.config.train.credit == "claim":
-            ids, mask = output["completion_ids"], output["completion_mask"]
-            tokenizer = getattr(self.processor, "tokenizer", self.processor)
-            values = token_values(scores, batch.written, ids, mask, tokenizer)
-            tokens = self.advantage_step.credit_tokens(combined, values, mask, scores.weights)
-            signal = {"advantages": tokens, "caption_advantages": signal["advantages"]}
+        signal = self.advantage_step.compute(scores, batch.written, output["completion_ids"], output["completion_mask"])
         self._record(rows, batch, scores, signal, stage)
         return {**output, "advantages": signal["advantages"].to(output["advantages"].device)}
 

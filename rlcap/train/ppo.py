@@ -117,7 +117,7 @@ class PPOTrainer(GRPOTrainer):
         self._log("reward/total", gather(parts.sum(1).float().to(device)).mean())
         if train.credit == "caption":
             return parts.sum(1).float().to(device), torch.zeros_like(rollout.sampled_log_probs)
-        tokenizer = getattr(self.processor, "tokenizer", self.processor)
+        tokenizer = self.advantage_step.tokenizer
         ends = end_values(rollout.scores, rollout.batch.written, rollout.ids, rollout.mask, tokenizer)
         mix.credit_moments.update(gather(ends.sum(2).to(device)).T.tolist())
         captions, tokens = totals_with_credit(

@@ -227,10 +227,11 @@ def results(name: str) -> Any:
 
 
 VARIANTS = {
-    "all": "all terms of the mix with an oracle",
+    "all": "the default mix",
     "self_retrieval_alone": "self-retrieval alone",
+    "listener_alone": "listener alone",
     "hallucination_alone": "hallucination alone",
-    "critique_alone": "critique alone",
+    "oracle": "the mix with an oracle",
     "distinctive_and_long": "self-retrieval and a long length gate",
     "unlike_each_other": "diversity",
     "random_bags": "random bags of 20",
@@ -292,10 +293,23 @@ def digits(metric: str) -> int:
     return 1 if metric.endswith("mean_words") else 3
 
 
+def base_row(metrics: Sequence[str]) -> list[str]:
+    """Return the row of the lab's base without an adapter, which is measured on the test images only."""
+    base = results("lab_assets")["results"]["captioner"]["base"]
+    cells = [base.get(m.removeprefix("test/")) for m in metrics]
+    return [
+        "base without adapter",
+        *("–" if c is None else number(c, digits(m)) for c, m in zip(cells, metrics, strict=True)),
+    ]
+
+
 def runs_table(name: str, metrics: Sequence[str], labels: Mapping[str, str] | None = None) -> str:
-    """Return step 0, and then each variant's last step with its paired difference to step 0."""
+    """Return the lab's base, step 0, and each variant's last step with its paired difference to step 0."""
     data = results(name)["results"]
-    rows = [["step 0", *(number(next(iter(data.values()))[m]["start"]["mean"], digits(m)) for m in metrics)]]
+    rows = [
+        base_row(metrics),
+        ["step 0", *(number(next(iter(data.values()))[m]["start"]["mean"], digits(m)) for m in metrics)],
+    ]
     for variant, values in data.items():
         cells = [
             f"{number(values[m]['end']['mean'], digits(m))} ({change(values[m]['difference'], digits(m))}"

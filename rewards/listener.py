@@ -1,9 +1,10 @@
 """Listener: how much likelier does a frozen captioner find the caption's words given its own image than given other images?
 
 measures  per token  c_t = clip(log p(t | own) − log mean_j p(t | image_j) + own · max(log p(t | own), −6), −4, 2), in nats, over
-          the own image, its bag and fillers of the gallery; r = Σ_t c_t (`evidence`), or the log-probability that the
-          listener chooses the own image among them, log softmax_j Σ_t log p(t | image_j) (`posterior`). Each token's c_t
-          is its span. `against: blank` compares with a grey image instead of other images
+          the own image, its bag and fillers of the gallery; r = Σ_t c_t, of which what is below 0 grows with its logarithm
+          only (`evidence`), or the log-probability that the listener chooses the own image among them,
+          log softmax_j Σ_t log p(t | image_j) (`posterior`). Each token's c_t is its span. `against: blank` compares with
+          a grey image instead of other images
 range     (-inf, inf); posterior (-inf, 0]. The empty caption gets 0, or −ln J as a posterior
 needs     image, with distractors (the bag in the row) or a gallery
 cost      one shared-prefix pass of the listener per image and group of captions; encoded images are cached. No judge, no
@@ -46,6 +47,9 @@ LEAST_OWN = -6.0
 """Log-probability below which a token counts no lower in the `own` term, in nats: sampling noise must not dominate."""
 CLIP = (-4.0, 2.0)
 """Bounds of a token's value, in nats."""
+KNEE = 20.0
+"""Evidence against a caption beyond which further evidence counts less than half, in nats. Texts in a foreign script have
+hundreds of nats; without a knee one of them in a group would make all differences between ordinary captions vanish."""
 GREY = 127
 """Brightness of the blank image, of 255."""
 
@@ -62,6 +66,18 @@ def token_evidence(log_probs: Tensor, own_weight: float) -> Tensor:
     own = log_probs[0].double()
     average = torch.logsumexp(log_probs.double(), 0) - math.log(len(log_probs))
     return (own - average + own_weight * own.clamp(min=LEAST_OWN)).clamp(*CLIP)
+
+
+def caption_evidence(values: Tensor) -> float:
+    """Return a caption's evidence from its tokens' values: x = Σ_t c_t where it is positive, else −20 log(1 − x / 20), in nats.
+
+    The order of captions stays that of their sums: −20 becomes −13.9, and −2000 becomes −92.3.
+
+    Args:
+        values: (T,) values as `token_evidence` returns them.
+    """
+    total = float(values.sum())
+    return total if total >= 0 else -KNEE * math.log1p(-total / KNEE)
 
 
 class Listener(Reward):
@@ -199,7 +215,7 @@ class Listener(Reward):
         )
         if self.form == "posterior":
             return Score(float(torch.log_softmax(heard.log_probs.double().sum(1), 0)[0]), spans=spans)
-        return Score(float(values.sum()), spans=spans)
+        return Score(caption_evidence(values), spans=spans)
 
 
 def _metrics(heard: Sequence[HeardCaption]) -> dict[str, float]:

@@ -12,7 +12,7 @@ from rlcap.lab.source import load_split
 from rlcap.lab.truth import LabTruth
 from rlcap.lab.world.language import INSTRUCTION
 from rlcap.policy.listener import HeardCaption
-from rlcap.rewards.listener import Listener, token_evidence
+from rlcap.rewards.listener import Listener, caption_evidence, token_evidence
 from rlcap.types import RewardBatch, Sample
 
 
@@ -29,6 +29,12 @@ def test_evidence_is_bounded():
     assert values[0] == -4.0
     assert values[1] == pytest.approx(math.log(2))
     assert token_evidence(torch.tensor([[0.0], *[[-50.0]] * 20]), 0.0).item() == 2.0
+
+
+def test_much_evidence_against_a_caption_keeps_its_order_and_loses_its_size():
+    assert caption_evidence(torch.tensor([2.0, -0.5])) == 1.5
+    found = [caption_evidence(torch.full((count,), -4.0)) for count in (0, 5, 500)]
+    assert found == pytest.approx([0.0, -13.863, -92.302], abs=1e-3)
 
 
 class Fixed:

@@ -140,7 +140,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path, help="write what was measured to this file")
     options = parser.parse_args()
-    samples = load_split("test", 308, 0)
+    samples = load_split("test", 700, 0)
     results = {
         "captioner": captioners(samples), "verifier": verifier(samples), "retrieval": retrievers(samples), "nli": nli(),
     }  # fmt: skip

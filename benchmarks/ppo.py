@@ -2,7 +2,7 @@
 
     python benchmarks/ppo.py --json benchmarks/results/ppo.json
 
-Both recipes as shipped, with the lab's default mix and curriculum, 48 rounds of 8 images and 8 captions, with three
+Both recipes as shipped, with the lab's default mix and curriculum, 64 rounds of 8 images and 8 captions, with three
 seeds. GRPO takes one step per round at a learning rate of 2e-3, PPO two at 1.5e-3. The table shows the last step and
 the difference to the own start; then comes PPO minus GRPO, paired by seed and image.
 """

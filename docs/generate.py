@@ -609,6 +609,62 @@ def survival_table() -> str:
     )
 
 
+def ends(row: Mapping[str, Any]) -> list[str]:
+    """Return the last step's values of a variant, each with its interval."""
+    return [estimate(values["end"], digits(metric)) for metric, values in row.items()]
+
+
+def credit_table() -> str:
+    """Return what the share of credit that goes to claims does."""
+    rows = results("credit")["share"]
+    head = ["λ", *(COLUMNS[m] for m in next(iter(rows.values())))]
+    return to_table(head, [[share, *ends(row)] for share, row in rows.items()])
+
+
+def judge_quality_table() -> str:
+    """Return what becomes of a run whose judge misreads more and more, without and with credit to claims."""
+    rows = results("credit")["misreads"]
+    head = ["misread", "credit to", *(COLUMNS[m] for m in next(iter(rows.values()))["claim"])]
+    names = {"caption": "captions", "claim": "claims"}
+    return to_table(
+        head,
+        [
+            [percent(float(share)), names[credit], *ends(row)]
+            for share, by_credit in rows.items()
+            for credit, row in by_credit.items()
+        ],
+    )
+
+
+BASELINES = {
+    "base": "base without adapter",
+    "sft": "maximum-likelihood adapter",
+    "best_of_8": "best of 8 by the mix",
+    "contrastive_0.5": "contrastive decoding, weight .5",
+    "contrastive_1": "contrastive decoding, weight 1",
+    "contrastive_2": "contrastive decoding, weight 2",
+    "pairs_dpo": "DPO on best and worst of 8",
+    "refine_sft": "refine + SFT (oracle reviser)",
+    "refine_dpo": "refine + DPO (oracle reviser)",
+    "trained": "GRPO, default mix",
+}
+
+
+def baselines_table() -> str:
+    """Return the cheaper alternatives, and how the trained captioner differs from each."""
+    data = results("baselines")["results"]
+    metrics = list(data["trained"])
+    rows = []
+    for name, values in data.items():
+        cells = []
+        for metric in metrics:
+            own = number(fmean(values[metric]["values"]), digits(metric))
+            gain = values[metric].get("trained_minus_baseline")
+            cells.append(own if gain is None else f"{own} ({change(gain, digits(metric))})")
+        rows.append([BASELINES[name], *cells])
+    return to_table(["", *(COLUMNS[f"test/{metric}"] for metric in metrics)], rows)
+
+
 PHOTO_METRICS = {
     "bag5_recall_at_1": "finds its image in a bag of 5",
     "rd40_recall_at_1": "finds its image among the 39 others",

@@ -499,8 +499,7 @@ class GRPOTrainer(FiniteTraining, NoModelCard, trl.GRPOTrainer):
         for name, value in metrics.items():
             self._log(name, value)
         head = {"step": self.state.global_step + 1, "stage": stage.name}
-        ids = [row["sample_id"] for row in rows]
-        records = (head | record for record in to_records(ids, batch.written, signal, scores))
+        records = (head | record for record in to_records(rows, batch.written, signal, scores))
         append_rows(self.folder.rollouts(self.accelerator.process_index), records, "the sampled captions")
         recalls = [value for name, value in metrics.items() if name.endswith("/bag_recall_at_1")]
         if isinstance(self.curriculum, Adaptive) and self.curriculum_state is not None and recalls:

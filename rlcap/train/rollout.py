@@ -104,7 +104,7 @@ def split_into_micro_batches(batch: Mapping[str, Any], size: int) -> list[dict[s
 
 
 def to_records(
-    ids: Sequence[str], captions: Sequence[str], signal: Mapping[str, Tensor], scores: MixScores
+    rows: Sequence[DatasetRow], captions: Sequence[str], signal: Mapping[str, Tensor], scores: MixScores
 ) -> Iterator[dict[str, Any]]:
     """Yield the rows of `rollouts.jsonl` for N captions.
 
@@ -112,17 +112,18 @@ def to_records(
     the caption.
 
     Args:
-        ids: N sample ids.
+        rows: N rows of the data set.
         captions: N captions.
         signal: `advantages`, (N,) or (N, C) for advantages per token, and with credit to claims `caption_advantages` (N,). A row keeps
             the advantage of the caption, which is the mean of its tokens where there is no other.
         scores: Scores of the N captions.
     """
     advantages = signal.get("caption_advantages", signal["advantages"])
-    for i, (id, caption) in enumerate(zip(ids, captions, strict=True)):
+    for i, (row, caption) in enumerate(zip(rows, captions, strict=True)):
         own = {name: scores.scores[name][i] for name in scores.names}
         yield {
-            "sample_id": id,
+            "sample_id": row["sample_id"],
+            "image": row["image_path"],
             "caption": caption,
             "advantage": float(advantages[i].mean()),
             "scores": {name: score.value for name, score in own.items()},

@@ -64,6 +64,7 @@ def test_rollouts_say_what_each_reward_said_of_which_words(whole):
     rows = rollouts(whole)
     assert len(rows) == 32
     for row in rows:
+        assert Path(row["image"]).is_file()
         for spans in row["spans"].values():
             assert all(0 <= start < end <= len(row["caption"]) for start, end, _, _ in spans)
         if row["caption"]:

@@ -79,6 +79,7 @@ def test_words_that_only_the_own_image_makes_likely_get_credit():
     assert right.value > 0 > wrong.value
     assert [span.value > 0 for span in right.spans] == [False, True]
     assert [(span.start, span.end) for span in right.spans] == [(0, 3), (4, 7)]
+    assert right.spans[1].label == "p 0.90 here, 0.37 on average"  # one of three images is of a dog
 
 
 def test_a_posterior_is_a_log_probability():

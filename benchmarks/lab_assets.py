@@ -70,7 +70,7 @@ def verifier(samples: list, images: int = 100, captions_per_image: int = 4) -> d
         (area under the ROC curve) that a true sentence of a sampled caption gets a higher probability of yes than a
         false one.
     """
-    scorer = YesProbabilityScorer.load("lab:web-captioner", dtype="float32")
+    scorer = YesProbabilityScorer.load("lab:web-captioner")
     sentences: dict[bool, list] = {True: [], False: []}
     for sample, texts in zip(samples, sample_captions(samples[:images], captions_per_image), strict=False):
         image, scene = open_image(sample.image), scene_of(sample)

@@ -572,11 +572,11 @@ def main_job_table() -> str:
     )
 
 
-def seeds_table() -> str:
-    """Return the main job's held-out changes over training seeds."""
+def seeds_table(name: str = "seeds") -> str:
+    """Return the held-out changes of a configuration of the lab over training seeds."""
     from rlcap.eval.metric_catalog import metric_info
 
-    data = results("seeds")
+    data = results(name)
     rows = []
     for name, values in data["metrics"].items():
         after = list(values["after"].values())
@@ -744,8 +744,8 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "headline": headline_table,
     "mixes": lambda: runs_table(
         "mixes",
-        ("test/bag5_recall_at_1", "test/hallucination_rate", "test/fact_recall", "test/repetition", "test/mean_words",
-         "test/wrong_unseen", "prior_breaking/hallucination_rate"),
+        ("test/bag5_recall_at_1", "test/hallucination_rate", "test/hallucinated", "test/fact_recall", "test/repetition",
+         "test/mean_words", "test/wrong_unseen", "prior_breaking/hallucination_rate"),
     ),
     "hacked": hacked_table,
     "bags": lambda: pair_table("bags", "bagcurri_minus_random", {"all": "BagCurri", "random_bags": "random bags of 20"}, "difference"),
@@ -753,6 +753,9 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "main_job": main_job_table,
     "seeds": seeds_table,
     "survival": survival_table,
+    "baselines": baselines_table,
+    "credit": credit_table,
+    "judge_quality": judge_quality_table,
     "captioner": captioner_table,
     "verifier": verifier_table,
     "retrievers": retriever_table,

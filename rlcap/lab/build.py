@@ -118,7 +118,7 @@ def _web_captioner(folder: Path, seed: int, out: Path, log: Log, size: Size) -> 
     )
     captioner.save_base(model, folder, WORDS)
     accuracy = verifier_accuracy(
-        YesProbabilityScorer.load(str(folder), dtype="float32"), load_split("validation", size(140), seed)
+        YesProbabilityScorer.load(str(folder)), load_split("validation", size(140), seed)
     )
     return {
         "verifier_accuracy": {what: round(share, 4) for what, share in accuracy.items()},

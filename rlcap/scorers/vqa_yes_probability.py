@@ -42,8 +42,14 @@ class YesProbabilityScorer:
             raise ConfigError(f"{name}'s tokenizer has no token for yes; give another model")
 
     @classmethod
-    def load(cls, path_or_name: str, device: str = "cpu", dtype: str = "auto") -> YesProbabilityScorer:
+    def load(cls, path_or_name: str, device: str = "cpu", dtype: str | None = None) -> YesProbabilityScorer:
         """Load from a folder or a hub name; safetensors only.
+
+        Args:
+            path_or_name: folder or hub name of a chat vision-language model.
+            device: where the model runs.
+            dtype: precision of the weights; None takes that of the file on a GPU, and single precision on a CPU, where half
+                precision is many times slower.
 
         Raises:
             ConfigError: the model does not exist.
@@ -55,7 +61,10 @@ class YesProbabilityScorer:
             "vision-language model", path_or_name, "give the folder or hub name of a chat vision-language model"
         ):
             model: Any = AutoModelForImageTextToText.from_pretrained(
-                folder, use_safetensors=True, trust_remote_code=False, dtype=dtype
+                folder,
+                use_safetensors=True,
+                trust_remote_code=False,
+                dtype=dtype or ("float32" if device == "cpu" else "auto"),
             )
             processor = AutoProcessor.from_pretrained(folder, trust_remote_code=False)
         return cls(model.to(device), processor, name=path_or_name)
@@ -80,7 +89,11 @@ class YesProbabilityScorer:
                 )
             ]
             inputs = self.processor.apply_chat_template(
-                rows, add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt", padding=True
+                rows,
+                add_generation_prompt=True,
+                tokenize=True,
+                return_dict=True,
+                processor_kwargs={"return_tensors": "pt", "padding": True},
             ).to(self.model.device, self.model.dtype)
             logits = self.model(**inputs, logits_to_keep=1).logits[:, -1].float()
             probabilities += logits.softmax(-1)[:, self.ids].sum(-1).tolist()

@@ -102,7 +102,7 @@ def test_the_base_web_verifies_sentences(split):
     from rlcap.lab.models.web_questions import CLAIMS
     from rlcap.scorers.vqa_yes_probability import YesProbabilityScorer
 
-    accuracy = verifier_accuracy(YesProbabilityScorer.load(f"{asset('web-captioner')}", dtype="float32"), split[:28])
+    accuracy = verifier_accuracy(YesProbabilityScorer.load(f"{asset('web-captioner')}"), split[:28])
     assert set(accuracy) == {*CLAIMS, "mean"}
     assert accuracy["mean"] > 0.65  # chance is 0.5
     assert min(accuracy[what] for what in ("object", "size", "fill", "background")) > 0.75
@@ -117,16 +117,17 @@ def test_both_bases_have_the_same_vision_encoder():
     assert all(knowing[name].equal(web[name]) for name in names)
 
 
-def test_the_configuration_of_the_base_web_asks_no_oracle():
+@pytest.mark.parametrize("name", ["lab", "lab_web", "lab_targets"])
+def test_the_labs_configurations_ask_no_oracle(name):
     from rlcap.config.loading import load_config
     from rlcap.config.required import require_complete
     from rlcap.config.schema import GRPOConfig
 
-    file = ASSETS.parents[2] / "recipes" / "configs" / "lab_web.yaml"
-    config = load_config(GRPOConfig, file)
+    config = load_config(GRPOConfig, ASSETS.parents[2] / "recipes" / "configs" / f"{name}.yaml")
     require_complete(config)
-    assert (config.model.base, config.model.adapter) == ("lab:web-captioner", "lab:web-adapter")
-    assert "oracle" not in file.read_text().lower()
+    base = "lab:web-" if name == "lab_web" else "lab:"
+    assert (config.model.base, config.model.adapter) == (f"{base}captioner", f"{base}adapter")
+    assert "oracle" not in repr(config.mix).lower()
 
 
 def recall_at_1(name, texts, split, size):

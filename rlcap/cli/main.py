@@ -18,6 +18,7 @@ from rlcap.cli import (
     cider,
     compare,
     config,
+    crosscheck,
     evaluate,
     explain,
     export,
@@ -73,6 +74,7 @@ results:
 existing captions:
   rlcap score captions.jsonl --config my.yaml              score captions by each reward of a mix
   rlcap eval captions.jsonl --split test                   measure held-out metrics of captions from any captioner
+  rlcap crosscheck a.jsonl b.jsonl c.jsonl                 what do captions mention that no other caption of the image does?
   rlcap eval runs/a                                        compute the metrics of a run again from its captions
   rlcap report runs/a                                      write report.html of a run again
 
@@ -139,6 +141,7 @@ def build_parser() -> argparse.ArgumentParser:
         nli,
         prompt,
         caption,
+        crosscheck,
         evaluate,
         compare,
         explain,

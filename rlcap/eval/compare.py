@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,10 @@ import numpy as np
 
 from rlcap.errors import InputError
 from rlcap.eval.captions_file import Table, evaluated_steps, read_tables
-from rlcap.eval.metric_catalog import MAIN_METRICS, canonical_name, metric_info, reading_order
+from rlcap.eval.metric_catalog import HEADLINES, MAIN_METRICS, canonical_name, metric_info, reading_order
 from rlcap.eval.over_optimization import classify_change
 from rlcap.eval.run_files import run_config
+from rlcap.eval.significance import detectable_difference, holm, permutation_p_value
 from rlcap.eval.statistics import Interval, describe_units, difference_across_seeds, mean_across_seeds
 from rlcap.eval.summary import clusters_of
 
@@ -45,6 +46,8 @@ class Row:
     """The mean of each variant at its last evaluated step."""
     differences: tuple[Interval, ...]
     """The difference of each variant but the first to the first variant."""
+    p_values: tuple[float, ...] = ()
+    """The p-value of each difference by a permutation test, corrected for all differences of the comparison."""
 
     def verdicts(self) -> tuple[str, ...]:
         """Return `better`, `worse`, `changed` (a metric without a direction) or `unclear` for each difference."""
@@ -75,16 +78,21 @@ class Comparison:
     def to_dict(self) -> dict[str, Any]:
         """Return the comparison for JSON: an interval as {mean, low, high, df, clusters}, with None in place of NaN."""
 
+        def to_plain_number(number: float | None) -> float | None:
+            return None if number is None or math.isnan(number) else number
+
         def to_plain(value: Any) -> Any:
             if isinstance(value, Interval):
-                return {
-                    key: None if number is not None and math.isnan(number) else number
-                    for key, number in value._asdict().items()
-                }
+                return {key: to_plain_number(number) for key, number in value._asdict().items()}
             return [to_plain(inner) for inner in value] if isinstance(value, list | tuple) else value
 
         rows = [
-            {"metric": row.metric, **{key: to_plain(getattr(row, key)) for key in ("start", "values", "differences")}}
+            {
+                "metric": row.metric,
+                **{key: to_plain(getattr(row, key)) for key in ("start", "values", "differences")},
+                "p_values": [to_plain_number(p) for p in row.p_values],
+                "detectable": [to_plain_number(detectable_difference(difference)) for difference in row.differences],
+            }
             for row in self.rows
         ]
         return {**asdict(self), "rows": rows}
@@ -151,8 +159,11 @@ def compare(variants: Sequence[Sequence[str | Path]], split: str = "test", every
                 mean_across_seeds([_values(table, name, ids) for table in first], clusters),
                 tuple(mean_across_seeds(runs, clusters) for runs in columns),
                 tuple(difference_across_seeds(columns[0], runs, clusters) for runs in columns[1:]),
+                tuple(permutation_p_value(np.subtract(runs, columns[0]).mean(0), clusters) for runs in columns[1:]),
             )
         )
+    corrected = iter(holm([p for row in rows for p in row.p_values]))
+    rows = [replace(row, p_values=tuple(next(corrected) for _ in row.p_values)) for row in rows]
     reached = tuple(max(steps) for steps in last_steps)
     left_out = tuple(reading_order(incomparable))
     return Comparison(
@@ -184,19 +195,41 @@ def to_markdown(comparison: Comparison) -> str:
         info = metric_info(row.metric)
         cells = [info.label + arrows[info.better], info.format(row.start.mean)]
         cells += [info.format(value.mean) for value in row.values]
-        for difference, verdict in zip(row.differences, row.verdicts(), strict=True):
+        for difference, verdict, p in zip(row.differences, row.verdicts(), row.p_values, strict=True):
             mean, low, high = map(info.format_change, difference[:3])
             text = f"{mean} [{low}, {high}]"
-            cells.append(
-                text if verdict == "unclear" else f"**{text}**" + ("" if verdict == "changed" else f" {verdict}")
-            )
+            text = text if verdict == "unclear" else f"**{text}**" + ("" if verdict == "changed" else f" {verdict}")
+            cells.append(text if math.isnan(p) else f"{text}, {describe_p_value(p)}")
         lines.append("| " + " | ".join(cells) + " |")
     units = describe_units(comparison.images, comparison.clusters, comparison.seeds)
     one_seed = "" if comparison.seeds > 1 else ". With one seed per variant they say nothing about other seeds"
     lines.append(f"\n95 % intervals {units}; bold where they exclude zero{one_seed}")
+    lines.append(
+        "\np: changes of sign by cluster, of the means over seeds, corrected by Holm's method for all differences in the table"
+    )
+    if found := describe_detectable(comparison):
+        lines.append(f"\nwith probability .8 this design finds a true difference of {found}")
     if comparison.left_out:
         lines.append(f"\nleft out, since the runs held out different images: {', '.join(comparison.left_out)}")
     return "\n".join(lines)
+
+
+def describe_p_value(p: float) -> str:
+    """Return a p-value as text: "p = 0.03", or "p < 0.001"."""
+    return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
+
+
+def describe_detectable(comparison: Comparison) -> str:
+    """Return the detectable differences of the headline metrics, the largest over variants; "" where none is known."""
+    headlines = {name for _, names in HEADLINES for name in names}
+    found = []
+    for row in comparison.rows:
+        sizes = [size for difference in row.differences if (size := detectable_difference(difference)) > 0]
+        if canonical_name(row.metric) in headlines and sizes:
+            info = metric_info(row.metric)
+            unit = " points" if info.unit == "share" else ""
+            found.append(f"{info.format_change(max(sizes)).lstrip('+')}{unit} in “{info.label}”")
+    return ", ".join(found)
 
 
 def _read_evaluations(run: Path, split: str) -> dict[int, Table]:

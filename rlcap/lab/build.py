@@ -117,9 +117,7 @@ def _web_captioner(folder: Path, seed: int, out: Path, log: Log, size: Size) -> 
         model, tokenizer, corpus.scenes, features, web_tasks, size(3_600), seed + 32, log, batch=16, lr=1e-3
     )
     captioner.save_base(model, folder, WORDS)
-    accuracy = verifier_accuracy(
-        YesProbabilityScorer.load(str(folder)), load_split("validation", size(140), seed)
-    )
+    accuracy = verifier_accuracy(YesProbabilityScorer.load(str(folder)), load_split("validation", size(140), seed))
     return {
         "verifier_accuracy": {what: round(share, 4) for what, share in accuracy.items()},
         "parameters": sum(p.numel() for p in model.parameters()),

@@ -42,7 +42,8 @@ def test_a_difference_is_paired_by_image(tmp_path):
     assert row.differences[0].mean == pytest.approx(0.01)
     assert row.differences[0].low > 0
     assert row.verdicts() == ("better",)
-    assert "**+1.0 [+1.0, +1.0]** better" in to_markdown(found)
+    assert row.p_values[0] < 0.001
+    assert "**+1.0 [+1.0, +1.0]** better, p < 0.001" in to_markdown(found)
 
 
 def test_images_are_matched_by_name_and_only_common_ones_count(tmp_path):
@@ -64,6 +65,12 @@ def test_seeds_are_part_of_the_interval(tmp_path):
     difference = {row.metric: row for row in found.rows}["fact_recall"].differences[0]
     assert difference.mean == pytest.approx(0.2 / 3)
     assert difference.low < 0 < difference.high
+    text = to_markdown(found)
+    assert "with probability .8 this design finds a true difference of" in text
+    assert "points in “Facts stated”" in text
+    plain = {row["metric"]: row for row in found.to_dict()["rows"]}["fact_recall"]
+    assert plain["detectable"][0] > difference.high - difference.mean
+    assert plain["p_values"] == [1.0] or 0 < plain["p_values"][0] <= 1
 
 
 def test_main_metrics_or_all(tmp_path):

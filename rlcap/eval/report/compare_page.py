@@ -5,12 +5,13 @@ Like the report of a run, it is a single file without network access.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rlcap.eval.compare import Comparison, Row
+from rlcap.eval.compare import Comparison, Row, describe_detectable, describe_p_value
 from rlcap.eval.metric_catalog import metric_info
 from rlcap.eval.report.span_marks import marked_images
 from rlcap.eval.report.templates import render_page
@@ -45,6 +46,7 @@ def write_comparison(path: str | os.PathLike, comparison: Comparison, variants: 
         "units": describe_units(comparison.images, comparison.clusters, comparison.seeds),
         "rows": [_cells(row) | {"arrow": arrows[metric_info(row.metric).better]} for row in comparison.rows],
         "left_out": comparison.left_out,
+        "detectable": describe_detectable(comparison),
         "words": _words([Path(runs[0]) for runs in variants]),
     }
     write_text(path, render_page("compare.html.jinja", context), "the comparison")
@@ -54,9 +56,10 @@ def _cells(row: Row) -> dict[str, Any]:
     """Return a metric as text."""
     info = metric_info(row.metric)
     differences = []
-    for difference, verdict in zip(row.differences, row.verdicts(), strict=True):
+    for difference, verdict, p in zip(row.differences, row.verdicts(), row.p_values, strict=True):
         mean, low, high = map(info.format_change, difference[:3])
-        differences.append({"mean": mean, "interval": f"{low} … {high}", "verdict": verdict})
+        shown = "" if math.isnan(p) else describe_p_value(p)
+        differences.append({"mean": mean, "interval": f"{low} … {high}", "verdict": verdict, "p": shown})
     values = [info.format(value.mean) for value in row.values]
     return {"label": info.label, "start": info.format(row.start.mean), "values": values, "differences": differences}
 

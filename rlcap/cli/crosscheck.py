@@ -59,7 +59,7 @@ def _crosscheck(options: argparse.Namespace) -> None:
         raise CaptionsError(
             f"no image has a second caption among {len(checked)} captions: give another system's file, or several samples an image"
         )
-    table = {}
+    table: dict[str, dict[str, Any]] = {}
     for path in map(str, options.files):
         own = [row for row, system in enumerate(systems) if system == path]
         doubted = [float(bool(checked[row].doubted)) for row in own if not math.isnan(checked[row].support)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -42,6 +44,50 @@ def metrics_table(metrics: Mapping[str, Mapping[str, float]]) -> str:
         interval = f"{info.format(values['low'])} to {info.format(values['high'])}"
         lines.append((name, info.format(values["mean"]), interval, info.label))
     return align(lines)
+
+
+def latex_table(metrics: Mapping[str, Mapping[str, float]]) -> str:
+    """Return a LaTeX table (booktabs) with one line per metric: mean and 95 % interval.
+
+    Args:
+        metrics: Metric → its `mean`, `low` and `high`.
+    """
+    from rlcap.eval.metric_catalog import metric_info, reading_order
+
+    lines = [r"\begin{tabular}{lrr}", r"\toprule", r"metric & mean & 95\,\% interval \\", r"\midrule"]
+    for name in reading_order(set(metrics)):
+        info, values = metric_info(name), metrics[name]
+        mean, low, high = (_to_latex(info.format(values[key])) for key in ("mean", "low", "high"))
+        lines.append(rf"{_to_latex(info.label)} & {mean} & [{low}, {high}] \\")
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
+
+
+LATEX = {"\\": r"\textbackslash{}", "_": r"\_", "%": r"\%", "&": r"\&", "#": r"\#", "$": r"\$", "{": r"\{", "}": r"\}",
+         "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "−": "$-$", "\N{NO-BREAK SPACE}": r"\,", "–": "--"}  # fmt: skip
+"""Characters that LaTeX reads otherwise."""
+
+
+def _to_latex(text: str) -> str:
+    return "".join(LATEX.get(character, character) for character in text)
+
+
+def to_csv(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return rows of sample_id, image, caption and metrics as CSV, an empty cell where a metric does not apply.
+
+    A text that a spreadsheet would run as a formula begins with an apostrophe.
+    """
+    names = list(dict.fromkeys(name for row in rows for name in row["metrics"]))
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(["sample_id", "image", "caption", *names])
+    for row in rows:
+        texts = [_without_formula(str(row[key])) for key in ("sample_id", "image", "caption")]
+        writer.writerow([*texts, *(row["metrics"].get(name) for name in names)])
+    return out.getvalue()
+
+
+def _without_formula(text: str) -> str:
+    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
 
 
 def summary_table(summary: Mapping[str, Any]) -> str:

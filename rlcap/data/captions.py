@@ -2,19 +2,22 @@
 
 A captions file holds a JSON object per line: `sample_id` and `caption`, and, unless the configured data knows the image, `image`,
 `references`, `paragraph`, `meta` and `distractor_images` (paths of similar images), as far as the rewards need them. Relative image paths
-start from the file's folder. A run's captions/<step>.jsonl and rollouts.jsonl are such files.
+start from the file's folder. A run's captions/<step>.jsonl and rollouts.jsonl are such files. COCO's results (.json) and tables (.csv, .tsv)
+with these columns are read too.
 """
 
 from __future__ import annotations
 
+import csv
 import difflib
+import io
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rlcap.errors import CaptionsError
-from rlcap.io.text import read_json, read_rows
+from rlcap.io.text import read_json, read_rows, read_text
 from rlcap.types import RewardBatch, Sample
 
 BAG = 5
@@ -34,6 +37,8 @@ def read_captions(path: Path, image_root: str | None = None) -> list[dict[str, A
     """
     if path.suffix.lower() == ".json":
         rows = _read_coco_results(path)
+    elif path.suffix.lower() in (".csv", ".tsv"):
+        rows = _read_table(path)
     else:
         form = "write a JSON object per line with sample_id and caption, or COCO's results as .json"
         rows = read_rows(path, "captions", form, _flaw, CaptionsError)
@@ -63,6 +68,36 @@ def _read_coco_results(path: Path) -> list[dict[str, Any]]:
         if problem := _flaw(row):
             raise CaptionsError(f"{path}, entry {number}: {problem}")
         rows.append(row)
+    return rows
+
+
+def _read_table(path: Path) -> list[dict[str, Any]]:
+    """Return the rows of a table with the columns sample_id and caption, and image where there is one; other columns are left out.
+
+    Raises:
+        CaptionsError: The file is missing or not UTF-8, is no table, or lacks a column.
+    """
+    text = read_text(path, "captions file", CaptionsError)
+    reader = csv.DictReader(
+        io.StringIO(text, newline=""), delimiter="\t" if path.suffix.lower() == ".tsv" else ",", strict=True
+    )
+    try:
+        columns = list(reader.fieldnames or ())
+        if not {"sample_id", "caption"} <= set(columns):
+            raise CaptionsError(
+                f"{path} needs the columns sample_id and caption; its first line names {', '.join(columns) or 'none'}"
+            )
+        kept = [key for key in ("sample_id", "caption", "image", "split") if key in columns]
+        rows = [{key: record[key] for key in kept if record[key] is not None} for record in reader]
+    except csv.Error as error:
+        raise CaptionsError(
+            f"{path}, line {reader.line_num} is no row of a table ({error}); save the file again"
+        ) from error
+    for number, row in enumerate(rows, 1):
+        if problem := _flaw(row):
+            raise CaptionsError(f"{path}, row {number}: {problem}")
+    if not rows:
+        raise CaptionsError(f"{path} has no captions below its first line")
     return rows
 
 

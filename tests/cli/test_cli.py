@@ -258,6 +258,28 @@ def test_cocos_results_are_scored_and_measured_whole_with_values_per_caption(tmp
     found = json.loads(numbers.read_text())
     assert found["captions"] == 6
     assert found["metrics"]["mean_words"]["mean"] == 4
+    (tmp_path / "table.csv").write_text(
+        "sample_id,caption\n" + "".join(f'{i},"=a picture, number {i}."\n' for i in range(6))
+    )
+    each, latex = tmp_path / "each.csv", tmp_path / "table.tex"
+    more = ["--metrics", "bleu,length,repetition,chair,bert_score", "--csv", str(each), "--latex", str(latex)]
+    line = ["eval", str(tmp_path / "table.csv"), "--split", "all", *more, "--json", str(numbers), *data]
+    assert cli.main([*line, "mix.length.params.target=4"]) == 0
+    told = capsys.readouterr()
+    assert "chair/chair_i, over all captions: " in told.out
+    assert "bert_score measured nothing: " in told.err
+    found = json.loads(numbers.read_text())
+    assert found["metrics"]["length"]["mean"] == 0
+    assert found["metrics"]["bleu"]["mean"] > 0
+    assert "repetition_reward" in found["metrics"]  # the metric of this name is another formula
+    assert list(found["lacking"]) == ["bert_score"]
+    rows = each.read_text().splitlines()
+    assert rows[0].startswith("sample_id,image,caption,")
+    assert rows[1].split(",", 2)[2].startswith('"\'=a picture, number 0."')
+    assert latex.read_text().count(r" \\") == 1 + len(found["metrics"])
+    (tmp_path / "bad.csv").write_text("id,caption\n1,a\n")
+    assert cli.main(["eval", str(tmp_path / "bad.csv"), *data]) == 2
+    assert "needs the columns sample_id and caption; its first line names id, caption" in capsys.readouterr().err
     (tmp_path / "results.json").write_text('[{"image_id": 1}]')
     assert cli.main(["score", str(tmp_path / "results.json"), "--config", str(mix)]) == 2
     assert "entry 1: a row needs sample_id and caption" in capsys.readouterr().err

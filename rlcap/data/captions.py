@@ -88,7 +88,9 @@ def _read_table(path: Path) -> list[dict[str, Any]]:
                 f"{path} needs the columns sample_id and caption; its first line names {', '.join(columns) or 'none'}"
             )
         kept = [key for key in ("sample_id", "caption", "image", "split") if key in columns]
-        rows = [{key: record[key] for key in kept if record[key] is not None} for record in reader]
+        rows: list[dict[str, Any]] = [
+            {key: record[key] for key in kept if record[key] is not None} for record in reader
+        ]
     except csv.Error as error:
         raise CaptionsError(
             f"{path}, line {reader.line_num} is no row of a table ({error}); save the file again"

@@ -21,7 +21,8 @@ import numpy as np
 
 from rlcap.errors import InputError
 from rlcap.eval.captions_file import Table, evaluated_steps, read_tables
-from rlcap.eval.metric_catalog import HEADLINES, MAIN_METRICS, canonical_name, metric_info, reading_order
+from rlcap.eval.goals import Goal, describe_choice, describe_goal, find_goals
+from rlcap.eval.metric_catalog import MAIN_METRICS, canonical_name, metric_info, reading_order
 from rlcap.eval.over_optimization import classify_change
 from rlcap.eval.run_files import run_config
 from rlcap.eval.significance import detectable_difference, holm, permutation_p_value
@@ -74,6 +75,13 @@ class Comparison:
     """Metrics that can't be compared because the runs held out different images, so that their bags differ."""
     clusters: int | None = None
     """The number of clusters of the images; None where no captions file names them, so that each image counts as one."""
+    goals: tuple[Goal, ...] = ()
+    """Who is best at each goal."""
+
+    def choice(self) -> list[str]:
+        """Return in sentences which variant to choose: the verdict, then one sentence for each goal."""
+        told = describe_choice(self.goals, self.names)
+        return [told, *(describe_goal(goal, self.names) for goal in self.goals)] if told else []
 
     def to_dict(self) -> dict[str, Any]:
         """Return the comparison for JSON: an interval as {mean, low, high, df, clusters}, with None in place of NaN."""
@@ -95,7 +103,16 @@ class Comparison:
             }
             for row in self.rows
         ]
-        return {**asdict(self), "rows": rows}
+        goals = [
+            {
+                "goal": goal.name,
+                "metric": goal.metric,
+                "best": self.names[goal.best],
+                "clearly_better_than": [self.names[i] for i in goal.clear],
+            }
+            for goal in self.goals
+        ]
+        return {**asdict(self), "rows": rows, "goals": goals}
 
 
 def compare(variants: Sequence[Sequence[str | Path]], split: str = "test", every: bool = False) -> Comparison:
@@ -150,9 +167,10 @@ def compare(variants: Sequence[Sequence[str | Path]], split: str = "test", every
     if not every:
         metrics = {name for name in metrics if canonical_name(name) in MAIN_METRICS}
 
+    measured = {name: [[_values(table, name, ids) for table in runs] for runs in last] for name in metrics}
     rows = []
     for name in reading_order(metrics):
-        columns = [[_values(table, name, ids) for table in runs] for runs in last]
+        columns = measured[name]
         rows.append(
             Row(
                 name,
@@ -175,11 +193,12 @@ def compare(variants: Sequence[Sequence[str | Path]], split: str = "test", every
         tuple(rows),
         left_out,
         None if named.clusters is None else len(set(clusters)),
+        find_goals(measured, clusters),
     )
 
 
 def to_markdown(comparison: Comparison) -> str:
-    """Return the comparison as a Markdown table with one line per metric.
+    """Return the comparison as Markdown: the choice in sentences, and a table with one line per metric.
 
     A difference is bold where its interval excludes zero.
     """
@@ -190,7 +209,9 @@ def to_markdown(comparison: Comparison) -> str:
         *(f"{name}, step {step}" for name, step in zip(comparison.names, comparison.steps, strict=True)),
         *(f"{name} − {comparison.names[0]}" for name in comparison.names[1:]),
     ]
-    lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+    told = comparison.choice()
+    lines = [*told[:1], "", *(f"- {sentence}" for sentence in told[1:]), ""] if told else []
+    lines += ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
     for row in comparison.rows:
         info = metric_info(row.metric)
         cells = [info.label + arrows[info.better], info.format(row.start.mean)]
@@ -220,12 +241,12 @@ def describe_p_value(p: float) -> str:
 
 
 def describe_detectable(comparison: Comparison) -> str:
-    """Return the detectable differences of the headline metrics, the largest over variants; "" where none is known."""
-    headlines = {name for _, names in HEADLINES for name in names}
+    """Return the detectable differences of the goals' metrics, the largest over variants; "" where none is known."""
+    headlines = {goal.metric for goal in comparison.goals}
     found = []
     for row in comparison.rows:
         sizes = [size for difference in row.differences if (size := detectable_difference(difference)) > 0]
-        if canonical_name(row.metric) in headlines and sizes:
+        if row.metric in headlines and sizes:
             info = metric_info(row.metric)
             unit = " points" if info.unit == "share" else ""
             found.append(f"{info.format_change(max(sizes)).lstrip('+')}{unit} in “{info.label}”")

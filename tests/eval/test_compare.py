@@ -44,6 +44,8 @@ def test_a_difference_is_paired_by_image(tmp_path):
     assert row.verdicts() == ("better",)
     assert row.p_values[0] < 0.001
     assert "**+1.0 [+1.0, +1.0]** better, p < 0.001" in to_markdown(found)
+    assert "- More detailed: b, " in to_markdown(found)
+    assert found.to_dict()["goals"][-1]["clearly_better_than"] == ["a"]
 
 
 def test_images_are_matched_by_name_and_only_common_ones_count(tmp_path):
@@ -149,7 +151,8 @@ def test_the_page_shows_the_words_of_the_last_common_step_side_by_side(tmp_path)
     assert '<th scope="col">b − a</th>' in text
     assert "▲ better" in text
     assert "training step 3, the last" in text
-    assert text.count("<article") == 2  # x and y
+    words = text[text.index('id="words"') :]
+    assert words.count("<article") == 2  # x and y
     for name in "ab":
         for i in range(2):
             kind, value = (("down", "−0.50"), ("up", "+0.50"))[i]
@@ -159,7 +162,19 @@ def test_the_page_shows_the_words_of_the_last_common_step_side_by_side(tmp_path)
     assert "script-src 'sha256-" in text
     sample(b, range(1, 4), [f"{i}" for i in range(9)])
     sample(a, range(1, 4), [f"{i}" for i in range(9)])
-    assert page(tmp_path, a, b).count("<article") == 4
+    text = page(tmp_path, a, b)
+    assert text[text.index('id="words"') :].count("<article") == 4
+
+
+def test_the_page_says_which_variant_to_choose_and_shows_charts_and_images(tmp_path):
+    spread = np.linspace(-0.1, 0.1, 40)
+    text = page(tmp_path, run(tmp_path / "a", 0.5 + spread), run(tmp_path / "b", 0.7 + spread, words=12.0))
+    assert "No variant is best at everything: b is clearly the most detailed" in text
+    assert text.count('class="plot scatter"') == 1
+    assert "Length of captions" in text
+    assert "Where b gains most, and where it loses most" in text
+    assert text.count("<article") == 4  # every image gains, so that there are no losses
+    assert "Facts stated: 40.0" in text
 
 
 def test_runs_without_words_in_common_get_a_page_with_the_table_alone(tmp_path):

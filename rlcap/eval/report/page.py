@@ -10,19 +10,16 @@ captions of the same images during training, what the rewards said of which word
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from markupsafe import Markup, escape
-
 from rlcap.data.panel import hashed
-from rlcap.eval.captions_file import Table
 from rlcap.eval.metric_catalog import HEADLINES, MAIN_METRICS, canonical_name, metric_info, reading_order, signed_text
 from rlcap.eval.over_optimization import classify_change, describe_alarm
 from rlcap.eval.report.captions_table import captions_table
+from rlcap.eval.report.gallery import mark_false, to_context, wins_and_losses
 from rlcap.eval.report.notes import read_note
 from rlcap.eval.report.span_marks import marked_images
 from rlcap.eval.report.templates import render_page
@@ -190,16 +187,6 @@ def _picture(path: str, side: int, lossless: bool = True) -> dict[str, Any]:
     return {"uri": thumbnail(path, side, lossless), "file": Path(path).name}
 
 
-def _mark_false(caption: str, false: Sequence[tuple[int, int, str]]) -> Markup:
-    """Return the caption as HTML with its false sentences underlined and explained."""
-    html, end = Markup(), 0
-    for start, stop, why in sorted(false):
-        html += escape(caption[end:start])
-        html += Markup('<u class="false" title="not in the image: {}">{}</u>').format(why, caption[start:stop])
-        end = stop
-    return html + escape(caption[end:])
-
-
 def _false_sentences(files: RunFiles) -> dict[tuple[str, str], list[tuple[int, int, str]]]:
     """Return (sample id, caption) → false sentences, for all evaluated captions."""
     return {
@@ -238,7 +225,7 @@ def _followed_images(files: RunFiles) -> list[dict[str, Any]]:
                 (n, None if v is None else signed_text(v, 2, plus=False)) for n, v in (row.get("scores") or {}).items()
             ]
             notes = [(n, read_note(note)) for n, note in (row.get("notes") or {}).items() if note]
-            caption = _mark_false(row["caption"], false.get((id, row["caption"]), ()))
+            caption = mark_false(row["caption"], false.get((id, row["caption"]), ()))
             moments.append({"step": row["step"], "caption": caption, "scores": scores, "notes": notes})
         bag_pictures = [_picture(path, BAG_IMAGE) for path in bag[:6]]
         followed.append({"id": id, "picture": _picture(image, IMAGE), "bag": bag_pictures, "moments": moments})
@@ -257,44 +244,14 @@ def _words(files: RunFiles) -> dict[str, Any] | None:
 
 
 def _regressions(files: RunFiles, main: dict[str, Any] | None) -> list[dict[str, Any]]:
-    """Return the images whose headline metrics fell most, worst first.
-
-    The changes of the metrics are added up, each with the sign that makes an improvement positive.
-    """
+    """Return the images whose headline metrics fell most, worst first."""
     if not main:
         return []
     before, after = (files.tables.get(main[key], {}).get(main["split"]) for key in ("from", "to"))
     if before is None or after is None:
         return []
-    names = [card["name"] for card in _cards(main)]
-    row_of_id = {id: i for i, id in enumerate(after.ids)}
-    falls = []
-    for i, id in enumerate(before.ids):
-        if id in row_of_id:
-            deltas = {name: _delta(before, after, name, i, row_of_id[id]) for name in names}
-            total = sum(metric_info(name).better * delta for name, delta in deltas.items() if math.isfinite(delta))
-            falls.append((total, i, row_of_id[id], deltas))
-    falls = sorted((fall for fall in falls if fall[0] < 0), key=lambda fall: fall[:2])[:REGRESSIONS]
-    regressions = []
-    for _, i, j, deltas in falls:
-        changed = [
-            {
-                "label": metric_info(name).label,
-                "verdict": "better" if metric_info(name).better * delta > 0 else "worse",
-                "before": metric_info(name).format(before.metrics[name][i]),
-                "after": metric_info(name).format(after.metrics[name][j]),
-            }
-            for name, delta in deltas.items()
-            if math.isfinite(delta) and delta
-        ]
-        captions = {
-            "before": _mark_false(before.captions[i], before.false[i]),
-            "after": _mark_false(after.captions[j], after.false[j]),
-        }
-        regressions.append(
-            {"id": before.ids[i], "picture": _picture(before.images[i], IMAGE), "changed": changed, **captions}
-        )
-    return regressions
+    _, losses = wins_and_losses(before, after, [card["name"] for card in _cards(main)], REGRESSIONS)
+    return [to_context(pair, _picture(pair.image, IMAGE)) for pair in losses]
 
 
 def _captions(files: RunFiles, main: dict[str, Any] | None, changes: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
@@ -306,14 +263,8 @@ def _captions(files: RunFiles, main: dict[str, Any] | None, changes: Sequence[di
     for row in table["rows"] if table else ():
         row["picture"] = _picture(row["image"], ROW_IMAGE, lossless=False)
         for key in ("before", "after"):
-            row[key] = _mark_false(*row[key]) if row[key] is not None else None
+            row[key] = mark_false(*row[key]) if row[key] is not None else None
     return table
-
-
-def _delta(before: Table, after: Table, name: str, i: int, j: int) -> float:
-    if name not in before.metrics or name not in after.metrics:
-        return math.nan
-    return float(after.metrics[name][j] - before.metrics[name][i])
 
 
 # ---- configuration and versions

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from rlcap.cli.arguments import command, lab_config
 
 if TYPE_CHECKING:
+    from rlcap.cli.reward_metrics import RewardMetrics
     from rlcap.config.schema import GRPOConfig
-    from rlcap.eval.metrics.rewards import RewardMetrics
     from rlcap.types import Sample
 
 
@@ -205,10 +205,10 @@ def _measure_rewards(
     """Measure the captions of the first samples by terms of `config.mix`."""
     import torch
 
+    from rlcap.cli.reward_metrics import RewardMetrics, reward_metrics
     from rlcap.config.schema import mix_entries
     from rlcap.data.captions import to_batch
     from rlcap.data.source import instruction_for
-    from rlcap.eval.metrics.rewards import RewardMetrics, reward_metrics
 
     if not names:
         return RewardMetrics()

@@ -1,11 +1,9 @@
-"""`rlcap sweep`: trains the variants of a sweep file one after the other and compares them, without an account or a network."""
+"""`rlcap sweep`: trains the variants of a sweep file and compares them, without an account or a network."""
 
 from __future__ import annotations
 
 import argparse
-import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +12,7 @@ from rlcap.cli.arguments import command, positive
 from rlcap.errors import InputError
 
 if TYPE_CHECKING:
-    from rlcap.config.sweep import Sweep, Variant
+    from rlcap.config.sweep import Variant
 
 EPILOG = """\
 examples:
@@ -22,10 +20,12 @@ examples:
   rlcap sweep launch/sweeps/mix_weights.yaml --method random --runs 8              train and compare them
   rlcap sweep my_sweep.yaml --seeds 0,1,2                                          each variant with three training seeds
   rlcap sweep my_sweep.yaml train.steps=10                                         override a value in all runs
+  rlcap sweep my_sweep.yaml --jobs 2 --stop-worse-half 20,40                       two runs at once; halve the variants twice
 
 FILE has the form of a W&B sweep: program, method (grid or random), parameters and command. W&B itself runs sweeps only with an
 account. Run the same command again to continue: finished runs are skipped, stopped ones resume, failed ones are tried again.
-The output of a run is in NAME-SEED.log beside its folder, and sweep.json says what became of each.
+The output of a run is in NAME-SEED.log beside its folder, and sweep.json says what became of each. comparison.html, in the folder of the
+sweep, says which variant to choose and how surely.
 """
 
 
@@ -35,7 +35,7 @@ def add(commands: Any) -> None:
         commands,
         "sweep",
         _sweep,
-        "train the variants of a sweep file one after the other, and compare them; key=value overrides",
+        "train the variants of a sweep file, and compare them; key=value overrides",
         EPILOG,
     )
     sweep.add_argument("file", type=Path, metavar="FILE", help="sweep file, such as launch/sweeps/mix_weights.yaml")
@@ -53,6 +53,16 @@ def add(commands: Any) -> None:
     sweep.add_argument(
         "--split", help="held-out split of the comparison (default: validation where the runs have it, else test)"
     )
+    sweep.add_argument(
+        "--jobs", type=positive, default=1, help="runs at once; they share the machine (default: %(default)s)"
+    )
+    sweep.add_argument(
+        "--stop-worse-half",
+        type=_steps,
+        default=[],
+        metavar="STEPS",
+        help="evaluated steps, such as 20,40, at which the worse half of the remaining variants is stopped, by the objective",
+    )
     sweep.add_argument("--dry-run", action="store_true", help="list the runs and train nothing")
     sweep.set_defaults(takes_overrides=True)
 
@@ -61,11 +71,18 @@ def _seeds(text: str) -> list[int]:
     return [int(part) for part in text.split(",")]
 
 
+def _steps(text: str) -> list[int]:
+    steps = [int(part) for part in text.split(",")]
+    if steps != sorted(set(steps)) or steps[0] < 1:
+        raise argparse.ArgumentTypeError(f"{text} are no ascending steps above 0, such as 20,40")
+    return steps
+
+
 def _sweep(options: argparse.Namespace) -> int:
+    from rlcap.cli.sweep_runs import SweepRuns, is_finished
     from rlcap.config.sweep import command_lines, list_seeds, list_variants, read_sweep
-    from rlcap.io.atomic import make_folder, write_json
+    from rlcap.io.atomic import make_folder
     from rlcap.io.lock import FolderLock
-    from rlcap.io.text import read_json
 
     sweep = read_sweep(options.file)
     variants = list_variants(sweep, options.method, options.runs, options.seed)
@@ -79,30 +96,21 @@ def _sweep(options: argparse.Namespace) -> int:
         print(f"{len(lines)} runs; variants: {len(variants)}, training seeds of each: {len(seeds)}")
         return 0
     lock = FolderLock(make_folder(out, "the folder of the sweep"), "the sweep")
-    path = out / "sweep.json"
-    record: dict[str, dict[str, Any]] = read_json(path, "the record of the sweep")["runs"] if path.is_file() else {}
+    runs = SweepRuns(sweep, options.file, out, options.jobs)
     try:
-        for number, (variant, seed, arguments) in enumerate(lines, 1):
-            folder = out / f"{variant.name}-{seed}"
-            print(f"{number} of {len(lines)}: {folder.name}  {' '.join(variant.overrides)}", flush=True)
-            if record.get(folder.name, {}).get("state") != "finished" or not is_finished(folder):
-                record[folder.name] = {
-                    "parameters": dict(variant.values),
-                    "seed": seed,
-                    **train(sweep, folder, arguments),
-                }
-                write_json(path, {"file": str(options.file), "runs": record}, "the record of the sweep", indent=1)
-            print(f"  {record[folder.name]['state']}{describe_error(record[folder.name], folder)}", flush=True)
+        runs.run(lines, options.stop_worse_half, options.split)
     except KeyboardInterrupt:
         raise InputError("stopped; run the same command to continue") from None
     finally:
         lock.release()
-    names = [
-        f"{variant.name}-{seed}" for variant, seed, _ in lines
-    ]  # the record also keeps runs of an earlier form of the file
-    failed = [name for name in names if record[name]["state"] == "failed"]
-    whole = [variant for variant in variants if not any(f"{variant.name}-{seed}" in failed for seed in seeds)]
+    states = {f"{variant.name}-{seed}": runs.record[f"{variant.name}-{seed}"]["state"] for variant, seed, _ in lines}
+    failed = [name for name, state in states.items() if state == "failed"]
+    whole = [variant for variant in variants if all(states[f"{variant.name}-{seed}"] == "finished" for seed in seeds)]
     print(report(out, whole, seeds, options.split))
+    for name, state in states.items():
+        if state == "stopped":
+            entry = runs.record[name]
+            print(f"{name} was stopped at step {entry['step']}, objective {entry['objective']:.3f}")
     if failed:
         print(
             f"{len(failed)} of {len(lines)} runs failed: {', '.join(failed)}; the same command tries them again",
@@ -111,63 +119,10 @@ def _sweep(options: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
-def train(sweep: Sweep, folder: Path, arguments: Sequence[str]) -> dict[str, Any]:
-    """Train one run as a process of its own, unless it is finished.
-
-    Args:
-        sweep: The sweep.
-        folder: The folder of the run.
-        arguments: The arguments of the recipe.
-
-    Returns:
-        The entry of the run in sweep.json: its state, `finished` or `failed`, with the last line of a failed run's output.
-    """
-    if is_finished(folder):
-        return {"state": "finished"}
-    resume = ["resume=auto"] if (folder / "config.yaml").is_file() else []
-    log, start = folder.with_name(f"{folder.name}.log"), time.monotonic()
-    with open(log, "a", encoding="utf-8") as output:
-        line = [*launch(sweep), *arguments, f"--output_dir={folder}", *resume]
-        process = subprocess.Popen(line, stdout=output, stderr=subprocess.STDOUT)
-        try:
-            code = process.wait()
-        except KeyboardInterrupt:  # Ctrl-C reaches the run as well, which finishes its step and saves
-            process.wait()
-            raise
-    seconds = round(time.monotonic() - start, 1)
-    if code == 0 and is_finished(folder):
-        return {"state": "finished", "seconds": seconds}
-    said = [text.strip() for text in log.read_text(encoding="utf-8", errors="replace").splitlines() if text.strip()]
-    return {"state": "failed", "seconds": seconds, "exit_code": code, "error": said[-1][-300:] if said else ""}
-
-
-def launch(sweep: Sweep) -> list[str]:
-    """Return the command that starts the recipe, with this Python: by its file, or by its module where there is no clone."""
-    launcher = [sys.executable]
-    if sweep.launcher[:2] == ("accelerate", "launch"):
-        launcher += ["-m", "accelerate.commands.launch", *sweep.launcher[2:]]
-    program = Path(sweep.program)
-    return [*launcher, str(program)] if program.is_file() else [*launcher, "-m", f"rlcap.recipes.{program.stem}"]
-
-
-def is_finished(folder: Path) -> bool:
-    """Return whether a run reached its last step and wrote its summary."""
-    from rlcap.eval.run_files import run_config
-    from rlcap.eval.summary import read_summary
-
-    if not (folder / "summary.json").is_file():
-        return False
-    config = run_config(folder) or {}
-    return bool(read_summary(folder)["steps"] >= config.get("train", {}).get("steps", 0))
-
-
-def describe_error(entry: dict[str, Any], folder: Path) -> str:
-    """Return why a run failed, for the console."""
-    return f" ({entry['error']}; see {folder}.log)" if entry["state"] == "failed" else ""
-
-
 def report(out: Path, variants: Sequence[Variant], seeds: Sequence[int], split: str | None) -> str:
-    """Return the comparison of the finished variants: their parameters and objective, and what `rlcap compare` prints.
+    """Return the comparison of the finished variants, and write its page.
+
+    It holds their parameters and objective, and what `rlcap compare` prints.
 
     Args:
         out: The folder of the sweep.
@@ -176,6 +131,7 @@ def report(out: Path, variants: Sequence[Variant], seeds: Sequence[int], split: 
         split: The held-out split; None for validation where the runs have it, else test.
     """
     from rlcap.eval.compare import compare, to_markdown
+    from rlcap.eval.report.compare_page import write_comparison
     from rlcap.eval.summary import read_summary
     from rlcap.train.result_tables import objective
 
@@ -197,4 +153,6 @@ def report(out: Path, variants: Sequence[Variant], seeds: Sequence[int], split: 
     ]
     if len(folders) < 2:
         return "\n".join([*lines, "", "one variant is finished, so there is nothing to compare"])
-    return "\n".join([*lines, "", to_markdown(compare(folders, split))])
+    found, page = compare(folders, split), out / "comparison.html"
+    write_comparison(page, found, folders)
+    return "\n".join([*lines, "", to_markdown(found), "", f"comparison: {page}"])

@@ -74,8 +74,9 @@ def describe_choice(goals: Sequence[Goal], names: Sequence[str]) -> str:
         return ""
     winners = {goal.best for goal in goals}
     others = [i for i in range(len(names)) if i not in winners]
-    if len(winners) == 1:
-        winner = winners.pop()
+    best_everywhere = set.intersection(*(_tied_best(goal) for goal in goals))
+    if best_everywhere:
+        winner = min(best_everywhere)
         surely = [goal for goal in goals if set(goal.clear) == set(range(len(names))) - {winner}]
         number = f"all {len(goals)}" if len(surely) == len(goals) > 1 else f"{len(surely)} of {len(goals)}"
         sure = (
@@ -88,6 +89,11 @@ def describe_choice(goals: Sequence[Goal], names: Sequence[str]) -> str:
     left = [names[i] for i in others if i not in undominated(goals)]
     dominated = f" {_join(left)} {'is' if len(left) == 1 else 'are'} beaten in all of them." if left else ""
     return f"No variant is best at everything: {_join(parts)}.{dominated}"
+
+
+def _tied_best(goal: Goal) -> set[int]:
+    """Return the indices of all variants with the best mean."""
+    return {i for i, value in enumerate(goal.values) if value.mean == goal.values[goal.best].mean}
 
 
 def _describe_best(goal: Goal, names: Sequence[str]) -> str:

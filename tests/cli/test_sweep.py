@@ -8,11 +8,11 @@ import pytest
 import yaml
 
 from rlcap.cli import main as cli
-from rlcap.cli.sweep import launch
+from rlcap.cli.sweep_runs import launch
 from rlcap.config.sweep import read_sweep
 
 RECIPE = """
-import sys, json
+import sys, json, time
 from pathlib import Path
 from rlcap.eval.captions_file import write_rows
 from rlcap.eval.summary import summarise
@@ -25,13 +25,19 @@ folder.mkdir(exist_ok=True)
 (folder / "config.yaml").write_text("train: {steps: 40}")
 if quality == 0.5 and not (folder.parent / "mended").exists():
     sys.exit("error: this value is broken")
-for step, gain in ((0, 0.0), (40, quality)):
+start = 20 if "resume" in values and (folder / "captions").is_dir() else 0
+for step, gain in ((0, 0.0), (20, quality / 2), (40, quality)):
+    if step < start:
+        continue
     rows = [
         {"sample_id": str(i), "image": "", "caption": "a ball.", "split": split,
          "metrics": {"fact_recall": 0.2 + gain + 0.01 * (i % 3), "hallucination_rate": 0.1 + 0.01 * (i % 2)}}
         for i in range(20) for split in ("validation", "test")
     ]
     write_rows(folder, step, rows)
+    if step == 20 and "slow" in values and not start:
+        time.sleep(30)  # until Ctrl-C, which the sweep sends
+        sys.exit("the sweep sent no signal")
 summarise(folder)
 """
 
@@ -96,8 +102,41 @@ def test_a_sweep_ends_with_the_comparison(file, capsys):
     assert f"start of {first}" in printed
     assert "2 seeds; bold where they exclude zero" in printed
     assert "**+20.0 [+20.0, +20.0]** better" in printed
+    assert f"comparison: {file.parent / 'out' / 'comparison.html'}" in printed
+    assert "is best at every goal, clearly in 1 of 2" in (file.parent / "out" / "comparison.html").read_text()
     assert sweep(file, "--split", "test") == 0
     assert "20 images" in capsys.readouterr().out
+
+
+def test_several_runs_at_once(file, capsys):
+    (file.parent / "out").mkdir()
+    (file.parent / "out" / "mended").touch()
+    assert sweep(file, "--jobs", "3") == 0
+    assert len(calls(file)) == 6
+    assert "2 seeds; bold where they exclude zero" in capsys.readouterr().out
+
+
+def test_the_worse_half_is_stopped_and_the_others_go_on(file, capsys):
+    assert sweep(file, "--stop-worse-half", "20", "slow=1", "--jobs", "4", "--seeds", "0") == 1  # quality 0.5 is broken
+    out = capsys.readouterr().out
+    runs = json.loads((file.parent / "out" / "sweep.json").read_text())["runs"]
+    assert {entry["parameters"]["quality"]: entry["state"] for entry in runs.values()} == {
+        0.1: "stopped",
+        0.3: "finished",
+        0.5: "failed",
+    }
+    assert "was stopped at step 20, objective" in out
+    assert [call.split()[1] for call in calls(file)] == ["None"] * 3 + [
+        "auto"
+    ]  # the better one goes on from its checkpoint
+
+
+def test_a_rung_that_no_run_evaluates_is_named(file, capsys):
+    assert sweep(file, "--stop-worse-half", "30", "--runs", "2", "--seeds", "0") == 2
+    assert "evaluated the steps [0, 20, 40], not 30" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        sweep(file, "--stop-worse-half", "40,20")
+    assert "ascending steps" in capsys.readouterr().err
 
 
 def test_one_variant_is_not_compared(file, capsys):

@@ -33,7 +33,11 @@ def test_a_difference_that_chance_explains_is_called_unclear():
     goals = find_goals(table, CLUSTERS)
     assert (goals[0].best, goals[0].clear) == (1, ())
     assert "no clear difference to a" in describe_goal(goals[0], ["a", "b"])
-    assert "b is the most distinctive by its mean, but not clearly" in describe_choice(goals, ["a", "b"])
+    told = describe_choice(goals, ["a", "b"])
+    assert told.startswith("b is best at every goal, but clearly in none, so that another seed or other images may decide")
+    table["fact_recall"] = [[np.full(40, 0.5)], [np.full(40, 0.4)]]
+    told = describe_choice(find_goals(table, CLUSTERS), ["a", "b"])
+    assert "b is the most distinctive by its mean, but not clearly" in told
 
 
 def test_a_trade_off_names_who_is_best_at_what_and_who_is_beaten():
@@ -44,6 +48,11 @@ def test_a_trade_off_names_who_is_best_at_what_and_who_is_beaten():
         "most detailed. "
         "c is beaten in all of them."
     )
+
+
+def test_a_tie_does_not_keep_a_variant_from_being_best():
+    goals = find_goals(columns([0.5, 0.7], [0.1, 0.1], [0.4, 0.6]), CLUSTERS)
+    assert describe_choice(goals, ["a", "b"]) == "b is best at every goal, clearly in 2 of 3."
 
 
 def test_without_a_goal_nothing_is_said():

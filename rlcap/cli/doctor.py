@@ -36,6 +36,7 @@ MIN_FREE_GB = 2.0
 OPTIONAL = {
     "deepspeed": ("ZeRO: launch/accelerate/zero2.yaml and zero3.yaml", 'pip install -e ".[deepspeed]"'),
     "vllm": ("train.use_vllm on GPUs", 'pip install -e ".[vllm]"'),
+    "optuna": ("rlcap sweep --method bayes", 'pip install "rlcap[sweep]"'),
     "bitsandbytes": ("base models that are saved in 8 or 4 bits, on GPUs", "pip install bitsandbytes"),
     "pytest": ("the tests", 'pip install -e ".[dev]"'),
 }

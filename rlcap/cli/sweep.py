@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,8 @@ from rlcap.cli.arguments import command, positive
 from rlcap.errors import InputError
 
 if TYPE_CHECKING:
-    from rlcap.config.sweep import Variant
+    from rlcap.cli.sweep_runs import SweepRuns
+    from rlcap.config.sweep import Sweep, Variant
 
 EPILOG = """\
 examples:
@@ -22,8 +23,8 @@ examples:
   rlcap sweep my_sweep.yaml train.steps=10                                         override a value in all runs
   rlcap sweep my_sweep.yaml --jobs 2 --stop-worse-half 20,40                       two runs at once; halve the variants twice
 
-FILE has the form of a W&B sweep: program, method (grid or random), parameters and command. W&B itself runs sweeps only with an
-account. Run the same command again to continue: finished runs are skipped, stopped ones resume, failed ones are tried again.
+FILE has the form of a W&B sweep: program, method (grid, random or bayes), parameters and command. W&B itself runs sweeps only with an
+account; here method bayes searches by optuna. Run the same command again to continue: finished runs are skipped, stopped ones resume, failed ones are tried again.
 The output of a run is in NAME-SEED.log beside its folder, and sweep.json says what became of each. comparison.html, in the folder of the
 sweep, says which variant to choose and how surely.
 """
@@ -41,7 +42,7 @@ def add(commands: Any) -> None:
     sweep.add_argument("file", type=Path, metavar="FILE", help="sweep file, such as launch/sweeps/mix_weights.yaml")
     sweep.add_argument("--out", type=Path, help="folder for the runs (default: runs/sweep-NAME)")
     sweep.add_argument(
-        "--method", choices=("grid", "random"), help="how variants are chosen (default: that of the file)"
+        "--method", choices=("grid", "random", "bayes"), help="how variants are chosen (default: that of the file)"
     )
     sweep.add_argument("--runs", type=positive, help="largest number of variants (default: run_cap of the file)")
     sweep.add_argument("--seed", type=int, default=0, help="seed of the random choice (default: %(default)s)")
@@ -85,9 +86,11 @@ def _sweep(options: argparse.Namespace) -> int:
     from rlcap.io.lock import FolderLock
 
     sweep = read_sweep(options.file)
-    variants = list_variants(sweep, options.method, options.runs, options.seed)
     seeds = options.seeds or list_seeds(sweep)
     out = options.out or Path("runs") / f"sweep-{sweep.name}"
+    if (options.method or sweep.method) == "bayes":
+        return _search(options, sweep, seeds, out)
+    variants = list_variants(sweep, options.method, options.runs, options.seed)
     lines = list(command_lines(sweep, variants, seeds, options.overrides))
     if options.dry_run:
         for variant, seed, arguments in lines:
@@ -103,17 +106,71 @@ def _sweep(options: argparse.Namespace) -> int:
         raise InputError("stopped; run the same command to continue") from None
     finally:
         lock.release()
-    states = {f"{variant.name}-{seed}": runs.record[f"{variant.name}-{seed}"]["state"] for variant, seed, _ in lines}
+    return _conclude(runs, variants, seeds, options.split)
+
+
+def _search(options: argparse.Namespace, sweep: Sweep, seeds: Sequence[int], out: Path) -> int:
+    """Train the variants that a Bayesian search proposes, each after the results of those before."""
+    from rlcap.cli.sweep_runs import SweepRuns, final_objective
+    from rlcap.cli.sweep_search import check_search, propose
+    from rlcap.config.sweep import command_lines
+    from rlcap.io.atomic import make_folder
+    from rlcap.io.lock import FolderLock
+
+    count = options.runs or sweep.runs
+    check_search(sweep)
+    if count is None:
+        raise InputError("method bayes needs the number of variants: run_cap in the file, or --runs 8")
+    if options.stop_worse_half:
+        raise InputError("method bayes learns from whole runs: leave out --stop-worse-half, or take --method random")
+    if options.dry_run:
+        print(f"{count} variants with {len(seeds)} training seeds each; each variant depends on the results before")
+        return 0
+    lock = FolderLock(make_folder(out, "the folder of the sweep"), "the sweep")
+    runs = SweepRuns(sweep, options.file, out, options.jobs)
+    variants: list[Variant] = []
+    history: list[tuple[Mapping[str, Any], float]] = []
+    try:
+        for number in range(count):
+            variant = propose(sweep, history, options.seed)
+            print(f"variant {number + 1} of {count}", flush=True)
+            lines = list(command_lines(sweep, [variant], seeds, options.overrides))
+            runs.run(lines, [], options.split)
+            folders = [out / f"{variant.name}-{seed}" for seed in seeds]
+            if all(runs.record[folder.name]["state"] == "finished" for folder in folders):
+                history.append((variant.values, final_objective(folders, options.split)))
+                print(
+                    f"  objective {history[-1][1]:.3f}, best so far {max(value for _, value in history):.3f}",
+                    flush=True,
+                )
+            else:
+                history.append((variant.values, min((value for _, value in history), default=0.0)))
+            if variant not in variants:
+                variants.append(variant)
+    except KeyboardInterrupt:
+        raise InputError("stopped; run the same command to continue") from None
+    finally:
+        lock.release()
+    return _conclude(runs, variants, seeds, options.split)
+
+
+def _conclude(runs: SweepRuns, variants: Sequence[Variant], seeds: Sequence[int], split: str | None) -> int:
+    """Print the comparison, and which runs were stopped or failed, and return the exit code."""
+    states = {
+        f"{variant.name}-{seed}": runs.record[f"{variant.name}-{seed}"]["state"]
+        for variant in variants
+        for seed in seeds
+    }
     failed = [name for name, state in states.items() if state == "failed"]
     whole = [variant for variant in variants if all(states[f"{variant.name}-{seed}"] == "finished" for seed in seeds)]
-    print(report(out, whole, seeds, options.split))
+    print(report(runs.out, whole, seeds, split))
     for name, state in states.items():
         if state == "stopped":
             entry = runs.record[name]
             print(f"{name} was stopped at step {entry['step']}, objective {entry['objective']:.3f}")
     if failed:
         print(
-            f"{len(failed)} of {len(lines)} runs failed: {', '.join(failed)}; the same command tries them again",
+            f"{len(failed)} of {len(states)} runs failed: {', '.join(failed)}; the same command tries them again",
             file=sys.stderr,
         )
     return 1 if failed else 0

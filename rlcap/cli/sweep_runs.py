@@ -219,6 +219,13 @@ def objective_at(folders: Iterable[Path], step: int, split: str | None) -> float
     return sum(values) / len(values)
 
 
+def final_objective(folders: Sequence[Path], split: str | None) -> float:
+    """Return the mean objective of finished runs at their last evaluated step."""
+    from rlcap.eval.captions_file import evaluated_steps
+
+    return sum(objective_at([folder], max(evaluated_steps(folder)), split) for folder in folders) / len(folders)
+
+
 def describe_error(entry: Mapping[str, Any], folder: Path) -> str:
     """Return why a run failed, for the console."""
     return f" ({entry['error']}; see {folder}.log)" if entry["state"] == "failed" else ""

@@ -32,7 +32,7 @@ class Sweep:
     program: str
     """The recipe, such as `recipes/grpo.py`."""
     method: str
-    """How variants are chosen; `bayes` too, which needs a server."""
+    """How variants are chosen: grid, random or bayes."""
     parameters: Mapping[str, Mapping[str, Any]]
     """Dotted key → its values or distribution."""
     launcher: tuple[str, ...]
@@ -111,9 +111,7 @@ def list_variants(sweep: Sweep, method: str | None = None, runs: int | None = No
     spaces = {key: space for key, space in sweep.parameters.items() if key != SEED}
     if method not in METHODS:
         hint = did_you_mean(method, METHODS)
-        raise ConfigError(
-            f"method is {method!r}; {hint}without a server there are grid and random, such as --method random"
-        )
+        raise ConfigError(f"method is {method!r}; {hint}known: grid, random, and bayes, which proposes each variant after the results before")
     if method == "random":
         if runs is None:
             raise ConfigError("method random needs the number of variants: run_cap in the file, or --runs 8")

@@ -139,6 +139,28 @@ def test_a_rung_that_no_run_evaluates_is_named(file, capsys):
     assert "ascending steps" in capsys.readouterr().err
 
 
+def test_a_search_learns_from_its_results_and_continues_as_it_would_have(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "recipe.py").write_text(RECIPE)
+    path = tmp_path / "search.yaml"
+    parameters = {"quality": {"min": 0.0, "max": 0.45}}
+    path.write_text(yaml.safe_dump({"program": "recipe.py", "method": "bayes", "run_cap": 7, "parameters": parameters}))
+    assert sweep(path, "--dry-run") == 0
+    assert "7 variants with 1 training seeds each" in capsys.readouterr().out
+    assert sweep(path, "--runs", "3") == 0
+    assert sweep(path) == 0
+    assert "variant 7 of 7" in capsys.readouterr().out
+    runs = json.loads((tmp_path / "out" / "sweep.json").read_text())["runs"]
+    quality = [entry["parameters"]["quality"] for entry in runs.values()]
+    assert len(calls(path)) == len(quality) <= 7  # the first three were not trained again
+    assert cli.main(["sweep", str(path), "--out", str(tmp_path / "again")]) == 0
+    again = json.loads((tmp_path / "again" / "sweep.json").read_text())["runs"]
+    assert list(again) == list(runs)
+    assert max(quality[4:]) > sum(quality[:4]) / 4  # better than the random ones that it began with
+    assert sweep(path, "--stop-worse-half", "20") == 2
+    assert "learns from whole runs" in capsys.readouterr().err
+
+
 def test_one_variant_is_not_compared(file, capsys):
     assert sweep(file, "--runs", "1", "--seeds", "5") == 0
     assert "there is nothing to compare" in capsys.readouterr().out

@@ -83,7 +83,7 @@ def test_a_variant_is_drawn_once(write):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"method": "bayes", "parameters": {"a": {"value": 1}}}, "method is 'bayes'; without a server there are grid and random"),
+        ({"method": "bayes", "parameters": {"a": {"value": 1}}}, "method is 'bayes'; known: grid, random, and bayes, which proposes"),
         ({"method": "gird", "parameters": {"a": {"value": 1}}}, "did you mean grid"),
         ({"method": "random", "parameters": {"a": {"value": 1}}}, "needs the number of variants: run_cap in the file, or --runs 8"),
         ({"parameters": {"a": {"min": 0.0, "max": 1.0}}}, "needs a list of values for a, got {"),

@@ -34,7 +34,9 @@ def test_a_difference_that_chance_explains_is_called_unclear():
     assert (goals[0].best, goals[0].clear) == (1, ())
     assert "no clear difference to a" in describe_goal(goals[0], ["a", "b"])
     told = describe_choice(goals, ["a", "b"])
-    assert told.startswith("b is best at every goal, but clearly in none, so that another seed or other images may decide")
+    assert told.startswith(
+        "b is best at every goal, but clearly in none, so that another seed or other images may decide"
+    )
     table["fact_recall"] = [[np.full(40, 0.5)], [np.full(40, 0.4)]]
     told = describe_choice(find_goals(table, CLUSTERS), ["a", "b"])
     assert "b is the most distinctive by its mean, but not clearly" in told

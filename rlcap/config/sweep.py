@@ -111,7 +111,9 @@ def list_variants(sweep: Sweep, method: str | None = None, runs: int | None = No
     spaces = {key: space for key, space in sweep.parameters.items() if key != SEED}
     if method not in METHODS:
         hint = did_you_mean(method, METHODS)
-        raise ConfigError(f"method is {method!r}; {hint}known: grid, random, and bayes, which proposes each variant after the results before")
+        raise ConfigError(
+            f"method is {method!r}; {hint}known: grid, random, and bayes, which proposes each variant after the results before"
+        )
     if method == "random":
         if runs is None:
             raise ConfigError("method random needs the number of variants: run_cap in the file, or --runs 8")

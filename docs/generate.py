@@ -293,14 +293,18 @@ def digits(metric: str) -> int:
     return 1 if metric.endswith("mean_words") else 3
 
 
+BASE = "base without adapter"
+
+
+def base_value(metric: str, places: int, base: str = "base") -> str:
+    """Return a metric of a base of the lab without an adapter, on the test images; a dash where it was not measured."""
+    value = results("lab_assets")["results"]["captioner"][base].get(metric)
+    return "–" if value is None else number(value, places)
+
+
 def base_row(metrics: Sequence[str]) -> list[str]:
-    """Return the row of the lab's base without an adapter, which is measured on the test images only."""
-    base = results("lab_assets")["results"]["captioner"]["base"]
-    cells = [base.get(m.removeprefix("test/")) for m in metrics]
-    return [
-        "base without adapter",
-        *("–" if c is None else number(c, digits(m)) for c, m in zip(cells, metrics, strict=True)),
-    ]
+    """Return the row of the base `knowing` without an adapter, which is measured on the test images only."""
+    return [BASE, *(base_value(m.removeprefix("test/"), digits(m)) for m in metrics)]
 
 
 def runs_table(name: str, metrics: Sequence[str], labels: Mapping[str, str] | None = None) -> str:
@@ -572,8 +576,8 @@ def main_job_table() -> str:
     )
 
 
-def seeds_table(name: str = "seeds") -> str:
-    """Return the held-out changes of a configuration of the lab over training seeds."""
+def seeds_table(name: str = "seeds", base: str = "base") -> str:
+    """Return the held-out changes of a configuration of the lab over training seeds, beside its base."""
     from rlcap.eval.metric_catalog import metric_info
 
     data = results(name)
@@ -583,6 +587,7 @@ def seeds_table(name: str = "seeds") -> str:
         rows.append(
             [
                 metric_info(name).label,
+                base_value(name, 2, base),
                 number(values["before"]),
                 f"{number(values['median'])} ({number(min(after))} to {number(max(after))})",
                 change(values["difference"]),
@@ -590,7 +595,9 @@ def seeds_table(name: str = "seeds") -> str:
         )
     raised = sum(bool(alarms) for alarms in data["alarms"].values())
     note = f"\n\n{raised} of {len(data['seeds'])} runs end with an over-optimization alarm."
-    return to_table(["", "before", "after: median (lowest to highest)", "difference [95 % interval]"], rows) + note
+    return (
+        to_table(["", BASE, "before", "after: median (lowest to highest)", "difference [95 % interval]"], rows) + note
+    )
 
 
 def survival_table() -> str:
@@ -730,9 +737,18 @@ def headline_table() -> str:
         values = metrics[name]
         after = list(values["after"].values())
         span = f"{number(values['median'], places)} ({number(min(after), places)} to {number(max(after), places)})"
-        rows.append([label, number(values["before"], places), span, change(values["difference"], places)])
+        rows.append(
+            [
+                label,
+                base_value(name, places),
+                number(values["before"], places),
+                span,
+                change(values["difference"], places),
+            ]
+        )
     head = [
         "greedy captions of held-out test scenes",
+        BASE,
         "before",
         "after: median (lowest to highest)",
         "difference [95 % interval]",

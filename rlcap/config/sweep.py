@@ -52,13 +52,20 @@ class Variant:
 
     @property
     def name(self) -> str:
-        """Six hexadecimal digits that depend on the values alone, so that a changed file keeps the runs that it still has."""
-        return hashlib.sha256(json.dumps(self.values, sort_keys=True).encode()).hexdigest()[:6]
+        """Six hexadecimal digits that depend on the values alone, so that a changed file keeps the runs that it still has.
+
+        The name of a configuration file stands before them.
+        """
+        digits = hashlib.sha256(json.dumps(self.values, sort_keys=True).encode()).hexdigest()[:6]
+        return f"{Path(str(self.values['config'])).stem}-{digits}" if "config" in self.values else digits
 
     @property
     def overrides(self) -> list[str]:
-        """The values as the recipes' command line takes them."""
-        return [f"{key}={json.dumps(value)}" for key, value in self.values.items()]
+        """The values as the recipes' command line takes them. `config` chooses the configuration file, as with `--config`."""
+        return [
+            f"--config={value}" if key == "config" else f"{key}={json.dumps(value)}"
+            for key, value in self.values.items()
+        ]
 
 
 def read_sweep(path: str | Path) -> Sweep:

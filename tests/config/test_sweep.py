@@ -104,6 +104,16 @@ def test_errors_name_the_fix(write, values, message):
     assert message in str(refused.value)
 
 
+def test_a_configuration_file_is_a_parameter_and_names_the_variant():
+    sweep = read_sweep(ROOT / "launch" / "sweeps" / "mixes.yaml")
+    variants = list_variants(sweep)
+    assert len(variants) == 7
+    assert variants[0].overrides == ["--config=recipes/configs/mixes/default.yaml"]
+    assert variants[0].name.startswith("default-")
+    alone = load_config(GRPOConfig, ROOT / variants[-1].values["config"], [])
+    assert [name for name, term in alone.mix.items() if term is not None] == ["hallucination"]
+
+
 def test_a_file_that_is_no_sweep(tmp_path):
     with pytest.raises(ConfigError, match="no sweep file"):
         read_sweep(tmp_path / "nothing.yaml")
@@ -117,7 +127,10 @@ def test_the_sweeps_of_the_project_run_without_an_account(path):
     sweep = read_sweep(path)
     variants = list_variants(sweep, "random" if sweep.method == "bayes" else None, 4)
     assert len(variants) == 4
-    for _, seed, arguments in command_lines(sweep, variants, list_seeds(sweep)):
-        config = load_config(GRPOConfig, ROOT / "recipes" / "configs" / "lab.yaml", arguments)
+    for variant, seed, arguments in command_lines(sweep, variants, list_seeds(sweep)):
+        file = variant.values.get("config", "recipes/configs/lab.yaml")
+        overrides = [argument for argument in arguments if not argument.startswith("--config=")]
+        assert len(arguments) - len(overrides) == ("config" in variant.values)
+        config = load_config(GRPOConfig, ROOT / file, overrides)
         assert config.report_to == []
         assert config.train.seed == seed

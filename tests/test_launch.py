@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,8 @@ from rlcap.policy.processor import load_processor
 ROOT = Path(__file__).parents[1]
 ACCELERATE = ROOT / "launch" / "accelerate"
 SWEEP = ROOT / "launch" / "sweeps" / "mix_weights.yaml"
-CONFIGS = {"cpu": 1, "single": 1, "ddp": 2, "zero2": 2, "zero3": 2}
+CONFIGS = {"cpu": 1, "single": 1, "ddp": 2, "zero2": 2, "zero3": 2, "zero3_offload": 2}
+SLURM = ROOT / "launch" / "slurm"
 ONE_STEP = [
     "train.steps=1", "data.train=14", "data.validation=7", "data.test=0", "data.options.prior_breaking=0", "train.images_per_step=2",
     "train.captions_per_image=4", "train.micro_batch=4", "generation.max_new_tokens=12", "evaluation.panel=2",
@@ -39,12 +41,62 @@ def test_accelerate_reads_the_config(name, processes):
     config = load_config_from_file(str(ACCELERATE / f"{name}.yaml"))
     assert config.num_processes == processes
     assert config.use_cpu == (name == "cpu")
-    kinds = {"ddp": DistributedType.MULTI_GPU, "zero2": DistributedType.DEEPSPEED, "zero3": DistributedType.DEEPSPEED}
-    assert config.distributed_type == kinds.get(name, DistributedType.NO)
+    kinds = {"ddp": DistributedType.MULTI_GPU, "zero": DistributedType.DEEPSPEED}
+    assert config.distributed_type == kinds.get(name.partition("_")[0].rstrip("23"), DistributedType.NO)
     if name.startswith("zero"):
-        assert config.deepspeed_config["zero_stage"] == int(name[-1])
+        assert config.deepspeed_config["zero_stage"] == int(name[4])
+        assert (config.deepspeed_config["offload_param_device"] == "cpu") == name.endswith("_offload")
     head = (ACCELERATE / f"{name}.yaml").read_text().splitlines()
     assert any(f"--config_file launch/accelerate/{name}.yaml" in line for line in head[:3])
+
+
+@pytest.mark.parametrize("script", sorted(SLURM.glob("*.sbatch")), ids=lambda path: path.stem)
+def test_a_slurm_script_is_valid_and_says_how_to_use_it(script):
+    assert subprocess.run(["bash", "-n", script]).returncode == 0
+    text = script.read_text()
+    assert f"sbatch launch/slurm/{script.name}" in text or f"launch/slurm/{script.name} " in text
+    directives = [line.split()[1].partition("=")[0] for line in text.splitlines() if line.startswith("#SBATCH")]
+    known = {
+        "job-name",
+        "nodes",
+        "ntasks",
+        "gpus-per-node",
+        "cpus-per-task",
+        "mem",
+        "time",
+        "requeue",
+        "open-mode",
+        "output",
+        "signal",
+    }
+    assert {directive.removeprefix("--") for directive in directives} <= known
+    done = subprocess.run(["bash", script], capture_output=True, text=True)
+    assert done.returncode != 0
+    assert "usage: sbatch" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("exit_code", "seconds_left", "requeued", "expected"), [(1, 60, True, 0), (1, 4000, False, 1), (0, 60, False, 0)]
+)
+def test_a_slurm_run_that_its_time_limit_stopped_is_queued_again(exit_code, seconds_left, requeued, expected, tmp_path):
+    """With stand-ins for srun and scontrol. A run that failed for another reason is not started again and again."""
+    for name, code in {"srun": exit_code, "scontrol": 0}.items():
+        (tmp_path / name).write_text(f'#!/usr/bin/env bash\necho "$@" >> {tmp_path}/calls\nexit {code}\n')
+        (tmp_path / name).chmod(0o755)
+    variables = {
+        **os.environ,
+        "PATH": f"{tmp_path}:{os.environ['PATH']}",
+        "SLURM_JOB_ID": "7",
+        "SLURM_GPUS_ON_NODE": "4",
+        "SLURM_JOB_END_TIME": str(int(time.time()) + seconds_left),
+    }
+    script = ["bash", SLURM / "train.sbatch", "recipes/grpo.py"]
+    refused = subprocess.run(script, env=variables, capture_output=True, text=True)
+    assert (refused.returncode, "name output_dir" in refused.stderr) == (2, True)
+    assert subprocess.run([*script, "output_dir=runs/a"], env=variables).returncode == expected
+    told, *more = (tmp_path / "calls").read_text().splitlines()
+    assert "launch/accelerate/ddp.yaml --num_processes 4 recipes/grpo.py output_dir=runs/a resume=auto" in told
+    assert more == (["requeue 7"] if requeued else [])
 
 
 def commands(count):

@@ -12,7 +12,7 @@ from rlcap.cli.arguments import command, positive
 from rlcap.errors import InputError
 
 if TYPE_CHECKING:
-    from rlcap.cli.sweep_runs import SweepRuns
+    from rlcap.cli.sweep_runs import Run, SweepRuns
     from rlcap.config.sweep import Sweep, Variant
 
 EPILOG = """\
@@ -64,6 +64,13 @@ def add(commands: Any) -> None:
         metavar="STEPS",
         help="evaluated steps, such as 20,40, at which the worse half of the remaining variants is stopped, by the objective",
     )
+    sweep.add_argument(
+        "--part",
+        type=int,
+        nargs=2,
+        metavar=("I", "N"),
+        help="train every Nth run only, from the Ith (0 to N−1), for N machines that share the folder; compare nothing",
+    )
     sweep.add_argument("--dry-run", action="store_true", help="list the runs and train nothing")
     sweep.set_defaults(takes_overrides=True)
 
@@ -88,25 +95,44 @@ def _sweep(options: argparse.Namespace) -> int:
     sweep = read_sweep(options.file)
     seeds = options.seeds or list_seeds(sweep)
     out = options.out or Path("runs") / f"sweep-{sweep.name}"
+    if options.part and (options.stop_worse_half or (options.method or sweep.method) == "bayes"):
+        raise InputError(
+            "--part trains runs without knowing the others: leave out --stop-worse-half, and take --method grid or random"
+        )
     if (options.method or sweep.method) == "bayes":
         return _search(options, sweep, seeds, out)
     variants = list_variants(sweep, options.method, options.runs, options.seed)
     lines = list(command_lines(sweep, variants, seeds, options.overrides))
+    if options.part:
+        lines = _part(lines, *options.part)
     if options.dry_run:
         for variant, seed, arguments in lines:
             state = "finished" if is_finished(out / f"{variant.name}-{seed}") else "to do"
             print(f"{out / f'{variant.name}-{seed}'}  {state}  {' '.join(arguments)}")
         print(f"{len(lines)} runs; variants: {len(variants)}, training seeds of each: {len(seeds)}")
         return 0
-    lock = FolderLock(make_folder(out, "the folder of the sweep"), "the sweep")
-    runs = SweepRuns(sweep, options.file, out, options.jobs)
+    part = f"part-{options.part[0]}" if options.part else ""
+    lock = FolderLock(make_folder(out / part, "the folder of the sweep"), "the sweep")
+    runs = SweepRuns(sweep, options.file, out, options.jobs, record=out / part / "sweep.json")
     try:
         runs.run(lines, options.stop_worse_half, options.split)
     except KeyboardInterrupt:
         raise InputError("stopped; run the same command to continue") from None
     finally:
         lock.release()
+    if part:
+        failed = [name for name, entry in runs.record.items() if entry["state"] == "failed"]
+        print(
+            f"{len(lines) - len(failed)} of {len(lines)} runs of this part are finished; the command without --part compares"
+        )
+        return 1 if failed else 0
     return _conclude(runs, variants, seeds, options.split)
+
+
+def _part(lines: Sequence[Run], index: int, count: int) -> list[Run]:
+    if not 0 <= index < count:
+        raise InputError(f"--part {index} {count}: the parts of {count} are 0 to {count - 1}")
+    return list(lines[index::count])
 
 
 def _search(options: argparse.Namespace, sweep: Sweep, seeds: Sequence[int], out: Path) -> int:
@@ -127,7 +153,7 @@ def _search(options: argparse.Namespace, sweep: Sweep, seeds: Sequence[int], out
         print(f"{count} variants with {len(seeds)} training seeds each; each variant depends on the results before")
         return 0
     lock = FolderLock(make_folder(out, "the folder of the sweep"), "the sweep")
-    runs = SweepRuns(sweep, options.file, out, options.jobs)
+    runs = SweepRuns(sweep, options.file, out, options.jobs, record=out / "sweep.json")
     variants: list[Variant] = []
     history: list[tuple[Mapping[str, Any], float]] = []
     try:

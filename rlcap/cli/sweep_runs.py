@@ -26,23 +26,23 @@ Run = tuple["Variant", int, list[str]]
 
 
 class SweepRuns:
-    """The runs of a sweep, with their record in sweep.json.
+    """The runs of a sweep, with their record.
 
     Args:
         sweep: The sweep.
         file: The file of the sweep, for the record.
         out: The folder of the runs.
         jobs: Runs at once.
+        record: The file of the record.
     """
 
-    def __init__(self, sweep: Sweep, file: Path, out: Path, jobs: int) -> None:
+    def __init__(self, sweep: Sweep, file: Path, out: Path, jobs: int, record: Path) -> None:
         from rlcap.io.text import read_json
 
-        self.sweep, self.file, self.out, self.jobs = sweep, file, out, jobs
-        path = out / "sweep.json"
+        self.sweep, self.file, self.out, self.jobs, self.path = sweep, file, out, jobs, record
         # The record also keeps runs of an earlier form of the file.
         self.record: dict[str, dict[str, Any]] = (
-            read_json(path, "the record of the sweep")["runs"] if path.is_file() else {}
+            read_json(record, "the record of the sweep")["runs"] if record.is_file() else {}
         )
         self._lock = threading.Lock()
         self._stopping = threading.Event()
@@ -115,7 +115,7 @@ class SweepRuns:
         from rlcap.io.atomic import write_json
 
         content = {"file": str(self.file), "runs": self.record}
-        write_json(self.out / "sweep.json", content, "the record of the sweep", indent=1)
+        write_json(self.path, content, "the record of the sweep", indent=1)
 
 
 def train(

@@ -116,6 +116,23 @@ def test_several_runs_at_once(file, capsys):
     assert "2 seeds; bold where they exclude zero" in capsys.readouterr().out
 
 
+def test_parts_of_a_sweep_on_several_machines(file, capsys):
+    (file.parent / "out").mkdir()
+    (file.parent / "out" / "mended").touch()
+    assert sweep(file, "--part", "0", "4") == 0
+    assert len(calls(file)) == 2
+    assert "2 of 2 runs of this part are finished" in capsys.readouterr().out
+    for part in "123":
+        assert sweep(file, "--part", part, "4") == 0
+    assert len(calls(file)) == 6
+    assert sweep(file) == 0
+    assert len(calls(file)) == 6  # nothing is left to train
+    assert "2 seeds; bold where they exclude zero" in capsys.readouterr().out
+    assert sweep(file, "--part", "4", "4") == 2
+    assert "the parts of 4 are 0 to 3" in capsys.readouterr().err
+    assert sweep(file, "--part", "0", "4", "--stop-worse-half", "20") == 2
+
+
 def test_the_worse_half_is_stopped_and_the_others_go_on(file, capsys):
     assert sweep(file, "--stop-worse-half", "20", "slow=1", "--jobs", "4", "--seeds", "0") == 1  # quality 0.5 is broken
     out = capsys.readouterr().out

@@ -30,7 +30,7 @@ from rlcap.data.samples import SampleSet, Skip, find_same_images
 from rlcap.errors import DataError, ImageError
 from rlcap.io.cache import cache_folder
 from rlcap.io.images import check_image
-from rlcap.types import Sample, says_something
+from rlcap.types import Control, Sample, says_something
 
 OnBad = Literal["error", "skip"]
 """What to do with a bad row: raise an error, or skip and count it."""
@@ -55,7 +55,7 @@ def load_samples(
             of the library `datasets` wrote. `~` stands for the home folder.
         image_root: The folder of relative image paths; by default the folder of the source.
         on_bad: `error` stops at the first bad row, `skip` leaves bad rows out and counts them.
-        columns: Our name (id, image, references, paragraph) → the name in the source, where they differ; not for COCO.
+        columns: Our name (id, image, references, paragraph, control) → the name in the source, where they differ; not for COCO.
         split: The split to load from a folder with several splits.
         max_pixels: The maximum width × height. Rows whose image header states more are bad rows. None stands for the
             limit of the process.
@@ -137,13 +137,13 @@ def _collect(
     if check_images:
         checked = _drop_undecodable(checked, bad)
     unique = _join_rows(checked, bad, compare_files=check_images)
-    n_second_paragraphs = sum(skip.reason == _TWO_PARAGRAPHS for skip in bad.skips)
+    n_second = sum(skip.reason in (_TWO_PARAGRAPHS, _TWO_CONTROLS) for skip in bad.skips)
     result = SampleSet(
         samples=tuple(row.sample for row in unique),
         skips=tuple(bad.skips),
         source=source.name,
         pixels=tuple(row.pixels for row in unique if row.pixels),
-        merged=len(checked) - len(unique) - n_second_paragraphs,
+        merged=len(checked) - len(unique) - n_second,
     )
     if not unique:
         raise DataError(
@@ -180,21 +180,26 @@ def _join_rows(rows: list[_Checked], bad: _BadRows, compare_files: bool) -> list
 
 
 _TWO_PARAGRAPHS = "second paragraph"
+_TWO_CONTROLS = "second control"
 
 
 def _join(first: _Checked, second: _Checked, source: Path) -> _Checked:
     """Return the first row of an image with the texts of the second added.
 
     Raises:
-        BadRowError: The two rows have different paragraphs.
+        BadRowError: The two rows have different paragraphs or controls.
     """
     one, two = first.sample, second.sample
     if one.paragraph and two.paragraph and one.paragraph != two.paragraph:
         detail = f"id {two.id!r} shows the image of id {one.id!r} and has another paragraph; keep one of the two"
         raise BadRowError(_TWO_PARAGRAPHS, str(source), detail)
+    if one.control and two.control and one.control != two.control:
+        detail = f"id {two.id!r} shows the image of id {one.id!r} and has another control; keep one of the two"
+        raise BadRowError(_TWO_CONTROLS, str(source), detail)
     references = tuple(dict.fromkeys((*one.references, *two.references)))
     meta = {**two.meta, **one.meta}
-    sample = replace(one, references=references, paragraph=one.paragraph or two.paragraph, meta=meta)
+    paragraph, control = one.paragraph or two.paragraph, one.control or two.control
+    sample = replace(one, references=references, paragraph=paragraph, meta=meta, control=control)
     return replace(first, sample=sample)
 
 
@@ -219,6 +224,10 @@ def _check_row(row: Row, source: Path, root: Path, max_pixels: int | None, check
         if not says_something(text):
             detail = f"id {id!r} ({row.image}) has an empty {what} ({text!r}); write a text or remove it"
             raise BadRowError(f"empty {what}", str(source), detail)
+    try:
+        control = Control.parse(row.control)
+    except ValueError as error:
+        raise BadRowError("bad control", str(source), f"id {id!r} ({row.image}): {error}") from error
     if "://" in row.image:
         detail = f"id {id!r} has the web address {row.image:.120}, which is not fetched; download the images first"
         raise BadRowError("web address", str(source), detail)
@@ -230,4 +239,5 @@ def _check_row(row: Row, source: Path, root: Path, max_pixels: int | None, check
     texts = tuple(text.strip() for text in references)
     paragraph = row.paragraph.strip() if row.paragraph is not None else None
     cluster = "" if row.meta.get("cluster") is None else str(row.meta["cluster"]).strip()
-    return _Checked(Sample(id, path, texts, paragraph, meta=row.meta, cluster=cluster), width * height, row.where)
+    sample = Sample(id, path, texts, paragraph, meta=row.meta, cluster=cluster, control=control)
+    return _Checked(sample, width * height, row.where)

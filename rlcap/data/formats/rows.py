@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -81,6 +81,20 @@ def _take_control(record: Mapping[str, Any], column: str) -> tuple[Any, Mapping[
     single = {key.removeprefix(prefix): value for key, value in record.items() if str(key).startswith(prefix)}
     rest = {key: value for key, value in record.items() if key != column and not str(key).startswith(prefix)}
     return single or record.get(column), rest
+
+
+def find_missing_columns(columns: Sequence[str], names: Mapping[str, str]) -> dict[str, str]:
+    """Return our name → name in the source of the columns that a table lacks: the image, and those that the configuration renames.
+
+    A control may lie in several columns, such as `control.length`.
+    """
+    required = {name: column for name, column in names.items() if name == "image" or column != name}
+    return {
+        name: column
+        for name, column in required.items()
+        if column not in columns
+        and not (name == "control" and any(str(own).startswith(f"{column}.") for own in columns))
+    }
 
 
 def suggest_column(meta: Mapping[str, Any], column: str, likely: tuple[str, ...]) -> str | None:

@@ -114,6 +114,10 @@ class Control:
         return replace(below, **{one.name: v for one in fields(self) if (v := getattr(self, one.name)) is not None})
 
 
+NO_CONTROL = Control()
+"""The control that asks nothing."""
+
+
 def _to_box(value: Any) -> Any:
     """Return a box as a tuple of numbers; a value that is none stays as it is, for the check of its form."""
     parts = value.strip("[] ").split(",") if isinstance(value, str) else value
@@ -148,7 +152,7 @@ class Sample:
     cluster: str = ""
     """The name of the group of similar images that it belongs to, such as the frames of a video. Statistics count such a
     group as one observation. "" where the source knows none."""
-    control: Control = Control()
+    control: Control = NO_CONTROL
     """What is asked of its caption."""
 
 

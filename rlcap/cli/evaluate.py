@@ -103,7 +103,7 @@ def evaluate_captions(path: Path, config: GRPOConfig, split: str) -> MeasuredCap
     from rlcap.eval.statistics import describe_units, mean_interval
     from rlcap.train.evaluation import build_evaluator
     from rlcap.train.run_folder import RunFolder
-    from rlcap.types import Control
+    from rlcap.types import NO_CONTROL, Control
 
     rows = [row for row in read_captions(path) if row.get("split", split) == split]
     splits = {"all": load_all(config.data)} if split == "all" else load_splits(config.data)[0]
@@ -121,7 +121,7 @@ def evaluate_captions(path: Path, config: GRPOConfig, split: str) -> MeasuredCap
         )
     asked = {str(row["sample_id"]): Control.parse(row.get("control")) for row in rows}
     ordered = [
-        replace(sample, control=asked.get(sample.id, Control()).over(sample.control))
+        replace(sample, control=asked.get(sample.id, NO_CONTROL).over(sample.control))
         for sample in sorted(splits[split], key=lambda sample: sample.id not in captions)
     ]
     evaluator = build_evaluator(

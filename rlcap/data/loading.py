@@ -17,7 +17,7 @@ with all references.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -67,28 +67,81 @@ def load_samples(
     Raises:
         DataError: A row is bad and `on_bad` is `error`, the source can't be read, or it has no good row.
     """
+    source, root = _check_source(source, image_root, on_bad)
+    cache = Path(cache_dir) if cache_dir is not None else cache_folder() / "images"
+    try:
+        rows = open_rows(source, _check_columns(columns), split, cache)
+        return _collect(rows, source, root, on_bad, max_pixels, check_images)
+    except OSError as error:
+        raise DataError(f"data source {source} can't be read: {error.strerror or error}") from error
+
+
+def stream_samples(
+    source: str | os.PathLike,
+    *,
+    image_root: str | os.PathLike | None = None,
+    on_bad: OnBad = "error",
+    columns: Mapping[str, str] | None = None,
+    split: str | None = None,
+    check_images: bool = True,
+    skips: list[Skip] | None = None,
+) -> Iterator[Sample]:
+    """Yield the samples of a source row by row, in constant memory where the format allows it.
+
+    Unlike `load_samples`, rows of one image are not joined, and images are checked by their headers only.
+
+    Args:
+        source: As for `load_samples`, as are the other arguments.
+        image_root: The folder of relative image paths.
+        on_bad: What to do with a bad row.
+        columns: Our name → the name in the source.
+        split: The split to load.
+        check_images: Whether to check the image files.
+        skips: A list that gets the rows that were skipped; None where they are not wanted.
+
+    Raises:
+        DataError: A row is bad and `on_bad` is `error`, or the source can't be read.
+    """
+    source, root = _check_source(source, image_root, on_bad)
+    bad = _BadRows(source, on_bad)
+    if skips is not None:
+        bad.skips = skips
+    try:
+        for row in open_rows(source, _check_columns(columns), split, cache_folder() / "images"):
+            try:
+                sample = _check_row(row, source, root, None, check_images).sample
+            except BadRowError as error:
+                bad.add(row.where, error)
+                continue
+            yield sample
+    except OSError as error:
+        raise DataError(f"data source {source} can't be read: {error.strerror or error}") from error
+
+
+def _check_source(source: str | os.PathLike, image_root: str | os.PathLike | None, on_bad: OnBad) -> tuple[Path, Path]:
+    """Return the paths of a source and of the folder of its images."""
     if "://" in os.fspath(source):
         raise DataError(
             f"data source {source} is an address on the web, which is not fetched; download it and name the file"
         )
-    source = Path(source).expanduser()
-    if not source.exists():
-        raise DataError(f"data source {source} does not exist; check the path")
+    path = Path(source).expanduser()
+    if not path.exists():
+        raise DataError(f"data source {path} does not exist; check the path")
     if on_bad not in ("error", "skip"):
         raise DataError(f"on_bad is {on_bad!r}; write 'error' or 'skip'")
+    root = Path(image_root).expanduser() if image_root is not None else (path if path.is_dir() else path.parent)
+    return path, root
+
+
+def _check_columns(columns: Mapping[str, str] | None) -> dict[str, str]:
+    """Return our name of each column → its name in the source."""
     names: dict[str, str] = {name: name for name in COLUMNS}
     names.update(columns or {})
     if unknown := sorted(set(names) - set(COLUMNS)):
         raise DataError(
             f"data.columns has the unknown name {', '.join(map(repr, unknown))}; known names are {', '.join(COLUMNS)}"
         )
-    root = Path(image_root).expanduser() if image_root is not None else (source if source.is_dir() else source.parent)
-    cache = Path(cache_dir) if cache_dir is not None else cache_folder() / "images"
-    try:
-        rows = open_rows(source, names, split, cache)
-        return _collect(rows, source, root, on_bad, max_pixels, check_images)
-    except OSError as error:
-        raise DataError(f"data source {source} can't be read: {error.strerror or error}") from error
+    return names
 
 
 @dataclass(frozen=True, slots=True)

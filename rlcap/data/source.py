@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -22,9 +22,9 @@ from rlcap.config.imports import build, resolve
 from rlcap.config.schema import DataConfig
 from rlcap.data.bags import BagFile, attach_distractors
 from rlcap.data.control import Instruction, fill_controls
-from rlcap.data.loading import load_samples
+from rlcap.data.loading import load_samples, stream_samples
 from rlcap.data.prompts import INSTRUCTION
-from rlcap.data.samples import SampleSet, check_distinct_images, split_samples
+from rlcap.data.samples import SampleSet, Skip, check_distinct_images, split_samples
 from rlcap.errors import ConfigError
 from rlcap.io.images import limit_pixels
 from rlcap.types import Control, Sample
@@ -129,6 +129,36 @@ def load_instruction(config: DataConfig) -> Instruction:
 def load_rows(config: DataConfig, check_images: bool = True) -> Sequence[Sample]:
     """Return every usable row of the configured source."""
     return open_source(config).load_rows(config, check_images)
+
+
+def stream_rows(config: DataConfig, check_images: bool = True, skips: list[Skip] | None = None) -> Iterator[Sample]:
+    """Yield every usable row of the configured source, with its control; rows of a file are read one by one and not joined.
+
+    Args:
+        config: The section `data` of a configuration.
+        check_images: Whether to open the image files.
+        skips: A list that gets the rows that were skipped.
+
+    Raises:
+        ConfigError: No source is named, or it is no data source.
+        DataError: A row is bad, unless `data.on_bad` is skip.
+    """
+    source = open_source(config)
+    if isinstance(source, FileSource):
+        limit_pixels(config.max_pixels)
+        rows: Iterable[Sample] = stream_samples(
+            config.source,
+            image_root=config.image_root,
+            on_bad=config.on_bad,
+            columns=dict(config.columns.items()),
+            split=config.split,
+            check_images=check_images,
+            skips=skips,
+        )
+    else:
+        rows = source.load_rows(config, check_images)
+    for sample in rows:
+        yield from _with_controls([sample], config)
 
 
 def load_splits(config: DataConfig) -> tuple[Splits, list[str]]:

@@ -19,7 +19,7 @@ from rlcap.errors import InputError
 from rlcap.eval.captioning import caption_samples
 from rlcap.eval.run_files import run_config
 from rlcap.policy.loading import Policy, load_policy
-from rlcap.types import Control, Sample
+from rlcap.types import NO_CONTROL, Control, Sample
 
 MAX_NEW_TOKENS = 200
 """Default for the maximum length of a caption, in tokens."""
@@ -42,7 +42,7 @@ class PretrainedCaptioner:
         instruction: str | Instruction,
         max_new_tokens: int,
         device: str | None = None,
-        control: Control = Control(),  # noqa: B008  it is immutable
+        control: Control = NO_CONTROL,
     ) -> None:
         self.policy, self.instruction, self.max_new_tokens = policy, instruction, max_new_tokens
         self.control = control
@@ -54,7 +54,7 @@ class PretrainedCaptioner:
         *,
         batch_size: int = 16,
         progress: bool = False,
-        control: Control = Control(),  # noqa: B008
+        control: Control = NO_CONTROL,
     ) -> list[str]:
         """Return the captions of N image files, in order.
 
@@ -101,7 +101,7 @@ def load_captioner(
         ConfigError: A model or an adapter can't be found or loaded.
         InputError: The run has no trained weights, or was given together with an adapter.
     """
-    control = Control()
+    control = NO_CONTROL
     if (Path(model) / "config.yaml").is_file():
         if adapter is not None:
             raise InputError(f"{model} is a run with its own adapter: leave out adapter={adapter}")

@@ -26,7 +26,7 @@ from rlcap.train.arguments import supervised_arguments
 from rlcap.train.callbacks import CheckpointState, EpochOrder
 from rlcap.train.finite import FiniteTraining
 from rlcap.train.run_folder import RunFolder
-from rlcap.types import Control, Sample
+from rlcap.types import NO_CONTROL, Sample
 
 IGNORED = -100
 """Label of a position that is not learnt."""
@@ -93,7 +93,7 @@ class CaptionCollator:
 
     def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         """Return `labels` of shape (N, C), −100 on padding, N `images` and N `instructions`."""
-        instructions = self.captioner.instruct(self.instruction, [row.get("control", Control()) for row in rows])
+        instructions = self.captioner.instruct(self.instruction, [row.get("control", NO_CONTROL) for row in rows])
         texts = [row["text"] for row in rows]
         tokens = [torch.tensor(self.captioner.encode(*pair)) for pair in zip(texts, instructions, strict=True)]
         labels = pad(tokens, IGNORED, side="right")

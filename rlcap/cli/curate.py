@@ -7,11 +7,13 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rlcap.cli.arguments import command, group
+from rlcap.cli.arguments import command, group, positive
 from rlcap.errors import InputError
 
 if TYPE_CHECKING:
     from rlcap.config.schema import GRPOConfig
+    from rlcap.curate.formats import CountAssertions
+    from rlcap.types import RewardBatch
 
 LEVELS = """\
 The scores are kept in OUT.scores.jsonl. The same command continues after an interruption, and another number of levels needs no new scores.
@@ -23,10 +25,18 @@ SFT on the rows learns captions of all levels together with their level; afterwa
   rlcap caption photo.jpg --run runs/levelled --control level=8
 """
 
+FORMATS = """\
+A row has its captions in the column `formats` ({"SSC": …, "DSC": …, "DSC+": …, "AFC": …}), or its paragraph with control.format. ANA is the
+average number of assertions in a caption. SFT learns a mixture with train.target=formats:
+
+  rlcap curate formats data.source=rows.jsonl --judge openai:gpt-4o-mini --mix SSC=0.4,DSC=0.6 --mix SSC=0.5,AFC=0.5
+  rlcap train sft --config my_sft.yaml train.target=formats 'train.formats={SSC: 0.4, DSC: 0.6}'
+"""
+
 
 def add(commands: Any) -> None:
     """Add the command and its actions."""
-    curate = group(commands, "curate", "write a data set with quality levels")
+    curate = group(commands, "curate", "write quality levels of captions, and measure caption formats")
     levels = command(
         curate,
         "levels",
@@ -57,6 +67,31 @@ def add(commands: Any) -> None:
     )
     levels.add_argument("--out", type=Path, required=True, help="jsonl file for the rows with control.level")
     levels.set_defaults(takes_overrides=True)
+    formats = command(
+        curate,
+        "formats",
+        _formats,
+        "measure the caption formats of a data set, and what mixtures of them come to; data.key=value overrides",
+        FORMATS,
+    )
+    formats.add_argument(
+        "--judge",
+        help="judge that takes captions apart into assertions, such as openai:gpt-4o-mini, for the column ANA",
+    )
+    formats.add_argument(
+        "--limit",
+        type=positive,
+        default=200,
+        help="captions of each format that the judge is asked about (default: %(default)s)",
+    )
+    formats.add_argument(
+        "--mix",
+        action="append",
+        default=[],
+        metavar="SSC=0.4,DSC=0.6",
+        help="a mixing ratio, for a line with its expected words and assertions; may be given several times",
+    )
+    formats.set_defaults(takes_overrides=True)
 
 
 def _levels(options: argparse.Namespace) -> None:
@@ -95,6 +130,50 @@ def _levels(options: argparse.Namespace) -> None:
     summary = assign_levels(rows, mix, options.out, log, levels=options.levels, bins=options.bins, text=options.text)
     summary.skipped = dict(Counter(skip.reason for skip in skips))
     print(f"{summary.text()}\n{options.out}: {sum(level.rows for level in summary.levels) + summary.without:,} rows")
+
+
+def _formats(options: argparse.Namespace) -> None:
+    from rlcap.config.loading import load_config
+    from rlcap.config.schema import GRPOConfig
+    from rlcap.curate.formats import tabulate_formats
+    from rlcap.data.source import stream_rows
+
+    mixtures = [_read_mixture(text) for text in options.mix]
+    config = load_config(GRPOConfig, None, options.overrides)
+    count = _assertion_counter(options.judge) if options.judge else None
+    print(tabulate_formats(stream_rows(config.data, check_images=False), count, options.limit).text(mixtures))
+
+
+def _assertion_counter(judge: str) -> CountAssertions:
+    """Return what counts the assertions of captions by the judge of the reward `claims`."""
+    from rlcap.reward.mix import RewardMix
+    from rlcap.rewards.claims.parsing import list_facts, parse_claims
+
+    mix = RewardMix.from_config({"claims": {"reward": "claims", "params": {"judge": judge}}}, max_abstain=1.0)
+
+    def count(batch: RewardBatch) -> list[int | None]:
+        scores = mix.score(batch).scores["claims"]
+        return [
+            None if score.abstained or score.note is None else len(parse_claims(score.note, len(list_facts(sample))))
+            for score, sample in zip(scores, batch.samples, strict=True)
+        ]
+
+    return count
+
+
+def _read_mixture(text: str) -> dict[str, float]:
+    """Return format → share of a word such as SSC=0.4,DSC=0.6.
+
+    Raises:
+        InputError: The word has another form, or a format is unknown.
+    """
+    from rlcap.config.controls import check_format_shares
+
+    try:
+        shares = {name: float(share) for name, share in (part.split("=", 1) for part in text.split(","))}
+        return check_format_shares(shares)
+    except ValueError as error:
+        raise InputError(f"--mix {text}: write FORMAT=SHARE,FORMAT=SHARE, such as SSC=0.4,DSC=0.6 ({error})") from error
 
 
 def _load(options: argparse.Namespace) -> GRPOConfig:

@@ -90,6 +90,17 @@ def tabulate(name: str, wanted: Any) -> list[tuple[Any, float]]:
     return kept
 
 
+def check_format_shares(shares: dict[str, Any]) -> dict[str, Any]:
+    """Return the mixing ratio of caption formats if it is valid.
+
+    Raises:
+        ValueError: A key is no format, or a share is no number of 0 or more.
+    """
+    if shares:
+        tabulate("format", shares)
+    return shares
+
+
 def _check_name(name: str) -> None:
     if name not in NAMES:
         raise ValueError(f"{name} is no control; known are {', '.join(NAMES)}")
@@ -99,5 +110,7 @@ ControlValues = Annotated[dict[str, Any], AfterValidator(check_control)]
 """The demands of a control: {length: 40, style: plain}."""
 ControlPhrases = Annotated[dict[str, Any], AfterValidator(check_phrases)]
 """Control → its words."""
+FormatShares = Annotated[dict[str, Any], AfterValidator(check_format_shares)]
+"""Caption format → its share; the shares need not sum to 1."""
 ControlDistributions = Annotated[dict[str, Any], AfterValidator(check_distributions)]
 """Control → its distribution; see `tabulate`."""

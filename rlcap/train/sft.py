@@ -7,7 +7,8 @@ decode all images before training.
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from torch.utils.data import Dataset
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
 from rlcap.config.supervised import SFTConfig
-from rlcap.data.control import Instruction
+from rlcap.data.control import ControlSampler, Instruction, words_in
 from rlcap.errors import ConfigError
 from rlcap.io.images import open_image
 from rlcap.policy.captioner import Captioner
@@ -26,7 +27,7 @@ from rlcap.train.arguments import supervised_arguments
 from rlcap.train.callbacks import CheckpointState, EpochOrder
 from rlcap.train.finite import FiniteTraining
 from rlcap.train.run_folder import RunFolder
-from rlcap.types import NO_CONTROL, Sample
+from rlcap.types import NO_CONTROL, Control, Sample
 
 IGNORED = -100
 """Label of a position that is not learnt."""
@@ -36,24 +37,29 @@ class Captions(Dataset):
     """A data set of images and texts.
 
     With the target `references`, a sample has another of its references in each epoch. All of them have their turn before
-    one is used again. The choice depends on seed, sample id and epoch alone.
+    one is used again. With the target `formats`, the format is drawn anew in each epoch. The choice depends on seed, sample
+    id and epoch alone.
 
     Args:
         samples: The training samples.
-        target: `paragraph` or `references`.
-        seed: Seed of the choice among references.
+        target: `paragraph`, `references` or `formats`.
+        seed: Seed of the choice.
+        formats: Caption format → its share, for the target `formats`.
 
     Raises:
         ConfigError: The target is unknown, or a sample lacks it.
     """
 
-    def __init__(self, samples: Sequence[Sample], target: str, seed: int) -> None:
-        if target not in ("paragraph", "references"):
-            raise ConfigError(f"train.target must be paragraph or references, got {target!r}")
-        self.samples, self.target, self.seed = samples, target, seed
+    def __init__(
+        self, samples: Sequence[Sample], target: str, seed: int, formats: Mapping[str, float] | None = None
+    ) -> None:
+        if target not in ("paragraph", "references", "formats"):
+            raise ConfigError(f"train.target must be paragraph, references or formats, got {target!r}")
+        self.samples, self.target, self.seed, self.formats = samples, target, seed, dict(formats or {})
         self.epoch = 0
         for sample in samples:
-            if not (sample.paragraph if target == "paragraph" else sample.references):
+            found = {"paragraph": sample.paragraph, "references": sample.references}
+            if not (self._formats_of(sample) if target == "formats" else found[target]):
                 raise ConfigError(f"sample {sample.id!r} has no {target}; set train.target to what the data has")
 
     def __len__(self) -> int:
@@ -63,10 +69,31 @@ class Captions(Dataset):
         sample = self.samples[index]
         if self.target == "paragraph":
             return {"image": sample.image, "text": sample.paragraph, "control": sample.control}
+        if self.target == "formats":
+            return self._in_some_format(sample)
         count = len(sample.references)
         turn, place = divmod(self.epoch, count)
         order = random.Random(f"{self.seed}:{sample.id}:{turn}").sample(range(count), count)
-        return {"image": sample.image, "text": sample.references[order[place]], "control": sample.control}
+        text = sample.references[order[place]]
+        return {"image": sample.image, "text": text, "control": _asking_for(sample.control, text)}
+
+    def _formats_of(self, sample: Sample) -> dict[str, str]:
+        """Return the texts of a sample in the formats that have a share."""
+        texts = sample.meta.get("formats")
+        found = texts if isinstance(texts, Mapping) else {}
+        return {name: text for name, text in found.items() if text and self.formats.get(name)}
+
+    def _in_some_format(self, sample: Sample) -> dict[str, Any]:
+        texts = self._formats_of(sample)
+        shares = {name: self.formats[name] for name in sorted(texts)}
+        drawn = ControlSampler({"format": shares}, self.seed).draw(sample.control, sample.id, self.epoch)
+        text = texts[str(drawn.format)]
+        return {"image": sample.image, "text": text, "control": _asking_for(drawn, text)}
+
+
+def _asking_for(control: Control, text: str) -> Control:
+    """Return a control whose length, if it asks for one, is that of the text that is learned this time."""
+    return control if control.length is None else replace(control, length=words_in(text) or None)
 
 
 class Turns(TrainerCallback):
@@ -130,8 +157,9 @@ def build_trainer(
         weight_decay=train.weight_decay,
         warmup_steps=max(1, train.steps // 20),
     )
-    rows = Captions(samples, train.target, train.seed)
-    policy.captioner.instruct(instruction, list(dict.fromkeys(sample.control for sample in samples)))
+    rows = Captions(samples, train.target, train.seed, train.formats)
+    first_controls = (rows[i]["control"] for i in range(len(rows)))
+    policy.captioner.instruct(instruction, list(dict.fromkeys(first_controls)))  # raises before the run begins
     callbacks = [EpochOrder(), Turns(rows), CheckpointState(folder, train.keep_checkpoints), *callbacks]
     trainer = SFTTrainer(policy, instruction, args=arguments, train_dataset=rows, callbacks=callbacks)
     trainer.remove_callback(PrinterCallback)  # the progress bar and metrics.jsonl show what it would print

@@ -25,7 +25,7 @@ from rlcap.train.ppo import PPOTrainer
 from rlcap.train.refine import write_training_sets
 from rlcap.train.rollout import prepare_prompts
 from rlcap.train.run_folder import RunFolder
-from rlcap.train.sft import CaptionCollator, build_trainer
+from rlcap.train.sft import CaptionCollator, Captions, build_trainer
 from rlcap.types import NO_CONTROL, Control, Sample, Score
 
 WORDS = {"length": {length: f"word{length}" for length in range(1, 20)}, "style": {"plain": "word0"}}
@@ -217,6 +217,39 @@ def test_sft_refuses_a_row_whose_control_has_no_words_before_it_starts(material,
     ]
     with pytest.raises(ConfigError, match="no words for 'ornate'"):
         build_trainer(policy(material), rows, config, INSTRUCTION, RunFolder(tmp_path))
+
+
+def test_sft_draws_a_format_by_the_mixing_ratio(material):
+    texts = {"SSC": "a b", "DSC": "a b c d", "DSC+": ""}
+    rows = [
+        Sample(str(i), "a.png", meta={"formats": texts}, control=Control(length=9, style="plain")) for i in range(600)
+    ]
+    data = Captions(rows, "formats", 0, {"SSC": 1, "DSC": 3, "DSC+": 5})
+    first = [data[i] for i in range(600)]
+    assert first == [data[i] for i in range(600)]
+    assert sum(row["text"] == "a b" for row in first) / 600 == pytest.approx(0.25, abs=0.06)  # 3.4 standard errors
+    wanted = {"a b": ("SSC", 2), "a b c d": ("DSC", 4)}  # the length is that of the text that is learned
+    assert all((row["control"].format, row["control"].length) == wanted[row["text"]] for row in first)
+    assert {row["control"].style for row in first} == {"plain"}
+    data.epoch = 1
+    assert first != [data[i] for i in range(600)]
+    with pytest.raises(ConfigError, match="sample '0' has no formats"):
+        Captions(rows, "formats", 0, {"DSC+": 1})
+
+
+def test_a_mixing_ratio_needs_the_target_that_it_is_for():
+    for values in ({"formats": {"SSC": 1}}, {"target": "formats"}, {"target": "formats", "formats": {"XXL": 1}}):
+        with pytest.raises(ConfigError):
+            SFTTrainConfig.parse(values, "train")
+
+
+def test_a_reference_is_learned_with_its_own_length():
+    rows = [Sample("a", "a.png", ("a b", "a b c d"), control=Control(length=99))]
+    data = Captions(rows, "references", 0)
+    seen = set()
+    for data.epoch in range(2):
+        seen.add((data[0]["text"], data[0]["control"].length))
+    assert seen == {("a b", 2), ("a b c d", 4)}
 
 
 def test_evaluation_captions_by_the_rows_control(material):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import re
 import sys
 from collections import Counter
@@ -113,9 +114,15 @@ def _read_control(words: list[str]) -> Control:
 
 def _of_run(folder: Path) -> list[str]:
     """Return the model, data and generation settings of a run as overrides, with the trained weights as the model."""
+    import yaml
+
     from rlcap.eval.pretrained import read_run
 
-    return [f"{section}={json.dumps(values)}" for section, values in read_run(folder).items()]
+    # YAML in one line, because the keys of JSON are texts, and those of a control's words and weights may be numbers or null.
+    return [
+        f"{section}={yaml.safe_dump(values, default_flow_style=True, width=math.inf)}"
+        for section, values in read_run(folder).items()
+    ]
 
 
 def _collect(named: list[Path], recursive: bool) -> tuple[list[Path], list[str]]:

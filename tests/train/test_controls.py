@@ -24,7 +24,7 @@ from rlcap.train.grpo import GRPOTrainer
 from rlcap.train.ppo import PPOTrainer
 from rlcap.train.refine import write_training_sets
 from rlcap.train.rollout import prepare_prompts
-from rlcap.train.run_folder import RunFolder
+from rlcap.train.run_folder import RunFolder, fingerprint
 from rlcap.train.sft import CaptionCollator, Captions, build_trainer
 from rlcap.types import NO_CONTROL, Control, Sample, Score
 
@@ -269,6 +269,14 @@ def test_the_panel_is_scored_with_the_fixed_control_of_the_evaluation(material):
     rows = {"train": [], "test": samples(material, Control(length=3, style="plain"))}
     evaluation = Evaluation(None, None, None, rows, None, config)
     assert {sample.control for sample in evaluation.panel} == {Control(length=5, style="plain")}
+
+
+def test_a_run_does_not_resume_with_other_controls(material):
+    plain = samples(material)
+    assert fingerprint(plain) != fingerprint(samples(material, Control(length=3)))
+    formats = [Sample("a", "a.png", meta={"formats": {"SSC": text}}) for text in ("a", "b")]
+    assert fingerprint(formats[:1]) != fingerprint(formats[1:])
+    assert fingerprint(plain[:1]) == fingerprint([Sample("0", "other.png", ("a",), "a b c", meta={"licence": "cc"})])
 
 
 def test_refined_rows_keep_their_control_and_pairs_their_instruction(material, tmp_path):

@@ -26,7 +26,7 @@ def main() -> None:
     # These imports take seconds. They come after the arguments, so that --help and error messages appear immediately.
     from rlcap.config.loading import dump
     from rlcap.data.captions import read_captions
-    from rlcap.data.source import instruction_for, load_splits
+    from rlcap.data.source import load_instruction, load_splits
     from rlcap.errors import ConfigError
     from rlcap.eval.captioning import caption_samples
     from rlcap.feedback.revise import Reviser
@@ -45,7 +45,7 @@ def main() -> None:
 
     splits, lines = load_splits(config.data)
     print("\n".join(lines))
-    samples, instruction = splits["train"], instruction_for(config.data)
+    samples, instruction = splits["train"], load_instruction(config.data)
     gallery = {sample.id: sample.image for rows in splits.values() for sample in rows}
 
     reviser = Reviser(JudgeConfig.of(config.reviser.judge), config.reviser.rounds)

@@ -21,9 +21,10 @@ if TYPE_CHECKING:
     from rlcap.judge.judge import Judge
     from rlcap.reward.base import Reward, RewardOutput
     from rlcap.reward.mix import RewardMix
-    from rlcap.types import RewardBatch, Sample, Score, Span
+    from rlcap.types import Control, RewardBatch, Sample, Score, Span
 
 _MODULES = {
+    "Control": "rlcap.types",
     "Evaluator": "rlcap.eval.evaluator",
     "Judge": "rlcap.judge.judge",
     "PretrainedCaptioner": "rlcap.eval.pretrained",
@@ -39,6 +40,7 @@ _MODULES = {
 """Public name → the module that it is loaded from."""
 
 __all__ = [
+    "Control",
     "Evaluator",
     "Judge",
     "PretrainedCaptioner",

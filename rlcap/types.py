@@ -1,16 +1,20 @@
 """The nouns that every part of rlcap shares. Nothing here imports torch.
 
-A `Sample` is one image with its texts. A `Bag` is a set of similar images. A `RewardBatch` is what a reward sees:
+A `Sample` is one image with its texts. A `Control` is what is asked of its caption beyond the common instruction. A `Bag` is a set of similar images. A `RewardBatch` is what a reward sees:
 captions beside the samples they describe. A `Score` is what it answers: a value, or an abstention with its reason. A `Span` says
 which words of the caption a part of that answer is about.
 """
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Self
+
+FORMATS = ("SSC", "DSC", "DSC+", "AFC")
+"""Caption formats of arXiv 2410.02740: short synthetic, dense synthetic, longer dense synthetic, and alt-text fusion captions."""
 
 
 def says_something(text: str) -> bool:
@@ -20,6 +24,114 @@ def says_something(text: str) -> bool:
     of that kind as none: otherwise a scorer that embeds punctuation pays for it.
     """
     return any(character.isalnum() for character in text)
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """What is asked of one caption beyond the instruction that all rows share. None stands for no demand.
+
+    `rlcap.data.control.instruct` turns it into words of the instruction.
+
+    Raises:
+        ValueError: A value is of the wrong type or outside its range.
+    """
+
+    format: str | None = None
+    """One of `FORMATS`."""
+    length: int | None = None
+    """Length in words, 1 or more."""
+    level: int | None = None
+    """Quality level, from 1 (the worst) upwards, such as the alignment levels of NoC (arXiv 2212.13563)."""
+    source: str | None = None
+    """The data set or annotator in whose manner the caption is written."""
+    question: str | None = None
+    """A question that the caption answers, as in PromptCap (arXiv 2211.09699)."""
+    region: tuple[float, float, float, float] | None = None
+    """The box that the caption describes: left, top, right and bottom as shares of width and height, in [0, 1]."""
+    language: str | None = None
+    """The language of the caption."""
+    style: str | None = None
+    """The style of the caption."""
+
+    def __post_init__(self) -> None:
+        for name in ("length", "level"):
+            value = getattr(self, name)
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+                raise ValueError(f"control.{name} must be a whole number of 1 or more, got {value!r}")
+        for name in ("format", "source", "question", "language", "style"):
+            value = getattr(self, name)
+            if value is not None and not (isinstance(value, str) and value.strip()):
+                raise ValueError(f"control.{name} must be a text that is not empty, got {value!r}")
+        if self.format is not None and self.format not in FORMATS:
+            raise ValueError(f"control.format must be one of {', '.join(FORMATS)}, got {self.format!r}")
+        if self.region is not None and not _is_box(self.region):
+            raise ValueError(
+                f"control.region must be left, top, right and bottom as shares of width and height, in [0, 1], with left "
+                f"< right and top < bottom, got {self.region!r}"
+            )
+
+    def __bool__(self) -> bool:
+        """Return whether anything is asked."""
+        return any(getattr(self, one.name) is not None for one in fields(self))
+
+    @classmethod
+    def parse(cls, values: Mapping[str, Any] | str | None) -> Self:
+        """Build a control from a mapping, such as a row's column or a part of a configuration, or from its JSON text.
+
+        Numbers and boxes may be texts, as a table and a command line give them: "40", "0,0,0.5,1". None counts as absent.
+
+        Raises:
+            ValueError: The text is no JSON object, a key is unknown, or a value is of the wrong type or outside its range.
+        """
+        if isinstance(values, str):
+            try:
+                values = json.loads(values) if values.strip() else None
+            except (json.JSONDecodeError, RecursionError) as error:
+                raise ValueError(f"control is no JSON object ({error}): {values!r:.80}") from error
+        if values is None:
+            return cls()
+        if not isinstance(values, Mapping):
+            raise ValueError(f"control must be a mapping such as {{length: 40}}, got {values!r:.80}")
+        if unknown := sorted(str(key) for key in values.keys() - {one.name for one in fields(cls)}):
+            known = ", ".join(one.name for one in fields(cls))
+            raise ValueError(f"control has the unknown key {', '.join(unknown)}; known are {known}")
+        given = {key: value for key, value in values.items() if value is not None}
+        for name in ("length", "level"):
+            text = given.get(name)
+            if (isinstance(text, str) and text.strip().isdecimal()) or (isinstance(text, float) and text.is_integer()):
+                given[name] = int(text)
+        if (region := given.get("region")) is not None:
+            given["region"] = _to_box(region)
+        return cls(**given)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what is asked as JSON values, without the keys that ask nothing; `parse` reads it."""
+        values = {one.name: getattr(self, one.name) for one in fields(self)}
+        return {name: list(value) if name == "region" else value for name, value in values.items() if value is not None}
+
+    def over(self, below: Control) -> Control:
+        """Return this control with the demands of `below` where this one has none."""
+        return replace(below, **{one.name: v for one in fields(self) if (v := getattr(self, one.name)) is not None})
+
+
+NO_CONTROL = Control()
+"""The control that asks nothing."""
+
+
+def _to_box(value: Any) -> Any:
+    """Return a box as a tuple of numbers; a value that is none stays as it is, for the check of its form."""
+    parts = value.strip("[] ").split(",") if isinstance(value, str) else value
+    try:
+        return tuple(float(part) for part in parts)
+    except (TypeError, ValueError):
+        return value
+
+
+def _is_box(value: Any) -> bool:
+    if not (isinstance(value, tuple) and len(value) == 4 and all(isinstance(edge, float) for edge in value)):
+        return False
+    left, top, right, bottom = value
+    return bool(0 <= left < right <= 1 and 0 <= top < bottom <= 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +152,8 @@ class Sample:
     cluster: str = ""
     """The name of the group of similar images that it belongs to, such as the frames of a video. Statistics count such a
     group as one observation. "" where the source knows none."""
+    control: Control = NO_CONTROL
+    """What is asked of its caption."""
 
 
 @dataclass(frozen=True, slots=True)

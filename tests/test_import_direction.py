@@ -23,6 +23,7 @@ MAY_IMPORT = {
     "rlcap.reward": BASE | {"rlcap.judge", "rlcap.scorers", "rlcap.algo"},
     "rlcap.feedback": BASE | {"rlcap.judge", "rlcap.scorers", "rlcap.algo", "rlcap.reward"},
     "rlcap.probing": BASE | {"rlcap.scorers", "rlcap.algo", "rlcap.data", "rlcap.reward"},
+    "rlcap.curate": BASE | {"rlcap.scorers", "rlcap.judge", "rlcap.algo", "rlcap.data", "rlcap.reward"},
     "rlcap.eval": BASE | {"rlcap.scorers", "rlcap.data", "rlcap.policy"},
     "rlcap.train": BASE
     | {

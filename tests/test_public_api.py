@@ -1,5 +1,6 @@
 """The public names: they are all there, are loaded late, and a run's captioner says what `rlcap caption` says."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -55,3 +56,27 @@ def test_a_runs_captioner_says_what_the_command_says(tmp_path, capsys):
     shutil.rmtree(tmp_path / "adapter")
     with pytest.raises(InputError, match="has no adapter, because the run did not end"):
         rlcap.load_captioner(tmp_path)
+
+
+def test_a_runs_captioner_obeys_a_control_by_the_words_of_the_run(tmp_path, capsys):
+    shutil.copytree(ASSETS / "adapter", tmp_path / "adapter")
+    values = {
+        "model": {"base": "lab:captioner"},
+        "data": {
+            "source": "rlcap.lab.source:LabSource",
+            "control": {"level": 2},
+            "control_phrases": {"length": {10: "small .", 40: "large ."}},
+        },
+        "generation": {"max_new_tokens": 12, "controls": {"level": {1: 0.5, None: 0.5}}},
+    }
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(values))
+    (image,) = (sample.image for sample in load_split("test", 1))
+    captioner = rlcap.load_captioner(tmp_path)
+    assert captioner.control == rlcap.Control(level=2)
+    assert captioner.instruction.phrases["length"] == {10: "small .", 40: "large ."}
+    (said,) = captioner.caption([image], control=rlcap.Control(length=38))
+    out = tmp_path / "out.jsonl"
+    assert cli.main(["caption", image, "--run", str(tmp_path), "--control", "length=38", "--out", str(out)]) == 0
+    row = json.loads(out.read_text())
+    assert row["caption"] == said
+    assert row["control"] == {"length": 38, "level": 2}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import re
 import sys
 from collections import Counter
@@ -12,6 +13,7 @@ from typing import Any
 
 from rlcap.cli.arguments import command, lab_config, positive
 from rlcap.errors import InputError
+from rlcap.types import Control
 
 MAX_LISTED = 20
 """Largest number of skipped files that are listed."""
@@ -29,6 +31,13 @@ def add(commands: Any) -> None:
     )
     caption.add_argument("--before", action="store_true", help="also caption with the model as it was before training")
     caption.add_argument("--batch-size", type=positive, default=16, help="images per batch (default: %(default)s)")
+    caption.add_argument(
+        "--control",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="ask something of the captions: length=40, level=8, 'question=What is left of the dog?', …; may be given several times",
+    )
     caption.add_argument("--out", type=Path, help="jsonl file for rows of sample_id, image and caption")
     caption.set_defaults(takes_overrides=True)
 
@@ -36,7 +45,7 @@ def add(commands: Any) -> None:
 def _caption(options: argparse.Namespace) -> None:
     from rlcap.config.loading import load_config
     from rlcap.config.schema import GRPOConfig, ModelConfig
-    from rlcap.data.source import instruction_for
+    from rlcap.data.source import load_instruction
     from rlcap.eval.pretrained import PretrainedCaptioner, read_run_config
     from rlcap.io.atomic import write_text
     from rlcap.policy.loading import load_policy
@@ -59,10 +68,13 @@ def _caption(options: argparse.Namespace) -> None:
     models = {"caption": config.model}
     if options.before:
         models = {"before": ModelConfig.parse(read_run_config(options.folder)["model"], "model")} | models
-    instruction = instruction_for(config.data)
+    instruction = load_instruction(config.data)
+    control = _read_control(options.control).over(Control.parse(config.data.control))
     said: dict[str, list[str]] = {}
     for name, model in models.items():
-        captioner = PretrainedCaptioner(load_policy(model), instruction, config.generation.max_new_tokens)
+        captioner = PretrainedCaptioner(
+            load_policy(model), instruction, config.generation.max_new_tokens, control=control
+        )
         if not said:  # both models have the same processor
             unusable = find_unusable(captioner.policy.captioner, map(str, paths))
             skipped += [f"{path}: {reason}" for path, reason in unusable.items()]
@@ -74,6 +86,7 @@ def _caption(options: argparse.Namespace) -> None:
     rows = [
         {"sample_id": path.stem if stems[path.stem] == 1 else str(path), "image": str(path)}
         | {name: captions[i] for name, captions in said.items()}
+        | ({"control": control.to_dict()} if control else {})
         for i, path in enumerate(paths)
     ]
     _report_skipped(skipped)
@@ -85,11 +98,31 @@ def _caption(options: argparse.Namespace) -> None:
         print(f"{row['image']}\n" + "\n".join(f"  {name + ': ' if options.before else ''}{row[name]}" for name in said))
 
 
+def _read_control(words: list[str]) -> Control:
+    """Return the control that the options --control ask for.
+
+    Raises:
+        InputError: A word is not KEY=VALUE, or no control has such a value.
+    """
+    if wrong := [word for word in words if "=" not in word]:
+        raise InputError(f"--control {wrong[0]}: write KEY=VALUE, for instance --control length=40")
+    try:
+        return Control.parse(dict(word.split("=", 1) for word in words))
+    except ValueError as error:
+        raise InputError(f"--control: {error}") from error
+
+
 def _of_run(folder: Path) -> list[str]:
     """Return the model, data and generation settings of a run as overrides, with the trained weights as the model."""
+    import yaml
+
     from rlcap.eval.pretrained import read_run
 
-    return [f"{section}={json.dumps(values)}" for section, values in read_run(folder).items()]
+    # YAML in one line, because the keys of JSON are texts, and those of a control's words and weights may be numbers or null.
+    return [
+        f"{section}={yaml.safe_dump(values, default_flow_style=True, width=math.inf)}"
+        for section, values in read_run(folder).items()
+    ]
 
 
 def _collect(named: list[Path], recursive: bool) -> tuple[list[Path], list[str]]:

@@ -7,7 +7,7 @@ import json
 import math
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -158,6 +158,7 @@ def evaluate_captions(path: Path, config: GRPOConfig, split: str, rewards: Seque
     from rlcap.eval.statistics import describe_units, mean_interval
     from rlcap.train.evaluation import build_evaluator
     from rlcap.train.run_folder import RunFolder
+    from rlcap.types import NO_CONTROL, Control
 
     rows = [row for row in read_captions(path) if row.get("split", split) == split]
     splits = {"all": load_all(config.data)} if split == "all" else load_splits(config.data)[0]
@@ -173,7 +174,11 @@ def evaluate_captions(path: Path, config: GRPOConfig, split: str, rewards: Seque
             f"{path}: {split} has no image {unknown[0]!r}, and {len(unknown)} captions have no image there; check --split "
             "and --config"
         )
-    ordered = sorted(splits[split], key=lambda sample: sample.id not in captions)
+    asked = {str(row["sample_id"]): Control.parse(row.get("control")) for row in rows}
+    ordered = [
+        replace(sample, control=asked.get(sample.id, NO_CONTROL).over(sample.control))
+        for sample in sorted(splits[split], key=lambda sample: sample.id not in captions)
+    ]
     evaluator = build_evaluator(
         config,
         {"train": splits.get("train") or ordered, split: ordered},  # CIDEr counts words in the references of `train`

@@ -19,6 +19,7 @@ from rlcap.cli import (
     compare,
     config,
     crosscheck,
+    curate,
     evaluate,
     explain,
     export,
@@ -52,6 +53,7 @@ the lab:
 your own data:
   rlcap bags mine captions.json --image-root photos --clip ViT-B-32 --pretrained laion2b_s34b_b79k --out bags.json
   rlcap bags convert truematch/5.json --out bags.json      convert TrueMatch's bags into a bag file for data.bags, or back
+  rlcap curate levels data.source=photos.jsonl --reward clip_score --out levelled.jsonl    write how good each caption is
 
 rewards:
   rlcap rewards                                            list all rewards, and the question that each one answers
@@ -69,6 +71,7 @@ results:
   rlcap sweep launch/sweeps/mix_weights.yaml --method random --runs 8 --dry-run    the runs of a sweep, without an account
   rlcap explain runs/a --step 2 --row 3                    how a sampled caption got its advantage, term by term
   rlcap caption photo.jpg --run runs/a --before            caption an image with a run, and with its model before training
+  rlcap caption photo.jpg --run runs/a --control length=40 ask a caption for a length, a level, a format, …
   rlcap export runs/a --merge --out my-captioner-merged    one complete model, which transformers and vLLM load
 
 existing captions:
@@ -133,6 +136,7 @@ def build_parser() -> argparse.ArgumentParser:
         config,
         lab,
         bags,
+        curate,
         rewards,
         probe,
         score,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,7 +70,7 @@ def _instruction(options: argparse.Namespace) -> None:
 
     from rlcap.config.loading import load_config
     from rlcap.config.schema import GRPOConfig, mix_entries
-    from rlcap.data.source import instruction_for, load_splits
+    from rlcap.data.source import load_instruction, load_splits
     from rlcap.errors import ConfigError
     from rlcap.eval.captioning import caption_samples
     from rlcap.feedback.prompt_tasks import INSTRUCTION_ROLE, INSTRUCTION_RULES, InstructionTask
@@ -83,6 +84,7 @@ def _instruction(options: argparse.Namespace) -> None:
             f"--images {options.images} and --held-out {options.held_out} need {options.images + options.held_out} training "
             f"images, and the data has {len(samples)}"
         )
+    shared = load_instruction(config.data)
     policy = load_policy(config.model)
     policy.model.to("cuda" if torch.cuda.is_available() else "cpu")
 
@@ -91,7 +93,7 @@ def _instruction(options: argparse.Namespace) -> None:
             policy.model,
             policy.processor,
             rows,
-            instruction=instruction,
+            instruction=replace(shared, text=instruction),
             max_new_tokens=config.generation.max_new_tokens,
             progress=True,
         )
@@ -102,12 +104,12 @@ def _instruction(options: argparse.Namespace) -> None:
             "device": "cuda" if torch.cuda.is_available() else "cpu",
             "gallery": [sample.image for sample in samples],
             "base": config.model.base,
-            "instruction": instruction_for(config.data),
+            "instruction": shared.text,
         },
     )
     shown, held_out = samples[: options.images], samples[options.images :][: options.held_out]
     task = InstructionTask(caption, mix, shown, held_out, {sample.id: sample.image for sample in samples})
-    _optimize(options, instruction_for(config.data), INSTRUCTION_ROLE, task, INSTRUCTION_RULES)
+    _optimize(options, shared.text, INSTRUCTION_ROLE, task, INSTRUCTION_RULES)
 
 
 def _rubric(options: argparse.Namespace) -> None:

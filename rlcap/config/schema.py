@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, ValidationInfo, model_validator
 
+from rlcap.config.controls import ControlDistributions, ControlPhrases, ControlValues
 from rlcap.config.section import Section
 from rlcap.config.trackers import Tracker
 from rlcap.config.validation import did_you_mean
@@ -34,10 +35,10 @@ Trackers = Annotated[list[Tracker], BeforeValidator(lambda value: [value] if isi
 """One or several experiment trackers: `wandb` or `[wandb, tensorboard]`."""
 Normalize = Literal["group", "batch", "running", "none"]
 """What a term's centred values are divided by."""
-Column = Literal["id", "image", "references", "paragraph"]
+Column = Literal["id", "image", "references", "paragraph", "control"]
 """What a row of data holds, by our names."""
 
-COLUMNS: tuple[Column, ...] = ("id", "image", "references", "paragraph")
+COLUMNS: tuple[Column, ...] = ("id", "image", "references", "paragraph", "control")
 
 
 class ModelConfig(Section):
@@ -100,6 +101,14 @@ class DataConfig(Section):
     """Bag file that `rlcap bags mine` makes; null where the source brings its own bags, or none are wanted."""
     instruction: str | None = None
     """What the captioner is asked; null takes the source's default."""
+    control: ControlValues = Field(default_factory=dict)
+    """What is asked of the captions of all rows that do not say it themselves: {length: 60, language: German}. The keys are format, length,
+    level, source, question, region, language and style."""
+    control_from_paragraph: list[Literal["length", "format"]] = Field(default_factory=list)
+    """Controls that are measured on a row's paragraph where the row does not set them, so that maximum likelihood learns to obey them."""
+    control_phrases: ControlPhrases = Field(default_factory=dict)
+    """The words of a control in the instruction, where they are not the default ones: {length: "in {value} words"}, or a mapping from values
+    to texts. A number that the mapping does not have takes the nearest."""
 
 
 class GenerationConfig(Section):
@@ -111,6 +120,10 @@ class GenerationConfig(Section):
     """Sampling temperature; 0 takes the most probable token, as DiscriTune's training captions do."""
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Nucleus of the samples, in (0, 1]."""
+    controls: ControlDistributions = Field(default_factory=dict)
+    """Distributions from which GRPO and PPO draw the controls of an image, anew in each epoch: a list of values ({length: [20, 40, 80]}), a
+    mapping from values to weights ({format: {SSC: 0.3, DSC: 0.7}}), or {length: {uniform: [10, 80]}}. null among the values asks nothing. A
+    drawn value takes the place of the row's own."""
 
 
 class TrainConfig(Section):
@@ -220,6 +233,8 @@ class EvaluationConfig(Section):
     """Images that are captioned at once."""
     panel: CountOrZero = 6
     """Validation images that the report follows through training. They are chosen to differ from each other."""
+    control: ControlValues = Field(default_factory=dict)
+    """What is asked of all evaluated captions, such as {level: 8}, in place of what the rows ask; {} leaves the rows their own controls."""
 
 
 class TermConfig(Section):

@@ -10,6 +10,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from rlcap.config.controls import FormatShares
 from rlcap.config.schema import (
     Count,
     CountOrZero,
@@ -55,10 +56,21 @@ class SFTTrainConfig(SupervisedTrainConfig):
     """Learning rate of AdamW: linear warm-up over the first 5 %, then to zero by cosine."""
     weight_decay: NotNegative = 0.0
     """Weight decay of AdamW."""
-    target: Literal["paragraph", "references"] = "paragraph"
-    """The text that is learned: the fused paragraph, or one of the references (another one in each epoch)."""
+    target: Literal["paragraph", "references", "formats"] = "paragraph"
+    """The text that is learned: the fused paragraph, one of the references (another one in each epoch), or one of the texts in the row's column
+    `formats` ({SSC: …, DSC: …}), drawn anew in each epoch by `formats`."""
+    formats: FormatShares = Field(default_factory=dict)
+    """Mixing ratio of the caption formats with target=formats: {SSC: 0.4, DSC: 0.6}. A row takes part in those that it has."""
     seed: CountOrZero = 0
     """Seed of initialisation and order."""
+
+    @model_validator(mode="after")
+    def _check_formats(self) -> Self:
+        if (self.target == "formats") != bool(self.formats):
+            raise ValueError(
+                f"train.formats is the mixing ratio of train.target=formats: set both or neither, got {self.formats} and {self.target}"
+            )
+        return self
 
 
 class SFTConfig(RunConfig):

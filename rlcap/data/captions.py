@@ -1,8 +1,8 @@
 """Reads captions from a file, and joins them with the samples that they describe.
 
 A captions file holds a JSON object per line: `sample_id` and `caption`, and, unless the configured data knows the image, `image`,
-`references`, `paragraph`, `meta` and `distractor_images` (paths of similar images), as far as the rewards need them. Relative image paths
-start from the file's folder. A run's captions/<step>.jsonl and rollouts.jsonl are such files. COCO's results (.json) and tables (.csv, .tsv)
+`references`, `paragraph`, `meta`, `control` and `distractor_images` (paths of similar images), as far as the rewards need them. Relative image
+paths start from the file's folder. A run's captions/<step>.jsonl and rollouts.jsonl are such files. COCO's results (.json) and tables (.csv, .tsv)
 with these columns are read too.
 """
 
@@ -18,7 +18,7 @@ from typing import Any
 
 from rlcap.errors import CaptionsError
 from rlcap.io.text import read_json, read_rows, read_text
-from rlcap.types import RewardBatch, Sample
+from rlcap.types import Control, RewardBatch, Sample
 
 BAG = 5
 """Images of the bag that a caption is scored in where its row names none."""
@@ -127,11 +127,20 @@ def _is_list_of_texts(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(text, str) for text in value)
 
 
+def _is_control(value: Any) -> bool:
+    try:
+        Control.parse(value)
+    except ValueError:
+        return False
+    return isinstance(value, dict)
+
+
 KEYS: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
     "image": ("a path", lambda value: isinstance(value, str)),
     "references": ("a text or a list of texts", lambda value: isinstance(value, str) or _is_list_of_texts(value)),
     "paragraph": ("a text", lambda value: isinstance(value, str)),
     "meta": ("a mapping", lambda value: isinstance(value, dict)),
+    "control": ("a mapping of controls, such as {length: 40}", _is_control),
     "distractor_images": ("a list of paths", _is_list_of_texts),
 }
 """What a row may say of its image: key → what it must be."""
@@ -157,6 +166,7 @@ def to_batch(rows: Sequence[Mapping[str, Any]], known: Mapping[str, Sample]) -> 
                 row.get("paragraph") or base.paragraph,
                 base.distractors,
                 row.get("meta") or base.meta,
+                control=Control.parse(row.get("control")).over(base.control),
             )
         )
         near = [known[other].image for other in base.distractors.get("hard", ()) if other in known][: BAG - 1]

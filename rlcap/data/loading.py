@@ -17,7 +17,7 @@ with all references.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -30,7 +30,7 @@ from rlcap.data.samples import SampleSet, Skip, find_same_images
 from rlcap.errors import DataError, ImageError
 from rlcap.io.cache import cache_folder
 from rlcap.io.images import check_image
-from rlcap.types import Sample, says_something
+from rlcap.types import Control, Sample, says_something
 
 OnBad = Literal["error", "skip"]
 """What to do with a bad row: raise an error, or skip and count it."""
@@ -55,7 +55,7 @@ def load_samples(
             of the library `datasets` wrote. `~` stands for the home folder.
         image_root: The folder of relative image paths; by default the folder of the source.
         on_bad: `error` stops at the first bad row, `skip` leaves bad rows out and counts them.
-        columns: Our name (id, image, references, paragraph) → the name in the source, where they differ; not for COCO.
+        columns: Our name (id, image, references, paragraph, control) → the name in the source, where they differ; not for COCO.
         split: The split to load from a folder with several splits.
         max_pixels: The maximum width × height. Rows whose image header states more are bad rows. None stands for the
             limit of the process.
@@ -67,28 +67,81 @@ def load_samples(
     Raises:
         DataError: A row is bad and `on_bad` is `error`, the source can't be read, or it has no good row.
     """
+    source, root = _check_source(source, image_root, on_bad)
+    cache = Path(cache_dir) if cache_dir is not None else cache_folder() / "images"
+    try:
+        rows = open_rows(source, _check_columns(columns), split, cache)
+        return _collect(rows, source, root, on_bad, max_pixels, check_images)
+    except OSError as error:
+        raise DataError(f"data source {source} can't be read: {error.strerror or error}") from error
+
+
+def stream_samples(
+    source: str | os.PathLike,
+    *,
+    image_root: str | os.PathLike | None = None,
+    on_bad: OnBad = "error",
+    columns: Mapping[str, str] | None = None,
+    split: str | None = None,
+    check_images: bool = True,
+    skips: list[Skip] | None = None,
+) -> Iterator[Sample]:
+    """Yield the samples of a source row by row, in constant memory where the format allows it.
+
+    Unlike `load_samples`, rows of one image are not joined, and images are checked by their headers only.
+
+    Args:
+        source: As for `load_samples`, as are the other arguments.
+        image_root: The folder of relative image paths.
+        on_bad: What to do with a bad row.
+        columns: Our name → the name in the source.
+        split: The split to load.
+        check_images: Whether to check the image files.
+        skips: A list that gets the rows that were skipped; None where they are not wanted.
+
+    Raises:
+        DataError: A row is bad and `on_bad` is `error`, or the source can't be read.
+    """
+    source, root = _check_source(source, image_root, on_bad)
+    bad = _BadRows(source, on_bad)
+    if skips is not None:
+        bad.skips = skips
+    try:
+        for row in open_rows(source, _check_columns(columns), split, cache_folder() / "images"):
+            try:
+                sample = _check_row(row, source, root, None, check_images).sample
+            except BadRowError as error:
+                bad.add(row.where, error)
+                continue
+            yield sample
+    except OSError as error:
+        raise DataError(f"data source {source} can't be read: {error.strerror or error}") from error
+
+
+def _check_source(source: str | os.PathLike, image_root: str | os.PathLike | None, on_bad: OnBad) -> tuple[Path, Path]:
+    """Return the paths of a source and of the folder of its images."""
     if "://" in os.fspath(source):
         raise DataError(
             f"data source {source} is an address on the web, which is not fetched; download it and name the file"
         )
-    source = Path(source).expanduser()
-    if not source.exists():
-        raise DataError(f"data source {source} does not exist; check the path")
+    path = Path(source).expanduser()
+    if not path.exists():
+        raise DataError(f"data source {path} does not exist; check the path")
     if on_bad not in ("error", "skip"):
         raise DataError(f"on_bad is {on_bad!r}; write 'error' or 'skip'")
+    root = Path(image_root).expanduser() if image_root is not None else (path if path.is_dir() else path.parent)
+    return path, root
+
+
+def _check_columns(columns: Mapping[str, str] | None) -> dict[str, str]:
+    """Return our name of each column → its name in the source."""
     names: dict[str, str] = {name: name for name in COLUMNS}
     names.update(columns or {})
     if unknown := sorted(set(names) - set(COLUMNS)):
         raise DataError(
             f"data.columns has the unknown name {', '.join(map(repr, unknown))}; known names are {', '.join(COLUMNS)}"
         )
-    root = Path(image_root).expanduser() if image_root is not None else (source if source.is_dir() else source.parent)
-    cache = Path(cache_dir) if cache_dir is not None else cache_folder() / "images"
-    try:
-        rows = open_rows(source, names, split, cache)
-        return _collect(rows, source, root, on_bad, max_pixels, check_images)
-    except OSError as error:
-        raise DataError(f"data source {source} can't be read: {error.strerror or error}") from error
+    return names
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,13 +190,13 @@ def _collect(
     if check_images:
         checked = _drop_undecodable(checked, bad)
     unique = _join_rows(checked, bad, compare_files=check_images)
-    n_second_paragraphs = sum(skip.reason == _TWO_PARAGRAPHS for skip in bad.skips)
+    n_second = sum(skip.reason in (_TWO_PARAGRAPHS, _TWO_CONTROLS) for skip in bad.skips)
     result = SampleSet(
         samples=tuple(row.sample for row in unique),
         skips=tuple(bad.skips),
         source=source.name,
         pixels=tuple(row.pixels for row in unique if row.pixels),
-        merged=len(checked) - len(unique) - n_second_paragraphs,
+        merged=len(checked) - len(unique) - n_second,
     )
     if not unique:
         raise DataError(
@@ -180,21 +233,26 @@ def _join_rows(rows: list[_Checked], bad: _BadRows, compare_files: bool) -> list
 
 
 _TWO_PARAGRAPHS = "second paragraph"
+_TWO_CONTROLS = "second control"
 
 
 def _join(first: _Checked, second: _Checked, source: Path) -> _Checked:
     """Return the first row of an image with the texts of the second added.
 
     Raises:
-        BadRowError: The two rows have different paragraphs.
+        BadRowError: The two rows have different paragraphs or controls.
     """
     one, two = first.sample, second.sample
     if one.paragraph and two.paragraph and one.paragraph != two.paragraph:
         detail = f"id {two.id!r} shows the image of id {one.id!r} and has another paragraph; keep one of the two"
         raise BadRowError(_TWO_PARAGRAPHS, str(source), detail)
+    if one.control and two.control and one.control != two.control:
+        detail = f"id {two.id!r} shows the image of id {one.id!r} and has another control; keep one of the two"
+        raise BadRowError(_TWO_CONTROLS, str(source), detail)
     references = tuple(dict.fromkeys((*one.references, *two.references)))
     meta = {**two.meta, **one.meta}
-    sample = replace(one, references=references, paragraph=one.paragraph or two.paragraph, meta=meta)
+    paragraph, control = one.paragraph or two.paragraph, one.control or two.control
+    sample = replace(one, references=references, paragraph=paragraph, meta=meta, control=control)
     return replace(first, sample=sample)
 
 
@@ -219,6 +277,10 @@ def _check_row(row: Row, source: Path, root: Path, max_pixels: int | None, check
         if not says_something(text):
             detail = f"id {id!r} ({row.image}) has an empty {what} ({text!r}); write a text or remove it"
             raise BadRowError(f"empty {what}", str(source), detail)
+    try:
+        control = Control.parse(row.control)
+    except ValueError as error:
+        raise BadRowError("bad control", str(source), f"id {id!r} ({row.image}): {error}") from error
     if "://" in row.image:
         detail = f"id {id!r} has the web address {row.image:.120}, which is not fetched; download the images first"
         raise BadRowError("web address", str(source), detail)
@@ -230,4 +292,5 @@ def _check_row(row: Row, source: Path, root: Path, max_pixels: int | None, check
     texts = tuple(text.strip() for text in references)
     paragraph = row.paragraph.strip() if row.paragraph is not None else None
     cluster = "" if row.meta.get("cluster") is None else str(row.meta["cluster"]).strip()
-    return _Checked(Sample(id, path, texts, paragraph, meta=row.meta, cluster=cluster), width * height, row.where)
+    sample = Sample(id, path, texts, paragraph, meta=row.meta, cluster=cluster, control=control)
+    return _Checked(sample, width * height, row.where)

@@ -9,6 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 from rlcap.errors import DataError
 from rlcap.io.images import content_key
@@ -60,10 +61,11 @@ class SampleSet(Sequence[Sample]):
 
     @cached_property
     def fingerprint(self) -> str:
-        """The sha256 of ids, texts and sizes of the image files, in order: 64 hex digits."""
+        """The sha256 of ids, texts, controls and sizes of the image files, in order: 64 hex digits."""
         digest = hashlib.sha256()
         for sample in self.samples:
-            row = [sample.id, list(sample.references), sample.paragraph, os.path.getsize(sample.image)]
+            row: list[Any] = [sample.id, list(sample.references), sample.paragraph, os.path.getsize(sample.image)]
+            row += [sample.control.to_dict()] if sample.control else []
             digest.update(json.dumps(row, ensure_ascii=False).encode() + b"\n")
         return digest.hexdigest()
 
@@ -77,6 +79,8 @@ class SampleSet(Sequence[Sample]):
             f"{references:,} references",
             f"{paragraphs:,} paragraphs",
         ]
+        if controlled := sum(bool(sample.control) for sample in self.samples):
+            parts.append(f"{controlled:,} images with a control")
         if without_references:
             parts.append(f"{without_references:,} images without references")
         if self.merged:

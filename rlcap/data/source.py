@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -21,12 +21,13 @@ import numpy as np
 from rlcap.config.imports import build, resolve
 from rlcap.config.schema import DataConfig
 from rlcap.data.bags import BagFile, attach_distractors
-from rlcap.data.loading import load_samples
+from rlcap.data.control import Instruction, fill_controls
+from rlcap.data.loading import load_samples, stream_samples
 from rlcap.data.prompts import INSTRUCTION
-from rlcap.data.samples import SampleSet, check_distinct_images, split_samples
+from rlcap.data.samples import SampleSet, Skip, check_distinct_images, split_samples
 from rlcap.errors import ConfigError
 from rlcap.io.images import limit_pixels
-from rlcap.types import Sample
+from rlcap.types import Control, Sample
 
 Splits = dict[str, list[Sample]]
 """Name of a split → its samples. `train` is learned from; all others are held out."""
@@ -61,7 +62,10 @@ class Truth(Protocol):
 
 @runtime_checkable
 class DataSource(Protocol):
-    """A data set with its splits. A user's own source is a class with these members; see `rlcap.lab.source` for an example."""
+    """A data set with its splits. A user's own source is a class with these members; see `rlcap.lab.source` for an example.
+
+    A source may also have `control_phrases`, the words of controls (`rlcap.data.control`) that its captioner understands.
+    """
 
     instruction: str
     """The instruction to the captioner, unless `data.instruction` sets another one."""
@@ -114,9 +118,47 @@ def instruction_for(config: DataConfig) -> str:
     return config.instruction or open_source(config).instruction
 
 
+def load_instruction(config: DataConfig) -> Instruction:
+    """Return what the captioner is asked, with the words of controls: the configured ones, else the source's, else the default ones."""
+    source = open_source(config) if config.source or not config.instruction else None
+    phrases = getattr(source, "control_phrases", {})
+    text = config.instruction or (source.instruction if source is not None else "")
+    return Instruction(text, {**phrases, **config.control_phrases})
+
+
 def load_rows(config: DataConfig, check_images: bool = True) -> Sequence[Sample]:
     """Return every usable row of the configured source."""
     return open_source(config).load_rows(config, check_images)
+
+
+def stream_rows(config: DataConfig, check_images: bool = True, skips: list[Skip] | None = None) -> Iterator[Sample]:
+    """Yield every usable row of the configured source, with its control; rows of a file are read one by one and not joined.
+
+    Args:
+        config: The section `data` of a configuration.
+        check_images: Whether to open the image files.
+        skips: A list that gets the rows that were skipped.
+
+    Raises:
+        ConfigError: No source is named, or it is no data source.
+        DataError: A row is bad, unless `data.on_bad` is skip.
+    """
+    source = open_source(config)
+    if isinstance(source, FileSource):
+        limit_pixels(config.max_pixels)
+        rows: Iterable[Sample] = stream_samples(
+            config.source,
+            image_root=config.image_root,
+            on_bad=config.on_bad,
+            columns=dict(config.columns.items()),
+            split=config.split,
+            check_images=check_images,
+            skips=skips,
+        )
+    else:
+        rows = source.load_rows(config, check_images)
+    for sample in rows:
+        yield from _with_controls([sample], config)
 
 
 def load_splits(config: DataConfig) -> tuple[Splits, list[str]]:
@@ -127,7 +169,7 @@ def load_splits(config: DataConfig) -> tuple[Splits, list[str]]:
     """
     splits, lines = open_source(config).load_splits(config)
     check_distinct_images(splits)
-    return splits, lines
+    return {name: _with_controls(rows, config) for name, rows in splits.items()}, lines
 
 
 def load_all(config: DataConfig) -> list[Sample]:
@@ -143,10 +185,14 @@ def load_all(config: DataConfig) -> list[Sample]:
     source = open_source(config)
     if not isinstance(source, FileSource):
         return [sample for rows in load_splits(config)[0].values() for sample in rows]
-    samples = source.load_rows(config)
+    samples: Sequence[Sample] = source.load_rows(config)
     if config.bags:
-        return list(attach_distractors(samples, BagFile.read(Path(config.bags)), on_unknown="drop"))
-    return list(samples)
+        samples = attach_distractors(samples, BagFile.read(Path(config.bags)), on_unknown="drop")
+    return _with_controls(samples, config)
+
+
+def _with_controls(samples: Sequence[Sample], config: DataConfig) -> list[Sample]:
+    return list(fill_controls(samples, Control.parse(config.control), config.control_from_paragraph))
 
 
 class FileSource:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
+from rlcap.data.control import Instruction
 from rlcap.io.images import open_image
 from rlcap.policy.captioner import unwrap_model
 from rlcap.policy.families.registry import make_captioner
@@ -22,7 +23,7 @@ def caption_samples(
     processor: Any,
     samples: Sequence[Sample],
     *,
-    instruction: str,
+    instruction: str | Instruction,
     max_new_tokens: int,
     batch_size: int = 64,
     progress: bool = False,
@@ -38,13 +39,13 @@ def caption_samples(
             wrapper such as DDP.
         processor: The processor of the model.
         samples: The N samples.
-        instruction: The text that follows every image in the prompt.
+        instruction: The instruction that all samples share; the control of a sample adds its words.
         max_new_tokens: The maximum length of a caption in tokens.
         batch_size: Images that are captioned at once.
         progress: Whether to show a progress bar.
 
     Raises:
-        ConfigError: The family of the model is unknown.
+        ConfigError: The family of the model is unknown, or can't read the control of a sample.
         ImageError: An image can't be opened; the message names it.
     """
     # Take the base model only: inside a ZeRO-3 wrapper each forward pass waits for the other processes.
@@ -53,8 +54,9 @@ def caption_samples(
     with _preserve_random_states(), tqdm(total=len(samples), desc="captions", disable=not progress) as bar:
         for start in range(0, len(samples), batch_size):
             batch = samples[start : start + batch_size]
+            instructions = captioner.instruct(instruction, [sample.control for sample in batch])
             with torch.no_grad():
-                prompts = captioner.prepare([open_image(sample.image) for sample in batch], instruction)
+                prompts = captioner.prepare([open_image(sample.image) for sample in batch], instructions)
             generated = captioner.generate(prompts, 1, max_new_tokens=max_new_tokens, temperature=0)
             captions += captioner.decode(generated.ids)
             bar.update(len(batch))

@@ -2,7 +2,7 @@
 
 A row is {"sample_id", "image", "caption", "split", "cluster", "metrics": {name: value}}. A metric that does not apply is
 null. Images of one `cluster` are similar, and statistics count them as one observation; files of rlcap 0.1 name none.
-Where the truth is known, a row also has "false": [[start, end, what is false], …], the character positions of its false
+A row whose caption was asked for something has its "control". Where the truth is known, a row also has "false": [[start, end, what is false], …], the character positions of its false
 sentences. The summary, the report and comparisons can be computed from these files alone.
 """
 

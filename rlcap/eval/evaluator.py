@@ -18,10 +18,12 @@ from typing import Any
 
 import numpy as np
 
+from rlcap.data.control import Instruction
 from rlcap.data.source import Truth
 from rlcap.eval.captioning import caption_samples
 from rlcap.eval.captions_file import Row, metric_values, write_rows
 from rlcap.eval.clusters import split_clusters
+from rlcap.eval.metrics.control import control_metrics
 from rlcap.eval.metrics.references import Nli, cider_metrics, nli_metrics
 from rlcap.eval.metrics.retrieval import Bag, retrieval_metrics, split_bags
 from rlcap.eval.metrics.text import text_metrics
@@ -75,7 +77,7 @@ class Evaluator:
         splits: Mapping[str, Sequence[Sample]],
         retriever: ClipScorer,
         *,
-        instruction: str,
+        instruction: str | Instruction,
         max_new_tokens: int,
         truth: Truth | None,
         out: str | os.PathLike,
@@ -88,7 +90,7 @@ class Evaluator:
         Args:
             splits: Name of a split → its samples. Bags of similar images come from the `hard` distractors of the samples.
             retriever: A CLIP model that no reward uses.
-            instruction: The instruction to the captioner.
+            instruction: The instruction that all samples share; the control of a sample adds its words.
             max_new_tokens: Maximum length of a caption, in tokens.
             truth: The truth about the images; None where it is unknown.
             out: The run folder, to whose `captions/<step>.jsonl` the captions are written.
@@ -174,7 +176,7 @@ class Evaluator:
             metrics |= cider_metrics(captions, samples, self.cider)
         if self.nli is not None:
             metrics |= nli_metrics(captions, samples, self.nli)
-        return metrics | text_metrics(captions)
+        return metrics | text_metrics(captions) | control_metrics(captions, samples)
 
     def clusters(self, split: str) -> list[str]:
         """Return the cluster of each sample of a split, over which intervals are taken; see `split_clusters`."""
@@ -195,6 +197,8 @@ class Evaluator:
                 sample = self.splits[split][i]
                 row: Row = {"sample_id": id, "image": sample.image, "caption": caption, "split": split}
                 row["cluster"] = clusters[i]
+                if sample.control:
+                    row["control"] = sample.control.to_dict()
                 row["metrics"] = metric_values(result.metrics, i)
                 if self.truth is not None:
                     row["false"] = self.truth.false_sentences(caption, sample)

@@ -13,6 +13,7 @@ import os
 import random
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,12 +22,13 @@ from rlcap.config.schema import DataConfig
 from rlcap.data.source import Splits
 from rlcap.errors import ConfigError
 from rlcap.io.cache import cache_folder
+from rlcap.lab.controls import PHRASES, ask
 from rlcap.lab.truth import LabTruth
 from rlcap.lab.world.experts import fuse, run_experts
 from rlcap.lab.world.language import INSTRUCTION, sample_references
 from rlcap.lab.world.renderer import render
 from rlcap.lab.world.scene import Scene, distance, sample_scene, sample_sibling
-from rlcap.types import Sample
+from rlcap.types import Control, Sample
 
 BUCKETS = {"train": range(70), "validation": range(70, 80), "test": range(80, 90), "prior_breaking": range(90, 100)}
 """Split → the hash buckets (of 100) of its scenes. `prior_breaking` is a test split whose scenes break the lab's habits."""
@@ -122,15 +124,17 @@ class LabSource:
 
     Args:
         prior_breaking: Number of images of a second test split, whose scenes break the lab's habits.
+        questions: Whether each row asks about one of the things that its paragraph names (`control.question`).
     """
 
     instruction = INSTRUCTION
+    control_phrases = PHRASES
     truth = LabTruth()
 
-    def __init__(self, prior_breaking: int = 0) -> None:
+    def __init__(self, prior_breaking: int = 0, questions: bool = False) -> None:
         if prior_breaking < 0:
             raise ValueError(f"prior_breaking is a number of images, got {prior_breaking}")
-        self.prior_breaking = prior_breaking
+        self.prior_breaking, self.questions = prior_breaking, questions
 
     def load_splits(self, config: DataConfig) -> tuple[Splits, list[str]]:
         """Return the splits of the configured sizes, and a line that describes them."""
@@ -140,7 +144,7 @@ class LabSource:
             "test": config.test,
             "prior_breaking": self.prior_breaking,
         }
-        splits = {name: load_split(name, count, config.seed) for name, count in counts.items() if count}
+        splits = {name: self._load(name, count, config.seed) for name, count in counts.items() if count}
         return splits, [f"lab: {', '.join(f'{len(rows)} {name}' for name, rows in splits.items())}"]
 
     def load_split(self, config: DataConfig, split: str, count: int) -> Splits:
@@ -151,11 +155,18 @@ class LabSource:
         """
         if split not in BUCKETS:
             raise ConfigError(f"--split {split}: the lab has {', '.join(BUCKETS)}")
-        return {split: load_split(split, count, config.seed)}
+        return {split: self._load(split, count, config.seed)}
 
     def load_rows(self, config: DataConfig, check_images: bool = True) -> Sequence[Sample]:
         """Return the training samples."""
-        return load_split("train", DEFAULT_TRAIN if config.train is None else config.train, config.seed)
+        return self._load("train", DEFAULT_TRAIN if config.train is None else config.train, config.seed)
+
+    def _load(self, split: str, count: int, seed: int) -> list[Sample]:
+        samples = load_split(split, count, seed)
+        if not self.questions:
+            return samples
+        asked = [Control(question=ask(sample.id, sample.paragraph or "")) for sample in samples]
+        return [replace(sample, control=control) for sample, control in zip(samples, asked, strict=True)]
 
 
 def load_split(split: str, count: int, seed: int = 0, cache: Path | None = None) -> list[Sample]:

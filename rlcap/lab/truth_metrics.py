@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from rlcap.lab.controls import answered
 from rlcap.lab.world.scene import Scene, scene_of
 from rlcap.lab.world.truth import Assertion, Verdict, check_caption, grammatical_share, singles_out
 from rlcap.types import Sample
@@ -40,6 +41,8 @@ def truth_metrics(captions: Sequence[str], samples: Sequence[Sample]) -> dict[st
         * `wrong_<category>`: the number of false claims of a category.
         * `singles_out`: 1 where the caption fits its own scene strictly better than each of its four nearest
           distractors, else 0; NaN where fewer than four distractors are among the samples.
+        * `question_answered`: 1 where the caption names the kind that its row asks about, else 0; NaN for a row without a
+          question. The metric is left out where no row asks.
     """
     scenes = {sample.id: scene_of(sample) for sample in samples}
     verdicts = [check_caption(caption, scenes[sample.id]) for caption, sample in zip(captions, samples, strict=False)]
@@ -56,6 +59,8 @@ def truth_metrics(captions: Sequence[str], samples: Sequence[Sample]) -> dict[st
     metrics["singles_out"] = [
         _singles_out(caption, sample, scenes) for caption, sample in zip(captions, samples, strict=False)
     ]
+    if not np.isnan(questions := answered(captions, samples)).all():
+        metrics["question_answered"] = questions.tolist()
     return {name: np.asarray(values, dtype=np.float64) for name, values in metrics.items()}
 
 

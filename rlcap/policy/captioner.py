@@ -30,6 +30,7 @@ from PIL.Image import Image
 from transformers import PreTrainedModel
 from transformers.cache_utils import Cache
 
+from rlcap.data.control import Form, Instruction, instruct
 from rlcap.errors import ConfigError
 from rlcap.policy.language_head import compute_log_probs, find_separable_head, skip_head
 from rlcap.policy.prompt import Prompt
@@ -37,6 +38,7 @@ from rlcap.policy.shared_prefix.kv_cache import repeat_prefix, repeat_prefix_wit
 from rlcap.policy.threads import limit_threads
 from rlcap.policy.token_offsets import token_offsets
 from rlcap.policy.tokens import sample_tokens, token_log_probs
+from rlcap.types import Control
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +105,11 @@ class Captioner(ABC):
     reads_several_images = False
     """Whether a prompt may hold several images."""
 
+    @property
+    def instruction_form(self) -> Form:
+        """How the captioner reads its instruction, which decides where the words of a control stand."""
+        return "prefix"
+
     def __init__(self, model: torch.nn.Module, processor: Any) -> None:
         self.model, self.processor = model, processor
         self.base: Any = unwrap_model(model)
@@ -136,6 +143,25 @@ class Captioner(ABC):
             images: one image, or several, for each prompt.
             instruction: one instruction for all prompts, or one for each.
         """
+
+    def instruct(self, instruction: str | Instruction, controls: Sequence[Control]) -> list[str]:
+        """Return the instruction of each of N rows, as `prepare` and `encode` take it.
+
+        Args:
+            instruction: The instruction that all rows share.
+            controls: What is asked of each of the N captions.
+
+        Raises:
+            ConfigError: The captioner reads no instruction, a value of a control has no words, or the vocabulary of the model lacks them.
+        """
+        texts = [instruct(instruction, control, self.instruction_form) for control in controls]
+        for text in dict.fromkeys(text for text, control in zip(texts, controls, strict=True) if control):
+            if unknown := find_unknown_words(self.tokenizer, text):
+                raise ConfigError(
+                    f"the vocabulary of {self.kind} lacks {', '.join(unknown)} of the instruction {text!r}: write other words with "
+                    "data.control_phrases"
+                )
+        return texts
 
     @abstractmethod
     def prefill(self, prompts: Sequence[Prompt]) -> Prefix:
@@ -338,6 +364,14 @@ class Captioner(ABC):
         self, prompts: Sequence[Prompt], captions: int, ids: torch.Tensor
     ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         yield self.forward_unshared([prompt for prompt in prompts for _ in range(captions)], ids), ids
+
+
+def find_unknown_words(tokenizer: Any, text: str) -> list[str]:
+    """Return the words of a text that the tokenizer reads as its unknown token. Most tokenizers know every text and have no such word."""
+    unknown = tokenizer.unk_token_id
+    if unknown is None or unknown not in tokenizer(text, add_special_tokens=False)["input_ids"]:
+        return []
+    return [word for word in text.split() if unknown in tokenizer(word, add_special_tokens=False)["input_ids"]]
 
 
 def find_end_ids(text_model: Any, tokenizer: Any) -> list[int]:

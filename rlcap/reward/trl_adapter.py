@@ -9,6 +9,7 @@ entry for each completion. The rows of rlcap carry
     paragraph           str | None       the fused paragraph
     distractor_images   list[str]        the bag at the present stage, nearest first, without the image itself
     meta                dict | JSON str  whatever else the source knows
+    control             dict | JSON str  what is asked of the caption (`rlcap.types.Control`)
     truncated           bool             whether generation stopped at the token limit
 
 A reward names those that it cannot do without in `needs`.
@@ -22,7 +23,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from rlcap.errors import ColumnError
-from rlcap.types import RewardBatch, Sample
+from rlcap.types import Control, RewardBatch, Sample
 
 NEEDS: Mapping[str, tuple[str, ...]] = {
     "image": ("image_path",),
@@ -30,6 +31,7 @@ NEEDS: Mapping[str, tuple[str, ...]] = {
     "paragraph": ("paragraph",),
     "distractors": ("image_path", "distractor_images"),
     "meta": ("meta",),
+    "control": ("control",),
 }
 """What a reward may need → the columns that carry it."""
 
@@ -67,12 +69,14 @@ def to_reward_batch(
             references=_texts(references, "references", i),
             paragraph=paragraph,
             meta=_meta(meta, i),
+            control=_control(control, i),
         )
-        for i, (references, paragraph, meta) in enumerate(
+        for i, (references, paragraph, meta, control) in enumerate(
             zip(
                 _column(columns, "references", n),
                 _column(columns, "paragraph", n),
                 _column(columns, "meta", n),
+                _column(columns, "control", n),
                 strict=True,
             )
         )
@@ -131,6 +135,13 @@ def _meta(value: Any, row: int) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
         raise ColumnError(f"row {row}: column 'meta' must be a mapping or a JSON object, got {type(value).__name__}")
     return value
+
+
+def _control(value: Any, row: int) -> Control:
+    try:
+        return Control.parse(value)
+    except ValueError as error:
+        raise ColumnError(f"row {row}: column 'control': {error}") from error
 
 
 def _prompt_id(prompt: Any) -> str:

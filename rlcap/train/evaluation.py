@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from tqdm import tqdm
@@ -10,6 +11,7 @@ from trl.models import unwrap_model_for_generation
 
 from rlcap.config.schema import EvaluationConfig, GRPOConfig
 from rlcap.config.supervised import DPOConfig
+from rlcap.data.control import Instruction
 from rlcap.data.panel import choose_panel
 from rlcap.data.source import open_source
 from rlcap.errors import ConfigError
@@ -22,17 +24,17 @@ from rlcap.policy.loading import Policy
 from rlcap.reward.mix import RewardMix
 from rlcap.scorers.clip import ClipScorer
 from rlcap.train.run_folder import RunFolder
-from rlcap.types import RewardBatch, Sample
+from rlcap.types import Control, RewardBatch, Sample
 
 
 def build_evaluator(
     config: GRPOConfig | DPOConfig,
     splits: Mapping[str, Sequence[Sample]],
-    instruction: str,
+    instruction: str | Instruction,
     folder: RunFolder,
     device: str,
 ) -> Evaluator:
-    """Return the evaluator of the configured metrics, over every split but `train`.
+    """Return the evaluator of the configured metrics, over every split but `train`, whose rows get the configured control.
 
     Where the source does not know the truth of its images, the evaluator also measures CIDEr-D, with the document
     frequencies of the training references.
@@ -40,7 +42,7 @@ def build_evaluator(
     Args:
         config: The checked configuration.
         splits: Name of a split → its samples.
-        instruction: The instruction to the captioner.
+        instruction: The instruction that all rows share.
         folder: The run folder, to which captions and metrics are written.
         device: Device of the metric models, such as `cuda`.
 
@@ -63,7 +65,7 @@ def build_evaluator(
 
         nli = NliScorer.load(wanted.nli, device=device)
     return Evaluator(
-        {name: rows for name, rows in splits.items() if name != "train"},
+        {name: _with_control(rows, wanted) for name, rows in splits.items() if name != "train"},
         ClipScorer.load(wanted.retriever, wanted.retriever_pretrained, device=device),
         instruction=instruction,
         max_new_tokens=config.generation.max_new_tokens,
@@ -73,6 +75,11 @@ def build_evaluator(
         out=folder.root,
         batch_size=wanted.batch_size,
     )
+
+
+def _with_control(samples: Sequence[Sample], config: EvaluationConfig) -> list[Sample]:
+    fixed = Control.parse(config.control)
+    return [replace(sample, control=fixed.over(sample.control)) for sample in samples] if fixed else list(samples)
 
 
 class Evaluation:
@@ -107,7 +114,7 @@ class Evaluation:
         rows = splits[self.followed] if self.followed else ()
         self.panel_rows = choose_panel(rows, config.panel)
         """Positions of the panel in its split."""
-        self.panel = [rows[i] for i in self.panel_rows]
+        self.panel = _with_control([rows[i] for i in self.panel_rows], config)
         self.trainer: Any = None
         """The trainer, which sets this attribute later. Its model may be wrapped, or sharded over processes."""
         self.images = {sample.id: sample.image for rows in splits.values() for sample in rows}

@@ -28,7 +28,9 @@ from rlcap.algo.kl import sequence_kl
 from rlcap.config.schema import GRPOConfig
 from rlcap.data.bags import random_distractors
 from rlcap.data.batching import Batching
+from rlcap.data.control import ControlSampler, Instruction
 from rlcap.data.curriculum import Adaptive, AdaptiveState, Curriculum, Stage
+from rlcap.data.prompts import caption_prompt
 from rlcap.data.sampler import GroupSampler
 from rlcap.errors import BatchingError, ConfigError
 from rlcap.io.atomic import append_rows
@@ -43,7 +45,7 @@ from rlcap.reward.trl_adapter import to_reward_batch
 from rlcap.train.advantage_step import AdvantageStep
 from rlcap.train.callbacks import CheckpointState, EpochOrder
 from rlcap.train.checkpoints import read_state, step_of
-from rlcap.train.dataset import DatasetRow, to_dataset
+from rlcap.train.dataset import DatasetRow, control_of, to_dataset
 from rlcap.train.finite import FiniteTraining
 from rlcap.train.reference import check_same_policy, copy_to_reference
 from rlcap.train.refill import draw_reserve, groups_without_signal, replace_groups
@@ -79,7 +81,7 @@ class GRPOTrainer(FiniteTraining, NoModelCard, trl.GRPOTrainer):
         mix: The rewards.
         curriculum: Determines the size and the level of the bags at each step.
         gallery: Id → image path of all images that can be distractors.
-        instruction: The instruction to the captioner.
+        instruction: The instruction that all rows share; the control of a row adds its words.
         callbacks: Callbacks of the run, such as those of `OpenRun.callbacks`.
     """
 
@@ -100,7 +102,7 @@ class GRPOTrainer(FiniteTraining, NoModelCard, trl.GRPOTrainer):
         mix: RewardMix,
         curriculum: Curriculum,
         gallery: Mapping[str, str],
-        instruction: str,
+        instruction: str | Instruction,
         callbacks: Sequence[TrainerCallback] = (),
     ) -> None:
         self.config, self.batching, self.folder = config, batching, folder
@@ -108,11 +110,15 @@ class GRPOTrainer(FiniteTraining, NoModelCard, trl.GRPOTrainer):
         self.curriculum_state = curriculum.start() if isinstance(curriculum, Adaptive) else None
         self.group_sampler = GroupSampler.from_batching(batching, len(samples), config.train.seed)
         self.processor, self.instruction = processor, instruction
+        self.control_sampler = ControlSampler(config.generation.controls, config.train.seed)
         self._current_prompts: Sequence[Prompt] = ()
         self._is_checked = False
         self._update_seconds = 0.0
         # Captions are sampled without dropout. An update with dropout would compute the gradient of another policy.
         disable_dropout(model)
+        self.captioner(model).instruct(
+            instruction, list(self.control_sampler.support())
+        )  # raises before the run begins
         super().__init__(
             model=model,
             reward_funcs=[term.reward for term in mix.terms.values()],
@@ -163,6 +169,12 @@ class GRPOTrainer(FiniteTraining, NoModelCard, trl.GRPOTrainer):
             ids = json.loads(row["distractors"]).get(stage.level, [])
         return [self.gallery[i] for i in ids if i in self.gallery][: stage.distractors]
 
+    def _complete(self, row: DatasetRow, stage: Stage) -> None:
+        """Add to a row what depends on the stage, its bag, and what depends on the epoch, its control."""
+        row["distractor_images"] = self.select_distractors(row, stage)
+        drawn = self.control_sampler.draw(control_of(row), row["sample_id"], self.group_sampler.epoch)
+        row["control"] = json.dumps(drawn.to_dict())
+
     @functools.lru_cache(maxsize=4)  # noqa: B019  a process has only one trainer
     def _draw_random_bags(self, size: int) -> dict[str, tuple[str, ...]]:
         return random_distractors(self.gallery, min(size, len(self.gallery)), 0)
@@ -190,7 +202,7 @@ class GRPOTrainer(FiniteTraining, NoModelCard, trl.GRPOTrainer):
         stage = self.stage
         rows = cast("list[DatasetRow]", [dict(row) for row in inputs])
         for row in rows:
-            row["distractor_images"] = self.select_distractors(row, stage)
+            self._complete(row, stage)
         if self.use_vllm:
             return self._generate_with_vllm(rows, stage)
         rollout = self.generate_rollout(rows)
@@ -232,7 +244,7 @@ class GRPOTrainer(FiniteTraining, NoModelCard, trl.GRPOTrainer):
         )
         unused = [index for index in drawn if dataset[index]["sample_id"] not in used] or drawn
         row = cast("DatasetRow", dict(dataset[unused[min(attempt, len(unused) - 1)]]))
-        row["distractor_images"] = self.select_distractors(row, stage)
+        self._complete(row, stage)
         return [cast("DatasetRow", dict(row)) for _ in range(self.num_generations)]
 
     @torch.no_grad()
@@ -455,6 +467,9 @@ class GRPOTrainer(FiniteTraining, NoModelCard, trl.GRPOTrainer):
     def _generate_with_vllm(self, rows: list[DatasetRow], stage: Stage) -> dict[str, Any]:
         """Return the result of TRL's own round, with the scores and advantages of the mix in it."""
         images = {path: open_image(path) for path in {row["image_path"] for row in rows}}
+        instructions = self.captioner(self.model).instruct(self.instruction, [control_of(row) for row in rows])
+        for row, text in zip(rows, instructions, strict=True):
+            row["prompt"] = caption_prompt(text)
         output = super()._generate_and_score_completions([{**r, "image": images[r["image_path"]]} for r in rows])
         batch, scores = self._scored
         signal = self.advantage_step.compute(scores, batch.written, output["completion_ids"], output["completion_mask"])
@@ -499,7 +514,9 @@ class GRPOTrainer(FiniteTraining, NoModelCard, trl.GRPOTrainer):
         for name, value in metrics.items():
             self._log(name, value)
         head = {"step": self.state.global_step + 1, "stage": stage.name}
-        records = (head | record for record in to_records(rows, batch.written, signal, scores))
+        asked = [{"control": sample.control.to_dict()} if sample.control else {} for sample in batch.samples]
+        records = to_records(rows, batch.written, signal, scores)
+        records = (head | own | record for own, record in zip(asked, records, strict=True))
         append_rows(self.folder.rollouts(self.accelerator.process_index), records, "the sampled captions")
         recalls = [value for name, value in metrics.items() if name.endswith("/bag_recall_at_1")]
         if isinstance(self.curriculum, Adaptive) and self.curriculum_state is not None and recalls:

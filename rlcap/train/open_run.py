@@ -23,7 +23,8 @@ from transformers import TrainerCallback
 
 from rlcap.config.schema import GRPOConfig
 from rlcap.config.supervised import DPOConfig, SFTConfig
-from rlcap.data.source import instruction_for, load_splits
+from rlcap.data.control import Instruction
+from rlcap.data.source import load_instruction, load_splits
 from rlcap.errors import DataError
 from rlcap.policy.loading import Policy
 from rlcap.policy.unusable_images import find_unusable
@@ -69,8 +70,8 @@ class OpenRun:
     """Seconds of the run, earlier sessions included."""
     splits: Mapping[str, Sequence[Sample]] = field(default_factory=dict)
     """Name of a split → its samples, after `load_data`."""
-    instruction: str = ""
-    """The instruction to the captioner, after `load_data`."""
+    instruction: Instruction = field(default_factory=lambda: Instruction(""))
+    """The instruction to the captioner with the words of controls, after `load_data`."""
     facts: dict[str, Any] = field(default_factory=dict)
     """Further entries of `run.json`."""
 
@@ -88,7 +89,7 @@ class OpenRun:
         if self.checkpoint:
             self.folder.check_same_run(self.recipe, self.config.train.seed, self.splits)
         say("\n".join(lines))
-        self.instruction = instruction_for(self.config.data)
+        self.instruction = load_instruction(self.config.data)
 
     def drop_unusable_images(self, policy: Policy) -> bool:
         """Leave out the samples whose image the captioner can't read, or stop, as `data.on_bad` says.
@@ -133,7 +134,7 @@ class OpenRun:
             "trainable_parameters": policy.trainable_parameters,
             "processes": self.state.num_processes,
             "seconds_before": self.clock.before,
-            "instruction": self.instruction,
+            "instruction": self.instruction.text,
             **facts,
         }
         return [

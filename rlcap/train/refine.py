@@ -14,6 +14,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from rlcap.data.control import Instruction, instruct
 from rlcap.feedback.revise import Reviser, Revision
 from rlcap.io.atomic import append_rows, write_text
 from rlcap.io.text import read_log
@@ -58,7 +59,7 @@ def refine(
     accept: RewardMix,
     gallery: Mapping[str, str],
     folder: RunFolder,
-    instruction: str,
+    instruction: str | Instruction,
     tolerance: float = 0.0,
 ) -> list[dict[str, Any]]:
     """Revise and score N captions, and write refined.jsonl, pairs.jsonl and sft.jsonl to the run folder.
@@ -72,7 +73,7 @@ def refine(
         accept: The rewards that decide about a rewritten caption.
         gallery: Id → image path, for bags.
         folder: The run folder.
-        instruction: The instruction to the captioner, which becomes the prompt of a preference pair.
+        instruction: The instruction that all samples share. With the words of a sample's control it is the prompt of its preference pair.
         tolerance: How far a single reward may fall.
 
     Returns:
@@ -149,7 +150,7 @@ def score_revisions(
 
 
 def write_training_sets(
-    rows: Sequence[Mapping[str, Any]], known: Mapping[str, Sample], folder: RunFolder, instruction: str
+    rows: Sequence[Mapping[str, Any]], known: Mapping[str, Sample], folder: RunFolder, instruction: str | Instruction
 ) -> None:
     """Write pairs.jsonl and sft.jsonl from the accepted captions.
 
@@ -160,14 +161,16 @@ def write_training_sets(
         rows: Rows of refined.jsonl.
         known: Id → sample.
         folder: The run folder.
-        instruction: The instruction to the captioner.
+        instruction: The instruction that all samples share.
     """
     accepted = [row for row in rows if row["objection"] is None]
     pairs = [
         {
             "id": row["sample_id"],
             "image": row["image"],
-            "prompt": instruction,
+            "prompt": instruct(
+                instruction, known[row["sample_id"]].control
+            ),  # DPO trains chat models, which read requests
             "chosen": row["caption"],
             "rejected": row["original"],
         }
@@ -181,6 +184,7 @@ def write_training_sets(
             "references": list(known[row["sample_id"]].references) or [row["caption"]],
             "paragraph": row["caption"],
         }
+        | ({"control": control.to_dict()} if (control := known[row["sample_id"]].control) else {})
         for row in accepted
     ]
     for name, content in (("pairs.jsonl", pairs), ("sft.jsonl", sft)):

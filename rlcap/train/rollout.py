@@ -15,12 +15,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rlcap.data.control import Instruction
 from rlcap.data.sampler import sampling_uniforms
 from rlcap.io.images import open_image
 from rlcap.policy.captioner import Captioner, GeneratedCaptions
 from rlcap.policy.prompt import Prompt
 from rlcap.reward.mix import MixScores
-from rlcap.train.dataset import DatasetRow
+from rlcap.train.dataset import DatasetRow, control_of
 from rlcap.types import RewardBatch, Span
 
 
@@ -139,19 +140,23 @@ def _describe_spans(spans: Sequence[Span]) -> list[tuple[int, int, float, str]]:
     return [(span.start, span.end, round(span.value, 4), span.label) for span in spans]
 
 
-def prepare_prompts(captioner: Captioner, rows: Sequence[DatasetRow], group: int, instruction: str) -> list[Prompt]:
+def prepare_prompts(
+    captioner: Captioner, rows: Sequence[DatasetRow], group: int, instruction: str | Instruction
+) -> list[Prompt]:
     """Return one prompt per group of `group` rows: each image is opened and encoded once.
 
     Args:
         captioner: The captioner.
-        rows: N rows; the rows of an image are adjacent.
+        rows: N rows; the rows of an image are adjacent and have the same control.
         group: Captions per image.
-        instruction: The instruction to the captioner.
+        instruction: The instruction that all rows share.
 
     Returns:
         N / group prompts.
     """
-    return captioner.prepare([open_image(row["image_path"]) for row in rows[::group]], instruction)
+    firsts = rows[::group]
+    instructions = captioner.instruct(instruction, [control_of(row) for row in firsts])
+    return captioner.prepare([open_image(row["image_path"]) for row in firsts], instructions)
 
 
 def sample_captions(

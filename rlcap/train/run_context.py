@@ -102,7 +102,7 @@ class RunContext:
             captioner, tokens = self.policy.captioner, self.config.generation.max_new_tokens
             value_model = getattr(trainer, "value_model", None)
             paths = list(self.gallery.values())
-            say(check_memory(captioner, paths, self.batching, opened.instruction, tokens, value_model).describe())
+            say(check_memory(captioner, paths, self.batching, opened.instruction.text, tokens, value_model).describe())
         if opened.checkpoint:
             trainer.restore(opened.checkpoint)
         opened.train(trainer, self.policy.processor)
@@ -178,7 +178,7 @@ def prepare_run(config: GRPOConfig, recipe: str, started: float) -> RunContext:
     device = str(opened.state.device)
     mix = RewardMix.from_config(
         terms,
-        context={"device": device, "gallery": images, "base": config.model.base, "instruction": instruction},
+        context={"device": device, "gallery": images, "base": config.model.base, "instruction": instruction.text},
         max_abstain=train.max_abstain,
         target_rate=train.target_rate,
     )

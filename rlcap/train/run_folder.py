@@ -301,10 +301,12 @@ class RunFolder:
 
 
 def fingerprint(samples: Sequence[Sample]) -> str:
-    """Return 16 hexadecimal digits of a sha256 over ids and texts. Two runs have the same data if these agree."""
+    """Return 16 hexadecimal digits of a sha256 over ids, texts and controls. Two runs have the same data if these agree."""
     digest = hashlib.sha256()
     for sample in samples:
-        digest.update(json.dumps([sample.id, sample.references, sample.paragraph], ensure_ascii=False).encode())
+        row = [sample.id, sample.references, sample.paragraph]
+        more = [sample.control.to_dict(), sample.meta.get("formats")]
+        digest.update(json.dumps([*row, *(more if any(more) else [])], ensure_ascii=False).encode())
     return digest.hexdigest()[:16]
 
 

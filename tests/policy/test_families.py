@@ -8,6 +8,7 @@ from captioners import DEVICE, INSTRUCTIONS, images
 from peft import LoraConfig, get_peft_model
 from transformers.pytorch_utils import Conv1D
 
+from rlcap.data.control import Instruction
 from rlcap.errors import ConfigError
 from rlcap.policy.adapters import using_adapter
 from rlcap.policy.families.chat import TOKENS
@@ -16,6 +17,7 @@ from rlcap.policy.families.registry import make_captioner
 from rlcap.policy.language_head import find_separable_head
 from rlcap.policy.loading import find_lora_modules
 from rlcap.policy.shared_prefix.checkpointing import select_checkpointed
+from rlcap.types import Control
 
 SIDES = (56, (56, 28))
 
@@ -381,3 +383,31 @@ def test_log_probs_do_not_hold_all_logits_in_memory(adapted, monkeypatch):
     assert find_separable_head(captioner.text_model()) is not None
     assert torch.allclose(actual, expected_log_probs, atol=1e-5, rtol=0)
     assert_same_gradients(gradients(captioner.model, (actual * weights(mask)).sum()), expected)
+
+
+def test_a_control_stands_where_the_family_reads_it(loaded):
+    """Chat models and InstructBLIP read a request; the others continue a beginning, or read no instruction."""
+    model, processor = loaded
+    captioner = make_captioner(model, processor)
+    has_template = bool(getattr(processor, "chat_template", None))
+    wanted = {"vision-encoder-decoder": "none", "instructblip": "request"}
+    form = captioner.instruction_form
+    assert form == wanted.get(captioner.kind, "request" if has_template else "prefix")
+    words = Instruction("describe", {"length": {4: "in the image"}})
+    if form == "none":
+        with pytest.raises(ConfigError, match="reads no instruction"):
+            captioner.instruct(words, [Control(), Control(length=4)])
+        return
+    expected = "describe in the image" if form == "request" else "in the image describe"
+    instructions = captioner.instruct(words, [Control(), Control(length=4)])
+    assert instructions == ["describe", expected]
+    alone = [captioner.prepare(images(1), text)[0] for text in instructions]
+    ids, mask = some_captions(model, 2)
+    both = captioner.prepare([*images(1), *images(1)], instructions)
+    together = captioner.log_probs(both, ids, mask).log_probs
+    single = torch.cat(
+        [captioner.log_probs([one], ids[i : i + 1], mask[i : i + 1]).log_probs for i, one in enumerate(alone)]
+    )
+    torch.testing.assert_close(together, single, atol=1e-4, rtol=1e-4)
+    # the words reach the model
+    assert not torch.equal(alone[0].tokens["input_ids"], alone[1].tokens["input_ids"])

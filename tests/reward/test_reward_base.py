@@ -114,6 +114,13 @@ def test_ids_fall_back_to_the_image_and_then_to_the_prompt():
     assert first == again != other
 
 
+def test_a_control_reaches_the_samples_and_a_bad_one_names_the_row():
+    with pytest.raises(ColumnError, match="row 1: column 'control': control has the unknown key lenght"):
+        to_reward_batch(["p", "p"], ["a", "b"], {"control": ['{"length": 4}', {"lenght": 4}]})
+    found = to_reward_batch(["p", "p"], ["a", "b"], {"control": ['{"length": 4}', None]}, needs=["control"])
+    assert [sample.control.to_dict() for sample in found.samples] == [{"length": 4}, {}]
+
+
 def test_bad_meta_names_the_row():
     with pytest.raises(ColumnError, match="row 1: column 'meta' is not JSON"):
         to_reward_batch(["p", "p"], ["c", "c"], {"meta": ["{}", "{oops"]})

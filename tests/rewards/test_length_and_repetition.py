@@ -6,7 +6,7 @@ from rlcap.rewards.length import Length
 from rlcap.rewards.repetition import Repetition, repetition
 from rlcap.rewards.repetition import penalty as repetition_penalty
 from rlcap.scorers.text.lengths import gate, penalty, ramp
-from rlcap.types import RewardBatch, Sample
+from rlcap.types import Control, RewardBatch, Sample
 
 
 def words(n):
@@ -54,6 +54,28 @@ def test_reference_length_is_target_then_paragraph_then_references():
     short = Sample("a", "a.png", references=(words(8), words(12), " "))
     assert Length().reference_words(short) == 10
     assert Length(references="sum").reference_words(short) == 20
+
+
+def test_a_row_requests_its_own_length_or_format():
+    reward = Length(form="gate", target="control", low=0.9, high=1.1)
+    texts = [words(40), words(40), words(40), words(12), words(40), words(40)]
+    controls = [
+        Control(length=40),
+        Control(length=44),
+        Control(length=60),
+        Control(format="SSC"),
+        Control(format="SSC"),
+        Control(),
+    ]
+    rows = [Sample("a", "a.png", paragraph=words(40), control=control) for control in controls]
+    scores = reward.score(RewardBatch(texts, rows))
+    assert [score.value for score in scores] == [1, 1, 0, 1, 0, None]
+    assert scores[5].reason == "the row requests no length and no format with a band"
+    both = [Sample("a", "a.png", control=Control(length=40, format="SSC"))]  # the number is the more exact demand
+    assert reward.score(RewardBatch([words(40)], both))[0].value == 1
+    assert Length(target="control").score(RewardBatch([words(10)], [rows[0]]))[0].value == -0.5
+    with pytest.raises(ValueError, match="leave it out to read the row's own format"):
+        Length(target="control", band="SSC")
 
 
 def test_nothing_to_compare_with_abstains_unless_it_was_cut_off():

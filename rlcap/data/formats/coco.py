@@ -52,9 +52,8 @@ def read_coco(source: Path, data: Mapping[str, list[dict[str, Any]]]) -> Iterato
             detail = f"the image has no id, only {', '.join(image)}, but annotations refer to images by their id"
             yield Row(f"image number {number}", problem=BadRowError("no id", str(source), detail))
             continue
-        yield Row(
-            f"image {image['id']}", image["id"], image.get("file_name"), captions.get(_comparable(image["id"]), ())
-        )
+        references = captions.get(_comparable(image["id"]), ())
+        yield Row(f"image {image['id']}", image["id"], image.get("file_name"), references, control=image.get("control"))
     for number, image_id in orphans:
         detail = f"its image_id {image_id!r} is the id of no image of the file"
         yield Row(f"annotation {number}", problem=BadRowError("annotation without image", str(source), detail))

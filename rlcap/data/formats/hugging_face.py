@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from rlcap.data.formats.images import store_image
-from rlcap.data.formats.rows import Row, row_from_mapping
+from rlcap.data.formats.rows import Row, find_missing_columns, row_from_mapping
 from rlcap.errors import DataError
 
 
@@ -44,13 +44,11 @@ def read_saved_data_set(source: Path, names: Mapping[str, str], split: str | Non
         data = data[split]
     elif split is not None:
         raise DataError(f"data.split is {split!r}, but {source} was saved without splits; remove data.split")
-    required = {name: column for name, column in names.items() if name == "image" or column != name}
-    for name, column in required.items():
-        if column not in data.column_names:
-            raise DataError(
-                f"{source} has no column {column!r}, only {', '.join(data.column_names)}; name the right column with "
-                f"data.columns.{name}=NAME"
-            )
+    for name, column in find_missing_columns(data.column_names, names).items():
+        raise DataError(
+            f"{source} has no column {column!r}, only {', '.join(data.column_names)}; name the right column with "
+            f"data.columns.{name}=NAME"
+        )
     for name, feature in data.features.items():
         if isinstance(feature, datasets.Image):
             # decoding every row would be 20 times slower (pitfalls 34)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rlcap.data.formats.images import store_image
-from rlcap.data.formats.rows import BadRowError, Row, row_from_mapping
+from rlcap.data.formats.rows import BadRowError, Row, find_missing_columns, row_from_mapping
 from rlcap.errors import DataError
 from rlcap.io.text import parse_json, read_text
 
@@ -83,12 +83,11 @@ def read_parquet(source: Path, names: Mapping[str, str], cache: Path) -> Iterato
 
 def _check_columns(source: Path, columns: list[str], names: Mapping[str, str]) -> None:
     """Raise DataError where a table lacks the image column, or one that the configuration names."""
-    for name, column in names.items():
-        if column not in columns and (name == "image" or column != name):
-            raise DataError(
-                f"{source} has no column {column!r}, only {', '.join(map(str, columns)) or 'none'}; name the right column "
-                f"with data.columns.{name}=NAME"
-            )
+    for name, column in find_missing_columns(columns, names).items():
+        raise DataError(
+            f"{source} has no column {column!r}, only {', '.join(map(str, columns)) or 'none'}; name the right column "
+            f"with data.columns.{name}=NAME"
+        )
 
 
 def _parse_list(cell: str) -> Any:

@@ -13,6 +13,7 @@ import torch
 from PIL.Image import Image
 from transformers.modeling_outputs import BaseModelOutput
 
+from rlcap.data.control import Form
 from rlcap.policy.families.chat import ChatCaptioner, make_encoder_outputs
 from rlcap.policy.families.encoder_decoder import EncoderDecoderCaptioner
 from rlcap.policy.prompt import Prompt, join_features, join_pixels, join_tokens, join_vision_states
@@ -28,6 +29,11 @@ class Blip2Captioner(ChatCaptioner):
     """A chat model without a template, with a forward that requires an image and a decoder with its own config."""
 
     reads_several_images = False
+
+    @property
+    def instruction_form(self) -> Form:
+        """A request in InstructBLIP; in BLIP-2 the beginning of the caption."""
+        return "request" if self.kind == "instructblip" else "prefix"
 
     def text_model(self) -> torch.nn.Module:
         """Return the language model."""
@@ -58,6 +64,11 @@ class Blip2Captioner(ChatCaptioner):
 
 class Blip2Seq2SeqCaptioner(EncoderDecoderCaptioner):
     """BLIP-2 and InstructBLIP with T5: query tokens precede the prompt in the text encoder."""
+
+    @property
+    def instruction_form(self) -> Form:
+        """A request in InstructBLIP; in BLIP-2 the beginning of the caption."""
+        return "request" if self.kind == "instructblip" else "prefix"
 
     def text_model(self) -> torch.nn.Module:
         """Return the language model."""

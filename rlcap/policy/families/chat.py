@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from PIL.Image import Image
 
+from rlcap.data.control import Form
 from rlcap.policy.captioner import Captioner, Prefix, evaluation_mode
 from rlcap.policy.frozen import is_frozen
 from rlcap.policy.prompt import Prompt, join_features, join_pixels, join_tokens, join_vision_states
@@ -44,6 +45,11 @@ class ChatCaptioner(Captioner):
     """
 
     reads_several_images = True
+
+    @property
+    def instruction_form(self) -> Form:
+        """A request where there is a chat template; else the beginning of the caption or the words of a task."""
+        return "request" if getattr(self.processor, "chat_template", None) else "prefix"
 
     def __init__(self, model: torch.nn.Module, processor: Any) -> None:
         super().__init__(model, processor)

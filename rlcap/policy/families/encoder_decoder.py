@@ -13,6 +13,7 @@ import torch
 from PIL.Image import Image
 from transformers.modeling_outputs import BaseModelOutput
 
+from rlcap.data.control import Form
 from rlcap.policy.captioner import Captioner, Prefix, evaluation_mode
 from rlcap.policy.families.chat import PLACEHOLDERS, TOKENS
 from rlcap.policy.frozen import is_frozen
@@ -159,6 +160,11 @@ class Florence2Captioner(EncoderDecoderCaptioner):
 
 class VisionEncoderDecoderCaptioner(EncoderDecoderCaptioner):
     """A vision encoder with a text decoder (ViT-GPT2). It has no prompt and ignores the instruction."""
+
+    @property
+    def instruction_form(self) -> Form:
+        """None, because the decoder has no prompt."""
+        return "none"
 
     def language_modules(self) -> list[torch.nn.Module | None]:
         """Return the modules whose training leaves stored vision features valid."""

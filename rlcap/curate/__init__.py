@@ -1,0 +1,1 @@
+"""Data that improve data: each command of `rlcap curate` reads a data set and writes rows of another one."""

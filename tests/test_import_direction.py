@@ -24,6 +24,8 @@ MAY_IMPORT = {
     "rlcap.feedback": BASE | {"rlcap.judge", "rlcap.scorers", "rlcap.algo", "rlcap.reward"},
     "rlcap.probing": BASE | {"rlcap.scorers", "rlcap.algo", "rlcap.data", "rlcap.reward"},
     "rlcap.eval": BASE | {"rlcap.scorers", "rlcap.data", "rlcap.policy"},
+    "rlcap.experts": BASE | {"rlcap.scorers", "rlcap.judge", "rlcap.data", "rlcap.policy", "rlcap.eval"},
+    "rlcap.fuse": BASE | {"rlcap.scorers", "rlcap.judge", "rlcap.data", "rlcap.reward", "rlcap.eval", "rlcap.experts"},
     "rlcap.train": BASE
     | {
         "rlcap.scorers", "rlcap.judge", "rlcap.algo", "rlcap.data", "rlcap.policy", "rlcap.reward", "rlcap.feedback",

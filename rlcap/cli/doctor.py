@@ -37,6 +37,7 @@ OPTIONAL = {
     "deepspeed": ("ZeRO: launch/accelerate/zero2.yaml and zero3.yaml", 'pip install -e ".[deepspeed]"'),
     "vllm": ("train.use_vllm on GPUs", 'pip install -e ".[vllm]"'),
     "bitsandbytes": ("base models that are saved in 8 or 4 bits, on GPUs", "pip install bitsandbytes"),
+    "rapidocr_onnxruntime": ("the expert ocr of rlcap fuse", 'pip install -e ".[ocr]"'),
     "pytest": ("the tests", 'pip install -e ".[dev]"'),
 }
 """Package → (its purpose, the command that installs it)."""

@@ -21,6 +21,7 @@ from rlcap.cli import (
     evaluate,
     explain,
     export,
+    fuse,
     grammar,
     init,
     lab,
@@ -144,6 +145,7 @@ def build_parser() -> argparse.ArgumentParser:
         explain,
         report,
         export,
+        fuse,
         sweep,
     ):
         part.add(commands)

@@ -102,7 +102,7 @@ class Fuser:
                 replies[i] = Reply(read_paragraph(known[key]))
             elif key not in requests:
                 try:
-                    requests[key] = self._request(calls[i])
+                    requests[key] = self._request(calls[i], key)
                 except ImageError as error:
                     replies[i] = Reply(None, str(error))
         answers = self._ask(requests)
@@ -117,8 +117,7 @@ class Fuser:
         self.usage = UsageStats.sum([self.usage, usage])
         replies: dict[str, Reply] = {}
         for key, answer in zip(requests, answers, strict=True):
-            if answer.parsed is not None and answer.reply is not None:
-                self.cache.put(key, answer.reply)
+            if answer.parsed is not None:
                 replies[key] = Reply(answer.parsed)
             elif answer.reply is not None:
                 replies[key] = Reply(None, "the fuser's reply says nothing")
@@ -140,6 +139,11 @@ class Fuser:
             sample=[call.sample.id, meta] if reads_sample else None,
         )
 
-    def _request(self, call: Call) -> JudgeRequest:
+    def _request(self, call: Call, key: str) -> JudgeRequest:
+        def parse(reply: str) -> str:
+            paragraph = read_paragraph(reply)
+            self.cache.put(key, reply)  # at once: a run that is killed in the middle of a batch pays for nothing twice
+            return paragraph
+
         picture = image_parts(call.sample) if self.sees_image else ()
-        return JudgeRequest((call.user, *picture), call.system, call.sample, read_paragraph, self.sampling)
+        return JudgeRequest((call.user, *picture), call.system, call.sample, parse, self.sampling)

@@ -26,6 +26,7 @@ from rlcap.config.section import Section
 from rlcap.errors import ConfigError
 from rlcap.experts.loading import ExpertConfig
 from rlcap.io.cache import content_hash
+from rlcap.judge.backends.base import JudgeBackend
 from rlcap.judge.config import JudgeConfig
 
 FOLDER = Path(__file__).parent / "presets"
@@ -96,15 +97,22 @@ class Preset(Section):
         """Return the configuration of the fuser.
 
         Raises:
-            ConfigError: It names no backend, or has an unknown key.
+            ConfigError: It names no backend, has an unknown key, or a key that a fuser does not read.
         """
-        return JudgeConfig.of(self.fuser)
+        judge = JudgeConfig.of(self.fuser)
+        for key in ("prompt", "crops", "detections"):
+            if getattr(judge, key):
+                raise ConfigError(
+                    f"fuser.{key} has no use here: the preset's `prompt` and experts say what the fuser is told"
+                )
+        return judge
 
     def fingerprint(self) -> str:
         """Return a digest of everything that decides the rows. Limits and retries of the fuser are not among it."""
         judge = self.judge()
         decides = self.model_dump(exclude={"fuser", "paper", "deviations"})
-        fuser = [repr(judge.backend), judge.prompt, judge.sampling, judge.image]
+        backend = judge.backend.name if isinstance(judge.backend, JudgeBackend) else repr(judge.backend)
+        fuser = [backend, judge.sampling, judge.image]
         return content_hash(
             preset=decides, fuser=fuser, prompts=[prompt_path(name).read_text("utf-8") for name in self.prompts()]
         )

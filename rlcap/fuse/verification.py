@@ -85,7 +85,7 @@ class Verifier:
         wanted, found = self.config.experts, provenance.experts
         if found >= wanted:
             return None
-        return "no expert supports it" if found == 0 else f"{found} of {wanted} experts support it"
+        return "no expert supports it" if found == 0 else f"{found} of the {wanted} experts that it needs support it"
 
     def apply(self, sentences: Sequence[Sentence]) -> Verified:
         """Return what stays of a paragraph by the mode `none`, `flag` or `drop`; `rewrite` drops here."""

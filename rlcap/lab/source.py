@@ -13,6 +13,7 @@ import os
 import random
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from rlcap.config.schema import DataConfig
 from rlcap.data.source import Splits
 from rlcap.errors import ConfigError
 from rlcap.io.cache import cache_folder
+from rlcap.io.text import iter_log
 from rlcap.lab.truth import LabTruth
 from rlcap.lab.world.experts import fuse, run_experts
 from rlcap.lab.world.language import INSTRUCTION, sample_references
@@ -122,15 +124,17 @@ class LabSource:
 
     Args:
         prior_breaking: Number of images of a second test split, whose scenes break the lab's habits.
+        paragraphs: A file of `rlcap fuse` whose paragraphs take the place of those of the training images. Training images without a
+            paragraph there are left out. None keeps the lab's own.
     """
 
     instruction = INSTRUCTION
     truth = LabTruth()
 
-    def __init__(self, prior_breaking: int = 0) -> None:
+    def __init__(self, prior_breaking: int = 0, paragraphs: str | None = None) -> None:
         if prior_breaking < 0:
             raise ValueError(f"prior_breaking is a number of images, got {prior_breaking}")
-        self.prior_breaking = prior_breaking
+        self.prior_breaking, self.paragraphs = prior_breaking, paragraphs
 
     def load_splits(self, config: DataConfig) -> tuple[Splits, list[str]]:
         """Return the splits of the configured sizes, and a line that describes them."""
@@ -141,7 +145,12 @@ class LabSource:
             "prior_breaking": self.prior_breaking,
         }
         splits = {name: load_split(name, count, config.seed) for name, count in counts.items() if count}
-        return splits, [f"lab: {', '.join(f'{len(rows)} {name}' for name, rows in splits.items())}"]
+        note = ""
+        if self.paragraphs is not None and "train" in splits:
+            asked = len(splits["train"])
+            splits["train"] = _with_paragraphs(splits["train"], Path(self.paragraphs))
+            note = f"; the paragraphs of train are those of {self.paragraphs}, which lacks {asked - len(splits['train'])} of {asked}"
+        return splits, [f"lab: {', '.join(f'{len(rows)} {name}' for name, rows in splits.items())}{note}"]
 
     def load_split(self, config: DataConfig, split: str, count: int) -> Splits:
         """Return `count` samples of a split.
@@ -156,6 +165,23 @@ class LabSource:
     def load_rows(self, config: DataConfig, check_images: bool = True) -> Sequence[Sample]:
         """Return the training samples."""
         return load_split("train", DEFAULT_TRAIN if config.train is None else config.train, config.seed)
+
+
+def _with_paragraphs(samples: Sequence[Sample], rows: Path) -> list[Sample]:
+    """Return the samples that a file of rows has a paragraph for, with this paragraph.
+
+    Raises:
+        ConfigError: The file is missing, or has no paragraph of any of the samples.
+    """
+    if not rows.is_file():
+        raise ConfigError(f"data.options.paragraphs: there is no file {rows}; `rlcap fuse` writes one")
+    paragraphs = {str(row.get("id")): row.get("paragraph") for row in iter_log(rows)}
+    found = [replace(one, paragraph=paragraphs[one.id]) for one in samples if paragraphs.get(one.id)]
+    if not found:
+        raise ConfigError(
+            f"data.options.paragraphs: {rows} has no paragraph of the {len(samples)} training images; fuse the same split and seed"
+        )
+    return found
 
 
 def load_split(split: str, count: int, seed: int = 0, cache: Path | None = None) -> list[Sample]:

@@ -114,7 +114,7 @@ def test_recipes_stay_short():
         "rlcap", "rlcap.types", "rlcap.config.required", "rlcap.config.loading", "rlcap.data.batching", "rlcap.data.curriculum",
         "rlcap.cli.main", "rlcap.cli.doctor", "rlcap.lab.world.scene", "rlcap.lab.world.truth", "rlcap.lab.source",
         "rlcap.lab.assets", "rlcap.data.loading", "rlcap.data.bags", "rlcap.reward.base", "rlcap.reward.mix",
-        "rlcap.reward.cards", "rlcap.probing.perturbations", "rlcap.eval.summary", "rlcap.train.run_folder",
+        "rlcap.reward.cards", "rlcap.experts.running", "rlcap.experts.loading", "rlcap.fuse.run", "rlcap.fuse.distillation", "rlcap.probing.perturbations", "rlcap.eval.summary", "rlcap.train.run_folder",
     ],
 )  # fmt: skip
 def test_light_modules_import_nothing_heavy(module):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from rlcap.errors import ConfigError, ImageError, ReplyFormatError
@@ -22,6 +23,7 @@ from rlcap.types import Sample, says_something
 
 VERSION = "1"
 """Part of the cache key. Raise it when `read_paragraph` changes."""
+_TAG = re.compile(r"</?[a-z_]+>")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,15 +49,26 @@ def read_paragraph(reply: str) -> str:
     """Return the paragraph in a reply, in one line: without a chain of thought, a code fence or quotes around it.
 
     Raises:
-        ReplyFormatError: The reply says nothing.
+        ReplyFormatError: The reply says nothing, or has tags: a model that is too small for its task repeats the prompt.
     """
     text = " ".join(strip_wrapping(reply).split())
+    if found := _TAG.search(text):
+        raise ReplyFormatError(f"the reply holds the tag {found[0]}, as the prompt does")
     for left, right in (('"', '"'), ("“", "”")):
         if len(text) > 1 and text[0] == left and text[-1] == right and left not in text[1:-1]:
             text = text[1:-1].strip()
     if not says_something(text):
         raise ReplyFormatError("the reply says nothing")
     return text
+
+
+def _problem(reply: str) -> str:
+    """Return why a reply can't be read."""
+    try:
+        read_paragraph(reply)
+    except ReplyFormatError as error:
+        return str(error)
+    return "it was cut"
 
 
 class Fuser:
@@ -81,6 +94,8 @@ class Fuser:
         self.sampling = dict(config.sampling)
         self.cache = ReplyCache(config.cache or cache_folder() / "fused.sqlite")
         self.usage, self.cached, self.asked = UsageStats(), 0, 0
+        self.on_reply: Callable[[], None] | None = None
+        """Called after each reply that can be read, for a progress bar."""
 
     def write(self, calls: Sequence[Call]) -> list[Reply]:
         """Return the reply to each of N calls; replies that can be read are cached.
@@ -120,7 +135,7 @@ class Fuser:
             if answer.parsed is not None:
                 replies[key] = Reply(answer.parsed)
             elif answer.reply is not None:
-                replies[key] = Reply(None, "the fuser's reply says nothing")
+                replies[key] = Reply(None, f"unreadable reply of the fuser: {_problem(answer.reply)}")
             else:
                 reason = str(answer.reason)
                 replies[key] = Reply(None, reason, is_final=reason.startswith(("refused", "cut at")))
@@ -143,6 +158,8 @@ class Fuser:
         def parse(reply: str) -> str:
             paragraph = read_paragraph(reply)
             self.cache.put(key, reply)  # at once: a run that is killed in the middle of a batch pays for nothing twice
+            if self.on_reply is not None:
+                self.on_reply()
             return paragraph
 
         picture = image_parts(call.sample) if self.sees_image else ()

@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from rlcap.config.imports import unknown
 from rlcap.config.loading import load_config
@@ -76,7 +76,7 @@ class Preset(Section):
     deviations: list[str] = Field(default_factory=list)
     """What differs from the published system, one sentence each."""
     experts: Annotated[dict[str, ExpertConfig], Field(min_length=1)]
-    """Name → expert, in the order in which they run."""
+    """Name → expert, in the order in which they run. null leaves an expert of a shipped preset out."""
     ranking: RankingConfig | None = None
     """Which captions are fused; null for all."""
     prompt: str = "fuse.txt"
@@ -92,6 +92,14 @@ class Preset(Section):
     """How provenance is found."""
     verify: VerifyConfig = Field(default_factory=VerifyConfig)
     """What happens to a sentence without support."""
+
+    @field_validator("experts", mode="before")
+    @classmethod
+    def _leave_out(cls, experts: Any) -> Any:
+        """Drop the entries that are null, as an override `experts.NAME=null` sets them."""
+        if not isinstance(experts, Mapping):
+            return experts
+        return {name: config for name, config in experts.items() if config is not None}
 
     def judge(self) -> JudgeConfig:
         """Return the configuration of the fuser.

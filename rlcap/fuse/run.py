@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -86,9 +87,11 @@ def run_fusion(
         with tqdm(total=len(samples), desc="fuse", unit="image", disable=not progress) as bar:
             for batch, start in enumerate(starts):
                 part = samples[start : start + batch_size]
+                end = start + len(part)
                 if not state.is_done(batch):
+                    pipeline.fuser.on_reply = partial(_advance, bar, end)
                     _run_batch(pipeline, state, batch, part, out)
-                bar.update(len(part))
+                bar.update(end - bar.n)
                 bar.set_postfix_str(_spent(pipeline))
         failures = state.merge(len(starts))
         has_open = any(not failure.is_final for failure in failures)
@@ -99,6 +102,12 @@ def run_fusion(
     finally:
         state.close(remove=not has_open)
     return summary
+
+
+def _advance(bar: Any, end: int) -> None:
+    """Show a reply of the fuser. A batch has more replies than images where sentences are rewritten."""
+    if bar.n < end - 1:
+        bar.update(1)
 
 
 def _run_batch(pipeline: Pipeline, state: Progress, batch: int, samples: Sequence[Sample], out: Path) -> None:

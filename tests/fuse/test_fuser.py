@@ -29,6 +29,9 @@ def test_paragraphs_are_read(reply, paragraph):
 def test_a_reply_that_says_nothing_is_refused():
     with pytest.raises(ReplyFormatError):
         read_paragraph("...")
+    with pytest.raises(ReplyFormatError, match="holds the tag <caption>"):
+        read_paragraph("The caption: <caption> - A dog. (caption)")
+    assert read_paragraph("3 < 4 and <3") == "3 < 4 and <3"
 
 
 class Backend(FakeBackend):
@@ -70,7 +73,7 @@ def test_what_may_pass_is_not_final_and_what_will_not_is():
     assert "away" in down.reason
     assert not down.is_final
     silent = fuser(Backend(["...", "!"])).write([call("x")])[0]
-    assert (silent.reason, silent.is_final) == ("the fuser's reply says nothing", True)
+    assert (silent.reason, silent.is_final) == ("unreadable reply of the fuser: the reply says nothing", True)
     cut = fuser(Backend([Completion("", is_cut=True)] * 2)).write([call("x")])[0]
     assert cut.reason.startswith("cut at max_tokens")
     assert cut.is_final

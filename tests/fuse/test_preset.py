@@ -45,10 +45,16 @@ def test_every_prompt_is_used():
 
 
 def test_overrides_and_files_of_ones_own(tmp_path):
-    one = load_preset("fusecap", ["fuser.backend=litellm:x/y", "fuser.limits.dollars=5.0", "experts.caption.expert=references",
-                                  "experts.caption.params={}"])  # fmt: skip
-    # a mapping is laid over the old one, so that the captioner's model has to go by name
-    assert one.fuser["limits"]["dollars"] == 5.0
+    overrides = [
+        "fuser.backend=litellm:x/y",
+        "fuser.limits.dollars=5.0",
+        "experts.caption.expert=references",
+        "experts.objects=null",
+    ]
+    one = load_preset("fusecap", overrides)
+    assert one.fuser == {"backend": "litellm:x/y", "limits": {"dollars": 5.0}}
+    assert one.experts["caption"].params == {}  # those of the captioner went with it
+    assert list(one.experts) == ["caption", "colours", "attributes", "written"]
     mine = tmp_path / "mine.yaml"
     mine.write_text(f"extends: {FOLDER / 'blendcap.yaml'}\nverify: {{mode: flag}}\n")
     loaded = load_preset(str(mine))

@@ -217,6 +217,6 @@ def test_the_lab_learns_from_fused_paragraphs_with_its_truth(tmp_path):
     assert "scene" in splits["train"][0].meta
     assert "there is" in splits["validation"][0].paragraph
     assert lines == [f"lab: 2 train, 2 validation; the paragraphs of train are those of {rows}, which lacks 1 of 3"]
+    rows.write_text(json.dumps({"id": "other", "paragraph": "x"}) + "\n")
     with pytest.raises(ConfigError, match="has no paragraph of the 3 training images"):
-        rows.write_text(json.dumps({"id": "other", "paragraph": "x"}) + "\n")
         LabSource(paragraphs=str(rows)).load_splits(config.data)

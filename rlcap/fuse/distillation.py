@@ -1,7 +1,7 @@
 """Chat pairs from fused rows, by which a local model is taught to fuse: the distilled fuser of CapsFusion.
 
-A pair is what the fuser was told and the paragraph that remained after the verification. TRL trains on such a file as it is
-(`trl sft --dataset_name json`), and the result is a fuser again (`fuser: transformers:FOLDER`).
+A pair is what the fuser was told and the paragraph that remained after the verification. TRL trains on a folder with such a file as it is
+(`trl sft --dataset_name FOLDER`), and the result is a fuser again (`fuser: transformers:FOLDER`).
 """
 
 from __future__ import annotations

@@ -198,8 +198,9 @@ def test_a_photo_that_breaks_after_the_start_costs_only_itself(tmp_path):
 
 
 def test_the_page_shows_marks_statements_and_hostile_text_as_text(tmp_path, monkeypatch):
-    monkeypatch.setattr(Joiner, "invented", ". <script>alert(1)</script> flies.")
-    source, out = write_rows(tmp_path, 6), tmp_path / "fused.jsonl"
+    monkeypatch.setattr(Joiner, "invented", ". A <img src=x onerror=alert(1)> flies.")
+    references = ["a dog.", "<script>alert(1)</script> runs."]
+    source, out = write_rows(tmp_path, 6, references=references), tmp_path / "fused.jsonl"
     run(preset(verify={"mode": "drop"}, paper="<b>Paper</b>"), source, out, page_rows=3)
     page = FusionFiles(out).page.read_text()
     assert page.count("<article") == 3
@@ -207,6 +208,7 @@ def test_the_page_shows_marks_statements_and_hostile_text_as_text(tmp_path, monk
     assert "3 of 6 rows" in page
     assert page.count("<script>") == 1
     assert "&lt;script&gt;alert(1)" in page
+    assert "&lt;img src=x onerror" in page
     assert "&lt;b&gt;Paper" in page
     assert 'class="up"' in page
     assert 'class="down"' in page

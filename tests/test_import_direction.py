@@ -25,6 +25,8 @@ MAY_IMPORT = {
     "rlcap.probing": BASE | {"rlcap.scorers", "rlcap.algo", "rlcap.data", "rlcap.reward"},
     "rlcap.curate": BASE | {"rlcap.scorers", "rlcap.judge", "rlcap.algo", "rlcap.data", "rlcap.reward"},
     "rlcap.eval": BASE | {"rlcap.scorers", "rlcap.data", "rlcap.policy"},
+    "rlcap.experts": BASE | {"rlcap.scorers", "rlcap.judge", "rlcap.data", "rlcap.policy", "rlcap.eval"},
+    "rlcap.fuse": BASE | {"rlcap.scorers", "rlcap.judge", "rlcap.data", "rlcap.reward", "rlcap.eval", "rlcap.experts"},
     "rlcap.train": BASE
     | {
         "rlcap.scorers", "rlcap.judge", "rlcap.algo", "rlcap.data", "rlcap.policy", "rlcap.reward", "rlcap.feedback",
@@ -113,7 +115,7 @@ def test_recipes_stay_short():
         "rlcap", "rlcap.types", "rlcap.config.required", "rlcap.config.loading", "rlcap.data.batching", "rlcap.data.curriculum",
         "rlcap.cli.main", "rlcap.cli.doctor", "rlcap.lab.world.scene", "rlcap.lab.world.truth", "rlcap.lab.source",
         "rlcap.lab.assets", "rlcap.data.loading", "rlcap.data.bags", "rlcap.reward.base", "rlcap.reward.mix",
-        "rlcap.reward.cards", "rlcap.probing.perturbations", "rlcap.eval.summary", "rlcap.train.run_folder",
+        "rlcap.reward.cards", "rlcap.experts.running", "rlcap.experts.loading", "rlcap.fuse.run", "rlcap.fuse.distillation", "rlcap.probing.perturbations", "rlcap.eval.summary", "rlcap.train.run_folder",
     ],
 )  # fmt: skip
 def test_light_modules_import_nothing_heavy(module):

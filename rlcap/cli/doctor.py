@@ -38,6 +38,7 @@ OPTIONAL = {
     "vllm": ("train.use_vllm on GPUs", 'pip install -e ".[vllm]"'),
     "optuna": ("rlcap sweep --method bayes", 'pip install "rlcap[sweep]"'),
     "bitsandbytes": ("base models that are saved in 8 or 4 bits, on GPUs", "pip install bitsandbytes"),
+    "rapidocr_onnxruntime": ("the expert ocr of rlcap fuse", 'pip install -e ".[ocr]"'),
     "pytest": ("the tests", 'pip install -e ".[dev]"'),
 }
 """Package → (its purpose, the command that installs it)."""

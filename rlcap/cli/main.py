@@ -23,6 +23,7 @@ from rlcap.cli import (
     evaluate,
     explain,
     export,
+    fuse,
     grammar,
     init,
     lab,
@@ -52,6 +53,7 @@ the lab:
 
 your own data:
   rlcap bags mine captions.json --image-root photos --clip ViT-B-32 --pretrained laion2b_s34b_b79k --out bags.json
+  rlcap fuse captions.json --preset fusecap --out fused.jsonl    fuse what experts see in photos into paragraphs, to train on
   rlcap bags convert truematch/5.json --out bags.json      convert TrueMatch's bags into a bag file for data.bags, or back
   rlcap curate levels data.source=photos.jsonl --reward clip_score --out levelled.jsonl    write how good each caption is
 
@@ -151,6 +153,7 @@ def build_parser() -> argparse.ArgumentParser:
         explain,
         report,
         export,
+        fuse,
         sweep,
     ):
         part.add(commands)

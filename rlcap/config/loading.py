@@ -109,11 +109,14 @@ def _merge(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
     """Lay `new` over `old`, key by key.
 
     Two kinds of mappings are replaced as a whole: `curriculum`, whose forms exclude each other, and the parameters of a judge's backend
-    where its type changes. Another data source drops the `options` of the source that it replaces.
+    where its type changes. Another data source drops the `options` of the source that it replaces, and another expert the `params` of the
+    expert that it replaces.
     """
     merged = dict(old)
     if "source" in new and new["source"] != old.get("source"):
         merged.pop("options", None)
+    if "expert" in new and new["expert"] != old.get("expert"):
+        merged.pop("params", None)
     for key, value in new.items():
         before = merged.get(key)
         if (

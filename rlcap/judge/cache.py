@@ -10,7 +10,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -76,12 +76,18 @@ class ReplyCache:
 
     def put(self, key: str, reply: str) -> None:
         """Store a reply. Where two processes got a reply to the same request, the first one stays."""
+        self.put_all({key: reply})
+
+    def put_all(self, replies: Mapping[str, str]) -> None:
+        """Store replies by key, all of them or none; see `put`."""
         if self._memory is not None:
-            self._memory.setdefault(key, reply)
+            for key, reply in replies.items():
+                self._memory.setdefault(key, reply)
             return
+        rows = [(key, _storable(reply)) for key, reply in replies.items()]
         try:
             with self._connection() as connection:
-                connection.execute("INSERT OR IGNORE INTO replies (key, reply) VALUES (?, ?)", (key, _storable(reply)))
+                connection.executemany("INSERT OR IGNORE INTO replies (key, reply) VALUES (?, ?)", rows)
         except sqlite3.Error as error:  # such as a full disk
             raise self._unusable(error) from error
 

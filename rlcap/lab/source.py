@@ -22,6 +22,7 @@ from rlcap.config.schema import DataConfig
 from rlcap.data.source import Splits
 from rlcap.errors import ConfigError
 from rlcap.io.cache import cache_folder
+from rlcap.io.text import iter_log
 from rlcap.lab.controls import PHRASES, ask
 from rlcap.lab.truth import LabTruth
 from rlcap.lab.world.experts import fuse, run_experts
@@ -125,16 +126,18 @@ class LabSource:
     Args:
         prior_breaking: Number of images of a second test split, whose scenes break the lab's habits.
         questions: Whether each row asks about one of the things that its paragraph names (`control.question`).
+        paragraphs: A file of `rlcap fuse` whose paragraphs take the place of those of the training images. Training images without a
+            paragraph there are left out. None keeps the lab's own.
     """
 
     instruction = INSTRUCTION
     control_phrases = PHRASES
     truth = LabTruth()
 
-    def __init__(self, prior_breaking: int = 0, questions: bool = False) -> None:
+    def __init__(self, prior_breaking: int = 0, questions: bool = False, paragraphs: str | None = None) -> None:
         if prior_breaking < 0:
             raise ValueError(f"prior_breaking is a number of images, got {prior_breaking}")
-        self.prior_breaking, self.questions = prior_breaking, questions
+        self.prior_breaking, self.questions, self.paragraphs = prior_breaking, questions, paragraphs
 
     def load_splits(self, config: DataConfig) -> tuple[Splits, list[str]]:
         """Return the splits of the configured sizes, and a line that describes them."""
@@ -145,7 +148,13 @@ class LabSource:
             "prior_breaking": self.prior_breaking,
         }
         splits = {name: self._load(name, count, config.seed) for name, count in counts.items() if count}
-        return splits, [f"lab: {', '.join(f'{len(rows)} {name}' for name, rows in splits.items())}"]
+        note = ""
+        if self.paragraphs is not None and "train" in splits:
+            lacking = int(counts["train"] or 0) - len(splits["train"])
+            note = (
+                f"; the paragraphs of train are those of {self.paragraphs}, which lacks {lacking} of {counts['train']}"
+            )
+        return splits, [f"lab: {', '.join(f'{len(rows)} {name}' for name, rows in splits.items())}{note}"]
 
     def load_split(self, config: DataConfig, split: str, count: int) -> Splits:
         """Return `count` samples of a split.
@@ -163,10 +172,29 @@ class LabSource:
 
     def _load(self, split: str, count: int, seed: int) -> list[Sample]:
         samples = load_split(split, count, seed)
+        if self.paragraphs is not None and split == "train":
+            samples = _with_paragraphs(samples, Path(self.paragraphs))
         if not self.questions:
             return samples
         asked = [Control(question=ask(sample.id, sample.paragraph or "")) for sample in samples]
         return [replace(sample, control=control) for sample, control in zip(samples, asked, strict=True)]
+
+
+def _with_paragraphs(samples: Sequence[Sample], rows: Path) -> list[Sample]:
+    """Return the samples that a file of rows has a paragraph for, with this paragraph.
+
+    Raises:
+        ConfigError: The file is missing, or has no paragraph of any of the samples.
+    """
+    if not rows.is_file():
+        raise ConfigError(f"data.options.paragraphs: there is no file {rows}; `rlcap fuse` writes one")
+    paragraphs = {str(row.get("id")): row.get("paragraph") for row in iter_log(rows)}
+    found = [replace(one, paragraph=paragraphs[one.id]) for one in samples if paragraphs.get(one.id)]
+    if not found:
+        raise ConfigError(
+            f"data.options.paragraphs: {rows} has no paragraph of the {len(samples)} training images; fuse the same split and seed"
+        )
+    return found
 
 
 def load_split(split: str, count: int, seed: int = 0, cache: Path | None = None) -> list[Sample]:

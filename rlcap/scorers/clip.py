@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from rlcap.errors import ConfigError
@@ -198,6 +199,16 @@ class ClipScorer:
                 truncated[row] = cut[rows].any()
         empty = torch.tensor([not group for group in parts], dtype=torch.bool, device=self.device)
         return TextEmbeddings(torch.nn.functional.normalize(vectors, dim=-1), empty, truncated)
+
+    def embed_pictures(self, pictures: Sequence[Image.Image]) -> Tensor:
+        """Return (N, D) float32 unit vectors of N ≥ 1 pictures that are no files, such as crops. They are not cached."""
+        batches = []
+        with torch.inference_mode():
+            for start in range(0, len(pictures), self.batch_size):
+                part = pictures[start : start + self.batch_size]
+                pixels = torch.stack([self.preprocess(picture) for picture in part])
+                batches.append(self.model.encode_image(pixels.to(self.device), normalize=True).float())
+        return torch.cat(batches)
 
     def _encode_images(self, paths: list[str | os.PathLike]) -> Tensor:
         with ThreadPoolExecutor(min(4, len(paths))) as pool, torch.inference_mode():

@@ -12,22 +12,25 @@ from collections.abc import Mapping
 from importlib import resources
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import BaseLoader, ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from rlcap.eval.report.charts import swatch
 
 
-def render_page(template: str, context: Mapping[str, Any]) -> str:
+def render_page(template: str, context: Mapping[str, Any], package: str | None = None) -> str:
     """Return a page as HTML.
 
     Args:
         template: Name of the page's template, which extends `base.html.jinja`.
         context: Variables of the template. Texts are escaped.
+        package: The package in whose folder the template lies; None for the folder of this file.
     """
     files = resources.files("rlcap.eval") / "report"
+    loaders: list[BaseLoader] = [PackageLoader("rlcap.eval", "report")]
+    loaders += [PackageLoader(package, "")] if package else []
     environment = Environment(
-        loader=PackageLoader("rlcap.eval", "report"),
+        loader=ChoiceLoader(loaders),
         autoescape=True,  # captions are untrusted text
         undefined=StrictUndefined,
         trim_blocks=True,

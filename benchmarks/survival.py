@@ -32,6 +32,7 @@ from lab_runs import write_json
 
 ROOT = Path(__file__).resolve().parent.parent
 RECIPES = ("grpo", "ppo", "sft", "dpo")
+FAULTS = ("kills", "damages", "stops")
 COMMON = ["train.save_every=2", "data.options.prior_breaking=0"]
 RL = ["train.steps=6", "train.images_per_step=2", "train.captions_per_image=4", "train.micro_batch=4", "generation.max_new_tokens=24",
       "data.train=14", "data.validation=0", "data.test=7", "evaluation.every=100", "evaluation.panel=1"]  # fmt: skip
@@ -242,9 +243,9 @@ def make_pairs(work: Path) -> Path:
 
 
 def measure(
-    work: Path, recipes: Sequence[str], processes: Sequence[int], kills: int, seed: int
+    work: Path, recipes: Sequence[str], processes: Sequence[int], kills: int, seed: int, faults: Sequence[str] = FAULTS
 ) -> Iterator[list[Outcome]]:
-    """Inject every fault; yield the outcomes of one recipe on one number of processes at a time."""
+    """Inject the kinds of faults; yield the outcomes of one recipe on one number of processes at a time."""
     pairs = make_pairs(work)
     for recipe in recipes:
         for count in processes:
@@ -253,29 +254,31 @@ def measure(
             whole, start = runs.folder(), time.monotonic()
             runs.finish(whole)
             seconds = time.monotonic() - start
-            outcomes.append(kill_at_random(runs, whole, seconds, kills, rng))
-            report(outcomes[-1])
-            if count == 1:
-                for name, harm in DAMAGES.items():
-                    outcomes.append(damage(runs, whole, name, harm))
-                    report(outcomes[-1])
-                for fault in (full_disk, folder_in_use):
-                    outcomes.append(fault(runs))
-                    report(outcomes[-1])
+            if "kills" in faults:
+                outcomes.append(kill_at_random(runs, whole, seconds, kills, rng))
+                report(outcomes[-1])
+            for name, harm in DAMAGES.items() if count == 1 and "damages" in faults else ():
+                outcomes.append(damage(runs, whole, name, harm))
+                report(outcomes[-1])
+            for fault in (full_disk, folder_in_use) if count == 1 and "stops" in faults else ():
+                outcomes.append(fault(runs))
+                report(outcomes[-1])
             yield outcomes
 
 
 def merge(path: Path | None, kills: int, seed: int, outcomes: Sequence[Outcome]) -> list[dict[str, object]]:
-    """Return the rows of the file of results: `outcomes`, and what an earlier call measured of other recipes.
+    """Return the rows of the file of results: `outcomes`, and what an earlier call measured of other recipes and faults.
 
     Rows of another number of kills or of another seed are dropped, so that the table describes one experiment.
     """
     rows = [asdict(outcome) for outcome in outcomes]
-    measured = {(row["recipe"], row["processes"]) for row in rows}
+    measured = {(row["recipe"], row["processes"], row["fault"]) for row in rows}
     if path is not None and path.exists():
         before = json.loads(path.read_text(encoding="utf-8"))
         if (before["kills"], before["seed"]) == (kills, seed):
-            rows += [row for row in before["outcomes"] if (row["recipe"], row["processes"]) not in measured]
+            rows += [
+                row for row in before["outcomes"] if (row["recipe"], row["processes"], row["fault"]) not in measured
+            ]
     return sorted(rows, key=lambda row: (RECIPES.index(str(row["recipe"])), str(row["processes"])))
 
 
@@ -293,13 +296,22 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=20, help="runs that are killed, per recipe (default: %(default)s)")
     parser.add_argument("--recipes", nargs="+", choices=RECIPES, default=list(RECIPES))
     parser.add_argument("--processes", nargs="+", type=int, default=[1, 2], help="numbers of processes (default: 1 2)")
+    parser.add_argument(
+        "--faults",
+        nargs="+",
+        choices=FAULTS,
+        default=list(FAULTS),
+        help="kinds of faults (default: all); stops are faults that must stop a run",
+    )
     parser.add_argument("--seed", type=int, default=0, help="seed of the instants (default: %(default)s)")
     parser.add_argument("--json", type=Path, help="file for the results")
     options = parser.parse_args()
     print("| recipe × processes | fault | ended right | details |\n|---|---|---|---|")
     outcomes: list[Outcome] = []
     with tempfile.TemporaryDirectory(prefix="survival-") as work:
-        for part in measure(Path(work), options.recipes, options.processes, options.kills, options.seed):
+        for part in measure(
+            Path(work), options.recipes, options.processes, options.kills, options.seed, options.faults
+        ):
             outcomes += part  # written at once: hours of work must not depend on the last of them
             rows = merge(options.json, options.kills, options.seed, outcomes)
             write_json(options.json, kills=options.kills, seed=options.seed, outcomes=rows)

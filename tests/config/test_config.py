@@ -97,7 +97,7 @@ def test_overrides_are_read_as_yaml_with_or_without_dashes():
     assert config.model.adapter is None
     assert config.report_to == ["wandb"]
     assert config.mix["listener"].weight == 0.25
-    assert config.mix["listener"].params == {"own": 1.0}
+    assert config.mix["listener"].params == {"own": 0.6}
 
 
 def test_one_tracker_may_stand_without_brackets():
@@ -310,8 +310,8 @@ def test_a_mix_without_rewards_is_rejected():
 def test_values_without_effect_or_meaning_are_rejected():
     with pytest.raises(ConfigError, match=r"train.loss_type is 'dapa'; did you mean dapo"):
         checked("train.loss_type=dapa")
-    with pytest.raises(ConfigError, match=r"mix.length.normalize has no effect with train.aggregate=sum_then_center"):
-        checked("mix.length.normalize=batch", "train.aggregate=sum_then_center")
+    with pytest.raises(ConfigError, match=r"mix.listener.normalize has no effect with train.aggregate=sum_then_center"):
+        checked("mix.listener.normalize=batch", "train.aggregate=sum_then_center")
     with pytest.raises(ConfigError, match=r"mix.length.normalize has no effect with PPO"):
         load_config(PPOConfig, LAB, ["mix.length.normalize=batch"])
     checked("mix.length.normalize=batch")

@@ -169,7 +169,7 @@ def test_the_page_shows_the_words_of_the_last_common_step_side_by_side(tmp_path)
 def test_the_page_says_which_variant_to_choose_and_shows_charts_and_images(tmp_path):
     spread = np.linspace(-0.1, 0.1, 40)
     text = page(tmp_path, run(tmp_path / "a", 0.5 + spread), run(tmp_path / "b", 0.7 + spread, words=12.0))
-    assert "No variant is best at everything: b is clearly the most detailed" in text
+    assert "b is best at every goal, clearly in 1 of 2." in text
     assert text.count('class="plot scatter"') == 1
     assert "Length of captions" in text
     assert "Where b gains most, and where it loses most" in text

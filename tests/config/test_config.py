@@ -312,8 +312,8 @@ def test_values_without_effect_or_meaning_are_rejected():
         checked("train.loss_type=dapa")
     with pytest.raises(ConfigError, match=r"mix.listener.normalize has no effect with train.aggregate=sum_then_center"):
         checked("mix.listener.normalize=batch", "train.aggregate=sum_then_center")
-    with pytest.raises(ConfigError, match=r"mix.length.normalize has no effect with PPO"):
-        load_config(PPOConfig, LAB, ["mix.length.normalize=batch"])
+    with pytest.raises(ConfigError, match=r"mix.listener.normalize has no effect with PPO"):
+        load_config(PPOConfig, LAB, ["mix.listener.normalize=batch"])
     checked("mix.length.normalize=batch")
 
 

@@ -616,33 +616,6 @@ def survival_table() -> str:
     )
 
 
-def ends(row: Mapping[str, Any]) -> list[str]:
-    """Return the last step's values of a variant, each with its interval."""
-    return [estimate(values["end"], digits(metric)) for metric, values in row.items()]
-
-
-def credit_table() -> str:
-    """Return what the share of credit that goes to claims does."""
-    rows = results("credit")["share"]
-    head = ["λ", *(COLUMNS[m] for m in next(iter(rows.values())))]
-    return to_table(head, [[share, *ends(row)] for share, row in rows.items()])
-
-
-def judge_quality_table() -> str:
-    """Return what becomes of a run whose judge misreads more and more, without and with credit to claims."""
-    rows = results("credit")["misreads"]
-    head = ["misread", "credit to", *(COLUMNS[m] for m in next(iter(rows.values()))["claim"])]
-    names = {"caption": "captions", "claim": "claims"}
-    return to_table(
-        head,
-        [
-            [percent(float(share)), names[credit], *ends(row)]
-            for share, by_credit in rows.items()
-            for credit, row in by_credit.items()
-        ],
-    )
-
-
 BASELINES = {
     "base": "base without adapter",
     "sft": "maximum-likelihood adapter",
@@ -770,8 +743,6 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "seeds": seeds_table,
     "survival": survival_table,
     "baselines": baselines_table,
-    "credit": credit_table,
-    "judge_quality": judge_quality_table,
     "captioner": captioner_table,
     "verifier": verifier_table,
     "retrievers": retriever_table,

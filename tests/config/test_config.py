@@ -97,7 +97,7 @@ def test_overrides_are_read_as_yaml_with_or_without_dashes():
     assert config.model.adapter is None
     assert config.report_to == ["wandb"]
     assert config.mix["listener"].weight == 0.25
-    assert config.mix["listener"].params == {"own": 1.0}
+    assert config.mix["listener"].params == {"own": 0.6}
 
 
 def test_one_tracker_may_stand_without_brackets():
@@ -283,7 +283,7 @@ def test_maximum_likelihood_has_bounds_too(override, message):
 )
 def test_ppo_settings_have_bounds(overrides, message):
     with pytest.raises(ConfigError, match=message):
-        load_config(PPOConfig, LAB, overrides)
+        load_config(PPOConfig, LAB.with_name("lab_ppo.yaml"), overrides, defaults=LAB)
     require_complete(load_config(PPOConfig, LAB.with_name("lab_ppo.yaml"), ["train.kl_target=6"], defaults=LAB))
 
 
@@ -311,9 +311,9 @@ def test_values_without_effect_or_meaning_are_rejected():
     with pytest.raises(ConfigError, match=r"train.loss_type is 'dapa'; did you mean dapo"):
         checked("train.loss_type=dapa")
     with pytest.raises(ConfigError, match=r"mix.length.normalize has no effect with train.aggregate=sum_then_center"):
-        checked("mix.length.normalize=batch", "train.aggregate=sum_then_center")
+        checked("mix.listener.normalize=null", "mix.length.normalize=batch", "train.aggregate=sum_then_center")
     with pytest.raises(ConfigError, match=r"mix.length.normalize has no effect with PPO"):
-        load_config(PPOConfig, LAB, ["mix.length.normalize=batch"])
+        load_config(PPOConfig, LAB, ["mix.listener.normalize=null", "mix.length.normalize=batch"])
     checked("mix.length.normalize=batch")
 
 

@@ -11,6 +11,7 @@ from email.utils import parsedate_to_datetime
 from json import JSONDecodeError
 from typing import Literal
 
+from rlcap.config.redaction import redact_text
 from rlcap.errors import ServerReplyError
 from rlcap.judge.connections import chain_of
 
@@ -130,6 +131,5 @@ def redact(text: str, known: Sequence[str] | None = None) -> str:
     """
     for value in secrets_of_environment() if known is None else known:
         text = text.replace(value, "***")
-    text = re.sub(r"://[^/\s@]+@", "://***@", text)
-    text = re.sub(r"(?i)\b(bearer|api[-_ ]?key\S*?)([:=\s]+)['\"]?[\w.*-]{8,}", r"\1\2***", text)
-    return re.sub(r"\b(?:sk|pk|rk|hf|gsk|xai)[-_][\w*-]{6,}|\bAIza[\w-]{20,}", "***", text)
+    text = redact_text(text)
+    return re.sub(r"(?i)\b(bearer|api[-_ ]?key\S*?)([:=\s]+)['\"]?[\w.*-]{8,}", r"\1\2***", text)

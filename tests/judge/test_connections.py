@@ -189,4 +189,5 @@ def test_the_address_from_the_environment_is_part_of_the_name(engine, monkeypatc
 
 def test_an_address_loses_its_credentials():
     assert without_credentials("https://me:pw@judge.example/v1/") == "https://judge.example/v1"
+    assert without_credentials("https://me:p@w@judge.example/v1") == "https://judge.example/v1"
     assert without_credentials("https://judge.example/v1") == "https://judge.example/v1"

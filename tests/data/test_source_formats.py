@@ -166,6 +166,7 @@ def test_coco_ids_compare_as_numbers(folder):
     samples = load_samples(coco(folder, [139], [("000000000139", "A."), ("139", "B."), (139, "C.")]))
     assert texts(samples) == {"139": ("A.", "B.", "C.")}
     assert texts(load_samples(coco(folder, ["007", "x"], [(7, "A."), ("x", "B.")]))) == {"007": ("A.",), "x": ("B.",)}
+    assert texts(load_samples(coco(folder, [5, 10], [(5.0, "A."), ("10.0", "B.")]))) == {"5": ("A.",), "10": ("B.",)}
 
 
 def test_coco_annotations_without_an_image_are_counted_or_refused(folder):

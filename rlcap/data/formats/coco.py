@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from rlcap.errors import DataError
 
 MAX_ORPHANS = 0.5
 """Largest share of annotations whose image is not in the file. Where more refer to other images, the ids do not fit each other."""
+
+_WHOLE_NUMBER = re.compile(r"0*([0-9]+)(?:\.0*)?")
 
 
 def is_coco(data: Any) -> bool:
@@ -22,7 +25,8 @@ def is_coco(data: Any) -> bool:
 def read_coco(source: Path, data: Mapping[str, list[dict[str, Any]]]) -> Iterator[Row]:
     """Yield the row of each image with the captions of its annotations.
 
-    Ids are compared as numbers where they are numbers: 139, "139" and "000000000139" are one id.
+    Ids are compared as numbers where they are numbers: 139, "139", "000000000139" and 139.0, as pandas writes a column with gaps, are
+    one id.
 
     Raises:
         DataError: An annotation has no caption, or more than half of the annotations refer to no image of the file.
@@ -60,5 +64,6 @@ def read_coco(source: Path, data: Mapping[str, list[dict[str, Any]]]) -> Iterato
 
 
 def _comparable(id: Any) -> str:
-    text = str(id).strip()
-    return str(int(text)) if text.isascii() and text.isdigit() and len(text) < 100 else text
+    text = str(int(id) if isinstance(id, float) and id.is_integer() else id).strip()
+    number = _WHOLE_NUMBER.fullmatch(text)
+    return number[1] if number else text

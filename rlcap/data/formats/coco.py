@@ -32,7 +32,7 @@ def read_coco(source: Path, data: Mapping[str, list[dict[str, Any]]]) -> Iterato
         DataError: An annotation has no caption, or more than half of the annotations refer to no image of the file.
     """
     captions: dict[str, list[Any]] = {}
-    ids = {_comparable(image["id"]) for image in data["images"] if image.get("id") is not None}
+    ids = {comparable_id(image["id"]) for image in data["images"] if image.get("id") is not None}
     orphans: list[tuple[int, Any]] = []
     for number, annotation in enumerate(data["annotations"], 1):
         if "caption" not in annotation:
@@ -41,7 +41,7 @@ def read_coco(source: Path, data: Mapping[str, list[dict[str, Any]]]) -> Iterato
             detail = f"the annotation has no image_id, only {', '.join(annotation)}"
             yield Row(f"annotation {number}", problem=BadRowError("no image_id", str(source), detail))
             continue
-        id = _comparable(annotation["image_id"])
+        id = comparable_id(annotation["image_id"])
         if id not in ids:
             orphans.append((number, annotation["image_id"]))
         captions.setdefault(id, []).append(annotation["caption"])
@@ -56,14 +56,15 @@ def read_coco(source: Path, data: Mapping[str, list[dict[str, Any]]]) -> Iterato
             detail = f"the image has no id, only {', '.join(image)}, but annotations refer to images by their id"
             yield Row(f"image number {number}", problem=BadRowError("no id", str(source), detail))
             continue
-        references = captions.get(_comparable(image["id"]), ())
+        references = captions.get(comparable_id(image["id"]), ())
         yield Row(f"image {image['id']}", image["id"], image.get("file_name"), references, control=image.get("control"))
     for number, image_id in orphans:
         detail = f"its image_id {image_id!r} is the id of no image of the file"
         yield Row(f"annotation {number}", problem=BadRowError("annotation without image", str(source), detail))
 
 
-def _comparable(id: Any) -> str:
+def comparable_id(id: Any) -> str:
+    """Return an id in the form in which two spellings of one number are equal."""
     text = str(int(id) if isinstance(id, float) and id.is_integer() else id).strip()
     number = _WHOLE_NUMBER.fullmatch(text)
     return number[1] if number else text

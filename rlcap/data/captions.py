@@ -163,7 +163,7 @@ def name_as_in(rows: Sequence[Mapping[str, Any]], ids: Iterable[str]) -> list[di
         of_number[comparable_id(id)].append(id)
     named = []
     for row in rows:
-        same = of_number.get(comparable_id(row["sample_id"]), ())
+        same = of_number.get(comparable_id(row["sample_id"]), [])
         is_other = str(row["sample_id"]) not in known and len(same) == 1
         named.append({**row, "sample_id": same[0]} if is_other else dict(row))
     return named

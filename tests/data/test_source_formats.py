@@ -32,8 +32,9 @@ def test_csv_with_a_line_per_caption(folder):
     assert samples[0].meta == {"licence": "3"}
 
 
-def test_tsv_with_other_names(folder):
-    source = folder / "rows.tsv"
+@pytest.mark.parametrize("name", ["rows.tsv", "ROWS.TSV"])
+def test_tsv_with_other_names(folder, name):
+    source = folder / name
     source.write_text("file_name\tcaption\na.png\tA dog, sitting.\nb.png\t[not a list\n")
     with pytest.raises(DataError, match=r"no column 'image', only file_name, caption; .*data\.columns\.image=NAME"):
         load_samples(source)

@@ -18,12 +18,16 @@ FORMATS = ("SSC", "DSC", "DSC+", "AFC")
 
 
 def says_something(text: str) -> bool:
-    """Return whether a text has a letter or a digit, in any script.
+    """Return whether a text has a letter or a digit that is visible, in any script.
 
-    "", "...", "!?" and a zero-width space say nothing. A caption of that kind counts as the empty caption everywhere, and a reference
-    of that kind as none: otherwise a scorer that embeds punctuation pays for it.
+    "", "...", "!?", a zero-width space and Hangul fillers say nothing. A caption of that kind counts as the empty caption everywhere,
+    and a reference of that kind as none: otherwise a scorer that embeds punctuation pays for it.
     """
-    return any(character.isalnum() for character in text)
+    return any(character.isalnum() and character not in _FILLERS for character in text)
+
+
+_FILLERS = "\u115f\u1160\u3164\uffa0"
+"""The characters that Unicode counts as letters, and that stand for an absent one and are never shown."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,9 +73,11 @@ def _crosscheck(options: argparse.Namespace) -> None:
     print("| captions | objects | doubted | captions with a doubted object |\n|---|---|---|---|")
     for path, values in table.items():
         share = values["captions_with_a_doubted_object"]
+        has_interval = math.isfinite(share["low"])  # one image has none
+        interval = f"[{share['low']:.3f}, {share['high']:.3f}]" if has_interval else "(one image has no interval)"
         print(
             f"| {path} ({values['captions']}) | {values['objects']} | {values['doubted_objects']} | "
-            f"{share['mean']:.3f} [{share['low']:.3f}, {share['high']:.3f}] |"
+            f"{share['mean']:.3f} {interval} |"
         )
     print("95 % intervals over images")
     if alone:

@@ -151,7 +151,7 @@ def evaluate_captions(path: Path, config: GRPOConfig, split: str, rewards: Seque
     """
     import torch
 
-    from rlcap.data.captions import read_captions
+    from rlcap.data.captions import name_as_in, read_captions
     from rlcap.data.source import instruction_for, load_all, load_splits
     from rlcap.errors import CaptionsError
     from rlcap.eval.captions_file import metric_values
@@ -164,6 +164,7 @@ def evaluate_captions(path: Path, config: GRPOConfig, split: str, rewards: Seque
     splits = {"all": load_all(config.data)} if split == "all" else load_splits(config.data)[0]
     if split not in splits:
         raise CaptionsError(f"--split {split}: the configured data has {', '.join(splits)}")
+    rows = name_as_in(rows, [sample.id for sample in splits[split]])
     captions = {str(row["sample_id"]): row["caption"] for row in rows}
     if len(captions) < len(rows) or not rows:
         raise CaptionsError(

@@ -94,7 +94,7 @@ def score_captions(path: Path, config: GRPOConfig) -> MixScores:
     import torch
 
     from rlcap.config.schema import mix_entries
-    from rlcap.data.captions import read_captions, to_batch
+    from rlcap.data.captions import name_as_in, read_captions, to_batch
     from rlcap.data.source import NO_SOURCE, instruction_for, load_all
     from rlcap.errors import CaptionsError, ConfigError
     from rlcap.reward.mix import RewardMix, resolve_reward
@@ -109,6 +109,7 @@ def score_captions(path: Path, config: GRPOConfig) -> MixScores:
         raise ConfigError(f"{NO_SOURCE}, or put {' and '.join(missing)} into the rows of the captions file")
     if config.data.source and not all(row.get("image") and row.get("references") for row in rows):
         known = {sample.id: sample for sample in load_all(config.data)}
+        rows = name_as_in(rows, known)
         if unknown := [row["sample_id"] for row in rows if str(row["sample_id"]) not in known and not row.get("image")]:
             raise CaptionsError(
                 f"{path}: the images of {len(unknown)} captions are not in the configured data, such as {unknown[0]!r}; add "

@@ -12,10 +12,12 @@ import csv
 import difflib
 import io
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rlcap.data.formats.coco import comparable_id
 from rlcap.errors import CaptionsError
 from rlcap.io.text import read_json, read_rows, read_text
 from rlcap.types import Control, RewardBatch, Sample
@@ -144,6 +146,27 @@ KEYS: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
     "distractor_images": ("a list of paths", _is_list_of_texts),
 }
 """What a row may say of its image: key → what it must be."""
+
+
+def name_as_in(rows: Sequence[Mapping[str, Any]], ids: Iterable[str]) -> list[dict[str, Any]]:
+    """Return the rows with the ids of the data, where a row's id is the same number in another spelling.
+
+    COCO's results name an image 139 that the data may call "000000000139". Ids of the data that are one number are left alone.
+
+    Args:
+        rows: Rows with `sample_id`.
+        ids: The ids of the data.
+    """
+    known = set(ids)
+    of_number: defaultdict[str, list[str]] = defaultdict(list)
+    for id in sorted(known):
+        of_number[comparable_id(id)].append(id)
+    named = []
+    for row in rows:
+        same = of_number.get(comparable_id(row["sample_id"]), [])
+        is_other = str(row["sample_id"]) not in known and len(same) == 1
+        named.append({**row, "sample_id": same[0]} if is_other else dict(row))
+    return named
 
 
 def references_of(row: Mapping[str, Any]) -> tuple[str, ...]:

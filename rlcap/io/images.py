@@ -243,7 +243,8 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     remains dark. Transparent parts lie over white in every mode.
 
     Raises:
-        ValueError: A floating-point image has values outside [0, 1], which do not tell what white is.
+        ValueError: The values do not tell what white is: those of a floating-point image lie outside [0, 1], those of a
+            32-bit image outside 16 bits, or none is a number.
     """
     if image.mode.startswith("I") or image.mode == "F":
         return _grey_to_rgb(image)
@@ -259,6 +260,8 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 def _grey_to_rgb(image: Image.Image) -> Image.Image:
     """Return an image of 16 or 32 bits of grey, or of floating-point grey, as RGB."""
     values = np.asarray(image, dtype=np.float32)
+    if not np.isfinite(values).any():
+        raise ValueError("none of the values of this image is a number; save it again")
     if image.mode == "F":
         values = np.nan_to_num(values, nan=0.0, posinf=np.inf, neginf=-np.inf)
         low, high = float(values.min(initial=0)), float(values.max(initial=0))
@@ -269,7 +272,13 @@ def _grey_to_rgb(image: Image.Image) -> Image.Image:
             )
         white = 1.0
     else:
-        white = 65535.0  # Pillow opens 16-bit files as I;16 or I; larger values of a 32-bit file are white
+        white = 65535.0  # Pillow opens 16-bit files as I;16 or I
+        low, high = float(values.min()), float(values.max())
+        if low < 0 or high > white:
+            raise ValueError(
+                f"an image of more than 8 bits must have values from 0 to {white:g}, this one has {low:g} to {high:g}; save it "
+                "with 8 or 16 bits"
+            )
     grey = np.rint(values.clip(0, white) * (255 / white)).astype(np.uint8)
     if (hidden := image.info.get("transparency")) is not None and not isinstance(hidden, bytes | tuple):
         grey[values == hidden] = 255

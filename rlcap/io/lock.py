@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
 import socket
+import warnings
 from pathlib import Path
 from typing import IO
 
@@ -14,6 +16,8 @@ from rlcap.io.atomic import storage_errors
 
 LOCK = ".lock"
 """Name of the file in a locked folder that says who holds it."""
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
+"""Error numbers of file systems that know no locks, such as Lustre without its option `flock`."""
 
 
 class FolderLock:
@@ -25,6 +29,8 @@ class FolderLock:
     Args:
         folder: The folder, which must exist.
         what: What the folder is, for the message, such as "the run".
+
+    Some network file systems know no locks. A warning then says that a second process would not be noticed.
 
     Raises:
         LockedError: Another process holds the lock; the message names its process number and host.
@@ -43,6 +49,15 @@ class FolderLock:
             raise LockedError(
                 f"{what} in {folder} is in use by {holder}; wait for its end, stop it, or choose another output_dir"
             ) from error
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                file.close()
+                raise
+            warnings.warn(
+                f"{folder} lies on a file system without locks ({error.strerror}): start no second process there, since it "
+                "would not be refused",
+                stacklevel=2,
+            )
         file.truncate(0)
         file.write(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}))
         file.flush()

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import functools
 import importlib
-import re
 import urllib.parse
 import urllib.request
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
+from rlcap.config.redaction import hide_credentials
 from rlcap.errors import ServerReplyError
 
 MAX_REPLY_BYTES = 4 * 2**20
 """Largest reply of a server in bytes. A verdict has some hundred; the longest chains of thought have some hundred thousand."""
 _LOCAL = ("localhost", "127.0.0.1", "[::1]", "0.0.0.0")
-_CREDENTIALS = re.compile(r"(?<=://)[^/\s@]+@")
 
 
 def client_options() -> dict[str, Any]:
@@ -34,7 +33,7 @@ def client_options() -> dict[str, Any]:
 
 def without_credentials(address: str) -> str:
     """Return an address without a name and password in it, and without a slash at its end."""
-    return _CREDENTIALS.sub("", address).rstrip("/")
+    return hide_credentials(address).rstrip("/")
 
 
 def proxy_hint(address: str | None) -> str:

@@ -11,6 +11,7 @@ from email.utils import parsedate_to_datetime
 from json import JSONDecodeError
 from typing import Literal
 
+from rlcap.config.redaction import redact_text
 from rlcap.errors import ServerReplyError
 from rlcap.judge.connections import chain_of
 
@@ -20,7 +21,7 @@ _SECRET_NAME = re.compile(r"(^|_)(API_?KEY|KEY|TOKEN|SECRET|PASSWORD)S?($|_)", r
 # The request was refused for its content and not for how it was made: the request of the next caption may pass.
 _CONTENT_REFUSED = re.compile(
     r"content[ _-]?(filter|policy|management)|contentpolicy|safety system|contextwindow|context[ _]?(length|window)"
-    r"|too (long|large)|maximum.{0,20}(length|tokens)",
+    r"|too (long|large)|maximum.{0,20}(length|tokens)|image_parse_error|invalid[_ ]image|process[_ ]image|image dimensions",
     re.IGNORECASE,
 )
 _OUT_OF_QUOTA = re.compile(r"insufficient_quota|exceeded your current quota")  # waiting does not help
@@ -71,7 +72,7 @@ def classify(error: BaseException) -> FailureKind:
         return "fatal" if _OUT_OF_QUOTA.search(text) else "busy"
     if status in (408, 409, 425) or (status is not None and status >= 500):
         return "transient"
-    if status in (413, 422) or (status == 400 and _CONTENT_REFUSED.search(text)):
+    if status in (413, 422, 451) or (status == 400 and _CONTENT_REFUSED.search(text)):
         return "refused"
     if status is not None and status >= 300:
         return "fatal"
@@ -79,6 +80,8 @@ def classify(error: BaseException) -> FailureKind:
         status is not None and 200 <= status < 300
     ):
         return "transient"  # an answer with status 200 that the client can't read is the server's fault
+    if isinstance(error, RecursionError) or (isinstance(error, ValueError) and "integer string conversion" in text):
+        return "transient"  # JSON that is nested too deeply, or that holds a number of more than 4,300 digits
     if "RateLimit" in type(error).__name__:
         return "busy"
     return "transient" if _TRANSIENT_NAME.search(type(error).__name__) else "fatal"
@@ -130,6 +133,5 @@ def redact(text: str, known: Sequence[str] | None = None) -> str:
     """
     for value in secrets_of_environment() if known is None else known:
         text = text.replace(value, "***")
-    text = re.sub(r"://[^/\s@]+@", "://***@", text)
-    text = re.sub(r"(?i)\b(bearer|api[-_ ]?key\S*?)([:=\s]+)['\"]?[\w.*-]{8,}", r"\1\2***", text)
-    return re.sub(r"\b(?:sk|pk|rk|hf|gsk|xai)[-_][\w*-]{6,}|\bAIza[\w-]{20,}", "***", text)
+    text = redact_text(text)
+    return re.sub(r"(?i)\b(bearer|api[-_ ]?key\S*?)([:=\s]+)['\"]?[\w.*-]{8,}", r"\1\2***", text)

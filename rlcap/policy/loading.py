@@ -248,8 +248,14 @@ def load_policy(config: ModelConfig) -> Policy:
         ):
             model = PeftModel.from_pretrained(model, adapter, is_trainable=True)
             # `from_pretrained` only warns of missing weights; loading them again says which there are.
-            missing = model.load_adapter(adapter, "default", is_trainable=True).missing_keys
-        _check_complete("model.adapter", config.adapter, missing, config.allow_missing_weights)
+            result = model.load_adapter(adapter, "default", is_trainable=True)
+        _check_complete("model.adapter", config.adapter, result.missing_keys, config.allow_missing_weights)
+        if result.unexpected_keys:
+            names = sorted(result.unexpected_keys)
+            raise ConfigError(
+                f"model.adapter {config.adapter} has {len(names)} tensors that model.base {config.base} has no place for, such as "
+                f"{names[0]}: it was trained on another base; name that base, or another adapter"
+            )
         own_base = model.peft_config["default"].base_model_name_or_path
         if own_base and os.path.isdir(own_base):
             model.peft_config["default"].base_model_name_or_path = os.path.abspath(own_base)

@@ -30,6 +30,9 @@ from rlcap.judge.usage import UsageStats
 from rlcap.reward.trl_adapter import NEEDS, to_reward_batch
 from rlcap.types import RewardBatch, Score
 
+_LARGEST = 3.4e38
+"""Largest value of a score: rewards become advantages in single precision, where a larger one is infinite."""
+
 
 @dataclass(frozen=True, slots=True)
 class RewardOutput:
@@ -147,6 +150,8 @@ class Reward:
                         f"{self.name} gave a span that ends at {span.end}, but the caption has {len(caption)} characters; spans "
                         "count characters of the caption as it was passed"
                     )
+            if score.value is not None and abs(score.value) > _LARGEST:
+                raise ValueError(f"{self.name} gave {score.value:g}, more than single precision holds; scale the value")
             if score.value is not None and not low - slack <= score.value <= high + slack:
                 raise ValueError(
                     f"{self.name} gave {score.value:g}, outside its range [{low:g}, {high:g}]; correct the value or the range"

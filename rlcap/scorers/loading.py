@@ -47,7 +47,38 @@ def explain_load_errors(
         raise ConfigError(f"{what} {name!r}{absent} can't be loaded: {reason:.300}; {fix}") from error
 
 
-def load_text_model(kind: Any, path_or_name: str, device: str, what: str, fix: str) -> tuple[Any, Any]:
+def load_complete_model(
+    kind: Any, folder: str, what: str, name: str, optional: tuple[str, ...] = (), **options: Any
+) -> Any:
+    """Load a model of transformers whose file holds all its weights.
+
+    transformers fills weights that the file lacks with random numbers and only warns, for instance the classifier of an NLI
+    model where a plain encoder was named. Then the scorer's values mean nothing.
+
+    Args:
+        kind: one of transformers' Auto classes.
+        folder: the resolved folder or hub name.
+        what: the configuration's key, or the kind of model.
+        name: the folder or hub name as the user wrote it.
+        optional: parts of names of weights that may be missing, because the scorer doesn't use them.
+        **options: further options of `from_pretrained`.
+
+    Raises:
+        ConfigError: weights are missing.
+    """
+    model, info = kind.from_pretrained(folder, output_loading_info=True, trust_remote_code=False, **options)
+    missing = sorted(key for key in info["missing_keys"] if not any(part in key for part in optional))
+    if missing:
+        raise ConfigError(
+            f"{what} {name!r} lacks {len(missing)} tensors, such as {missing[0]}, which would be filled with random numbers: "
+            "the file is incomplete, or it belongs to a model of another kind"
+        )
+    return model
+
+
+def load_text_model(
+    kind: Any, path_or_name: str, device: str, what: str, fix: str, optional: tuple[str, ...] = ()
+) -> tuple[Any, Any]:
     """Load a model in float32 with its tokenizer; safetensors only, and no code of a hub repository is run.
 
     Args:
@@ -56,18 +87,21 @@ def load_text_model(kind: Any, path_or_name: str, device: str, what: str, fix: s
         device: device of the model.
         what: as for `explain_load_errors`.
         fix: as for `explain_load_errors`.
+        optional: as for `load_complete_model`.
 
     Returns:
         The model and its tokenizer.
 
     Raises:
-        ConfigError: the model does not exist.
+        ConfigError: the model does not exist, or weights are missing.
     """
     import torch
     from transformers import AutoTokenizer
 
     folder = resolve_address(str(path_or_name))
     with explain_load_errors(what, str(path_or_name), fix):
-        model = kind.from_pretrained(folder, use_safetensors=True, trust_remote_code=False, dtype=torch.float32)
+        model = load_complete_model(
+            kind, folder, what, str(path_or_name), optional, use_safetensors=True, dtype=torch.float32
+        )
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     return model.to(device), tokenizer

@@ -9,7 +9,7 @@ import torch
 from PIL.Image import Image
 
 from rlcap.io.addresses import resolve_address
-from rlcap.scorers.loading import explain_load_errors
+from rlcap.scorers.loading import explain_load_errors, load_complete_model
 from rlcap.scorers.text.batches import replace_lone_surrogates
 
 
@@ -40,7 +40,7 @@ class PreferenceScorer:
         with explain_load_errors(
             "preference model", path_or_name, "give a folder or hub name: yuvalkirstain/PickScore_v1"
         ):
-            model = AutoModel.from_pretrained(folder, use_safetensors=True, trust_remote_code=False)
+            model = load_complete_model(AutoModel, folder, "preference model", path_or_name, use_safetensors=True)
             loaded_processor = AutoProcessor.from_pretrained(processor or folder, trust_remote_code=False)
         return cls(model.to(device), loaded_processor)
 

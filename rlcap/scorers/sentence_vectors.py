@@ -34,7 +34,7 @@ class SentenceEncoder:
         from transformers import AutoModel
 
         fix = "give a folder or hub name: sentence-transformers/all-mpnet-base-v2"
-        return cls(*load_text_model(AutoModel, path_or_name, device, "sentence encoder", fix))
+        return cls(*load_text_model(AutoModel, path_or_name, device, "sentence encoder", fix, ("pooler",)))
 
     @torch.inference_mode()
     def vectors(self, texts: Sequence[str]) -> Tensor:

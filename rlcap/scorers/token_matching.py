@@ -110,7 +110,7 @@ class TokenMatchingScorer:
         from transformers import AutoModel
 
         fix = "give the folder or hub name of a text encoder"
-        return cls(*load_text_model(AutoModel, path_or_name, device, "encoder", fix), **options)
+        return cls(*load_text_model(AutoModel, path_or_name, device, "encoder", fix, ("pooler",)), **options)
 
     @classmethod
     def from_nli(cls, nli: Any, **options: Any) -> TokenMatchingScorer:

@@ -16,7 +16,7 @@ from PIL.Image import Image
 
 from rlcap.errors import ConfigError
 from rlcap.io.addresses import resolve_address
-from rlcap.scorers.loading import explain_load_errors
+from rlcap.scorers.loading import explain_load_errors, load_complete_model
 from rlcap.scorers.text.batches import replace_lone_surrogates
 
 YES_TEXTS = ("Yes", "yes", " Yes", " yes")
@@ -60,10 +60,12 @@ class YesProbabilityScorer:
         with explain_load_errors(
             "vision-language model", path_or_name, "give the folder or hub name of a chat vision-language model"
         ):
-            model: Any = AutoModelForImageTextToText.from_pretrained(
+            model = load_complete_model(
+                AutoModelForImageTextToText,
                 folder,
+                "vision-language model",
+                path_or_name,
                 use_safetensors=True,
-                trust_remote_code=False,
                 dtype=dtype or ("float32" if device == "cpu" else "auto"),
             )
             processor = AutoProcessor.from_pretrained(folder, trust_remote_code=False)

@@ -21,6 +21,7 @@ from rlcap.io.text import read_json
 
 STATE = "rlcap_state.json"
 """Last file of a checkpoint."""
+_TRAINER_STATE = "trainer_state.json"
 _NAME = re.compile(r"checkpoint-(\d{1,12})")
 
 
@@ -103,6 +104,9 @@ def find_damage(checkpoint: Path) -> str | None:
             return f"its {name} can't be read ({error.strerror})"
         if checksum != expected["sha256"]:
             return f"its {name} is damaged: its sha256 is not the recorded one"
+    state = read_json(checkpoint / _TRAINER_STATE) if _TRAINER_STATE in files else {}
+    if isinstance(state, dict) and (held := state.get("global_step", step_of(checkpoint))) != step_of(checkpoint):
+        return f"it holds the state of step {held}"
     return None
 
 

@@ -47,9 +47,14 @@ def build_evaluator(
         device: Device of the metric models, such as `cuda`.
 
     Raises:
-        ConfigError: There is no split besides `train`.
+        ConfigError: There is no split besides `train`, or no retriever is named.
     """
     wanted = config.evaluation
+    if not wanted.retriever:
+        raise ConfigError(
+            "evaluation.retriever is empty: name an open_clip model that no reward uses, for instance "
+            "evaluation.retriever=ViT-B-32 evaluation.retriever_pretrained=laion2b_s34b_b79k"
+        )
     if not splits.keys() - {"train"}:
         raise ConfigError(
             "no images are held out, so there is nothing to evaluate on: set data.test (and data.validation) above 0"

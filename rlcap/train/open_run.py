@@ -26,9 +26,11 @@ from rlcap.config.supervised import DPOConfig, SFTConfig
 from rlcap.data.control import Instruction
 from rlcap.data.source import load_instruction, load_splits
 from rlcap.errors import DataError
+from rlcap.policy.captioner import unwrap_model
 from rlcap.policy.loading import Policy
 from rlcap.policy.unusable_images import find_unusable
 from rlcap.train.callbacks import Interrupt, MetricsFile, Progress, RunFolderInit
+from rlcap.train.changed_settings import describe_changes
 from rlcap.train.checkpoints import step_of
 from rlcap.train.clock import Clock
 from rlcap.train.run_folder import RunFolder
@@ -159,8 +161,9 @@ class OpenRun:
             Whether the run reached its last step. An interrupted run does not, nor does a run whose budget is exhausted.
         """
         self.facts["precision"] = trainer.accelerator.mixed_precision
+        self.facts["dtype"] = str(unwrap_model(trainer.model).dtype).removeprefix("torch.")
         if self.checkpoint:
-            self.folder.check_precision(self.facts["precision"])
+            self.folder.check_precision(self.facts["precision"], self.facts["dtype"])
         trainer.train(resume_from_checkpoint=str(self.checkpoint) if self.checkpoint else None)
         trainer.check_weights()
         save_tuned(trainer, processor, self.folder.adapter)
@@ -198,4 +201,6 @@ def open_run(config: GRPOConfig | SFTConfig | DPOConfig, recipe: str, started: f
         say("\n".join([*folder.passed_over, ""]) if folder.passed_over else "")
         say(f"resuming from {checkpoint or 'the beginning, because there is no complete checkpoint yet'}")
         folder.check_same_run(recipe, config.train.seed)
+        if changes := describe_changes(folder.root / "config.yaml", config):
+            say("settings that differ from those of the run so far:\n" + "\n".join(f"  {line}" for line in changes))
     return OpenRun(recipe, config, state, folder, checkpoint, Clock(folder, started))

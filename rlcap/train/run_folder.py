@@ -220,11 +220,12 @@ class RunFolder:
                     "section data of its config.yaml, or another output_dir"
                 )
 
-    def check_precision(self, precision: str) -> None:
+    def check_precision(self, precision: str, dtype: str) -> None:
         """Check that a resumed run computes in the precision in which it was started.
 
         Args:
             precision: accelerate's mixed precision: no, bf16 or fp16.
+            dtype: Data type of the weights of the base, such as bfloat16.
 
         Raises:
             ConfigError: The precision is another one, so that the run would go on with other numbers.
@@ -234,6 +235,11 @@ class RunFolder:
             raise ConfigError(
                 f"{self.root} was started with mixed precision {before!r}, this session has {precision!r}; start it in the "
                 f"same way, for instance by accelerate launch --mixed_precision {before}"
+            )
+        before = self.facts().get("dtype", dtype)
+        if before != dtype:
+            raise ConfigError(
+                f"{self.root} was started with a base in {before}, in this session it is in {dtype}; set model.dtype={before}"
             )
 
     def begin(

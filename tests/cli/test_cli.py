@@ -257,6 +257,11 @@ def test_cocos_results_are_scored_and_measured_whole_with_values_per_caption(tmp
     assert measured[0]["metrics"]["mean_words"] == 4
     found = json.loads(numbers.read_text())
     assert found["captions"] == 6
+    padded = "".join(json.dumps({**row, "id": f"{row['id']:012d}"}) + "\n" for row in rows)
+    (tmp_path / "rows.jsonl").write_text(padded)  # the results name an image 3 and the data "000000000003"
+    assert cli.main(line) == 0
+    assert cli.main(["score", str(tmp_path / "results.json"), "--config", str(mix), data[0]]) == 0
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert found["metrics"]["mean_words"]["mean"] == 4
     (tmp_path / "table.csv").write_text(
         "sample_id,caption\n" + "".join(f'{i},"=a picture, number {i}."\n' for i in range(6))

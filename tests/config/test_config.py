@@ -283,7 +283,7 @@ def test_maximum_likelihood_has_bounds_too(override, message):
 )
 def test_ppo_settings_have_bounds(overrides, message):
     with pytest.raises(ConfigError, match=message):
-        load_config(PPOConfig, LAB, overrides)
+        load_config(PPOConfig, LAB.with_name("lab_ppo.yaml"), overrides, defaults=LAB)
     require_complete(load_config(PPOConfig, LAB.with_name("lab_ppo.yaml"), ["train.kl_target=6"], defaults=LAB))
 
 
@@ -310,10 +310,10 @@ def test_a_mix_without_rewards_is_rejected():
 def test_values_without_effect_or_meaning_are_rejected():
     with pytest.raises(ConfigError, match=r"train.loss_type is 'dapa'; did you mean dapo"):
         checked("train.loss_type=dapa")
-    with pytest.raises(ConfigError, match=r"mix.listener.normalize has no effect with train.aggregate=sum_then_center"):
-        checked("mix.listener.normalize=batch", "train.aggregate=sum_then_center")
-    with pytest.raises(ConfigError, match=r"mix.listener.normalize has no effect with PPO"):
-        load_config(PPOConfig, LAB, ["mix.listener.normalize=batch"])
+    with pytest.raises(ConfigError, match=r"mix.length.normalize has no effect with train.aggregate=sum_then_center"):
+        checked("mix.listener.normalize=null", "mix.length.normalize=batch", "train.aggregate=sum_then_center")
+    with pytest.raises(ConfigError, match=r"mix.length.normalize has no effect with PPO"):
+        load_config(PPOConfig, LAB, ["mix.listener.normalize=null", "mix.length.normalize=batch"])
     checked("mix.length.normalize=batch")
 
 

@@ -114,6 +114,25 @@ def test_secrets_are_hidden_and_nothing_else_is():
     }
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "shown"),
+    [
+        ("password", 12345678, HIDDEN),
+        ("tokens", 10_000, 10_000),
+        ("token", None, None),
+        ("openaiApiKey", "abc", HIDDEN),
+        ("api_keys", {"openai": ["abc"], "azure": 7}, {"openai": [HIDDEN], "azure": HIDDEN}),
+        ("auth", "name:pw", HIDDEN),
+        ("base_url", "http://name:p@ss@host/v1", "http://***@host/v1"),
+        ("base_url", "https://host/v1?api-version=3&api_key=abc#x", "https://host/v1?api-version=3&api_key=***#x"),
+        ("base_url", "https://host/mail?to=a@b", "https://host/mail?to=a@b"),
+        ("note", "ghp_abcdefgh1234 and eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.x-y", "*** and ***"),
+    ],
+)
+def test_secrets_of_every_form_are_hidden(key, value, shown):
+    assert redact_values({"params": {key: value}}) == {"params": {key: shown}}
+
+
 def test_a_written_configuration_holds_no_key_and_works_from_another_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "models" / "base").mkdir(parents=True)

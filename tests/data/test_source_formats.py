@@ -32,8 +32,9 @@ def test_csv_with_a_line_per_caption(folder):
     assert samples[0].meta == {"licence": "3"}
 
 
-def test_tsv_with_other_names(folder):
-    source = folder / "rows.tsv"
+@pytest.mark.parametrize("name", ["rows.tsv", "ROWS.TSV"])
+def test_tsv_with_other_names(folder, name):
+    source = folder / name
     source.write_text("file_name\tcaption\na.png\tA dog, sitting.\nb.png\t[not a list\n")
     with pytest.raises(DataError, match=r"no column 'image', only file_name, caption; .*data\.columns\.image=NAME"):
         load_samples(source)
@@ -166,6 +167,7 @@ def test_coco_ids_compare_as_numbers(folder):
     samples = load_samples(coco(folder, [139], [("000000000139", "A."), ("139", "B."), (139, "C.")]))
     assert texts(samples) == {"139": ("A.", "B.", "C.")}
     assert texts(load_samples(coco(folder, ["007", "x"], [(7, "A."), ("x", "B.")]))) == {"007": ("A.",), "x": ("B.",)}
+    assert texts(load_samples(coco(folder, [5, 10], [(5.0, "A."), ("10.0", "B.")]))) == {"5": ("A.",), "10": ("B.",)}
 
 
 def test_coco_annotations_without_an_image_are_counted_or_refused(folder):

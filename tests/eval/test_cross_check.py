@@ -59,6 +59,9 @@ def test_the_command(tmp_path, capsys):
     rows = [json.loads(line) for line in out.read_text().splitlines()]
     assert [row["doubted"] for row in rows] == [["car"], [], [], []]
     assert json.loads(table.read_text())[first]["doubted_objects"] == 1
+    shared = write(tmp_path / "c.jsonl", ["A dog."])
+    assert cli.main(["crosscheck", first, shared]) == 0
+    assert "c.jsonl (1) | 1 | 0 | 0.000 (one image has no interval)" in capsys.readouterr().out
     assert cli.main(["crosscheck", first]) != 0
     assert "no image has a second caption" in capsys.readouterr().err
 

@@ -187,6 +187,18 @@ def test_a_float_image_with_an_unknown_range_is_rejected(tmp_path, brightest):
         open_image(saved(tmp_path / "a.tiff", Image.fromarray(values)))
 
 
+@pytest.mark.parametrize("values", [[0, 2**31 - 1], [-1000, 1000]])
+def test_a_32_bit_image_with_an_unknown_range_is_rejected(tmp_path, values):
+    with pytest.raises(ImageError, match="must have values from 0 to 65535, this one has"):
+        open_image(saved(tmp_path / "a.tiff", Image.fromarray(np.array([values], np.int32))))
+
+
+def test_an_image_without_a_number_is_rejected(tmp_path):
+    path = saved(tmp_path / "a.tiff", Image.fromarray(np.full((4, 4), np.nan, np.float32)))
+    with pytest.raises(ImageError, match="none of the values of this image is a number"):
+        open_image(path)
+
+
 @pytest.mark.parametrize("mode", ["RGB", "L", "P", "LA", "RGBA", "PA", "I;16", "1"])
 def test_transparency_lies_over_white_in_every_mode(tmp_path, mode):
     """One half of the image is hidden by a transparent colour or by its alpha channel; below it is black."""

@@ -1,3 +1,4 @@
+import errno
 import os
 import signal
 import subprocess
@@ -33,6 +34,15 @@ def test_a_second_holder_is_refused_until_the_first_dies(tmp_path):
     lock.release()
     lock.release()
     FolderLock(tmp_path).release()
+
+
+def test_a_file_system_without_locks(tmp_path, monkeypatch):
+    def refuse(file, operation):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with pytest.warns(UserWarning, match=r"without locks \(No locks available\): start no second process"):
+        FolderLock(tmp_path).release()
 
 
 def test_a_lock_file_that_is_not_ours(tmp_path):

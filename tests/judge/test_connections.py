@@ -118,6 +118,14 @@ def test_retry_after_is_a_number_or_a_date():
         assert retry_after(Answered(value)) == 0.0
 
 
+def failure_of(function, argument):
+    try:
+        function(argument)
+    except Exception as error:
+        return error
+    raise AssertionError("it did not fail")
+
+
 @pytest.mark.parametrize(
     "error",
     [
@@ -127,6 +135,8 @@ def test_retry_after_is_a_number_or_a_date():
         UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte"),
         json.JSONDecodeError("Expecting value", "x", 0),
         ServerReplyError("no chat completion"),
+        failure_of(json.loads, "[" * 200_000),
+        failure_of(json.loads, "9" * 6000),
     ],
 )
 def test_failures_that_may_pass_are_retried(error):
@@ -189,4 +199,5 @@ def test_the_address_from_the_environment_is_part_of_the_name(engine, monkeypatc
 
 def test_an_address_loses_its_credentials():
     assert without_credentials("https://me:pw@judge.example/v1/") == "https://judge.example/v1"
+    assert without_credentials("https://me:p@w@judge.example/v1") == "https://judge.example/v1"
     assert without_credentials("https://judge.example/v1") == "https://judge.example/v1"

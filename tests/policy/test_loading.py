@@ -6,13 +6,16 @@ from pathlib import Path
 import pytest
 import torch
 from captioners import build, images
+from safetensors.torch import load_file, save_file
 
 from rlcap.config.schema import ModelConfig
 from rlcap.errors import ConfigError
 from rlcap.lab.assets import ASSETS
 from rlcap.policy.loading import load_policy
 from rlcap.scorers.clip import ClipScorer
+from rlcap.scorers.grammar import AcceptabilityScorer
 from rlcap.scorers.nli import NliScorer
+from rlcap.scorers.sentence_vectors import SentenceEncoder
 
 
 @pytest.mark.parametrize(
@@ -61,6 +64,28 @@ def test_incomplete_weights_are_reported(tmp_path):
         NliScorer.load(cut("nli", tmp_path))
     with pytest.raises(ConfigError, match=r"CLIP '.*retriever': its weights are broken or incomplete"):
         ClipScorer.load(f"local-dir:{cut('retriever', tmp_path)}")
+
+
+def lacking(asset, part, tmp_path):
+    """The lab's asset, whose file lacks the weights with `part` in their name."""
+    folder = Path(shutil.copytree(ASSETS / asset, tmp_path / asset))
+    (file,) = folder.glob("*.safetensors")
+    weights = load_file(file)
+    assert any(part in name for name in weights)
+    save_file({name: w for name, w in weights.items() if part not in name}, file, metadata={"format": "pt"})
+    return str(folder)
+
+
+def test_a_scorer_whose_file_lacks_weights_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match=r"NLI model '.*nli' lacks \d+ tensors, such as classifier.*random numbers"):
+        NliScorer.load(lacking("nli", "classifier", tmp_path))
+    with pytest.raises(ConfigError, match=r"grammar model '.*grammar' lacks \d+ tensors, such as .*encoder"):
+        AcceptabilityScorer.load(lacking("grammar", "encoder", tmp_path))
+
+
+def test_an_encoder_may_lack_the_pooler_that_it_does_not_use(tmp_path):
+    encoder = SentenceEncoder.load(lacking("nli", "pooler", tmp_path))
+    assert encoder.vectors(["a dog"]).isfinite().all()
 
 
 def test_a_base_in_four_bits_takes_a_lora(tmp_path):

@@ -203,6 +203,17 @@ def test_a_value_outside_the_range_is_refused_by_name(value):
         mix.score(RewardBatch(["a"], [Sample("a", "")]))
 
 
+def test_a_value_beyond_single_precision_is_refused_by_name():
+    class Loud(Reward):
+        name, range = "loud", (0.0, float("inf"))
+
+        def score(self, batch):
+            return RewardOutput([Score(1e300)] * len(batch))
+
+    with pytest.raises(RewardError, match=r"reward term 'mine' failed: ValueError: loud gave 1e\+300, more"):
+        RewardMix({"mine": RewardTerm(Loud())}).score(RewardBatch(["a"], [Sample("a", "")]))
+
+
 def test_the_start_prints_weights_and_says_what_a_negative_one_does():
     class Flat(Reward):
         name = "flat"

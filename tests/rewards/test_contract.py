@@ -373,7 +373,7 @@ def test_a_reward_abstains_without_its_inputs(reward, images):
         assert score.abstained
 
 
-NOTHING = ["...", "!?", "\u200b", " \n\t", "\ufeff\u2026 \u200d"]
+NOTHING = ["...", "!?", "\u200b", " \n\t", "\ufeff\u2026 \u200d", "\u3164\uffa0"]
 """Texts without a letter or a digit."""
 
 

@@ -13,6 +13,7 @@ from rlcap.config.supervised import SFTConfig
 from rlcap.errors import ConfigError, LockedError
 from rlcap.io.atomic import append_rows
 from rlcap.io.text import read_log
+from rlcap.train.changed_settings import describe_changes
 from rlcap.train.checkpoints import (
     STATE,
     delete_old_checkpoints,
@@ -229,7 +230,7 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_older_one(folder, harm):
         checkpoint = folder.checkpoints / f"checkpoint-{step}"
         (checkpoint / "adapter_model.safetensors").write_bytes(bytes(range(200)))
         (checkpoint / "optimizer.pt").write_bytes(b"x" * 100)
-        (checkpoint / "trainer_state.json").write_text('{"global_step": 9}')
+        (checkpoint / "trainer_state.json").write_text(f'{{"global_step": {checkpoint.name.rpartition("-")[2]}}}')
         write_state(checkpoint, {"spent": 0.25})
     assert folder.checkpoint("auto", 20).name == "checkpoint-9"
     assert read_state(folder.checkpoints / "checkpoint-9") == {"spent": 0.25}
@@ -283,11 +284,35 @@ def test_a_cut_last_line_of_the_metrics_is_dropped(folder):
 
 def test_another_precision_is_refused_on_resume(tmp_path):
     folder = RunFolder(tmp_path)
-    folder.check_precision("bf16")  # a run that did not record it
-    folder.begin(SFTConfig(), {}, precision="no")
-    folder.check_precision("no")
+    folder.check_precision("bf16", "bfloat16")  # a run that did not record it
+    folder.begin(SFTConfig(), {}, precision="no", dtype="float32")
+    folder.check_precision("no", "float32")
     with pytest.raises(ConfigError, match="started with mixed precision 'no', this session has 'bf16'"):
-        folder.check_precision("bf16")
+        folder.check_precision("bf16", "float32")
+    with pytest.raises(
+        ConfigError, match=r"a base in float32, in this session it is in bfloat16; set model\.dtype=float32"
+    ):
+        folder.check_precision("no", "bfloat16")
+
+
+def test_settings_that_change_on_resume_are_told(tmp_path):
+    folder = RunFolder(tmp_path)
+    assert describe_changes(tmp_path / "config.yaml", SFTConfig()) == []
+    folder.begin(SFTConfig(), {})
+    values = {"model": {"base": "b"}, "train": {"learning_rate": 0.5}, "resume": "auto", "output_dir": "elsewhere"}
+    rate = SFTConfig().train.learning_rate
+    changes = describe_changes(tmp_path / "config.yaml", SFTConfig.parse(values))
+    assert changes == ["model.base:  → b", f"train.learning_rate: {rate} → 0.5"]
+
+
+def test_a_checkpoint_under_the_name_of_another_step_is_passed_over(tmp_path):
+    for step, held in ((2, 2), (5, 2)):
+        path = tmp_path / f"checkpoint-{step}"
+        path.mkdir()
+        (path / "trainer_state.json").write_text(json.dumps({"global_step": held}))
+        write_state(path, {})
+    assert find_damage(tmp_path / "checkpoint-2") is None
+    assert find_damage(tmp_path / "checkpoint-5") == "it holds the state of step 2"
 
 
 def test_an_output_dir_that_is_a_file(tmp_path):

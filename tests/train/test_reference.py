@@ -132,6 +132,19 @@ def test_incomplete_weights_are_refused_unless_asked_for(base, tmp_path):
         load_policy(ModelConfig(base=str(base), adapter=str(adapter)))
 
 
+def test_an_adapter_of_a_deeper_base_is_refused(base, tmp_path):
+    adapter = save_adapter(base, tmp_path / "adapter", LoraConfig(r=4, target_modules=["q_proj"]))
+    weights = load_file(adapter / "adapter_model.safetensors")
+    name, tensor = next((name, tensor) for name, tensor in weights.items() if ".layers.0." in name)
+    save_file(
+        weights | {name.replace(".layers.0.", ".layers.9."): tensor.clone()},
+        adapter / "adapter_model.safetensors",
+        metadata={"format": "pt"},
+    )
+    with pytest.raises(ConfigError, match=r"has 1 tensors that model\.base .* has no place for, such as .*layers\.9\."):
+        load_policy(ModelConfig(base=str(base), adapter=str(adapter)))
+
+
 def test_weights_that_are_not_finite_are_refused(base, tmp_path):
     adapter = save_adapter(base, tmp_path / "adapter", LoraConfig(r=4, target_modules=["q_proj"]))
     weights = load_file(adapter / "adapter_model.safetensors")

@@ -30,7 +30,7 @@ def read_csv(source: Path, names: Mapping[str, str]) -> Iterator[Row]:
     text = read_text(source, "table", DataError)
     csv.field_size_limit(MAX_CELL)
     reader = csv.DictReader(
-        io.StringIO(text, newline=""), delimiter="\t" if source.suffix == ".tsv" else ",", strict=True
+        io.StringIO(text, newline=""), delimiter="\t" if source.suffix.lower() == ".tsv" else ",", strict=True
     )
     try:
         columns = list(reader.fieldnames or ())

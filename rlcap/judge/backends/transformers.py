@@ -57,7 +57,7 @@ class TransformersBackend(JudgeBackend):
     ) -> None:
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
-        from rlcap.scorers.loading import explain_load_errors
+        from rlcap.scorers.loading import explain_load_errors, load_complete_model
 
         if batch_size < 1:
             raise ConfigError(f"batch_size is at least 1, got {batch_size}")
@@ -67,8 +67,13 @@ class TransformersBackend(JudgeBackend):
         source: dict[str, Any] = {"gguf_file": gguf_file} if gguf_file else {}
         with explain_load_errors("transformers:", model, "give the folder or hub name of a chat model"):
             self._tokenizer: Any = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, **source)
-            loaded: Any = AutoModelForCausalLM.from_pretrained(
-                folder, trust_remote_code=False, dtype=dtype, **(source or {"use_safetensors": True})
+            loaded = load_complete_model(
+                AutoModelForCausalLM,
+                folder,
+                "transformers:",
+                model,
+                dtype=dtype,
+                **(source or {"use_safetensors": True}),
             )
         self._model: Any = loaded.to(device).eval().requires_grad_(False)
         if self._tokenizer.chat_template is None:

@@ -60,7 +60,7 @@ class CaptionerExpert(Expert):
                 device=self.device,
             )
         captioner, asked = self._captioner.policy.captioner, self._captioner
-        instruction = captioner.instruct(asked.instruction, asked.control)
+        (instruction,) = captioner.instruct(asked.instruction, [asked.control])
         captions: list[str] = []
         for start in range(0, len(pictures), self.batch_size):
             with torch.no_grad():

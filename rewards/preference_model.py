@@ -10,7 +10,8 @@ source    Bradley-Terry rewards as in FeedQuill (arXiv 2503.07906), which trains
 hack      whatever made captions win in the training data without being read from the image: more sentences, words that true captions have.
           It sees no more than its CLIP does: neither grammar nor, mostly, counts and relations
 guards    grammar, repetition, length; asking the judge again about captions of the trained policy; evaluation with another judge
-fails     not measured; it depends on the training data
+fails     repeated, one_false, rambling, injection, praise, hedged; on 64 to 100 % of 42 images, measured with the lab's retriever, taught 820
+          preferences of an oracle between sampled captions, in which 80 % of the preferred captions are the longer ones
 """
 
 from __future__ import annotations

@@ -40,6 +40,12 @@ def add(commands: Any) -> None:
     rm.add_argument(
         "--l2", type=float, default=0.03, help="weight of the penalty on large weights (default: %(default)s)"
     )
+    rm.add_argument(
+        "--swaps",
+        type=int,
+        default=2,
+        help="preferences over captions of other images that join each preference; they cost no judge call (default: %(default)s)",
+    )
     rm.add_argument("--seed", type=int, default=0, help="draws the held-out images (default: %(default)s)")
     rm.add_argument("--out", type=Path, required=True, help="folder to write, for the reward preference_model")
 
@@ -56,7 +62,7 @@ def _rm(options: argparse.Namespace) -> None:
     decisions = [one for path in options.decisions for one in read_decisions(path, options.image_root)]
     make_folder(options.out, "the reward model")  # so that an error appears before the training
     clip = ClipScorer.load(options.clip, options.pretrained, device="cuda" if torch.cuda.is_available() else "cpu")
-    found = fit(clip, decisions, held_out=options.held_out, l2=options.l2, seed=options.seed)
+    found = fit(clip, decisions, held_out=options.held_out, l2=options.l2, swaps=options.swaps, seed=options.seed)
     held = found.held_out
     right = mean_interval(held.right, held.images)
     by_length = np.asarray(held.right_by_length)
@@ -64,7 +70,7 @@ def _rm(options: argparse.Namespace) -> None:
     found.model.config |= {
         "clip": options.clip,
         "pretrained": options.pretrained,
-        "trained_on": {"decisions": found.trained, "l2": options.l2, "seed": options.seed},
+        "trained_on": {"decisions": found.trained, "l2": options.l2, "swaps": options.swaps, "seed": options.seed},
         "held_out": {
             "decisions": len(held.right),
             "images": len(set(held.images)),

@@ -66,7 +66,9 @@ class RewardModel:
             weights = load_file(folder / WEIGHTS)
         if not isinstance(config, dict) or config.get("features") != FEATURES:
             seen = config.get("features") if isinstance(config, dict) else config
-            raise ConfigError(f"{folder / CONFIG} has features {seen!r:.80}, not {FEATURES!r}; train it with `rlcap rm`")
+            raise ConfigError(
+                f"{folder / CONFIG} has features {seen!r:.80}, not {FEATURES!r}; train it with `rlcap rm`"
+            )
         clip = ClipScorer.load(config["clip"], config.get("pretrained"), device=device, cache_dir=cache_dir)
         if clip.name != config["backbone"]:
             raise ConfigError(

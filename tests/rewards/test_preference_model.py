@@ -24,7 +24,9 @@ def counting(weight, bias=0.0):
 
 def test_golden_score_is_the_head_s_log_odds_and_cut_at_the_limit(tmp_path):
     sample = photo(tmp_path)
-    batch = RewardBatch(["A bus.", "A bus. It waits. A bus.", "It is. He is. She is. You are. We are.", ""], [sample] * 4)
+    batch = RewardBatch(
+        ["A bus.", "A bus. It waits. A bus.", "It is. He is. She is. You are. We are.", ""], [sample] * 4
+    )
     assert [score.value for score in counting(1.5, 0.25).score(batch)] == [1.75, 3.25, 7.75, -LIMIT]
     assert [score.value for score in counting(4.0).score(batch)][2] == LIMIT
     assert [score.value for score in counting(-4.0).score(batch)][2] == -LIMIT

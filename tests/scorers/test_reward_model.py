@@ -3,6 +3,7 @@
 import json
 import math
 import random
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from PIL import Image
 from rlcap.cli import main as cli
 from rlcap.errors import ConfigError, PairsError
 from rlcap.scorers.reward_model import RewardModel, caption_features, distinct_sentences
-from rlcap.scorers.training.reward_model import FEWEST, Decision, fit, read_decisions
+from rlcap.scorers.training.reward_model import FEWEST, Decision, fit, read_decisions, swapped
 
 
 def write(path, rows):
@@ -49,7 +50,10 @@ def preferences(photos):
     for path in photos:
         red, green, _ = Image.open(path).getpixel((0, 0))
         true, false = ("red", "green") if red > green else ("green", "red")
-        found += [Decision(path, f"it is {true}.", f"it is {false}."), Decision(path, f"{true}.", f"it is all {false}.")]
+        found += [
+            Decision(path, f"it is {true}.", f"it is {false}."),
+            Decision(path, f"{true}.", f"it is all {false}."),
+        ]
     return found
 
 
@@ -110,7 +114,7 @@ def test_a_row_that_is_no_decision_is_refused_with_its_line(tmp_path, row, probl
 
 def test_preferences_are_learnt_and_the_average_text_of_the_training_has_score_0(photos):
     decisions = preferences(photos)
-    found = fit(ColourClip(), decisions, held_out=0.25)
+    found = fit(ColourClip(), decisions, held_out=0.25, swaps=0)
     assert set(found.held_out.right) == {1.0}
     assert set(found.held_out.right_by_length) == {0.0, 0.5}
     assert found.trained + len(found.held_out.right) == len(decisions)
@@ -118,8 +122,18 @@ def test_preferences_are_learnt_and_the_average_text_of_the_training_has_score_0
     texts = [(one.image, text) for one in decisions if one.image not in held for text in (one.better, one.worse)]
     scores = found.model.scores(*zip(*texts, strict=True))
     assert scores.mean().item() == pytest.approx(0, abs=1e-4)
-    again = fit(ColourClip(), decisions, held_out=0.25)
+    again = fit(ColourClip(), decisions, held_out=0.25, swaps=0)
     assert torch.equal(found.model.weight, again.model.weight)
+
+
+def test_swaps_are_preferred_captions_of_other_images(photos):
+    decisions = preferences(photos)
+    found = swapped(decisions, 2, 0)
+    assert 0 < len(found) <= 2 * len(decisions)
+    preferred = {(one.image, one.better) for one in decisions}
+    assert all((one.image, one.better) in preferred and one.worse != one.better for one in found)
+    longer = [Decision(path, "it is red and green.", "it is.") for path in photos]
+    assert not swapped(longer, 2, 0)  # all preferred captions are equal
 
 
 def test_votes_are_learnt_with_the_threshold_0(photos):
@@ -135,7 +149,7 @@ def test_labels_that_mean_nothing_give_a_model_that_knows_nothing(photos):
     decisions = [
         one if rng.random() < 0.5 else Decision(one.image, one.worse, one.better) for one in preferences(photos) * 4
     ]
-    found = fit(ColourClip(), decisions, held_out=0.25)
+    found = fit(ColourClip(), decisions, held_out=0.25, swaps=0)
     assert sum(found.held_out.right) / len(found.held_out.right) < 0.8
 
 
@@ -143,9 +157,9 @@ def test_copies_of_an_image_are_held_out_together(photos, tmp_path):
     copies = []
     for i, path in enumerate(photos):
         copies.append(str(tmp_path / f"copy-{i}.png"))
-        (tmp_path / f"copy-{i}.png").write_bytes(open(path, "rb").read())
+        (tmp_path / f"copy-{i}.png").write_bytes(Path(path).read_bytes())
     decisions = preferences(photos) + preferences(copies)
-    held = set(fit(ColourClip(), decisions, held_out=0.25).held_out.images)
+    held = set(fit(ColourClip(), decisions, held_out=0.25, swaps=0).held_out.images)
     assert held
     assert all((path in held) == (copy in held) for path, copy in zip(photos, copies, strict=True))
 

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rlcap.cli import curate_steps
+from rlcap.cli import curate_loop, curate_steps
 from rlcap.cli.arguments import command, group, positive
 from rlcap.cli.curate_data import add_mix, add_text
 from rlcap.errors import InputError
@@ -61,6 +61,7 @@ def add(commands: Any) -> None:
     add_text(levels)
     levels.add_argument("--out", type=Path, required=True, help="jsonl file for the rows with control.level")
     curate_steps.add(curate)
+    curate_loop.add(curate)
     formats = command(
         curate,
         "formats",

@@ -56,7 +56,7 @@ class CaptionsError(InputError):
 
 
 class PairsError(InputError):
-    """Raised for a file of preference pairs that can't be used. The message names the file and the line."""
+    """Raised for a file of preference pairs, or of votes, that can't be used. The message names the file and the line."""
 
 
 class QuestionError(InputError):

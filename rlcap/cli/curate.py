@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import argparse
-from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rlcap.cli import curate_loop, curate_steps
 from rlcap.cli.arguments import command, group, positive
+from rlcap.cli.curate_data import add_mix, add_text
 from rlcap.errors import InputError
 
 if TYPE_CHECKING:
-    from rlcap.config.schema import GRPOConfig
     from rlcap.curate.formats import CountAssertions
     from rlcap.types import RewardBatch
 
@@ -36,7 +36,11 @@ average number of assertions in a caption. SFT learns a mixture with train.targe
 
 def add(commands: Any) -> None:
     """Add the command and its actions."""
-    curate = group(commands, "curate", "write quality levels of captions, and measure caption formats")
+    curate = group(
+        commands,
+        "curate",
+        "score, filter, mix and re-rank captions, assign quality levels, improve a captioner in rounds",
+    )
     levels = command(
         curate,
         "levels",
@@ -44,12 +48,7 @@ def add(commands: Any) -> None:
         "assign quality levels to the captions of a data set by the quantiles of a reward or a mix; key=value overrides",
         LEVELS,
     )
-    levels.add_argument("--config", type=Path, help="YAML with `data:` and `mix:`, as for training")
-    levels.add_argument(
-        "--reward",
-        metavar="NAME",
-        help="a single reward in place of the mix; mix.NAME.params.KEY=VALUE sets its parameters",
-    )
+    add_mix(levels)
     levels.add_argument(
         "--levels", type=_at_least_two, default=8, help="number of levels (default: %(default)s, as in NoC)"
     )
@@ -59,14 +58,10 @@ def add(commands: Any) -> None:
         default="quantile",
         help="levels of equally many rows, or of equally wide ranges of the score (default: %(default)s)",
     )
-    levels.add_argument(
-        "--text",
-        choices=("paragraph", "references"),
-        default="paragraph",
-        help="the captions that are scored; the scores of several references are averaged (default: %(default)s)",
-    )
+    add_text(levels)
     levels.add_argument("--out", type=Path, required=True, help="jsonl file for the rows with control.level")
-    levels.set_defaults(takes_overrides=True)
+    curate_steps.add(curate)
+    curate_loop.add(curate)
     formats = command(
         curate,
         "formats",
@@ -95,40 +90,16 @@ def add(commands: Any) -> None:
 
 
 def _levels(options: argparse.Namespace) -> None:
-    import torch
-
-    from rlcap.config.redaction import redact_values
-    from rlcap.config.schema import mix_entries
+    from rlcap.cli.curate_data import open_data
     from rlcap.curate.levels import assign_levels
-    from rlcap.curate.scoring import ScoreLog
-    from rlcap.data.source import NO_SOURCE, load_instruction, stream_rows
-    from rlcap.errors import ConfigError
-    from rlcap.reward.mix import RewardMix
 
-    config = _load(options)
-    if not config.data.source:
-        raise ConfigError(NO_SOURCE)
-    entries = mix_entries(config.mix)
-    mix = RewardMix.from_config(
-        entries,
-        context={
-            "device": "cuda" if torch.cuda.is_available() else "cpu",
-            "base": config.model.base,
-            "instruction": load_instruction(config.data).text,
-        },
-        max_abstain=1.0,  # the summary counts the rows without a level
+    data = open_data(options)
+    mix = data.load_mix()
+    log = data.score_log(options.out, options.text)
+    summary = assign_levels(
+        data.rows, mix, options.out, log, levels=options.levels, bins=options.bins, text=options.text
     )
-    print(mix.describe())
-    skips: list[Any] = []
-
-    def rows() -> Any:
-        skips.clear()  # the rows are read several times
-        return stream_rows(config.data, skips=skips)
-
-    settings = {"source": config.data.source, "text": options.text, "mix": redact_values(entries)}
-    log = ScoreLog(options.out.with_name(f"{options.out.name}.scores.jsonl"), settings)
-    summary = assign_levels(rows, mix, options.out, log, levels=options.levels, bins=options.bins, text=options.text)
-    summary.skipped = dict(Counter(skip.reason for skip in skips))
+    summary.skipped = data.skipped
     print(f"{summary.text()}\n{options.out}: {sum(level.rows for level in summary.levels) + summary.without:,} rows")
 
 
@@ -174,26 +145,6 @@ def _read_mixture(text: str) -> dict[str, float]:
         return check_format_shares(shares)
     except ValueError as error:
         raise InputError(f"--mix {text}: write FORMAT=SHARE,FORMAT=SHARE, such as SSC=0.4,DSC=0.6 ({error})") from error
-
-
-def _load(options: argparse.Namespace) -> GRPOConfig:
-    """Return the configuration, in which the reward of --reward is the mix.
-
-    Raises:
-        InputError: Neither a reward nor a mix is named.
-    """
-    from rlcap.config.loading import load_config
-    from rlcap.config.schema import GRPOConfig
-
-    overrides = list(options.overrides)
-    if options.reward:
-        overrides.insert(0, f"mix.{options.reward}.reward={options.reward}")
-    config = load_config(GRPOConfig, options.config, overrides)
-    if options.reward:
-        config = config.model_copy(update={"mix": {options.reward: config.mix[options.reward]}})
-    if not any(config.mix.values()):
-        raise InputError("no reward is named: add --reward NAME, or --config with a mix")
-    return config
 
 
 def _at_least_two(text: str) -> int:

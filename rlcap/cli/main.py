@@ -32,6 +32,7 @@ from rlcap.cli import (
     prompt,
     report,
     rewards,
+    rm,
     score,
     sweep,
     train,
@@ -59,6 +60,7 @@ your own data:
 
 rewards:
   rlcap rewards                                            list all rewards, and the question that each one answers
+  rlcap rm pairs.jsonl --clip ViT-B-32 --pretrained laion2b_s34b_b79k --out rm    teach a reward model what a judge preferred
   rlcap rewards hallucination                              show a card: formula, range, source, known hack, protection
   rlcap rewards new brevity                                start a reward of your own: file, card and test
   rlcap probe recipes/configs/lab.yaml                     test a mix with worse captions: shuffled words, hedges, praise, …
@@ -140,6 +142,7 @@ def build_parser() -> argparse.ArgumentParser:
         bags,
         curate,
         rewards,
+        rm,
         probe,
         score,
         cider,

@@ -21,8 +21,9 @@ from typing import Any, Literal
 
 from tqdm import tqdm
 
+from rlcap.curate.chunks import begin_log
 from rlcap.errors import InputError
-from rlcap.io.atomic import append_rows, replaced_file, write_text
+from rlcap.io.atomic import append_rows
 from rlcap.io.text import iter_log
 from rlcap.reward.mix import RewardMix
 from rlcap.reward.running_statistics import RunningMoments
@@ -130,25 +131,7 @@ class ScoreLog:
 
     def _begin(self) -> int:
         """Create the log, or cut it back to its complete chunks, and return how many rows it has."""
-        entries = iter_log(self.path)
-        head = next(entries, None)
-        if head is None:
-            write_text(self.path, "", "the scores")
-            append_rows(self.path, [{"settings": self.settings}], "the scores")
-            return 0
-        if head != {"settings": self.settings}:
-            raise InputError(
-                f"{self.path} has the scores of other settings ({head.get('settings')!r:.300}); remove it, or choose another --out"
-            )
-        count = sum(1 for _ in entries)
-        kept = count // CHUNK * CHUNK
-        with (
-            replaced_file(self.path, "the scores") as partial,
-            open(self.path, "rb") as old,
-            open(partial, "wb") as new,
-        ):
-            new.writelines(islice(old, 1 + kept))
-        return kept
+        return begin_log(self.path, self.settings, CHUNK)
 
     def _check(self, entry: Mapping[str, Any], sample: Sample, text: Text) -> None:
         if (entry["id"], entry["text"]) != (sample.id, _checksum(sample, text)):

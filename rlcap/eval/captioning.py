@@ -1,4 +1,4 @@
-"""Greedy captions of a data set, one per image, without side effects on the model or the random states."""
+"""Captions of a data set, one greedy caption per image or several sampled ones, without side effects on the model or the random states."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import torch
 from tqdm.auto import tqdm
 
 from rlcap.data.control import Instruction
+from rlcap.data.sampler import sampling_uniforms
 from rlcap.io.images import open_image
 from rlcap.policy.captioner import unwrap_model
 from rlcap.policy.families.registry import make_captioner
@@ -61,6 +62,54 @@ def caption_samples(
             captions += captioner.decode(generated.ids)
             bar.update(len(batch))
     return captions
+
+
+def sample_captions(
+    model: Any,
+    processor: Any,
+    samples: Sequence[Sample],
+    captions: int,
+    *,
+    instruction: str | Instruction,
+    max_new_tokens: int,
+    temperature: float = 1.0,
+    top_p: float = 1.0,
+    seed: int = 0,
+) -> list[list[str]]:
+    """Return several sampled captions of each of N samples.
+
+    The random numbers depend on a sample's id and the seed alone, so that a run that goes on after a kill draws the same captions.
+
+    Args:
+        model: As for `caption_samples`.
+        processor: The processor of the model.
+        samples: The N samples, which form one batch.
+        captions: Number of captions of each sample.
+        instruction: The instruction that all samples share.
+        max_new_tokens: The maximum length of a caption in tokens.
+        temperature: Divisor of the logits, above 0.
+        top_p: Probability of the nucleus that tokens are sampled from.
+        seed: Seed of the random numbers.
+
+    Raises:
+        ConfigError: As for `caption_samples`.
+        ImageError: An image can't be opened; the message names it.
+    """
+    captioner = make_captioner(unwrap_model(model), processor)
+    instructions = captioner.instruct(instruction, [sample.control for sample in samples])
+    uniforms = np.concatenate([sampling_uniforms(seed, 0, sample.id, captions, max_new_tokens) for sample in samples])
+    with _preserve_random_states(), torch.no_grad():
+        prompts = captioner.prepare([open_image(sample.image) for sample in samples], instructions)
+        generated = captioner.generate(
+            prompts,
+            captions,
+            max_new_tokens=max_new_tokens,
+            temperature=temperature,
+            top_p=top_p,
+            sampling_uniforms=torch.from_numpy(uniforms),
+        )
+    texts = captioner.decode(generated.ids)
+    return [texts[start : start + captions] for start in range(0, len(texts), captions)]
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from fake_backends import FakeBackend, make_reward
 from fake_models import (
     Believer,
@@ -64,6 +65,7 @@ from rlcap.rewards.hallucination import Hallucination
 from rlcap.rewards.image_loop import ImageLoop
 from rlcap.rewards.length import Length
 from rlcap.rewards.pick_score import PickScore
+from rlcap.rewards.preference_model import PreferenceModel
 from rlcap.rewards.repetition import Repetition
 from rlcap.rewards.rouge import Rouge
 from rlcap.rewards.rubric import Rubric
@@ -72,6 +74,7 @@ from rlcap.rewards.self_retrieval import SelfRetrieval
 from rlcap.rewards.style import Style
 from rlcap.rewards.vqa_score import VqaScore
 from rlcap.scorers.grounding import Grounding
+from rlcap.scorers.reward_model import RewardModel
 from rlcap.types import RewardBatch, Sample, Score
 
 
@@ -194,6 +197,7 @@ MADE = {
     "Length ramp": lambda: Length(form="ramp", free=5, most=20),
     "Length gate": lambda: Length(form="gate", references="sum"),
     "PickScore": lambda: PickScore(Believer()),
+    "PreferenceModel": lambda: PreferenceModel(RewardModel(HashClip(), torch.linspace(-0.1, 0.1, 65))),
     "RefClipScore": lambda: RefClipScore(HashClip()),
     "Repetition": lambda: Repetition(),
     "Rouge": lambda: Rouge(),

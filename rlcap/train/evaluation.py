@@ -50,14 +50,14 @@ def build_evaluator(
         ConfigError: There is no split besides `train`, or no retriever is named.
     """
     wanted = config.evaluation
+    if not splits.keys() - {"train"}:
+        raise ConfigError(
+            "no images are held out, so there is nothing to evaluate on: set data.test (and data.validation) above 0"
+        )
     if not wanted.retriever:
         raise ConfigError(
             "evaluation.retriever is empty: name an open_clip model that no reward uses, for instance "
             "evaluation.retriever=ViT-B-32 evaluation.retriever_pretrained=laion2b_s34b_b79k"
-        )
-    if not splits.keys() - {"train"}:
-        raise ConfigError(
-            "no images are held out, so there is nothing to evaluate on: set data.test (and data.validation) above 0"
         )
     truth = open_source(config.data).truth
     cider = nli = None

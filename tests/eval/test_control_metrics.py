@@ -52,7 +52,7 @@ def test_a_fixed_control_takes_the_place_of_the_rows_own(tmp_path, monkeypatch):
     monkeypatch.setattr("rlcap.train.evaluation.ClipScorer.load", lambda *names, **options: None)
     samples = [Sample("a", "a.png", control=Control(level=2, length=9)), Sample("b", "b.png")]
     config = GRPOConfig(
-        data={"source": "rlcap.lab.source:LabSource"}, evaluation=EvaluationConfig(control={"level": 8})
+        data={"source": "rlcap.lab.source:LabSource"}, evaluation=EvaluationConfig(retriever="r", control={"level": 8})
     )
     evaluator = build_evaluator(config, {"test": samples}, "describe", RunFolder(tmp_path), "cpu")
     assert [sample.control for sample in evaluator.splits["test"]] == [Control(level=8, length=9), Control(level=8)]

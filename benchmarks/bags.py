@@ -8,7 +8,7 @@ bags of 20.
 
 from __future__ import annotations
 
-from lab_runs import INTERVALS, gap, metric_intervals, parse_arguments, print_table, train, write_json
+from lab_runs import INTERVALS, gap, measure, parse_arguments, print_table, train, write_json
 
 VARIANTS = {"all": [], "random_bags": ["curriculum={bag_size: 20, level: random}"]}
 COLUMNS = (
@@ -24,10 +24,7 @@ def main() -> None:
     """Train all variants, print the comparison and write it as JSON."""
     options = parse_arguments(__doc__, "mixes")  # the default mix with BagCurri is shared with mixes.py
     cost = train(options, VARIANTS)
-    results = {
-        name: {column: metric_intervals(options.out, name, options.seeds, *column.split("/")) for column in COLUMNS}
-        for name in VARIANTS
-    }
+    results = measure(options.out, list(VARIANTS), options.seeds, COLUMNS)
     print_table(
         f"Last step, and difference to the own start; 95 % intervals over {len(options.seeds)} seeds and clusters of images",
         results,

@@ -11,7 +11,7 @@ All runs train recipes/configs/lab_oracle.yaml, whose judge reads the lab's trut
 
 from __future__ import annotations
 
-from lab_runs import INTERVALS, metric_intervals, parse_arguments, train, write_json
+from lab_runs import INTERVALS, measure, parse_arguments, train, write_json
 
 CONFIG = "--config=recipes/configs/lab_oracle.yaml"
 SHARES = (0.0, 0.1, 0.2, 0.5, 1.0)
@@ -54,14 +54,13 @@ def main() -> None:
     options.seeds, seeds = options.seeds[:1], options.seeds
     cost |= train(options, {name: changes for name, changes in judges.items() if name not in shares})
 
-    def measure(name: str, seeds: list[int]) -> dict:
-        return {column: metric_intervals(options.out, name, seeds, *column.split("/")) for column in COLUMNS}
-
+    by_share = measure(options.out, list(shares), seeds, COLUMNS)
+    by_judge = measure(options.out, list(judges), seeds[:1], COLUMNS)
     rows = {
-        "share": {f"{share:g}": measure(name_of(share, USUAL_MISREADS), seeds) for share in SHARES},
+        "share": {f"{share:g}": by_share[name_of(share, USUAL_MISREADS)] for share in SHARES},
         "misreads": {
             f"{misreads:g}": {
-                credit: measure(name_of(share, misreads), seeds[:1])
+                credit: by_judge[name_of(share, misreads)]
                 for credit, share in (("caption", 0.0), ("claim", USUAL_SHARE))
             }
             for misreads in MISREADS

@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from lab_runs import INTERVALS, ROOT, metric_intervals, parse_arguments, train, write_json
+from lab_runs import INTERVALS, ROOT, measure, parse_arguments, train, write_json
 from mixes import PARTS
 
 from rlcap.config.loading import load_config
@@ -81,12 +81,9 @@ def main() -> None:
     options = parse_arguments(__doc__, "mixes")  # two of the four are shared with mixes.py
     predicted = {name: predict_failures(changes) for name, changes in VARIANTS.items()}
     cost = train(options, VARIANTS)
-    results, alarms, rises = {}, {}, {}
+    results, alarms, rises = measure(options.out, list(VARIANTS), options.seeds, COLUMNS), {}, {}
     for name in VARIANTS:
         folders = [options.out / f"{name}-{seed}" for seed in options.seeds]
-        results[name] = {
-            column: metric_intervals(options.out, name, options.seeds, *column.split("/")) for column in COLUMNS
-        }
         alarms[name] = {
             seed: json.loads((folder / "summary.json").read_text())["alarms"]
             for seed, folder in zip(options.seeds, folders, strict=True)

@@ -21,6 +21,7 @@ import numpy as np
 from rlcap.eval.captions_file import evaluated_steps, read_tables
 from rlcap.eval.metric_catalog import CATALOG
 from rlcap.eval.statistics import difference_across_seeds, mean_across_seeds, relative_change_across_seeds
+from rlcap.io.json_values import nan_to_null
 
 ROOT = Path(__file__).resolve().parent.parent
 INTERVALS = "over clusters of images, and seeds as a level"
@@ -127,6 +128,13 @@ def metric_intervals(out: Path, name: str, seeds: Sequence[int], split: str, met
     return {key: value._asdict() for key, value in intervals.items()} | {"difference_by_seed": by_seed}
 
 
+def measure(out: Path, names: Sequence[str], seeds: Sequence[int], columns: Sequence[str]) -> dict[str, dict]:
+    """Return variant → column, such as `test/fact_recall` → `metric_intervals`."""
+    return {
+        name: {column: metric_intervals(out, name, seeds, *column.split("/")) for column in columns} for name in names
+    }
+
+
 def gap(out: Path, names: tuple[str, str], seeds: Sequence[int], column: str) -> dict:
     """Return the second variant's mean at its last step minus the first's, {mean, low, high, …}, and print it."""
     split, metric = column.split("/")
@@ -161,13 +169,4 @@ def write_json(path: Path | None, **content: object) -> None:
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
         machine = {"platform": platform.platform(), "cores": os.cpu_count(), "python": platform.python_version()}
-        path.write_text(json.dumps(_finite({"machine": machine, **content}), indent=2, allow_nan=False) + "\n")
-
-
-def _finite(value: object) -> object:
-    """Replace NaN (a rate of claims that nobody made) by null, because JSON has no NaN."""
-    if isinstance(value, Mapping):
-        return {key: _finite(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(inner) for inner in value]
-    return None if isinstance(value, float) and not np.isfinite(value) else value
+        path.write_text(json.dumps(nan_to_null({"machine": machine, **content}), indent=2, allow_nan=False) + "\n")

@@ -13,7 +13,7 @@ No judge that reads the lab's truth takes part.
 
 from __future__ import annotations
 
-from lab_runs import INTERVALS, metric_intervals, parse_arguments, print_table, train, write_json
+from lab_runs import INTERVALS, measure, parse_arguments, print_table, train, write_json
 
 VARIANTS = {
     "default": [],
@@ -36,10 +36,7 @@ def main() -> None:
     """Train all variants, print the table and write JSON."""
     options = parse_arguments(__doc__, "listeners")
     cost = train(options, VARIANTS)
-    results = {
-        name: {column: metric_intervals(options.out, name, options.seeds, *column.split("/")) for column in COLUMNS}
-        for name in VARIANTS
-    }
+    results = measure(options.out, list(VARIANTS), options.seeds, COLUMNS)
     print_table("Last step, and difference to the own start", results, COLUMNS)
     write_json(
         options.json, intervals=INTERVALS, seeds=options.seeds, overrides=options.overrides, results=results, cost=cost

@@ -9,7 +9,7 @@ repetition, grammar and style guards, and only the last one asks a judge that re
 
 from __future__ import annotations
 
-from lab_runs import INTERVALS, metric_intervals, parse_arguments, print_table, train, write_json
+from lab_runs import INTERVALS, measure, parse_arguments, print_table, train, write_json
 
 PARTS = ("self_retrieval", "listener", "hallucination", "length", "repetition", "grammar", "style")
 VARIANTS = {
@@ -41,10 +41,7 @@ def main() -> None:
     options = parse_arguments(__doc__, "mixes")
     variants = {name.replace(" ", "_"): changes for name, changes in VARIANTS.items()}
     cost = train(options, variants)
-    results = {
-        name: {column: metric_intervals(options.out, name, options.seeds, *column.split("/")) for column in COLUMNS}
-        for name in variants
-    }
+    results = measure(options.out, list(variants), options.seeds, COLUMNS)
     print_table(
         f"Last step, and difference to the own start; 95 % intervals over {len(options.seeds)} seeds and clusters of images",
         results,

@@ -9,7 +9,7 @@ the difference to the own start; then comes PPO minus GRPO, paired by seed and i
 
 from __future__ import annotations
 
-from lab_runs import INTERVALS, gap, metric_intervals, parse_arguments, print_table, train, write_json
+from lab_runs import INTERVALS, gap, measure, parse_arguments, print_table, train, write_json
 
 COLUMNS = (
     "test/bag5_recall_at_1",
@@ -25,10 +25,7 @@ def main() -> None:
     """Train with both recipes, print the comparison and write JSON."""
     options = parse_arguments(__doc__, "mixes")  # GRPO's runs are shared with mixes.py
     cost = train(options, {"all": [], "ppo": []}, {"ppo": "recipes/ppo.py"})
-    results = {
-        name: {column: metric_intervals(options.out, name, options.seeds, *column.split("/")) for column in COLUMNS}
-        for name in cost
-    }
+    results = measure(options.out, list(cost), options.seeds, COLUMNS)
     print_table(
         f"Last step, and difference to the own start; 95 % intervals over {len(options.seeds)} seeds", results, COLUMNS
     )

@@ -48,6 +48,7 @@ def _crosscheck(options: argparse.Namespace) -> None:
     from rlcap.eval.metrics.cross_check import cross_check
     from rlcap.eval.statistics import mean_interval
     from rlcap.io.atomic import write_json, write_text
+    from rlcap.io.json_values import nan_to_null
     from rlcap.scorers.objects.vocabulary import Vocabulary
 
     finder = Vocabulary.read(options.vocabulary) if options.vocabulary else Vocabulary.coco()
@@ -88,23 +89,16 @@ def _crosscheck(options: argparse.Namespace) -> None:
                 "system": system,
                 "sample_id": image,
                 "caption": row["caption"],
-                "support": None if math.isnan(caption.support) else caption.support,
+                "support": caption.support,
                 "doubted": caption.doubted,
                 "objects": caption.objects,
             }
             for system, image, (_, row), caption in zip(systems, images, rows, checked, strict=True)
         ]
         write_text(
-            options.out, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines), "the checked captions"
+            options.out,
+            "".join(json.dumps(nan_to_null(line), ensure_ascii=False) + "\n" for line in lines),
+            "the checked captions",
         )
     if options.json:
-        plain = {
-            path: {
-                key: {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in value.items()}
-                if isinstance(value, dict)
-                else value
-                for key, value in values.items()
-            }
-            for path, values in table.items()
-        }
-        write_json(options.json, plain, "the table", indent=1)
+        write_json(options.json, nan_to_null(table), "the table", indent=1)

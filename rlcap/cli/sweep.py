@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -89,8 +90,6 @@ def _steps(text: str) -> list[int]:
 def _sweep(options: argparse.Namespace) -> int:
     from rlcap.cli.sweep_runs import SweepRuns, is_finished
     from rlcap.config.sweep import command_lines, list_seeds, list_variants, read_sweep
-    from rlcap.io.atomic import make_folder
-    from rlcap.io.lock import FolderLock
 
     sweep = read_sweep(options.file)
     seeds = options.seeds or list_seeds(sweep)
@@ -112,14 +111,9 @@ def _sweep(options: argparse.Namespace) -> int:
         print(f"{len(lines)} runs; variants: {len(variants)}, training seeds of each: {len(seeds)}")
         return 0
     part = f"part-{options.part[0]}" if options.part else ""
-    lock = FolderLock(make_folder(out / part, "the folder of the sweep"), "the sweep")
-    runs = SweepRuns(sweep, options.file, out, options.jobs, record=out / part / "sweep.json")
-    try:
+    with _running(out / part):
+        runs = SweepRuns(sweep, options.file, out, options.jobs, record=out / part / "sweep.json")
         runs.run(lines, options.stop_worse_half, options.split)
-    except KeyboardInterrupt:
-        raise InputError("stopped; run the same command to continue") from None
-    finally:
-        lock.release()
     if part:
         failed = [name for name, entry in runs.record.items() if entry["state"] == "failed"]
         print(
@@ -127,6 +121,21 @@ def _sweep(options: argparse.Namespace) -> int:
         )
         return 1 if failed else 0
     return _conclude(runs, variants, seeds, options.split)
+
+
+@contextmanager
+def _running(folder: Path) -> Iterator[None]:
+    """Hold the folder of a sweep, and say after Ctrl-C how to go on."""
+    from rlcap.io.atomic import make_folder
+    from rlcap.io.lock import FolderLock
+
+    lock = FolderLock(make_folder(folder, "the folder of the sweep"), "the sweep")
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise InputError("stopped; run the same command to continue") from None
+    finally:
+        lock.release()
 
 
 def _part(lines: Sequence[Run], index: int, count: int) -> list[Run]:
@@ -140,8 +149,6 @@ def _search(options: argparse.Namespace, sweep: Sweep, seeds: Sequence[int], out
     from rlcap.cli.sweep_runs import SweepRuns, final_objective
     from rlcap.cli.sweep_search import check_search, propose
     from rlcap.config.sweep import command_lines
-    from rlcap.io.atomic import make_folder
-    from rlcap.io.lock import FolderLock
 
     count = options.runs or sweep.runs
     check_search(sweep)
@@ -152,31 +159,24 @@ def _search(options: argparse.Namespace, sweep: Sweep, seeds: Sequence[int], out
     if options.dry_run:
         print(f"{count} variants with {len(seeds)} training seeds each; each variant depends on the results before")
         return 0
-    lock = FolderLock(make_folder(out, "the folder of the sweep"), "the sweep")
-    runs = SweepRuns(sweep, options.file, out, options.jobs, record=out / "sweep.json")
     variants: list[Variant] = []
     history: list[tuple[Mapping[str, Any], float]] = []
-    try:
+    with _running(out):
+        runs = SweepRuns(sweep, options.file, out, options.jobs, record=out / "sweep.json")
         for number in range(count):
             variant = propose(sweep, history, options.seed)
             print(f"variant {number + 1} of {count}", flush=True)
-            lines = list(command_lines(sweep, [variant], seeds, options.overrides))
-            runs.run(lines, [], options.split)
+            runs.run(list(command_lines(sweep, [variant], seeds, options.overrides)), [], options.split)
             folders = [out / f"{variant.name}-{seed}" for seed in seeds]
             if all(runs.record[folder.name]["state"] == "finished" for folder in folders):
-                history.append((variant.values, final_objective(folders, options.split)))
-                print(
-                    f"  objective {history[-1][1]:.3f}, best so far {max(value for _, value in history):.3f}",
-                    flush=True,
-                )
-            else:
-                history.append((variant.values, min((value for _, value in history), default=0.0)))
+                objective = final_objective(folders, options.split)
+                best = max([objective, *(value for _, value in history)])
+                print(f"  objective {objective:.3f}, best so far {best:.3f}", flush=True)
+            else:  # as bad as the worst one, so that the search leaves this region
+                objective = min((value for _, value in history), default=0.0)
+            history.append((variant.values, objective))
             if variant not in variants:
                 variants.append(variant)
-    except KeyboardInterrupt:
-        raise InputError("stopped; run the same command to continue") from None
-    finally:
-        lock.release()
     return _conclude(runs, variants, seeds, options.split)
 
 

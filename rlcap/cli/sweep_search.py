@@ -45,17 +45,18 @@ def propose(sweep: Sweep, history: Sequence[tuple[Mapping[str, Any], float]], se
             optuna.trial.create_trial(params=dict(values), distributions=distributions, value=float(objective))
         )
     found = study.ask(distributions).params
-    return Variant(
-        {key: float(f"{v:.4g}") if isinstance(v, float) and _is_range(sweep, key) else v for key, v in found.items()}
-    )
+    return Variant({key: _rounded(value, sweep.parameters[key]) for key, value in found.items()})
+
+
+def _rounded(value: Any, space: Mapping[str, Any]) -> Any:
+    """Return a number from a range with four significant digits, still within the range; another value as it is."""
+    if not isinstance(value, float) or "min" not in space:
+        return value
+    return min(max(float(f"{value:.4g}"), float(space["min"])), float(space["max"]))
 
 
 def _spaces(sweep: Sweep) -> dict[str, Mapping[str, Any]]:
     return {key: space for key, space in sweep.parameters.items() if key != SEED}
-
-
-def _is_range(sweep: Sweep, key: str) -> bool:
-    return "min" in sweep.parameters[key]
 
 
 def _distribution(key: str, space: Mapping[str, Any]) -> Any:

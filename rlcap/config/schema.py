@@ -334,7 +334,7 @@ class GRPOConfig(RunConfig):
         for name, term in self.mix.items():
             if term is not None and term.normalize is not None and reason:
                 raise ValueError(
-                    f"mix.{name}.normalize has no effect with {reason}: leave it out, or aggregate by normalize_then_sum in GRPO"
+                    f"mix.{name}.normalize has no effect with {reason}: set mix.{name}.normalize=null, or aggregate by normalize_then_sum in GRPO"
                 )
         return self
 

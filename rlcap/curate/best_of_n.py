@@ -24,6 +24,7 @@ from rlcap.curate.lineage import lineage_of, row_with_lineage, write_rows
 from rlcap.curate.rows import to_row
 from rlcap.errors import InputError
 from rlcap.io.atomic import append_rows
+from rlcap.io.json_values import nan_to_null
 from rlcap.io.text import iter_log
 from rlcap.reward.mix import RewardMix
 from rlcap.reward.running_statistics import RunningMoments
@@ -134,7 +135,7 @@ def _judge(chunk: Sequence[Sample], captions: Sequence[Sequence[str]], mix: Rewa
         {
             "id": sample.id,
             "captions": own,
-            "values": [[None if math.isnan(value) else value for value in next(values)] for _ in own],
+            "values": nan_to_null([next(values) for _ in own]),
         }
         for sample, own in zip(chunk, distinct, strict=True)
     ]

@@ -18,6 +18,7 @@ import numpy as np
 from rlcap.curate.lineage import lineage_of, row_with_lineage, write_rows
 from rlcap.curate.scoring import ScoreLog, Text
 from rlcap.errors import InputError
+from rlcap.io.json_values import nan_to_null
 from rlcap.reward.mix import RewardMix
 from rlcap.types import Sample
 
@@ -99,9 +100,9 @@ def write_scored(
     def written() -> Iterator[Mapping[str, Any]]:
         for (sample, values), total, keep in zip(log.pairs(rows(), text), totals, kept.tolist(), strict=True):
             if keep:
-                own = {name: None if math.isnan(value) else value for name, value in zip(mix.names, values, strict=True)}  # fmt: skip
+                own = dict(zip(mix.names, values, strict=True))
                 lineage = lineage_of(sample, step, source, total, text=text, **parameters)
-                added = {"score": None if math.isnan(total) else total, "scores": own}
+                added = nan_to_null({"score": total, "scores": own})
                 yield row_with_lineage(sample, out, lineage, added)
 
     count = write_rows(out, written())

@@ -8,13 +8,13 @@ A step appends its entry to those of the row that it read.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from rlcap.curate.rows import to_row
 from rlcap.io.atomic import replaced_file
+from rlcap.io.json_values import nan_to_null
 from rlcap.types import Sample
 
 
@@ -33,7 +33,7 @@ def lineage_of(
     before = sample.meta.get("lineage")
     entry: dict[str, Any] = {"step": step, "source": source, "row": sample.id}
     if score is not None:
-        entry["score"] = None if math.isnan(score) else score
+        entry["score"] = nan_to_null(score)
     return [*(before if isinstance(before, list) else []), entry | parameters]
 
 

@@ -14,7 +14,7 @@ import random
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -145,15 +145,8 @@ def stream_rows(config: DataConfig, check_images: bool = True, skips: list[Skip]
     """
     source = open_source(config)
     if isinstance(source, FileSource):
-        limit_pixels(config.max_pixels)
         rows: Iterable[Sample] = stream_samples(
-            config.source,
-            image_root=config.image_root,
-            on_bad=config.on_bad,
-            columns=dict(config.columns.items()),
-            split=config.split,
-            check_images=check_images,
-            skips=skips,
+            config.source, **source.options(config), check_images=check_images, skips=skips
         )
     else:
         rows = source.load_rows(config, check_images)
@@ -207,15 +200,13 @@ class FileSource:
         Raises:
             DataError: on a bad row (unless `data.on_bad` is skip), or a source that can't be read.
         """
+        return load_samples(config.source, **self.options(config), check_images=check_images)
+
+    def options(self, config: DataConfig) -> dict[str, Any]:
+        """Return how a file is read, for `load_samples` and `stream_samples`, and set the limit of pixels of this process."""
         limit_pixels(config.max_pixels)
-        return load_samples(
-            config.source,
-            image_root=config.image_root,
-            on_bad=config.on_bad,
-            columns=dict(config.columns.items()),
-            split=config.split,
-            check_images=check_images,
-        )
+        columns = dict(config.columns.items())
+        return {"image_root": config.image_root, "on_bad": config.on_bad, "columns": columns, "split": config.split}
 
     def load_split(self, config: DataConfig, split: str, count: int) -> Splits:
         """Return all splits, among them the one of this name."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from rlcap.eval.run_files import run_config
 from rlcap.eval.significance import detectable_difference, holm, permutation_p_value
 from rlcap.eval.statistics import Interval, describe_units, difference_across_seeds, mean_across_seeds
 from rlcap.eval.summary import clusters_of
+from rlcap.io.json_values import nan_to_null
 
 EVALUATION_SETTINGS = {"retriever": None, "retriever_pretrained": None, "nli": None, "tokenizer": "words"}
 """Key of `evaluation:` in a configuration → its value where it is missing. Runs are comparable only if they agree."""
@@ -85,21 +86,11 @@ class Comparison:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the comparison for JSON: an interval as {mean, low, high, df, clusters}, with None in place of NaN."""
-
-        def to_plain_number(number: float | None) -> float | None:
-            return None if number is None or math.isnan(number) else number
-
-        def to_plain(value: Any) -> Any:
-            if isinstance(value, Interval):
-                return {key: to_plain_number(number) for key, number in value._asdict().items()}
-            return [to_plain(inner) for inner in value] if isinstance(value, list | tuple) else value
-
         rows = [
             {
                 "metric": row.metric,
-                **{key: to_plain(getattr(row, key)) for key in ("start", "values", "differences")},
-                "p_values": [to_plain_number(p) for p in row.p_values],
-                "detectable": [to_plain_number(detectable_difference(difference)) for difference in row.differences],
+                **{key: getattr(row, key) for key in ("start", "values", "differences", "p_values")},
+                "detectable": [detectable_difference(difference) for difference in row.differences],
             }
             for row in self.rows
         ]
@@ -112,7 +103,8 @@ class Comparison:
             }
             for goal in self.goals
         ]
-        return {**asdict(self), "rows": rows, "goals": goals}
+        own = {field.name: getattr(self, field.name) for field in fields(self)}
+        return dict(nan_to_null({**own, "rows": rows, "goals": goals}))
 
 
 def compare(variants: Sequence[Sequence[str | Path]], split: str = "test", every: bool = False) -> Comparison:

@@ -29,6 +29,7 @@ from rlcap.eval.captions_file import Table, evaluated_steps, read_tables
 from rlcap.eval.over_optimization import find_alarms
 from rlcap.eval.statistics import Interval, mean_interval, paired_difference, relative_change
 from rlcap.io.atomic import write_json
+from rlcap.io.json_values import nan_to_null
 from rlcap.io.text import read_json, read_log
 
 SCHEMA = 2
@@ -66,7 +67,7 @@ def summarise(run_dir: str | os.PathLike, seconds: float | None = None, n_steps:
         "changes": changes,
         "alarms": find_alarms(changes, rows),
     }
-    write_json(run_dir / "summary.json", _nan_to_none(summary), "the summary", indent=1, allow_nan=False)
+    write_json(run_dir / "summary.json", nan_to_null(summary), "the summary", indent=1, allow_nan=False)
     return summary
 
 
@@ -163,14 +164,6 @@ def _metric_changes(start: Table, end: Table) -> dict[str, dict[str, Any]]:
 
 def _to_json(interval: Interval) -> dict[str, float | None]:
     return interval._asdict()
-
-
-def _nan_to_none(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _nan_to_none(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_nan_to_none(inner) for inner in value]
-    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def read_metric_rows(run_dir: str | os.PathLike) -> list[dict[str, Any]]:

@@ -25,6 +25,7 @@ from rlcap.config.schema import GRPOConfig, mix_entries
 from rlcap.data.source import FileSource, Truth, load_all, open_source
 from rlcap.errors import ConfigError
 from rlcap.io.atomic import write_text
+from rlcap.io.json_values import nan_to_null
 from rlcap.probing.perturbations import PROBES, Finding, Material, compare, content_words, ended, make_suite
 from rlcap.reward.mix import RewardMix
 from rlcap.scorers.text.sentences import split_sentences
@@ -332,7 +333,7 @@ def to_json(report: Report, threshold: float) -> str:
         "agreement": dict(report.agreement),
         "rows": [dataclasses.asdict(row) | {"image": report.samples[row.image].id} for row in report.rows],
     }
-    return json.dumps(_replace_nan(plain), ensure_ascii=False, indent=1) + "\n"
+    return json.dumps(nan_to_null(plain), ensure_ascii=False, indent=1) + "\n"
 
 
 def write_json(report: Report, threshold: float, path: Path) -> None:
@@ -358,13 +359,3 @@ def _find_worst(report: Report, examples: int) -> list[Row]:
 def _short(caption: str, width: int = 140) -> str:
     text = " ".join(caption.split())
     return repr(text if len(text) <= width else f"{text[: width - 1]}…")
-
-
-def _replace_nan(value: Any) -> Any:
-    if isinstance(value, float):
-        return None if math.isnan(value) else value
-    if isinstance(value, Mapping):
-        return {key: _replace_nan(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_replace_nan(inner) for inner in value]
-    return value

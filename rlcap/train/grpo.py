@@ -8,13 +8,9 @@ the checkpoints. With `use_vllm`, TRL also provides the generation round and the
 
 from __future__ import annotations
 
-import functools
-import json
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 import trl
@@ -26,7 +22,6 @@ from trl.models import unwrap_model_for_generation
 
 from rlcap.algo.kl import sequence_kl
 from rlcap.config.schema import GRPOConfig
-from rlcap.data.bags import random_distractors
 from rlcap.data.batching import Batching
 from rlcap.data.control import ControlSampler, Instruction
 from rlcap.data.curriculum import Adaptive, AdaptiveState, Curriculum, Stage
@@ -48,24 +43,26 @@ from rlcap.train.checkpoints import read_state, step_of
 from rlcap.train.dataset import DatasetRow, control_of, to_dataset
 from rlcap.train.finite import FiniteTraining
 from rlcap.train.reference import check_same_policy, copy_to_reference
-from rlcap.train.refill import draw_reserve, groups_without_signal, replace_groups
+from rlcap.train.refill import groups_without_signal, replace_groups
 from rlcap.train.rollout import (
     Rollout,
     average_over_processes,
+    decode_captions,
+    mask_without_end,
     prepare_prompts,
     sample_captions,
     split_into_micro_batches,
     to_records,
 )
+from rlcap.train.round_rows import RoundRows
 from rlcap.train.run_folder import RunFolder
+from rlcap.train.step_times import StepTimes
 from rlcap.train.trl_compat import NoModelCard, keep_inputs_without_gradient
 from rlcap.train.trl_config import trl_config
 from rlcap.types import RewardBatch, Sample
 
 KL_IN_LOSS = ("loss", "loss_k3")
 """Choices of `train.kl` for which TRL's loss has the KL term."""
-MODEL_PHASES = ("generate", "old", "reference", "values")
-"""Phases of a round in which the captioner or the value model computes."""
 
 
 class GRPOTrainer(FiniteTraining, NoModelCard, trl.GRPOTrainer):
@@ -106,24 +103,26 @@ class GRPOTrainer(FiniteTraining, NoModelCard, trl.GRPOTrainer):
         callbacks: Sequence[TrainerCallback] = (),
     ) -> None:
         self.config, self.batching, self.folder = config, batching, folder
-        self.mix, self.curriculum, self.gallery = mix, curriculum, dict(gallery)
+        self.mix, self.curriculum = mix, curriculum
         self.curriculum_state = curriculum.start() if isinstance(curriculum, Adaptive) else None
         self.group_sampler = GroupSampler.from_batching(batching, len(samples), config.train.seed)
         self.processor, self.instruction = processor, instruction
-        self.control_sampler = ControlSampler(config.generation.controls, config.train.seed)
+        dataset, controls = (
+            to_dataset(samples, instruction),
+            ControlSampler(config.generation.controls, config.train.seed),
+        )
+        self.round_rows = RoundRows(dataset, gallery, controls, config.train.seed)
         self._current_prompts: Sequence[Prompt] = ()
         self._is_checked = False
-        self._update_seconds = 0.0
+        self.times = StepTimes(self._log)
         # Captions are sampled without dropout. An update with dropout would compute the gradient of another policy.
         disable_dropout(model)
-        self.captioner(model).instruct(
-            instruction, list(self.control_sampler.support())
-        )  # raises before the run begins
+        self.captioner(model).instruct(instruction, list(controls.support()))  # raises before the run begins
         super().__init__(
             model=model,
             reward_funcs=[term.reward for term in mix.terms.values()],
             args=trl_config(config, batching, folder),
-            train_dataset=to_dataset(samples, instruction),
+            train_dataset=dataset,
             # Given a processor, TRL requires tokens and attributes that only the vision-language models known to TRL have.
             processing_class=processor if config.train.use_vllm else getattr(processor, "tokenizer", processor),
             callbacks=[
@@ -156,29 +155,6 @@ class GRPOTrainer(FiniteTraining, NoModelCard, trl.GRPOTrainer):
         """Stage of the curriculum at the present step."""
         return self.curriculum.stage_at(self.state.global_step / self.state.max_steps, self.curriculum_state)
 
-    def select_distractors(self, row: DatasetRow, stage: Stage) -> list[str]:
-        """Return the image paths of the distractors of a row, nearest first. They depend on the row and the stage alone.
-
-        Args:
-            row: A row of the data set.
-            stage: Determines the number of distractors and their level.
-        """
-        if stage.level == "random":
-            ids = self._draw_random_bags(stage.bag_size)[row["sample_id"]]
-        else:
-            ids = json.loads(row["distractors"]).get(stage.level, [])
-        return [self.gallery[i] for i in ids if i in self.gallery][: stage.distractors]
-
-    def _complete(self, row: DatasetRow, stage: Stage) -> None:
-        """Add to a row what depends on the stage, its bag, and what depends on the epoch, its control."""
-        row["distractor_images"] = self.select_distractors(row, stage)
-        drawn = self.control_sampler.draw(control_of(row), row["sample_id"], self.group_sampler.epoch)
-        row["control"] = json.dumps(drawn.to_dict())
-
-    @functools.lru_cache(maxsize=4)  # noqa: B019  a process has only one trainer
-    def _draw_random_bags(self, size: int) -> dict[str, tuple[str, ...]]:
-        return random_distractors(self.gallery, min(size, len(self.gallery)), 0)
-
     def captioner(self, model: torch.nn.Module) -> Captioner:
         """Return a captioner around `model`, which may be wrapped."""
         return make_captioner(model, self.processor)
@@ -193,16 +169,14 @@ class GRPOTrainer(FiniteTraining, NoModelCard, trl.GRPOTrainer):
             return inputs
         passes = self.args.steps_per_generation or 1  # TRL sets the value when it checks its configuration
         if self._step % (passes * self.num_iterations) == 0 or self._buffered_inputs is None:
-            with self.phase("round"):
+            with self.times.phase("round"):
                 batch = self._generate_and_score_completions(generation_batch)
             self._buffered_inputs = split_into_micro_batches(batch, self.args.per_device_train_batch_size)
         return self._buffered_inputs[self._step % passes]
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         stage = self.stage
-        rows = cast("list[DatasetRow]", [dict(row) for row in inputs])
-        for row in rows:
-            self._complete(row, stage)
+        rows = [self.round_rows.complete(row, stage, self.group_sampler.epoch) for row in inputs]
         if self.use_vllm:
             return self._generate_with_vllm(rows, stage)
         rollout = self.generate_rollout(rows)
@@ -219,33 +193,23 @@ class GRPOTrainer(FiniteTraining, NoModelCard, trl.GRPOTrainer):
         """
         group, replaced = self.num_generations, 0
         count, process = len(rollout.prompts), self.accelerator.process_index
+        step, epoch = self.state.global_step, self.group_sampler.epoch
         for attempt in range(self.config.train.refill):
             dead = groups_without_signal(self.advantage_step.combine_own(rollout.scores), group)
             if not int(gather(torch.tensor([len(dead)], device=self.accelerator.device)).sum()):
                 break
             # A process without such a group generates one too, and drops it.
-            rows = [
-                row for b in dead or [0] for row in self._reserve_rows(rollout, process * count + b, attempt, stage)
+            used = {row["sample_id"] for row in rollout.rows}
+            drawn = [
+                self.round_rows.reserve(used, step, process * count + b, attempt, stage, epoch) for b in dead or [0]
             ]
-            fresh = self.generate_rollout(rows)
+            fresh = self.generate_rollout([row for row in drawn for _ in range(group)])
             still_dead = groups_without_signal(self.advantage_step.combine_own(fresh.scores), group)
             places = [(b, n) for n, b in enumerate(dead) if n not in still_dead]
             rollout = replace_groups(rollout, fresh, places, group, self.captioner(self.model).pad_id)
             replaced += len(places)
         self._log("refilled_groups", replaced / count)
         return rollout
-
-    def _reserve_rows(self, rollout: Rollout, place: int, attempt: int, stage: Stage) -> list[DatasetRow]:
-        """Return the rows of a group for a place in the round: an image that the rollout does not have yet."""
-        dataset: Any = self.train_dataset
-        used = {row["sample_id"] for row in rollout.rows}
-        drawn = draw_reserve(
-            len(dataset), self.config.train.seed, self.state.global_step, place, attempt + 1 + len(used)
-        )
-        unused = [index for index in drawn if dataset[index]["sample_id"] not in used] or drawn
-        row = cast("DatasetRow", dict(dataset[unused[min(attempt, len(unused) - 1)]]))
-        self._complete(row, stage)
-        return [cast("DatasetRow", dict(row)) for _ in range(self.num_generations)]
 
     @torch.no_grad()
     def generate_rollout(self, rows: Sequence[DatasetRow]) -> Rollout:
@@ -256,7 +220,7 @@ class GRPOTrainer(FiniteTraining, NoModelCard, trl.GRPOTrainer):
         """
         generation = self.config.generation
         with (
-            self.phase("generate"),
+            self.times.phase("generate"),
             unwrap_model_for_generation(self.model_wrapped, self.accelerator) as model,
             self.accelerator.autocast(),
         ):
@@ -279,32 +243,27 @@ class GRPOTrainer(FiniteTraining, NoModelCard, trl.GRPOTrainer):
                 greedy = captioner.generate(prompts, 1, max_new_tokens=generation.max_new_tokens, temperature=0)
         if not bool(torch.isfinite(sampled.log_probs[sampled.mask > 0]).all()):
             raise self.not_finite("the log-probabilities of the sampled captions are not finite")
-        with self.phase("score"):
-            batch, scores = self.score(rows, *self._decode(sampled, captioner))
+        with self.times.phase("score"):
+            batch, scores = self.score(rows, *decode_captions(sampled, captioner))
             greedy_scores: MixScores | None = None
             greedy_captions: Sequence[str] = ()
             if greedy is not None:
                 greedy_batch, greedy_scores = self.score(
-                    rows[:: self.num_generations], *self._decode(greedy, captioner)
+                    rows[:: self.num_generations], *decode_captions(greedy, captioner)
                 )
                 greedy_captions = greedy_batch.written
         old = ref = None
         is_sampled_policy = self.temperature == generation.temperature
         if self.batching.steps_per_generation_round() > 1 or not is_sampled_policy:
-            with self.phase("old"):
+            with self.times.phase("old"):
                 old = self._log_probs(self.model, prompts, sampled.ids, sampled.mask)
         if self.config.train.beta:
-            with self.phase("reference"):
+            with self.times.phase("reference"):
                 ref = self._reference_log_probs(prompts, sampled.ids, sampled.mask)
         own = sampled.log_probs if is_sampled_policy or old is None else old
         self._check_start(prompts, sampled, own, ref)
-        mask = sampled.mask if self.config.train.learn_end else self._without_end(sampled, captioner)
+        mask = sampled.mask if self.config.train.learn_end else mask_without_end(sampled, captioner)
         return Rollout(rows, prompts, sampled.ids, mask, batch, scores, own, old, ref, greedy_scores, greedy_captions)
-
-    def _without_end(self, generated: GeneratedCaptions, captioner: Captioner) -> Tensor:
-        """Return the mask of the captions without their end tokens."""
-        ends = torch.tensor(captioner.end_ids, device=generated.ids.device)
-        return generated.mask * ~torch.isin(generated.ids, ends)
 
     def _check_start(
         self, prompts: Sequence[Prompt], sampled: GeneratedCaptions, own: Tensor, ref: Tensor | None
@@ -326,12 +285,6 @@ class GRPOTrainer(FiniteTraining, NoModelCard, trl.GRPOTrainer):
         check_same_policy("the pass in evaluation mode", update, own[rows], mask, self.model)
         if ref is not None and self.state.global_step == 0:
             check_same_policy("the reference model", update, ref[rows], mask, self.model)
-
-    def _decode(self, generated: GeneratedCaptions, captioner: Captioner) -> tuple[list[str], list[bool]]:
-        """Return the N texts, and for each caption whether it stopped at the token limit instead of an end token."""
-        ends = torch.tensor(captioner.end_ids, device=generated.ids.device)
-        is_complete = (torch.isin(generated.ids, ends) & (generated.mask > 0)).any(1)
-        return captioner.decode(generated.ids), (~is_complete).tolist()
 
     def score(
         self, rows: Sequence[DatasetRow], captions: Sequence[Any], truncated: Sequence[bool]
@@ -429,32 +382,19 @@ class GRPOTrainer(FiniteTraining, NoModelCard, trl.GRPOTrainer):
         return result.log_probs, result.entropies, None
 
     def training_step(self, model: torch.nn.Module, inputs: Any, num_items_in_batch: Any = None) -> Tensor:
-        """Run TRL's forward and backward pass of one micro-batch, and log its duration.
-
-        The duration does not include the generation round with which the step may begin.
+        """Run TRL's forward and backward pass of one micro-batch, and log how long a step took.
 
         Raises:
             BatchingError: The GPU is out of memory. The message proposes a smaller micro-batch.
         """
-        before = sum(self._metrics["train"].get("seconds/round", ()))
-        start = time.perf_counter()
         try:
-            loss = super().training_step(model, inputs, num_items_in_batch)
+            with self.times.update():
+                loss = super().training_step(model, inputs, num_items_in_batch)
         except torch.OutOfMemoryError as error:
             raise self._out_of_memory() from error
-        round_seconds = sum(self._metrics["train"].get("seconds/round", ())) - before
-        self._update_seconds += time.perf_counter() - start - round_seconds
         if self._step % self.current_gradient_accumulation_steps == 0:
-            self._log("seconds/update", self._update_seconds)
-            self._log("outside_model_share", self._share_outside_model(self._update_seconds))
-            self._update_seconds = 0.0
+            self.times.finish()
         return loss
-
-    def _share_outside_model(self, update_seconds: float) -> float:
-        """Return the share of the step, in [0, 1], in which no model computes: scoring, batching and logging."""
-        seconds = {name: sum(self._metrics["train"].get(f"seconds/{name}", ())) for name in ("round", *MODEL_PHASES)}
-        outside = seconds["round"] - sum(seconds[name] for name in MODEL_PHASES)
-        return max(0.0, outside) / (seconds["round"] + update_seconds)
 
     def _out_of_memory(self) -> BatchingError:
         smaller = self.batching.smaller_micro_batches()
@@ -479,21 +419,12 @@ class GRPOTrainer(FiniteTraining, NoModelCard, trl.GRPOTrainer):
     def _calculate_rewards(self, inputs: Any, prompts: Any, completions: Any, completion_ids_list: Any) -> Tensor:
         """Score the captions of TRL's own round, which calls this method for the rewards."""
         truncated = [not ids or ids[-1] not in self.eos_token_ids for ids in completion_ids_list]
-        with self.phase("score"):
+        with self.times.phase("score"):
             self._scored = self.score(inputs, completions, truncated)
         return gather(self._scored[1].values.to(self.accelerator.device))
 
     def _log(self, name: str, value: float | Tensor) -> None:
         self._metrics["train"][name].append(float(value))
-
-    @contextmanager
-    def phase(self, name: str) -> Iterator[None]:
-        """Log the wall-clock seconds inside this context as `seconds/<name>` of the step."""
-        start = time.perf_counter()
-        yield
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
-        self._log(f"seconds/{name}", time.perf_counter() - start)
 
     def _record(
         self,

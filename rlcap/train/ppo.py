@@ -66,7 +66,7 @@ class PPOTrainer(GRPOTrainer):
     def compute_training_signal(self, rollout: Rollout) -> dict[str, Tensor]:
         """Return `advantages`, `values` and `returns`, (N, C) each, and 0 where the mask is 0."""
         train, mask = self.config.train, rollout.mask
-        with self.phase("values"), evaluation_mode(self.model), self.accelerator.autocast():
+        with self.times.phase("values"), evaluation_mode(self.model), self.accelerator.autocast():
             values = self._values(rollout)
         scores, credit = self._totals(rollout)
         kl, per_caption = torch.zeros_like(values), 0.0

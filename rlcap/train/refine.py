@@ -17,6 +17,7 @@ from tqdm import tqdm
 from rlcap.data.control import Instruction, instruct
 from rlcap.feedback.revise import Reviser, Revision
 from rlcap.io.atomic import append_rows, write_text
+from rlcap.io.json_values import nan_to_null
 from rlcap.io.text import read_log
 from rlcap.reward.mix import RewardMix
 from rlcap.train.run_folder import RunFolder
@@ -142,8 +143,8 @@ def score_revisions(
                 "original": captions[i],
                 "objection": objection,
                 "critiques": list(revision.critiques),
-                "before": _replace_nan(before),
-                "after": _replace_nan(after),
+                "before": nan_to_null(before),
+                "after": nan_to_null(after),
             }
         )
     return rows
@@ -206,8 +207,3 @@ def describe(rows: Sequence[Mapping[str, Any]], accept: RewardMix) -> str:
         before, after = (sum(row[key][name] for row in accepted) / len(accepted) for key in ("before", "after"))
         lines.append(f"  {name} of accepted captions: {before:.3f} → {after:.3f}")
     return "\n".join(lines)
-
-
-def _replace_nan(values: Mapping[str, float]) -> dict[str, float | None]:
-    """Replace NaN, which JSON does not know, by None."""
-    return {name: None if math.isnan(value) else value for name, value in values.items()}

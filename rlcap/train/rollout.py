@@ -104,6 +104,19 @@ def split_into_micro_batches(batch: Mapping[str, Any], size: int) -> list[dict[s
     return parts
 
 
+def decode_captions(generated: GeneratedCaptions, captioner: Captioner) -> tuple[list[str], list[bool]]:
+    """Return the N texts, and for each caption whether it stopped at the token limit instead of an end token."""
+    ends = torch.tensor(captioner.end_ids, device=generated.ids.device)
+    is_complete = (torch.isin(generated.ids, ends) & (generated.mask > 0)).any(1)
+    return captioner.decode(generated.ids), (~is_complete).tolist()
+
+
+def mask_without_end(generated: GeneratedCaptions, captioner: Captioner) -> Tensor:
+    """Return the (N, C) mask of the captions without their end tokens."""
+    ends = torch.tensor(captioner.end_ids, device=generated.ids.device)
+    return generated.mask * ~torch.isin(generated.ids, ends)
+
+
 def to_records(
     rows: Sequence[DatasetRow], captions: Sequence[str], signal: Mapping[str, Tensor], scores: MixScores
 ) -> Iterator[dict[str, Any]]:

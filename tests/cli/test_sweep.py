@@ -9,6 +9,7 @@ import yaml
 
 from rlcap.cli import main as cli
 from rlcap.cli.sweep_runs import launch
+from rlcap.cli.sweep_search import _rounded
 from rlcap.config.sweep import read_sweep
 
 RECIPE = """
@@ -176,6 +177,13 @@ def test_a_search_learns_from_its_results_and_continues_as_it_would_have(tmp_pat
     assert max(quality[4:]) > sum(quality[:4]) / 4  # better than the random ones that it began with
     assert sweep(path, "--stop-worse-half", "20") == 2
     assert "learns from whole runs" in capsys.readouterr().err
+
+
+def test_a_rounded_value_stays_in_its_range():
+    assert _rounded(0.1234567, {"min": 0.0, "max": 1.0}) == 0.1235
+    assert _rounded(0.123449, {"min": 0.0, "max": 0.12345}) == 0.1234
+    assert _rounded(0.1234499, {"min": 0.12344, "max": 0.12345}) == 0.12344
+    assert _rounded(3, {"min": 1, "max": 5}) == 3
 
 
 def test_one_variant_is_not_compared(file, capsys):

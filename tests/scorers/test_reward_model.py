@@ -89,7 +89,7 @@ def test_preferences_and_votes_are_read_with_images_from_the_file_s_folder(tmp_p
     ]
     found = read_decisions(write(tmp_path / "rows.jsonl", rows))
     assert found == [Decision(str(tmp_path / "a.png"), "x", "y"), Decision("/b.png", "z", None, False)]
-    assert read_decisions(tmp_path / "rows.jsonl", "/root")[0].image == "/root/a.png"
+    assert read_decisions(tmp_path / "rows.jsonl", "/photos")[0].image == "/photos/a.png"
 
 
 @pytest.mark.parametrize(

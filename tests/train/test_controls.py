@@ -136,16 +136,14 @@ def test_a_resumed_run_draws_what_the_whole_run_drew(material, tmp_path, kind):
 def test_a_replaced_group_has_a_control_of_its_own(material, tmp_path):
     run = trainer(material, tmp_path, refill=2)
     run.state.max_steps = 4
-    (row, *_) = run._reserve_rows(run.generate_rollout(first_rows(run)), 0, 0, run.stage)
-    drawn = run.control_sampler.draw(Control(), row["sample_id"], 0)
+    used = {row["sample_id"] for row in run.generate_rollout(first_rows(run)).rows}
+    row = run.round_rows.reserve(used, 0, 0, 0, run.stage, 0)
+    drawn = run.round_rows.controls.draw(Control(), row["sample_id"], 0)
     assert json.loads(row["control"]) == {"length": drawn.length}
 
 
 def first_rows(run):
-    rows = [dict(run.train_dataset[0]) for _ in range(4)]
-    for row in rows:
-        run._complete(row, run.stage)
-    return rows
+    return [run.round_rows.complete(run.train_dataset[0], run.stage, 0) for _ in range(4)]
 
 
 def test_a_drawn_value_takes_the_place_of_the_rows_own_only(material, tmp_path):

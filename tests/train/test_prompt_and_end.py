@@ -8,9 +8,9 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
 from rlcap.errors import ConfigError
-from rlcap.policy.captioner import find_end_ids
 from rlcap.policy.families.registry import make_captioner
 from rlcap.policy.loading import Policy
+from rlcap.policy.vocabulary import find_end_ids
 from rlcap.train.dpo import PairCollator
 from rlcap.train.sft import CaptionCollator, SFTTrainer
 

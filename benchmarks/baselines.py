@@ -173,17 +173,13 @@ def pairs_of_samples(bench: Bench, path: Path, seed: int) -> Path:
     if not path.exists():
         samples = bench.splits["train"]
         groups, totals = bench.sample_and_score(samples, seed)
-        rows = [
-            {
-                "sample_id": sample.id,
-                "image": sample.image,
-                "prompt": bench.instruction,
-                "chosen": captions[int(total.argmax())],
-                "rejected": captions[int(total.argmin())],
-            }
-            for sample, captions, total in zip(samples, groups, totals, strict=True)
-            if float(total.max()) > float(total.min())
-        ]
+        rows = []
+        for sample, captions, total in zip(samples, groups, totals, strict=True):
+            said = [k for k, caption in enumerate(captions) if caption]  # DPO learns nothing from an empty caption
+            best, worst = max(said, key=total.tolist().__getitem__), min(said, key=total.tolist().__getitem__)
+            if captions[best] != captions[worst]:
+                pair = {"chosen": captions[best], "rejected": captions[worst]}
+                rows.append({"sample_id": sample.id, "image": sample.image, "prompt": bench.instruction, **pair})
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
@@ -213,6 +209,8 @@ def baselines(bench: Bench, seeds: Sequence[int]) -> dict[str, list[Callable[[],
             out / f"refine_sft-{seed}",
             f"model.adapter={start}",
             f"data.source={rows}",
+            "data.options={}",
+            f"data.instruction={bench.instruction}",
             f"data.train={sum(1 for _ in rows.open())}",
             "data.validation=0",
             "train.steps=40",

@@ -36,7 +36,7 @@ def _compare(options: argparse.Namespace) -> None:
     found = compare(variants, options.split, options.every)
     print(to_markdown(found))
     if options.json:
-        write_json(options.json, found.to_dict(), "the comparison", indent=1, allow_nan=False)
+        write_json(options.json, found.to_dict(), "the comparison", indent=1)
     if options.html:
         from rlcap.eval.report.compare_page import write_comparison
 

@@ -101,4 +101,4 @@ def _crosscheck(options: argparse.Namespace) -> None:
             "the checked captions",
         )
     if options.json:
-        write_json(options.json, nan_to_null(table), "the table", indent=1)
+        write_json(options.json, table, "the table", indent=1)

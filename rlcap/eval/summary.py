@@ -29,7 +29,6 @@ from rlcap.eval.captions_file import Table, evaluated_steps, read_tables
 from rlcap.eval.over_optimization import find_alarms
 from rlcap.eval.statistics import Interval, mean_interval, paired_difference, relative_change
 from rlcap.io.atomic import write_json
-from rlcap.io.json_values import nan_to_null
 from rlcap.io.text import read_json, read_log
 
 SCHEMA = 2
@@ -67,7 +66,7 @@ def summarise(run_dir: str | os.PathLike, seconds: float | None = None, n_steps:
         "changes": changes,
         "alarms": find_alarms(changes, rows),
     }
-    write_json(run_dir / "summary.json", nan_to_null(summary), "the summary", indent=1, allow_nan=False)
+    write_json(run_dir / "summary.json", summary, "the summary", indent=1)
     return summary
 
 

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from rlcap.errors import StorageError
+from rlcap.io.json_values import nan_to_null
 
 _STORAGE = {
     errno.ENOSPC: "the disk is full",
@@ -64,8 +65,13 @@ def write_bytes(path: str | os.PathLike, data: bytes, what: str = "the file") ->
 
 
 def write_json(path: str | os.PathLike, value: Any, what: str = "the file", **options: Any) -> None:
-    """Write a value as JSON; `options` are those of `json.dumps`. See `write_text`."""
-    write_text(path, json.dumps(value, **options) + "\n", what)
+    """Write a value as JSON, with null for NaN, which JSON does not know; `options` are those of `json.dumps`. See `write_text`.
+
+    Raises:
+        StorageError: The file can't be written.
+        ValueError: A number is infinite.
+    """
+    write_text(path, json.dumps(nan_to_null(value), allow_nan=False, **options) + "\n", what)
 
 
 @contextmanager

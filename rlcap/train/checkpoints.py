@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from rlcap.errors import ConfigError, InputError
-from rlcap.io.atomic import file_checksum, flush_folder, write_json
+from rlcap.io.atomic import file_checksum, flush_folder, write_text
 from rlcap.io.text import read_json
 
 STATE = "rlcap_state.json"
@@ -69,7 +69,9 @@ def write_state(checkpoint: Path, state: Mapping[str, Any]) -> None:
         for path in paths
     }
     content = {"state": dict(state), "files": files}
-    write_json(checkpoint / STATE, {**content, "sha256": _checksum(content)}, "the state of the checkpoint")
+    # Not by write_json: a running mean without values is NaN, and must be NaN again in the resumed run.
+    text = json.dumps({**content, "sha256": _checksum(content)}) + "\n"
+    write_text(checkpoint / STATE, text, "the state of the checkpoint")
 
 
 def read_state(checkpoint: Path) -> dict[str, Any]:

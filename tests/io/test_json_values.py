@@ -6,6 +6,7 @@ import math
 import pytest
 
 from rlcap.eval.statistics import Interval
+from rlcap.io.atomic import write_json
 from rlcap.io.json_values import nan_to_null
 
 
@@ -18,3 +19,11 @@ def test_nan_becomes_null_at_any_depth():
 def test_an_infinite_number_is_not_hidden():
     with pytest.raises(ValueError, match="not JSON compliant"):
         json.dumps(nan_to_null([math.inf]), allow_nan=False)
+
+
+def test_every_json_file_is_json(tmp_path):
+    write_json(tmp_path / "a.json", {"a": [1.0, math.nan]}, indent=1)
+    assert json.loads((tmp_path / "a.json").read_text(), parse_constant=pytest.fail) == {"a": [1.0, None]}
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(tmp_path / "b.json", math.inf)
+    assert not (tmp_path / "b.json").exists()

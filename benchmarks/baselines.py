@@ -54,6 +54,7 @@ class Bench:
 
     def __init__(self, config: Path, out: Path, overrides: Sequence[str]) -> None:
         from rlcap.data.source import instruction_for, load_splits
+        from rlcap.reward.context import reward_context
         from rlcap.reward.mix import RewardMix
         from rlcap.train.evaluation import build_evaluator
         from rlcap.train.run_folder import RunFolder
@@ -68,12 +69,9 @@ class Bench:
         self.images = {sample.id: sample.image for rows in self.splits.values() for sample in rows}
         self.mix = RewardMix.from_config(
             mix_entries(self.config.mix),
-            context={
-                "device": "cpu",
-                "gallery": sorted(set(self.images.values())),
-                "base": self.config.model.base,
-                "instruction": self.instruction,
-            },
+            context=reward_context(
+                self.images.values(), base=self.config.model.base, instruction=self.instruction, device="cpu"
+            ),
         )
 
     def policy(self, adapter: str | None) -> Any:

@@ -22,10 +22,11 @@ from rlcap.cli.reward_metrics import reward_metrics
 from rlcap.config.loading import load_config
 from rlcap.config.schema import GRPOConfig
 from rlcap.data.captions import to_batch
-from rlcap.data.source import load_splits
+from rlcap.data.source import instruction_for, load_splits
 from rlcap.eval.captions_file import Table, evaluated_steps, read_tables
 from rlcap.eval.metric_catalog import metric_info
 from rlcap.lab.truth import LabTruth
+from rlcap.reward.context import reward_context
 
 SPLIT = "test"
 HELD_OUT = ("bag3_recall_at_1", "bag5_recall_at_1", "bag7_recall_at_1", "rd100_recall_at_1", "rd100_mean_rank", "mean_words", "repetition",
@@ -82,8 +83,15 @@ def main() -> None:
         raise SystemExit(
             f"{len(set(mixes))} mixes are too few for a rank correlation: train benchmarks/mixes.py and hacked.py first"
         )
-    splits, _ = load_splits(load_config(GRPOConfig, options.config, []).data)
+    config = load_config(GRPOConfig, options.config, [])
+    splits, _ = load_splits(config.data)
     known = {sample.id: sample for sample in splits[SPLIT]}
+    context = reward_context(
+        (sample.image for sample in known.values()),
+        base=config.model.base,
+        instruction=instruction_for(config.data),
+        device="cpu",
+    )
     truth, columns = [], {name: [] for name in (*HELD_OUT, *REWARDS)}
     for run, table in tables.items():
         print(run, flush=True)
@@ -92,8 +100,7 @@ def main() -> None:
             np.mean([LabTruth().score(caption, s) for caption, s in zip(table.captions, samples, strict=True)])
         )
         rows = [{"sample_id": id, "caption": caption} for id, caption in zip(table.ids, table.captions, strict=True)]
-        gallery = sorted(sample.image for sample in known.values())
-        found = reward_metrics(REWARDS, to_batch(rows, known), {"device": "cpu", "gallery": gallery})
+        found = reward_metrics(REWARDS, to_batch(rows, known), context)
         for name in HELD_OUT:
             columns[name].append(float(np.nanmean(table.metrics[name])))
         for name in REWARDS:

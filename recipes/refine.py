@@ -33,6 +33,7 @@ def main() -> None:
     from rlcap.io.atomic import write_text
     from rlcap.judge.config import JudgeConfig
     from rlcap.policy.loading import load_policy
+    from rlcap.reward.context import reward_context
     from rlcap.reward.mix import RewardMix
     from rlcap.train.open_run import join_processes
     from rlcap.train.refine import describe, refine
@@ -51,7 +52,9 @@ def main() -> None:
     reviser = Reviser(JudgeConfig.of(config.reviser.judge), config.reviser.rounds)
     accept = RewardMix.from_config(
         mix_entries(config.accept),
-        context={"device": str(state.device), "gallery": list(gallery.values())},
+        context=reward_context(
+            gallery.values(), base=config.model.base, instruction=instruction.text, device=str(state.device)
+        ),
         max_abstain=1.0,  # a caption on which a reward abstains is not accepted, and the summary counts it
     )
 

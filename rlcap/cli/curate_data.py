@@ -66,19 +66,17 @@ class CurateData:
 
     def load_mix(self) -> RewardMix:
         """Load the rewards, and print their names."""
-        import torch
-
         from rlcap.config.schema import mix_entries
         from rlcap.data.source import load_instruction
+        from rlcap.reward.context import reward_context
         from rlcap.reward.mix import RewardMix
 
         mix = RewardMix.from_config(
             mix_entries(self.config.mix),
-            context={
-                "device": "cuda" if torch.cuda.is_available() else "cpu",
-                "base": self.config.model.base,
-                "instruction": load_instruction(self.config.data).text,
-            },
+            # Rows are streamed, so that there is no gallery.
+            context=reward_context(
+                (), base=self.config.model.base, instruction=load_instruction(self.config.data).text
+            ),
             max_abstain=1.0,  # the summary counts the rows without a score
         )
         print(mix.describe())

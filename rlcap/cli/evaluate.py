@@ -209,22 +209,18 @@ def _measure_rewards(
     taken: frozenset[str],
 ) -> RewardMetrics:
     """Measure the captions of the first samples by terms of `config.mix`."""
-    import torch
-
     from rlcap.cli.reward_metrics import RewardMetrics, reward_metrics
     from rlcap.config.schema import mix_entries
     from rlcap.data.captions import to_batch
     from rlcap.data.source import instruction_for
+    from rlcap.reward.context import reward_context
 
     if not names:
         return RewardMetrics()
     entries = mix_entries(config.mix)
     rows = [{"sample_id": s.id, "caption": captions[s.id]} for s in samples if s.id in captions]
-    context = {
-        "device": "cuda" if torch.cuda.is_available() else "cpu",
-        "gallery": sorted({sample.image for sample in samples}),
-        "base": config.model.base,
-        "instruction": instruction_for(config.data),
-    }
+    context = reward_context(
+        (sample.image for sample in samples), base=config.model.base, instruction=instruction_for(config.data)
+    )
     batch = to_batch(rows, {sample.id: sample for sample in samples})
     return reward_metrics({name: entries[name] for name in names}, batch, context, taken)

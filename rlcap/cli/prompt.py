@@ -75,6 +75,7 @@ def _instruction(options: argparse.Namespace) -> None:
     from rlcap.eval.captioning import caption_samples
     from rlcap.feedback.prompt_tasks import INSTRUCTION_ROLE, INSTRUCTION_RULES, InstructionTask
     from rlcap.policy.loading import load_policy
+    from rlcap.reward.context import reward_context
     from rlcap.reward.mix import RewardMix
 
     config = load_config(GRPOConfig, options.config, options.overrides)
@@ -100,12 +101,7 @@ def _instruction(options: argparse.Namespace) -> None:
 
     mix = RewardMix.from_config(
         mix_entries(config.mix),
-        context={
-            "device": "cuda" if torch.cuda.is_available() else "cpu",
-            "gallery": [sample.image for sample in samples],
-            "base": config.model.base,
-            "instruction": shared.text,
-        },
+        context=reward_context((sample.image for sample in samples), base=config.model.base, instruction=shared.text),
     )
     shown, held_out = samples[: options.images], samples[options.images :][: options.held_out]
     task = InstructionTask(caption, mix, shown, held_out, {sample.id: sample.image for sample in samples})

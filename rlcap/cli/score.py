@@ -91,12 +91,11 @@ def score_captions(path: Path, config: GRPOConfig) -> MixScores:
         ConfigError: for an empty mix, or where the data is needed and no source is named.
         CaptionsError: for a file that can't be used, or captions of unknown images.
     """
-    import torch
-
     from rlcap.config.schema import mix_entries
     from rlcap.data.captions import name_as_in, read_captions, to_batch
     from rlcap.data.source import NO_SOURCE, instruction_for, load_all
     from rlcap.errors import CaptionsError, ConfigError
+    from rlcap.reward.context import reward_context
     from rlcap.reward.mix import RewardMix, resolve_reward
     from rlcap.types import Sample
 
@@ -116,15 +115,13 @@ def score_captions(path: Path, config: GRPOConfig) -> MixScores:
                 "image and references to their rows, or choose another --config"
             )
     batch = to_batch(rows, known)
-    gallery = {sample.image for sample in (*known.values(), *batch.samples) if sample.image}
     mix = RewardMix.from_config(
         entries,
-        context={
-            "device": "cuda" if torch.cuda.is_available() else "cpu",
-            "gallery": sorted(gallery),
-            "base": config.model.base,
-            "instruction": instruction_for(config.data) if config.data.source else config.data.instruction or "",
-        },
+        context=reward_context(
+            (sample.image for sample in (*known.values(), *batch.samples)),
+            base=config.model.base,
+            instruction=instruction_for(config.data) if config.data.source else config.data.instruction or "",
+        ),
         max_abstain=1.0,  # abstentions don't stop the command, because the table shows them
     )
     return mix.score(batch)

@@ -96,7 +96,7 @@ def probe(config: GRPOConfig, count: int, split: str | None = None) -> Report:
     Raises:
         ConfigError: The data has no such split, or too few images with a text.
     """
-    import torch
+    from rlcap.reward.context import reward_context
 
     source = open_source(config.data)
     if split is None and isinstance(source, FileSource):
@@ -111,12 +111,9 @@ def probe(config: GRPOConfig, count: int, split: str | None = None) -> Report:
     samples, materials = collect_material(rows, count, instruction, source.truth)
     mix = RewardMix.from_config(
         mix_entries(config.mix),
-        context={
-            "device": "cuda" if torch.cuda.is_available() else "cpu",
-            "gallery": sorted({sample.image for sample in known.values()}),
-            "base": config.model.base,
-            "instruction": instruction,
-        },
+        context=reward_context(
+            (sample.image for sample in known.values()), base=config.model.base, instruction=instruction
+        ),
         max_abstain=1.0,  # abstentions don't stop the command, because the report shows them
     )
     return judge_suites(mix, samples, materials, known, config.train.aggregate, source.truth)

@@ -26,6 +26,7 @@ from rlcap.eval.report.page import write_report
 from rlcap.eval.summary import summarise
 from rlcap.policy.loading import Policy, load_policy
 from rlcap.policy.visual_tokens import count_visual_tokens, describe_visual_tokens
+from rlcap.reward.context import reward_context
 from rlcap.reward.mix import RewardMix, check_mix
 from rlcap.train.callbacks import RewardStop, Schedule
 from rlcap.train.evaluation import Evaluation, build_evaluator
@@ -178,7 +179,7 @@ def prepare_run(config: GRPOConfig, recipe: str, started: float) -> RunContext:
     device = str(opened.state.device)
     mix = RewardMix.from_config(
         terms,
-        context={"device": device, "gallery": images, "base": config.model.base, "instruction": instruction.text},
+        context=reward_context(images, base=config.model.base, instruction=instruction.text, device=device),
         max_abstain=train.max_abstain,
         target_rate=train.target_rate,
     )

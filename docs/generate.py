@@ -616,6 +616,35 @@ def survival_table() -> str:
     )
 
 
+BASELINES = {
+    "base": "base without adapter",
+    "sft": "maximum-likelihood adapter",
+    "best_of_8": "best of 8 by the mix",
+    "contrastive_0.5": "contrastive decoding, weight .5",
+    "contrastive_1": "contrastive decoding, weight 1",
+    "contrastive_2": "contrastive decoding, weight 2",
+    "pairs_dpo": "DPO on best and worst of 8",
+    "refine_sft": "refine + SFT (oracle reviser)",
+    "refine_dpo": "refine + DPO (oracle reviser)",
+    "trained": "GRPO, default mix",
+}
+
+
+def baselines_table() -> str:
+    """Return the cheaper alternatives, and how the trained captioner differs from each."""
+    data = results("baselines")["results"]
+    metrics = list(data["trained"])
+    rows = []
+    for name, values in data.items():
+        cells = []
+        for metric in metrics:
+            own = number(fmean(values[metric]["values"]), digits(metric))
+            gain = values[metric].get("trained_minus_baseline")
+            cells.append(own if gain is None else f"{own} ({change(gain, digits(metric))})")
+        rows.append([BASELINES[name], *cells])
+    return to_table(["", *(COLUMNS[f"test/{metric}"] for metric in metrics)], rows)
+
+
 PHOTO_METRICS = {
     "bag5_recall_at_1": "finds its image in a bag of 5",
     "rd40_recall_at_1": "finds its image among the 39 others",
@@ -713,6 +742,7 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "main_job": main_job_table,
     "seeds": seeds_table,
     "survival": survival_table,
+    "baselines": baselines_table,
     "captioner": captioner_table,
     "verifier": verifier_table,
     "retrievers": retriever_table,

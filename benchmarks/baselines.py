@@ -41,6 +41,7 @@ from rlcap.types import RewardBatch, Sample
 CONFIG = ROOT / "recipes" / "configs" / "lab.yaml"
 METRICS = (
     "bag5_recall_at_1", "hallucination_rate", "hallucinated", "fact_recall", "wrong_unseen", "mean_words",
+    "singles_out", "repetition", "grammatical",
 )  # fmt: skip
 SPLIT = "test"
 SAMPLES = 8

@@ -296,10 +296,10 @@ def digits(metric: str) -> int:
 BASE = "base without adapter"
 
 
-def base_value(metric: str, places: int, base: str = "base") -> str:
-    """Return a metric of a base of the lab without an adapter, on the test images; a dash where it was not measured."""
-    value = results("lab_assets")["results"]["captioner"][base].get(metric)
-    return "–" if value is None else number(value, places)
+def base_value(metric: str, places: int) -> str:
+    """Return a metric of the base `knowing` without an adapter, on the test images; a dash where it was not measured."""
+    values = results("baselines")["results"]["base"].get(metric)
+    return "–" if values is None else number(fmean(values["values"]), places)
 
 
 def base_row(metrics: Sequence[str]) -> list[str]:
@@ -576,18 +576,18 @@ def main_job_table() -> str:
     )
 
 
-def seeds_table(name: str = "seeds", base: str = "base") -> str:
-    """Return the held-out changes of a configuration of the lab over training seeds, beside its base."""
+def seeds_table() -> str:
+    """Return the held-out changes of the main job over training seeds, beside its base."""
     from rlcap.eval.metric_catalog import metric_info
 
-    data = results(name)
+    data = results("seeds")
     rows = []
     for name, values in data["metrics"].items():
         after = list(values["after"].values())
         rows.append(
             [
                 metric_info(name).label,
-                base_value(name, 2, base),
+                base_value(name, 2),
                 number(values["before"]),
                 f"{number(values['median'])} ({number(min(after))} to {number(max(after))})",
                 change(values["difference"]),
@@ -633,7 +633,7 @@ BASELINES = {
 def baselines_table() -> str:
     """Return the cheaper alternatives, and how the trained captioner differs from each."""
     data = results("baselines")["results"]
-    metrics = list(data["trained"])
+    metrics = list(data["trained"])[:6]
     rows = []
     for name, values in data.items():
         cells = []
